@@ -1,0 +1,81 @@
+/* Who somebody is and what he may do. One function decides; policies are data. Pure, no I/O: the same code is meant to be
+ * linked into other brokers' plugins. */
+#ifndef AUTHZ_AUTHZ_H
+#define AUTHZ_AUTHZ_H
+
+#include "base/err.h"
+#include "base/slice.h"
+
+/* From the key of the issuing CA, never from text in a name. */
+enum authz_role {
+	AUTHZ_ROLE_NONE, /* no certificate, or its issuer has no role */
+	AUTHZ_ROLE_CLOUD, AUTHZ_ROLE_CLIENT, AUTHZ_ROLE_WATCH, AUTHZ_ROLE_CONTROL,
+	AUTHZ_ROLE_COUNT
+};
+const char *authz_role_name(enum authz_role role);              /* "client", …; static */
+bool authz_role_parse(struct slice name, enum authz_role *ret); /* "cloud", "client", "watch", "control" */
+
+enum { AUTHZ_SERIAL_MAX = 20 };
+
+/* What was learned of a peer; the views are only read by authz_principal_new(). */
+struct authz_facts {
+	enum authz_role role;
+	bool has_cert;
+	struct slice cn;        /* common name of the certificate */
+	struct slice username;  /* the name for %u: CN, subject or user name, by the listener's settings; .p NULL = anonymous */
+	struct slice subject, issuer; /* RFC 2253 text, for people */
+	struct slice serial;    /* big-endian bytes, at most AUTHZ_SERIAL_MAX */
+	const uint8_t *issuer_key;   /* SHA-256 of the issuer's SubjectPublicKeyInfo, 32 bytes; NULL without certificate */
+	const uint8_t *fingerprint;  /* SHA-256 of the certificate, 32 bytes; NULL without */
+	int64_t not_after;      /* seconds since 1970; 0 without */
+};
+
+/* Immutable and counted across threads; one allocation. */
+struct authz_principal;
+struct authz_principal *authz_principal_new(const struct authz_facts *facts); /* NULL: out of memory or a field over 64 KiB */
+struct authz_principal *authz_principal_ref(struct authz_principal *p);
+void authz_principal_unref(struct authz_principal *p); /* NULL is fine */
+/* Views borrow from <p>. */
+void authz_principal_facts(const struct authz_principal *p, struct authz_facts *ret);
+enum authz_role authz_principal_role(const struct authz_principal *p);
+struct slice authz_principal_username(const struct authz_principal *p);
+/* Same identity for the purpose of owning a session: same issuer key and CN with certificates, same user name without. */
+bool authz_same_identity(const struct authz_principal *a, const struct authz_principal *b);
+
+enum authz_action {
+	AUTHZ_CONNECT,   /* topic is the client id (possibly empty) */
+	AUTHZ_PUBLISH,   /* topic name; also for wills */
+	AUTHZ_SUBSCRIBE, /* topic filter, without "$share/NAME/" */
+	AUTHZ_RECEIVE,   /* topic name of a message about to be delivered */
+};
+
+/* Immutable once built, counted across threads. */
+struct authz_policy;
+
+struct authz_verdict {
+	bool allowed;
+	bool whole;      /* SUBSCRIBE: every message that the filter can match may also be received, so deliveries need no look */
+	char why[160];   /* not allowed: the rule or the lack of one, in words for the log; no bytes from the peer */
+};
+
+/* The one function. <client_id>: the session's, for %c (for CONNECT: what the client sent). <who> is never NULL. Deny by default.
+ * Fast when allowed for PUBLISH and RECEIVE: `why` is only written on refusal. Any thread. */
+bool authz_allowed(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
+    enum authz_action action, struct slice topic, struct authz_verdict *ret);
+
+/* For an empty client id: the one that the policy assigns (springcore: the CN), borrowed from <who>; empty slice: none, the broker
+ * makes one up. */
+struct slice authz_assigned_client_id(const struct authz_policy *policy, const struct authz_principal *who);
+
+/* Build a policy from the text of a policy file (docs/policies.md has the grammar) or of a mosquitto acl_file. <name> stands in
+ * error texts with the line number: "acl.conf:12: …". NULL and <err> on the first mistake. */
+struct authz_policy *authz_policy_parse(struct slice text, const char *name, struct err *err);
+struct authz_policy *authz_policy_parse_acl(struct slice text, const char *name, struct err *err);
+/* Everything allowed (mosquitto without acl_file); certificates of the Cloud role still may not connect. */
+struct authz_policy *authz_policy_open(void);
+struct authz_policy *authz_policy_ref(struct authz_policy *p);
+void authz_policy_unref(struct authz_policy *p); /* NULL is fine */
+/* Describe the policy in words, a line a rule, for --test-config and the console. */
+void authz_policy_describe(const struct authz_policy *p, void (*line)(void *ctx, const char *text), void *ctx);
+
+#endif

@@ -1,0 +1,34 @@
+/* The program's log: one line an event. Any thread. Libraries below server/ do not log, they return errors. */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+#include <stdbool.h>
+#include "base/slice.h"
+#include "base/err.h"
+
+enum log_level { LOG_LVL_ERROR, LOG_LVL_WARNING, LOG_LVL_NOTICE, LOG_LVL_INFO, LOG_LVL_DEBUG };
+
+/* Where lines go: called with one whole line (no newline), already escaped, under the log's lock. */
+typedef void log_sink(void *ctx, enum log_level level, const char *line, size_t n);
+
+/* Levels above <max> are not formatted at all. Default: standard error, LOG_LVL_NOTICE, with a timestamp. */
+void log_set_level(enum log_level max);
+bool log_on(enum log_level level);
+/* Add a sink / go back to standard error alone. */
+bool log_add_sink(log_sink *fn, void *ctx);
+void log_reset_sinks(void);
+/* "2026-01-31T12:00:00: " before each line on file and stderr sinks; on by default. */
+void log_set_timestamp(bool on);
+
+void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define log_error(...) log_write(LOG_LVL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_LVL_WARNING, __VA_ARGS__)
+#define log_notice(...) log_write(LOG_LVL_NOTICE, __VA_ARGS__)
+#define log_info(...) log_write(LOG_LVL_INFO, __VA_ARGS__)
+#define log_debug(...) (log_on(LOG_LVL_DEBUG) ? log_write(LOG_LVL_DEBUG, __VA_ARGS__) : (void)0)
+
+/* Open <path> (append, 0600 when created) as a sink; log_reopen() closes and opens it again (for log rotation). */
+bool log_open_file(const char *path, struct err *err);
+void log_reopen(void);
+
+#endif

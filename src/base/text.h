@@ -1,0 +1,23 @@
+/* Text: UTF-8, and bytes from outside made safe to show. */
+#ifndef BASE_TEXT_H
+#define BASE_TEXT_H
+
+#include "base/slice.h"
+
+/* MQTT 1.5.4: well-formed UTF-8, no surrogates, no U+0000. Fast on ASCII (eight bytes at a time). */
+bool utf8_ok(struct slice s);
+
+/* <s> for a log line or terminal, NUL-terminated in <out>: control characters, quotes, backslash and bytes that are not UTF-8 as
+ * \xNN; bidirectional controls (U+202A..U+202E, U+2066..U+2069) as \u{…}; cut with "..." when <cap> is short (cap >= 8). Returns out. */
+const char *text_show(struct slice s, char *out, size_t cap);
+
+/* Lower-case hex of <s>, NUL-terminated; cap >= 2 * s.n + 1 or it is cut to whole bytes. Returns out. */
+const char *text_hex(struct slice s, char *out, size_t cap);
+
+/* A decimal number that is the whole of <s>, within [min, max]. */
+bool text_u64(struct slice s, uint64_t min, uint64_t max, uint64_t *ret);
+
+/* Bounded copy into a NUL-terminated buffer; false (and an empty string) when it does not fit or holds a NUL. */
+bool text_copy(char *out, size_t cap, struct slice s);
+
+#endif

@@ -1,0 +1,110 @@
+/* The broker without sockets, files or clocks: streams in, streams out.
+ *
+ * A shard is all the state of one core: sessions, subscriptions, retained messages, timers. Everything here is called on
+ * the shard's own thread unless it says otherwise. Shards reach each other only through their inboxes. */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include "authz/authz.h"
+#include "base/stream.h"
+#include "mqtt/mqtt.h"
+
+struct broker; /* what all shards share: inboxes, interest map, configuration; immutable or atomic */
+struct shard;
+
+/* Settings of one listener. Copied; the policy is referenced. */
+struct broker_listener {
+	struct authz_policy *policy;
+	bool deny_v3_by_close;        /* a refused v3 QoS > 0 PUBLISH closes the connection; else it is acknowledged and dropped */
+	bool grant_denied_v3;         /* SUBACK to v3 as mosquitto: a refused filter is granted and delivers nothing */
+	bool takeover_same_identity;  /* a client id may only be taken over by the same identity (certificate) */
+};
+
+/* Settings of the broker. 0 is a real value unless it says otherwise. */
+struct broker_settings {
+	uint32_t max_packet_size;        /* bytes, whole packet; at most 268,435,460 */
+	uint32_t max_queued_messages;    /* per session, QoS > 0 (and QoS 0 if queue_qos0); 0 = no limit */
+	size_t max_queued_bytes;         /* 0 = no limit */
+	uint16_t max_inflight;           /* per session outwards, also capped by the client's Receive Maximum; >= 1 */
+	uint16_t receive_maximum;        /* announced to clients, enforced; >= 1 */
+	uint16_t topic_alias_max_in;     /* aliases a client may use towards us */
+	uint16_t topic_alias_max_out;    /* aliases we use towards a client, capped by its own maximum */
+	uint16_t max_keep_alive;         /* s; 0 = no limit */
+	uint32_t max_session_expiry;     /* s; UINT32_MAX = no limit. v3 persistent sessions get exactly this */
+	uint32_t connect_timeout_ms;     /* from open() to a whole CONNECT */
+	uint8_t max_qos;                 /* 0..2 */
+	bool retain_available, allow_empty_client_id, queue_qos0;
+	size_t max_out_bytes;            /* unsent output per connection above which QoS 0 is dropped */
+};
+void broker_settings_default(struct broker_settings *s);
+
+enum broker_event_kind {
+	BROKER_CONNECTED,
+	BROKER_DISCONNECTED,   /* after CONNECTED: .reason, .text, .clean */
+	BROKER_REFUSED,        /* CONNECT refused: .reason, .text */
+	BROKER_DROPPED,        /* closed before a CONNECT was accepted, for other reasons: .text */
+	BROKER_DENIED_PUBLISH, /* .topic, .text */
+	BROKER_DENIED_SUBSCRIBE,
+	BROKER_DENIED_WILL,
+	BROKER_DENIED_RECEIVE, /* a queued or retained message was not delivered */
+	BROKER_SUBSCRIBED, BROKER_UNSUBSCRIBED,
+	BROKER_QUEUE_FULL,     /* first message dropped since the queue last had room */
+};
+
+/* Something worth a log line. Everything is borrowed for the call. */
+struct broker_event {
+	enum broker_event_kind kind;
+	unsigned listener;
+	const char *peer;                     /* address text given to client_new() */
+	struct slice client_id;               /* as far as known */
+	const struct authz_principal *who;    /* NULL when not known */
+	struct slice topic;                   /* name or filter */
+	uint8_t reason;                       /* MQTT reason code */
+	uint8_t version;                      /* protocol level, 0 = unknown */
+	uint8_t qos;
+	bool clean;                           /* CONNECTED: clean start; DISCONNECTED: by a DISCONNECT packet */
+	bool session_present;
+	uint16_t keep_alive;
+	const char *text;                     /* the exact cause in words, never NULL; may be "" */
+};
+
+/* What the broker needs of the world. */
+struct broker_ports {
+	void *ctx;
+	/* From any shard's thread: make shard <n>'s thread call shard_turn() soon. */
+	void (*wake)(void *ctx, unsigned shard);
+	/* Who is this? Called for each CONNECT on the session's home, before the policy is asked. <cert>: principal of the
+	 * certificate, or of an anonymous peer; never NULL. Returns MQTT_RC_OK with *ret_who (a reference: <cert> itself or another),
+	 * or the reason for CONNACK with words in <why>. */
+	uint8_t (*authenticate)(void *ctx, unsigned listener, struct authz_principal *cert, const struct mqtt_connect *m,
+	    struct authz_principal **ret_who, char *why, size_t why_cap);
+	void (*event)(void *ctx, const struct broker_event *e);
+	/* Wall clock, seconds since 1970: for certificates that expire during a session. */
+	int64_t (*wall)(void *ctx);
+};
+
+/* <n_shards> >= 1. Settings and listeners are copied. NULL: out of memory. */
+struct broker *broker_new(unsigned n_shards, const struct broker_settings *s, const struct broker_listener *listeners, unsigned n_listeners, const struct broker_ports *ports);
+/* After all threads have ended and all streams were closed. */
+void broker_free(struct broker *b);
+struct shard *broker_shard(struct broker *b, unsigned index);
+/* Any thread: new listener settings (same number, same order) for all shards; each takes them at its next turn. Sessions keep
+ * their subscriptions; what a new policy forbids is no longer delivered or accepted. False: out of memory, nothing changed. */
+bool broker_set_listeners(struct broker *b, const struct broker_listener *listeners, unsigned n_listeners);
+
+/* One connection. <peer> is copied, <who> taken over. NULL: out of memory (then <who> is released). */
+extern const struct stream_ops client_stream;
+void *client_new(struct shard *sh, unsigned listener, struct authz_principal *who, const char *peer, const struct waker *w);
+
+/* Once a loop turn, after input and before output: inbox, timers, outboxes. Returns ms until the next turn is needed. */
+uint64_t shard_turn(struct shard *sh, uint64_t now_ms);
+/* End every connection of this shard with <reason> (v5: DISCONNECT), for shutdown; wills are not sent for MQTT_RC_SHUTTING_DOWN. */
+void shard_disconnect_all(struct shard *sh, uint8_t reason);
+
+/* Counters; each is written by one thread, read by any. */
+struct shard_stats {
+	_Atomic uint64_t connected, sessions, subscriptions, retained, messages_in, messages_out, bytes_in, bytes_out, dropped, denied, refused;
+};
+const struct shard_stats *shard_stats(const struct shard *sh);
+
+#endif

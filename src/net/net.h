@@ -1,0 +1,125 @@
+/* Sockets, TLS and readiness. Knows streams (base/stream.h), not protocols. One loop a thread. */
+#ifndef NET_NET_H
+#define NET_NET_H
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include "base/err.h"
+#include "base/stream.h"
+
+struct loop;
+struct tls_ctx;
+struct ssl_st;
+struct x509_store_ctx_st;
+
+/* ---- TLS contexts: immutable, counted across threads; reload makes a new one ---- */
+
+/* The application's judgement of the peer's certificate, called in place of libssl's own for each full handshake.
+ * It calls X509_verify_cert() itself, looks at the result and makes what it wants of the chain.
+ * Returns true to accept; false: refuse, with the alert that X509_STORE_CTX_set_error() implies.
+ * *ret_peer (also on refusal) is kept with the connection: handed to open() or failed(), else freed by peer_free. */
+struct tls_hooks {
+	bool (*verify)(void *ctx, struct x509_store_ctx_st *store, void **ret_peer);
+	void (*peer_free)(void *peer);
+	void *ctx; /* must outlive every connection made under it */
+};
+
+struct tls_config {
+	const char *cert_file, *key_file;      /* server certificate with its chain; PEM */
+	const char *ca_file, *ca_path;         /* trust anchors for client certificates; NULL: none */
+	const char *ciphers, *ciphersuites;    /* NULL: ours (docs: TLS 1.2 list, 1.3 list) */
+	const char *groups;                    /* NULL: "X25519:P-256" */
+	const char *alpn;                      /* NULL: "mqtt" is chosen if offered; absence is fine */
+	int min_version;                       /* TLS1_2_VERSION (default, 0) or TLS1_3_VERSION */
+	bool ask_client_cert, require_client_cert;
+	struct tls_hooks hooks;
+};
+
+/* Loads and checks everything (files, key matches certificate, CA file not empty, validity dates) and names directive-like what and which
+ * file in <err>. NULL on any failure. */
+struct tls_ctx *tls_ctx_new(const struct tls_config *c, struct err *err);
+struct tls_ctx *tls_ctx_ref(struct tls_ctx *t);
+void tls_ctx_unref(struct tls_ctx *t); /* NULL is fine */
+
+/* ---- connections ---- */
+
+struct net_peer {
+	struct sockaddr_storage addr; /* of the peer; AF_UNIX for unix sockets */
+	void *listener;               /* as given to loop_listen() */
+	struct ssl_st *ssl;           /* NULL on a plain connection; only for the time of the call */
+	void *identity;               /* what tls_hooks.verify made; open() takes it over, failed() only looks */
+	const char *tls_version, *cipher, *sni; /* NULL on plain or not known; only for the time of the call */
+};
+
+/* Why a connection ended before open(). */
+enum net_failure_kind {
+	NET_FAIL_CLOSED,       /* peer closed before the handshake ended (no byte at all: probe = true) */
+	NET_FAIL_TIMEOUT,      /* handshake not done in time */
+	NET_FAIL_PLAIN_ON_TLS, /* first bytes are not TLS: see .first */
+	NET_FAIL_TLS_ON_PLAIN, /* a TLS ClientHello on a plain listener */
+	NET_FAIL_VERIFY,       /* our side refused the certificate: peer->identity has the reasons */
+	NET_FAIL_NO_CERT,      /* a certificate is required and none was sent */
+	NET_FAIL_ALERT,        /* the peer sent a fatal alert: .alert */
+	NET_FAIL_TLS,          /* other TLS error: .detail (no common version, no shared cipher, bad record, …) */
+	NET_FAIL_LIMIT,        /* too many connections */
+};
+struct net_failure {
+	enum net_failure_kind kind;
+	int alert;            /* TLS alert number received (ALERT) or sent (VERIFY, TLS); -1 unknown */
+	bool probe;           /* CLOSED: not one byte came */
+	struct slice first;   /* PLAIN_ON_TLS: the first bytes (up to 16) */
+	const char *detail;   /* libssl's reason or errno text; never NULL */
+};
+
+/* What the application does with connections of one loop. All called on that loop's thread; ctx is the loop's. */
+struct net_handler {
+	/* Ready for the protocol (TLS: handshake done). Returns the stream, or NULL to refuse. Takes over peer->identity in both
+	 * cases. */
+	void *(*open)(void *ctx, const struct net_peer *peer, const struct waker *w, const struct stream_ops **ret_ops);
+	/* Ended before open(). */
+	void (*failed)(void *ctx, const struct net_peer *peer, const struct net_failure *f);
+	/* Once a loop turn: after all input was fed and before output is pulled. <now_ms> is CLOCK_MONOTONIC. Returns the
+	 * milliseconds after which it wants to be called again at the latest (UINT64_MAX: whenever something happens). */
+	uint64_t (*turn)(void *ctx, uint64_t now_ms);
+};
+
+struct loop_limits {
+	unsigned max_connections;      /* per loop; 0 = as many as descriptors allow */
+	unsigned handshake_timeout_ms; /* 0 = 10,000 */
+	unsigned max_handshakes;       /* in flight per loop; 0 = 1,000; above it accept() waits */
+};
+
+/* NULL and <err> on failure. <ctx> is given to the handler's functions and to stream moved(). <index> numbers the loops from 0. */
+struct loop *loop_new(unsigned index, const struct net_handler *h, void *ctx, const struct loop_limits *limits, struct err *err);
+/* Tell each loop all the others (for moves): call on every loop before any runs. */
+void loop_set_peers(struct loop *l, struct loop *const *loops, unsigned n);
+/* After the thread has ended: closes everything that is left, calling closed() on streams. */
+void loop_free(struct loop *l);
+
+/* Open a listening socket for <addr> (TCP: SO_REUSEPORT so that each loop has its own; unix: one). Names the address and, for
+ * EADDRINUSE, that it is taken. Returns the descriptor or -1. <bind_device> may be NULL. Port 0 picks one; getsockname() tells. */
+int net_bind(const struct sockaddr *addr, socklen_t len, int backlog, const char *bind_device, struct err *err);
+/* Resolve HOST (NULL: any address, both families) and PORT for net_bind; at most <max> results; their number or -1. Blocks. */
+int net_resolve(const char *host, uint16_t port, int family, struct sockaddr_storage *ret, socklen_t *ret_len, int max, struct err *err);
+/* "192.0.2.1:50000", "[2001:db8::1]:50000", "unix" into <out>. Returns out. */
+const char *net_addr_text(const struct sockaddr_storage *a, char *out, size_t cap);
+
+/* Before the loop runs, or on its thread. The loop owns <fd> from now on. <tls> NULL = plain (a reference is taken otherwise). */
+bool loop_listen(struct loop *l, int fd, struct tls_ctx *tls, void *listener, struct err *err);
+/* On the loop's thread: new connections of that listener use <tls> from now on. */
+void loop_set_tls(struct loop *l, void *listener, struct tls_ctx *tls);
+/* On the loop's thread: close the listening sockets; connections stay. */
+void loop_stop_listening(struct loop *l);
+/* On the loop's thread: connections that are here (handshakes included). */
+unsigned loop_connections(const struct loop *l);
+
+/* Run until loop_stop(). */
+void loop_run(struct loop *l);
+/* Any thread, async-signal-safe: make the loop take a turn / end after the present one. */
+void loop_wake(struct loop *l);
+void loop_stop(struct loop *l);
+/* Any thread: run <fn> once on the loop's thread. False when out of memory. */
+bool loop_post(struct loop *l, void (*fn)(void *ctx, void *arg), void *arg);
+
+
+#endif
