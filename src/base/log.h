@@ -11,11 +11,14 @@ enum log_level { LOG_LVL_ERROR, LOG_LVL_WARNING, LOG_LVL_NOTICE, LOG_LVL_INFO, L
 /* Where lines go: called with one whole line (no newline), already escaped, under the log's lock. */
 typedef void log_sink(void *ctx, enum log_level level, const char *line, size_t n);
 
-/* Levels above <max> are not formatted at all. Default: standard error, LOG_LVL_NOTICE, with a timestamp. */
+/* Levels above <max> are not formatted at all. Default: standard error, LOG_LVL_NOTICE, with a timestamp. Any thread. */
 void log_set_level(enum log_level max);
 bool log_on(enum log_level level);
-/* Add a sink / go back to standard error alone. */
+/* Add a sink; the first one takes the place of standard error, which log_add_stderr() brings back beside it.
+ * False when there are too many. <fn> must not log. */
 bool log_add_sink(log_sink *fn, void *ctx);
+bool log_add_stderr(void);
+/* Go back to standard error alone; files are closed. */
 void log_reset_sinks(void);
 /* "2026-01-31T12:00:00: " before each line on file and stderr sinks; on by default. */
 void log_set_timestamp(bool on);

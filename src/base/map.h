@@ -1,4 +1,5 @@
-/* A hash map from bytes to pointers. The value holds its own key; the map stores only pointers. */
+/* A hash map from bytes to pointers. The value holds its own key; the map stores only pointers. One thread at a time
+ * for each map; readers may share one that nobody changes. */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
 
@@ -18,6 +19,8 @@ struct map {
 /* A keyed hash of <s> (SipHash-1-3, one random key per process): nobody outside can choose collisions. The same
  * value in every thread. */
 uint64_t map_hash(struct slice s);
+/* The function below it, with a key of the caller's. */
+uint64_t map_siphash13(const uint64_t key[2], struct slice s);
 
 void map_init(struct map *m, map_key *key);
 /* Frees the map's own memory, not the values. Safe on a zeroed map. */
@@ -31,5 +34,8 @@ bool map_put(struct map *m, void *value);
 void *map_del(struct map *m, struct slice key);
 /* Walk: start with *pos = 0; NULL at the end. Deleting the value just returned is allowed, adding is not. */
 void *map_next(const struct map *m, size_t *pos);
+/* Give memory back after many deletions. An empty map has none, and map_put() does this too; needed only for a map
+ * that stays nearly empty for long. Not during a walk. */
+void map_trim(struct map *m);
 
 #endif

@@ -11,6 +11,10 @@ bool utf8_ok(struct slice s);
  * \xNN; bidirectional controls (U+202A..U+202E, U+2066..U+2069) as \u{…}; cut with "..." when <cap> is short (cap >= 8). Returns out. */
 const char *text_show(struct slice s, char *out, size_t cap);
 
+/* The same for a whole line that already has its own quotes and escapes in it: those stay as they are. What comes
+ * out is one line in any terminal or file. */
+const char *text_line(struct slice s, char *out, size_t cap);
+
 /* Lower-case hex of <s>, NUL-terminated; cap >= 2 * s.n + 1 or it is cut to whole bytes. Returns out. */
 const char *text_hex(struct slice s, char *out, size_t cap);
 
