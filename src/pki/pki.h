@@ -1,0 +1,193 @@
+/* Keys, certificates, and who a peer is: the installation's certificate authorities (create, issue, sign, list), the
+ * look into files, and the judgement of a certificate in a TLS handshake. Never uses libssl. */
+#ifndef PKI_PKI_H
+#define PKI_PKI_H
+
+#include "authz/authz.h"
+#include "base/err.h"
+#include "base/slice.h"
+
+struct x509_store_ctx_st;
+
+/* ---- names and keys ---- */
+
+enum {
+	PKI_CN_MAX = 64,         /* characters, X.520 ub-common-name */
+	PKI_PASSPHRASE_MIN = 4,  /* as the openssl command has it */
+	PKI_PASSPHRASE_MAX = 1024,
+	PKI_PATH_MAX = 4096,
+	PKI_FILE_MAX = 1 << 20,  /* largest certificate, request or key file that is read */
+};
+
+/* May <cn> name a device: 1 to 64 characters of valid UTF-8, no control characters, none of "/ + #" (they would change the
+ * meaning of a topic). On false <why> says what is wrong, in words that follow "the common name ". */
+bool pki_cn_ok(struct slice cn, char *why, size_t cap);
+
+enum pki_key_type {
+	PKI_P256, PKI_P384, PKI_P521, PKI_RSA2048, PKI_RSA3072, PKI_RSA4096, PKI_RSA8192,
+	PKI_KEY_TYPES
+};
+const char *pki_key_type_name(enum pki_key_type t); /* "p256", "rsa2048", …; static */
+bool pki_key_type_parse(struct slice name, enum pki_key_type *ret);
+
+/* Where passphrases come from. get() is called when a key needs one: writes it NUL-terminated into <buf> (the caller wipes
+ * it); <what> names the key for a prompt; <creating>: ask twice. */
+struct pki_secret {
+	bool (*get)(void *ctx, const char *what, bool creating, char *buf, size_t cap, struct err *err);
+	void *ctx;
+};
+
+/* ---- an installation: a folder with signet.conf, pki/ and clients/ (docs/pki.md has the layout) ---- */
+
+struct pki_install {
+	const char *dir;
+	const char *const *hosts;     /* the broker's names and IP addresses; the first is its CN */
+	size_t n_hosts;
+	uint16_t port;                /* 0 = 8883 */
+	enum pki_key_type key_type;
+	const struct pki_secret *secret; /* NULL: CA keys are written unencrypted */
+	const char *policy;           /* NULL = "springcore" */
+	unsigned workers;             /* 0 = one a core */
+	int64_t now;                  /* 0 = the clock */
+};
+/* Make the whole installation or nothing: what is there already is never touched (ERR_EXISTS), and a failure removes
+ * everything that was begun. */
+bool pki_install(const struct pki_install *i, struct err *err);
+
+/* An order for one certificate. Subject, key usage and extended key usage come from the profile of the CA, never from a CSR. */
+struct pki_order {
+	const char *dir;              /* of the installation */
+	const char *ca;               /* "client", "watch", "control", "cloud" or an adopted CA's name */
+	const char *cn;               /* NULL with a CSR: the CSR's own, which must pass pki_cn_ok() */
+	const char *const *hosts;     /* for subjectAltName: DNS names and IP addresses */
+	size_t n_hosts;
+	struct slice csr;             /* PEM or DER; empty: a key is made too */
+	enum pki_key_type key_type;
+	unsigned days;                /* 0 = the profile's; always clipped to the CA's end */
+	bool server;                  /* of an adopted CA: a server's certificate (the cloud CA always makes these) */
+	bool reissue;                 /* replace a live certificate of the same name */
+	const char *out;              /* without CSR: folder (NULL = clients/CN or servers/CN); with: file (NULL = none) */
+	const struct pki_secret *secret; /* NULL: an encrypted CA key is an error */
+	int64_t now;                  /* 0 = the clock */
+};
+struct pki_issued {
+	char serial[41], fingerprint[65];
+	char cn[4 * PKI_CN_MAX + 1];
+	int64_t not_before, not_after;
+	char place[PKI_PATH_MAX];     /* folder or file written; empty: none */
+	char *pem;                    /* leaf and its intermediate; free() */
+	char notes[1024];             /* what a person should know, a line each: clipped validity, dropped wishes, open key file */
+};
+bool pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *err);
+
+enum pki_status { PKI_LIVE, PKI_EXPIRED, PKI_REPLACED, PKI_DROPPED, PKI_REVOKED };
+const char *pki_status_name(enum pki_status s);
+struct pki_entry {
+	char ca[33], serial[41], fingerprint[65], profile[16];
+	char cn[4 * PKI_CN_MAX + 1];
+	int64_t not_before, not_after;
+	enum pki_status status;
+};
+/* Every certificate that the installation's CAs issued (<ca> NULL: all of them), oldest first in each CA. */
+bool pki_list(const char *dir, const char *ca, int64_t now, void (*each)(void *ctx, const struct pki_entry *e), void *ctx,
+    struct err *err);
+/* The names of the CAs ("root", "cloud", … and adopted ones), sorted. */
+bool pki_each_ca(const char *dir, void (*each)(void *ctx, const char *name), void *ctx, struct err *err);
+
+/* Take over an existing CA: <key_file> and <cert_file> are checked (belong together, a CA, not expired, key strong enough)
+ * and copied to pki/<name>/; it is trusted from then on and can issue. <role> may be NONE. The key is written encrypted
+ * unless <new_secret> is NULL. */
+struct pki_adopt {
+	const char *dir, *name, *key_file, *cert_file;
+	enum authz_role role;
+	const struct pki_secret *secret, *new_secret;
+	int64_t now;
+};
+bool pki_adopt(const struct pki_adopt *a, struct err *err);
+
+/* Trust a CA whose key is elsewhere, and give what it issues a role: copied to pki/trusted/<role>-<name>.pem, added to
+ * pki/ca.pem and as a role_ca line to signet.conf. <name> NULL: made from its CN. <ret_path> holds PKI_PATH_MAX. */
+bool pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, const char *name, char *ret_path,
+    struct err *err);
+
+/* ---- look into a file ---- */
+
+struct pki_view {
+	void (*begin)(void *ctx, const char *kind, unsigned line); /* "certificate", "private key", …; line 0: DER */
+	void (*field)(void *ctx, const char *name, const char *value, bool many); /* many: one of a list */
+	void *ctx;
+};
+/* Everything in <file> (PEM bundle or DER). False at the first thing that cannot be read: <err> says what it is instead or
+ * where it breaks; what stands before it was shown. */
+bool pki_inspect(struct slice file, const char *name, int64_t now, const struct pki_view *view, struct err *err);
+
+/* ---- judge a peer ---- */
+
+struct pki_role_ca {
+	enum authz_role role;
+	const char *file; /* one CA certificate, PEM or DER */
+};
+struct pki_trust_config {
+	const char *ca_file;              /* the listener's cafile, or NULL (capath alone) */
+	const struct pki_role_ca *roles;
+	size_t n_roles;
+	const char *const *crl_files;     /* none: revocation is not checked */
+	size_t n_crl_files;
+	bool require_cn;                  /* use_identity_as_username: a certificate without a usable CN is refused */
+	bool ignore_dates;                /* disable_client_cert_date_checks */
+};
+
+/* Immutable, counted across threads; a reload makes a new one. NULL and <err> (naming the file) on any failure. */
+struct pki_trust;
+struct pki_trust *pki_trust_new(const struct pki_trust_config *c, struct err *err);
+struct pki_trust *pki_trust_ref(struct pki_trust *t);
+void pki_trust_unref(struct pki_trust *t); /* NULL is fine */
+
+enum pki_cause {
+	PKI_OK,
+	PKI_BAD_EXPIRED, PKI_BAD_NOT_YET,         /* also of a CA: depth > 0 */
+	PKI_BAD_REVOKED,
+	PKI_BAD_CRL_EXPIRED, PKI_BAD_CRL_MISSING, PKI_BAD_CRL_FUTURE, PKI_BAD_CRL_SIGNATURE,
+	PKI_BAD_ISSUER_UNKNOWN,                   /* nobody here knows the issuer's name */
+	PKI_BAD_ISSUER_OTHER_KEY,                 /* the name is known, the key is another */
+	PKI_BAD_INTERMEDIATE_MISSING,             /* one of ours, but the chain has a hole */
+	PKI_BAD_SUBJECT_IS_ISSUER,                /* a leaf that bears its CA's name */
+	PKI_BAD_SELF_SIGNED,
+	PKI_BAD_USAGE,                            /* EKU without clientAuth, key usage without digitalSignature */
+	PKI_BAD_IS_CA,                            /* a CA's own certificate used as a client's */
+	PKI_BAD_NOT_A_CA,                         /* signed by something that may not sign, or too deep */
+	PKI_BAD_SIGNATURE,
+	PKI_BAD_WEAK,                             /* key too small or digest broken */
+	PKI_BAD_CN,                               /* missing, twice, or not fit to be an identity */
+	PKI_BAD_OTHER,                            /* text has libcrypto's words */
+	PKI_CAUSES
+};
+const char *pki_cause_name(enum pki_cause c); /* "expired", "issuer-unknown", …; static, for metrics and tests */
+
+/* What was learned of a peer, whether accepted or not. Strings are safe to log. */
+struct pki_peer {
+	enum pki_cause cause;
+	int depth;                   /* whom the cause is about: 0 = the peer's own certificate */
+	int error;                   /* X509_V_ERR_…, also set in the X509_STORE_CTX (it chooses the TLS alert) */
+	char text[480];              /* one sentence: what is wrong; empty when accepted */
+	char remedy[320];            /* one sentence: what to do */
+	char *subject, *issuer;      /* RFC 2253, of the peer's own certificate; never NULL */
+	char *cn;                    /* NULL: none that passes pki_cn_ok() */
+	char cn_fault[96];           /* why cn is NULL */
+	uint8_t serial[AUTHZ_SERIAL_MAX];
+	size_t serial_n;
+	char serial_hex[2 * AUTHZ_SERIAL_MAX + 1];
+	uint8_t fingerprint[32];     /* SHA-256 of the certificate */
+	int64_t not_before, not_after;
+	/* Only when accepted: from the verified chain. */
+	enum authz_role role;        /* NONE when the issuing CA has none */
+	uint8_t issuer_key[32];      /* SHA-256 of the issuing CA's SubjectPublicKeyInfo */
+};
+/* Verify the chain in <ctx> (as the callback of SSL_CTX_set_cert_verify_callback gets it) and say who it is. True: accepted.
+ * <ret> is set in both cases, NULL only when out of memory (and then refused). Any thread. */
+bool pki_judge(const struct pki_trust *t, struct x509_store_ctx_st *ctx, struct pki_peer **ret);
+void pki_peer_free(struct pki_peer *p); /* NULL is fine */
+/* The facts of an accepted peer, borrowed from <p>; username is the CN (or the subject: <use_subject>), .p NULL without. */
+void pki_peer_facts(const struct pki_peer *p, bool use_subject, struct authz_facts *ret);
+
+#endif
