@@ -1,0 +1,199 @@
+/* The configuration as it was read: what the file says, checked, with the place of every word of it. Private to server/. */
+#ifndef SERVER_CONFIG_H
+#define SERVER_CONFIG_H
+
+#include "authz/authz.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/slice.h"
+
+enum {
+	CONFIG_OPTIONS_MAX = 80,        /* rows of the options table; checked at compile time */
+	CONFIG_FILE_MAX = 1024 * 1024,  /* bytes of one file */
+	CONFIG_LINE_MAX = 4096,
+	CONFIG_FILES_MAX = 256,         /* files of one configuration, the included ones too */
+	CONFIG_DEPTH_MAX = 16,          /* include_dir within include_dir */
+	CONFIG_LISTENERS_MAX = 64,
+	CONFIG_ROLE_CAS_MAX = 64,
+	CONFIG_WORKERS_MAX = 256,
+	CONFIG_PLACE_CAP = 320,         /* room for "FILE:LINE" in words */
+};
+
+/* Where a word stands; line 0: nowhere, the option was not set. */
+struct config_place {
+	uint16_t file;
+	uint32_t line;
+};
+
+/* Numbers are int64_t, truths bool, texts char * (owned): options.c writes them by offset. */
+
+/* What per_listener_settings makes a matter of each listener. */
+struct config_security {
+	struct config_place at[CONFIG_OPTIONS_MAX];
+	int64_t allow_anonymous; /* -1: not said */
+	bool allow_zero_length_clientid;
+	bool refuse_publish_by_close, grant_refused_subscriptions, takeover_same_identity;
+	char *acl_file, *policy;
+};
+
+struct config_listener {
+	struct config_place at[CONFIG_OPTIONS_MAX];
+	struct config_place place; /* of its `listener` or `port` line */
+	uint16_t port;             /* 0: <path> is a unix socket */
+	char *host;                /* NULL: every address */
+	char *path;
+	bool local_only;           /* nothing was configured: loopback */
+	char name[160];            /* "8883", "192.0.2.1:8883", "/run/x.sock": for log lines */
+
+	char *cafile, *capath, *certfile, *keyfile, *crlfile, *ciphers, *ciphersuites, *bind_interface;
+	int64_t tls_version; /* the least minor version: 2 or 3 */
+	int64_t max_connections, max_qos, socket_domain;
+	bool require_certificate, use_identity_as_username, use_subject_as_username;
+	struct config_security own;
+	const struct config_security *security; /* <own> or the common one; set by config_finish() */
+};
+
+struct config_role_ca {
+	enum authz_role role;
+	char *file;
+	struct config_place place;
+};
+
+enum config_log_dest { CONFIG_LOG_STDERR = 1, CONFIG_LOG_STDOUT = 2, CONFIG_LOG_SYSLOG = 4, CONFIG_LOG_NONE = 8 };
+
+struct config {
+	struct config_place at[CONFIG_OPTIONS_MAX];
+	char *files[CONFIG_FILES_MAX];
+	unsigned n_files;
+
+	bool per_listener_settings;
+	struct config_security common;
+	struct config_listener fallback; /* options before any `listener` line */
+	struct config_listener *listeners;
+	unsigned n_listeners;
+	int64_t port; /* of the default listener; 0: not set */
+	char *bind_address;
+
+	struct config_role_ca *role_cas;
+	unsigned n_role_cas;
+
+	int64_t workers, tls_handshake_timeout, max_handshakes;
+	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages, max_queued_messages,
+	    max_queued_bytes, persistent_client_expiration;
+	bool retain_available, queue_qos0_messages, persistence, set_tcp_nodelay;
+	char *persistence_location, *pid_file, *user;
+
+	unsigned log_dest; /* enum config_log_dest; 0: not said */
+	char *log_file;
+	enum log_level log_level;
+	bool log_type_set, log_none, log_subscribe, log_unsubscribe, log_timestamp, connection_messages;
+
+	char **warnings; /* what is legal and probably not meant */
+	unsigned n_warnings;
+};
+
+/* How files are reached: the real ones, or a test's. */
+struct config_reader {
+	void *ctx;
+	/* The whole text, to be freed with free(). Says the file in <err>. */
+	bool (*read)(void *ctx, const char *path, uint8_t **ret, size_t *ret_n, struct err *err);
+	/* The names in a directory, in any order; each and the array to be freed with free(). */
+	bool (*list)(void *ctx, const char *dir, char ***ret, size_t *ret_n, struct err *err);
+};
+extern const struct config_reader config_files;
+
+/* Read <path> and what it includes. NULL and <err> ("FILE:LINE: …") on the first mistake. <path> NULL: the defaults. */
+struct config *config_read(const char *path, const struct config_reader *reader, struct err *err);
+/* The second half: which listeners there are, and what does not go together. <port> > 0 is the command line's. */
+bool config_finish(struct config *c, unsigned port, struct err *err);
+
+const char *config_place_text(const struct config *c, struct config_place p, char *out, size_t cap);
+bool config_warn(struct config *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- the options table ---- */
+
+enum option_scope {
+	OPTION_GLOBAL,
+	OPTION_LISTENER, /* of the `listener` line above it */
+	OPTION_SECURITY, /* of the listener with per_listener_settings true, else of all */
+};
+
+enum option_type {
+	OPTION_BOOL,
+	OPTION_INT,
+	OPTION_DURATION, /* seconds, written as a number and h, d, w, m or y */
+	OPTION_TEXT,
+	OPTION_PATH,
+	OPTION_CHOICE,
+	OPTION_CALL, /* a function of its own reads the value */
+};
+
+enum option_flags {
+	OPTION_TRISTATE = 1,  /* a bool kept as int64_t with -1 for "not said" */
+	OPTION_OLD = 2,       /* works, and the documentation names another */
+	OPTION_REPEATS = 4,
+	OPTION_NEXT_START = 8, /* a change takes effect at the next start, not with SIGHUP */
+	OPTION_IS_TLS = 16,    /* needs certfile and keyfile */
+};
+
+struct option_choice {
+	const char *name; /* NULL ends the list */
+	int64_t value;
+	const char *refused; /* not NULL: known, and this is why not */
+};
+
+struct parse;
+struct option {
+	const char *name, *value, *help;
+	enum option_scope scope;
+	enum option_type type;
+	unsigned flags;
+	size_t offset;
+	int64_t min, max, def;
+	const char *def_text; /* what is shown when <def> does not speak for itself */
+	const struct option_choice *choices;
+	bool (*call)(struct parse *p, struct slice value);
+};
+
+extern const struct option options[];
+extern const unsigned options_n;
+/* NULL: no such option. */
+const struct option *option_find(struct slice name);
+/* Was it set? <at> belongs to the struct of the option's scope. */
+struct config_place option_at(const struct config_place *at, const char *name);
+/* Why we do not do a directive of mosquitto's; NULL: it is not one of its. */
+const char *option_unsupported(struct slice name);
+/* Defaults of all options of <scope> into the struct <base>. False: out of memory. */
+void options_default(enum option_scope scope, void *base);
+/* Free all texts of <scope> in <base>. */
+void options_free(enum option_scope scope, void *base);
+/* Each directive as text (for --help) or as a Markdown table (for docs/configuration.md). */
+void options_print(bool markdown, void (*line)(void *ctx, const char *text), void *ctx);
+/* The value as it would be written in the file. Returns out. */
+const char *option_show(const struct option *o, const void *base, char *out, size_t cap);
+
+/* While reading one configuration. */
+struct parse {
+	struct config *c;
+	const struct config_reader *reader;
+	struct config_place here;
+	int listener; /* index of the current one, -1: the default listener */
+	unsigned depth;
+	const char *word; /* the directive being read */
+	bool security_seen; /* a security directive was read already */
+	struct err *err;
+};
+
+/* Set <err> with "FILE:LINE: WORD: " before it; returns false. */
+bool parse_fail(struct parse *p, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+bool read_listener(struct parse *p, struct slice value);
+bool read_per_listener(struct parse *p, struct slice value);
+bool read_include_dir(struct parse *p, struct slice value);
+bool read_log_dest(struct parse *p, struct slice value);
+bool read_log_type(struct parse *p, struct slice value);
+bool read_role_ca(struct parse *p, struct slice value);
+bool read_bool(struct parse *p, struct slice value, bool *ret);
+bool read_text(struct parse *p, struct slice value, char **ret);
+
+#endif

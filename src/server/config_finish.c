@@ -1,0 +1,286 @@
+/* The configuration as a whole: which listeners there are, which directives need each other, which exclude each other. */
+#include "server/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "server/server.h"
+
+enum { MQTT_PORT = 1883 };
+
+static bool
+fail_at(const struct config *c, struct config_place at, struct err *err, const char *text)
+{
+	char where[CONFIG_PLACE_CAP];
+
+	return err_set(err, ERR_USAGE, "%s: %s", config_place_text(c, at, where, sizeof(where)), text);
+}
+
+/* The first option of <scope> that was set in <at>; NULL: none. */
+static const struct option *
+first_set(const struct config_place *at, enum option_scope scope)
+{
+	const struct option *first = NULL;
+	unsigned i;
+
+	for (i = 0; i < options_n; i++) {
+		if (options[i].scope != scope || at[i].line == 0)
+			continue;
+		if (first == NULL || at[i].file < at[first - options].file ||
+		    (at[i].file == at[first - options].file && at[i].line < at[first - options].line))
+			first = &options[i];
+	}
+	return first;
+}
+
+/* Directives above all `listener` lines, and no default listener that they could mean: mosquitto would open 1883 for some of them
+ * and forget the others. Neither is meant. */
+static bool
+check_orphans(const struct config *c, struct err *err)
+{
+	const struct config_place *at = c->fallback.at;
+	const struct option *o = first_set(at, OPTION_LISTENER);
+	char text[320];
+
+	if (o == NULL) {
+		at = c->fallback.own.at;
+		o = first_set(at, OPTION_SECURITY);
+	}
+	if (o == NULL)
+		return true;
+	(void)snprintf(text, sizeof(text), "%s: stands in front of all listeners and applies to none of them; "
+	    "move it below its `listener` line", o->name);
+	return fail_at(c, at[o - options], err, text);
+}
+
+/* The default listener becomes the first of the list. */
+static bool
+add_fallback(struct config *c, bool local_only, struct err *err)
+{
+	struct config_listener *more, *l;
+
+	more = reallocarray(c->listeners, (size_t)c->n_listeners + 1, sizeof(*more));
+	if (more == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	c->listeners = more;
+	memmove(more + 1, more, c->n_listeners * sizeof(*more));
+	l = &more[0];
+	*l = c->fallback;
+	c->fallback = (struct config_listener){ 0 };
+	c->n_listeners++;
+	l->port = c->port != 0 ? (uint16_t)c->port : MQTT_PORT;
+	l->local_only = local_only;
+	l->place = option_at(c->at, c->port != 0 ? "port" : "bind_address");
+	l->host = c->bind_address;
+	c->bind_address = NULL;
+	return true;
+}
+
+static bool
+settle_listeners(struct config *c, unsigned port, struct err *err)
+{
+	bool fallback = c->port != 0 || c->bind_address != NULL;
+
+	if (c->n_listeners > 0 && !fallback && !check_orphans(c, err))
+		return false;
+	if ((fallback || c->n_listeners == 0) && !add_fallback(c, !fallback, err))
+		return false;
+	if (port == 0)
+		return true;
+	if (c->n_listeners > 1)
+		return err_set(err, ERR_USAGE, "-p changes the port of the only listener, but there are %u; "
+		    "change the configuration instead", c->n_listeners);
+	if (c->listeners[0].path != NULL)
+		return err_set(err, ERR_USAGE, "-p makes no sense: the only listener is a unix socket");
+	c->listeners[0].port = (uint16_t)port;
+	return true;
+}
+
+static void
+name_listener(struct config_listener *l)
+{
+	if (l->path != NULL)
+		(void)snprintf(l->name, sizeof(l->name), "%s", l->path);
+	else if (l->host == NULL)
+		(void)snprintf(l->name, sizeof(l->name), "%u", l->port);
+	else
+		(void)snprintf(l->name, sizeof(l->name), strchr(l->host, ':') != NULL ? "[%s]:%u" : "%s:%u", l->host, l->port);
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool
+check_twice(const struct config *c, unsigned n, struct err *err)
+{
+	const struct config_listener *l = &c->listeners[n];
+	char where[CONFIG_PLACE_CAP], text[640];
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		const struct config_listener *o = &c->listeners[i];
+
+		if (o->port != l->port || !same_text(o->host, l->host) || !same_text(o->path, l->path) ||
+		    !same_text(o->bind_interface, l->bind_interface) || o->socket_domain != l->socket_domain)
+			continue;
+		(void)config_place_text(c, o->place, where, sizeof(where));
+		(void)snprintf(text, sizeof(text), "listener: %s is configured already at %s", l->name, where);
+		return fail_at(c, l->place, err, text);
+	}
+	return true;
+}
+
+/* The pairs of directives that stand or fall together. */
+static bool
+check_tls(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	unsigned i;
+	char text[320];
+
+	if (l->certfile != NULL && l->keyfile == NULL)
+		return fail_at(c, option_at(l->at, "certfile"), err, "certfile: keyfile is missing; TLS needs both");
+	if (l->keyfile != NULL && l->certfile == NULL)
+		return fail_at(c, option_at(l->at, "keyfile"), err, "keyfile: certfile is missing; TLS needs both");
+	for (i = 0; l->certfile == NULL && i < options_n; i++) {
+		if (options[i].scope != OPTION_LISTENER || (options[i].flags & OPTION_IS_TLS) == 0 || l->at[i].line == 0)
+			continue;
+		(void)snprintf(text, sizeof(text), "%s: listener %s has no certfile and keyfile, so it would not use TLS; "
+		    "add both or remove this line", options[i].name, l->name);
+		return fail_at(c, l->at[i], err, text);
+	}
+	if (l->cafile != NULL || l->capath != NULL)
+		return true;
+	if (l->require_certificate)
+		return fail_at(c, option_at(l->at, "require_certificate"), err,
+		    "require_certificate: cafile is missing; without it no certificate can be checked");
+	if (l->crlfile != NULL)
+		return fail_at(c, option_at(l->at, "crlfile"), err, "crlfile: cafile is missing; whose list is it?");
+	return true;
+}
+
+static bool
+check_security(const struct config *c, const struct config_security *s, struct err *err)
+{
+	if (s->policy != NULL && s->acl_file != NULL)
+		return fail_at(c, option_at(s->at, "acl_file"), err,
+		    "acl_file: there is a policy too; only one of them can decide, remove the other");
+	return true;
+}
+
+/* What the broker has only once while the file has it for each listener. */
+static bool
+check_common(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	struct config_place at = option_at(l->at, "max_qos");
+
+	if (l->max_qos == c->listeners[0].max_qos)
+		return true;
+	if (at.line == 0)
+		at = option_at(l->at, "maximum_qos");
+	return fail_at(c, at.line != 0 ? at : l->place, err,
+	    "max_qos: must be the same for all listeners; give each the same line");
+}
+
+static bool
+is_loopback(const char *host)
+{
+	return host != NULL &&
+	    (strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0);
+}
+
+static bool
+warn_plain(struct config *c, const struct config_listener *l)
+{
+	char where[CONFIG_PLACE_CAP];
+
+	if (l->certfile != NULL || l->path != NULL || l->local_only || is_loopback(l->host))
+		return true;
+	(void)config_place_text(c, l->place, where, sizeof(where));
+	return config_warn(c, "%s: listener %s is not encrypted: everybody on the way can read and change what is sent; "
+	    "give it certfile and keyfile", where, l->name);
+}
+
+static bool
+finish_listener(struct config *c, unsigned n, struct err *err)
+{
+	struct config_listener *l = &c->listeners[n];
+	char where[CONFIG_PLACE_CAP];
+
+	l->security = c->per_listener_settings ? &l->own : &c->common;
+	if (c->per_listener_settings && l->own.allow_anonymous < 0)
+		l->own.allow_anonymous = l->local_only;
+	if (!check_twice(c, n, err) || !check_tls(c, l, err) || !check_security(c, l->security, err) ||
+	    !check_common(c, l, err))
+		return false;
+	if (!warn_plain(c, l))
+		return err_set(err, ERR_MEMORY, "out of memory");
+	if (l->bind_interface != NULL && l->path != NULL) {
+		(void)config_place_text(c, option_at(l->at, "bind_interface"), where, sizeof(where));
+		return err_set(err, ERR_USAGE, "%s: bind_interface: a unix socket has no network interface", where);
+	}
+	return true;
+}
+
+static bool
+warn_global(struct config *c)
+{
+	char where[CONFIG_PLACE_CAP];
+
+	if (c->persistence) {
+		(void)config_place_text(c, option_at(c->at, "persistence"), where, sizeof(where));
+		if (!config_warn(c, "%s: persistence: kept in memory only: sessions, queued and retained messages are "
+		    "lost when the broker stops; this version does not write them to disk", where))
+			return false;
+	}
+	if (c->max_keepalive > 0 && c->max_keepalive < 10) {
+		(void)config_place_text(c, option_at(c->at, "max_keepalive"), where, sizeof(where));
+		if (!config_warn(c, "%s: max_keepalive: below 10 s many clients cannot keep up", where))
+			return false;
+	}
+	return true;
+}
+
+bool
+config_finish(struct config *c, unsigned port, struct err *err)
+{
+	unsigned i;
+
+	if (!settle_listeners(c, port, err))
+		return false;
+	if (c->common.allow_anonymous < 0)
+		c->common.allow_anonymous = c->listeners[0].local_only;
+	for (i = 0; i < c->n_listeners; i++)
+		name_listener(&c->listeners[i]);
+	for (i = 0; i < c->n_listeners; i++)
+		if (!finish_listener(c, i, err))
+			return false;
+	if (c->message_size_limit != 0)
+		return fail_at(c, option_at(c->at, "message_size_limit"), err,
+		    "message_size_limit: not supported yet; max_packet_size limits the whole packet");
+	if (!warn_global(c))
+		return err_set(err, ERR_MEMORY, "out of memory");
+	return true;
+}
+
+struct config *
+config_load(const struct server_options *o, struct err *err)
+{
+	struct config *c = config_read(o->config_file, &config_files, err);
+
+	if (c == NULL)
+		return NULL;
+	if (!config_finish(c, o->port, err)) {
+		config_free(c);
+		return NULL;
+	}
+	if (o->verbose) {
+		c->log_level = LOG_LVL_DEBUG;
+		c->log_none = false;
+		c->log_subscribe = c->log_unsubscribe = true;
+	}
+	return c;
+}

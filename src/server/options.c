@@ -1,0 +1,348 @@
+/* Every directive of the configuration, once: the parser, --help, --test-config and docs/configuration.md read this table. */
+#include "server/config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "base/text.h"
+
+static const struct option_choice tls_versions[] = {
+	{ "tlsv1.3", 3, NULL },
+	{ "tlsv1.2", 2, NULL },
+	{ "tlsv1.1", 0, "TLS 1.1 is broken and never offered; write tlsv1.2 or tlsv1.3" },
+	{ "tlsv1", 0, "TLS 1.0 is broken and never offered; write tlsv1.2 or tlsv1.3" },
+	{ NULL, 0, NULL },
+};
+
+static const struct option_choice domains[] = {
+	{ "ipv4", 4, NULL },
+	{ "ipv6", 6, NULL },
+	{ NULL, 0, NULL },
+};
+
+#define IN_CONFIG(field) .scope = OPTION_GLOBAL, .offset = offsetof(struct config, field)
+#define IN_LISTENER(field) .scope = OPTION_LISTENER, .offset = offsetof(struct config_listener, field)
+#define IN_SECURITY(field) .scope = OPTION_SECURITY, .offset = offsetof(struct config_security, field)
+#define BY(function) .scope = OPTION_GLOBAL, .type = OPTION_CALL, .call = (function)
+
+/* clang-format off */
+const struct option options[] = {
+	/* listeners */
+	{ "listener", "PORT [ADDRESS]", "Listen on PORT of ADDRESS (default: all); \"listener 0 PATH\": on a unix socket",
+	  BY(read_listener), .flags = OPTION_REPEATS | OPTION_NEXT_START },
+	{ "port", "PORT", "Port of the default listener; prefer `listener`",
+	  IN_CONFIG(port), .type = OPTION_INT, .min = 1, .max = 65535, .def_text = "1883", .flags = OPTION_OLD | OPTION_NEXT_START },
+	{ "bind_address", "ADDRESS", "Address of the default listener; prefer `listener`",
+	  IN_CONFIG(bind_address), .type = OPTION_TEXT, .flags = OPTION_OLD | OPTION_NEXT_START },
+	{ "bind_interface", "DEVICE", "Only connections that come in through this network interface",
+	  IN_LISTENER(bind_interface), .type = OPTION_TEXT, .flags = OPTION_NEXT_START },
+	{ "socket_domain", "ipv4|ipv6", "Only this family of addresses (default: both)",
+	  IN_LISTENER(socket_domain), .type = OPTION_CHOICE, .choices = domains, .def_text = "both", .flags = OPTION_NEXT_START },
+	{ "max_connections", "N", "Connections of this listener at one time; -1: no limit",
+	  IN_LISTENER(max_connections), .type = OPTION_INT, .min = -1, .max = 100000000, .def = -1, .flags = OPTION_NEXT_START },
+	{ "max_qos", "0|1|2", "The highest QoS that clients may use; the same for all listeners",
+	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_NEXT_START },
+	{ "maximum_qos", "0|1|2", "Another name of max_qos",
+	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_OLD | OPTION_NEXT_START },
+	{ "per_listener_settings", "true|false", "The security directives belong to the listener above them, not to all",
+	  .scope = OPTION_GLOBAL, .type = OPTION_CALL, .call = read_per_listener, .flags = OPTION_NEXT_START },
+
+	/* TLS */
+	{ "certfile", "FILE", "The broker's certificate, with its intermediates behind it (PEM)",
+	  IN_LISTENER(certfile), .type = OPTION_PATH },
+	{ "keyfile", "FILE", "The private key of certfile (PEM)",
+	  IN_LISTENER(keyfile), .type = OPTION_PATH },
+	{ "cafile", "FILE", "The CAs that client certificates must come from (PEM)",
+	  IN_LISTENER(cafile), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
+	{ "capath", "DIRECTORY", "The same as a directory prepared with `openssl rehash`",
+	  IN_LISTENER(capath), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
+	{ "crlfile", "FILE", "Revocation lists of these CAs (PEM); an expired one refuses everybody of its CA",
+	  IN_LISTENER(crlfile), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
+	{ "require_certificate", "true|false", "Refuse clients without a certificate; false: one that is sent is still checked and used",
+	  IN_LISTENER(require_certificate), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
+	{ "use_identity_as_username", "true|false", "The certificate's CN is the user name; CONNECT's is ignored",
+	  IN_LISTENER(use_identity_as_username), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
+	{ "use_subject_as_username", "true|false", "The certificate's whole subject is the user name",
+	  IN_LISTENER(use_subject_as_username), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
+	{ "tls_version", "tlsv1.2|tlsv1.3", "The oldest TLS version that is accepted",
+	  IN_LISTENER(tls_version), .type = OPTION_CHOICE, .choices = tls_versions, .def = 2, .flags = OPTION_IS_TLS },
+	{ "ciphers", "LIST", "Cipher list of TLS 1.2 in OpenSSL's words",
+	  IN_LISTENER(ciphers), .type = OPTION_TEXT, .flags = OPTION_IS_TLS },
+	{ "ciphers_tls1.3", "LIST", "Cipher suites of TLS 1.3 in OpenSSL's words",
+	  IN_LISTENER(ciphersuites), .type = OPTION_TEXT, .flags = OPTION_IS_TLS },
+	{ "role_ca", "ROLE FILE", "Certificates issued by the CA in FILE have ROLE: cloud, client, watch or control",
+	  BY(read_role_ca), .flags = OPTION_REPEATS },
+	{ "tls_handshake_timeout", "SECONDS", "A TLS handshake must be done in this time",
+	  IN_CONFIG(tls_handshake_timeout), .type = OPTION_INT, .min = 1, .max = 300, .def = 10, .flags = OPTION_NEXT_START },
+	{ "max_handshakes", "N", "Handshakes under way at one time in each worker; further clients wait",
+	  IN_CONFIG(max_handshakes), .type = OPTION_INT, .min = 1, .max = 1000000, .def = 1000, .flags = OPTION_NEXT_START },
+
+	/* security */
+	{ "allow_anonymous", "true|false", "Let clients in that have neither certificate nor user name",
+	  IN_SECURITY(allow_anonymous), .type = OPTION_BOOL, .flags = OPTION_TRISTATE, .def = -1,
+	  .def_text = "false; true when no listener is configured" },
+	{ "policy", "NAME|FILE", "Who may do what: springcore, dojot, or a policy file (docs/policies.md)",
+	  IN_SECURITY(policy), .type = OPTION_PATH, .def_text = "springcore when there is a role_ca, else everything is allowed" },
+	{ "acl_file", "FILE", "Who may do what, in mosquitto's ACL format",
+	  IN_SECURITY(acl_file), .type = OPTION_PATH },
+	{ "allow_zero_length_clientid", "true|false", "Make up a client id for clients that send none",
+	  IN_SECURITY(allow_zero_length_clientid), .type = OPTION_BOOL, .def = 1 },
+	{ "takeover_same_identity", "true|false", "A client id in use is only taken over by the same identity",
+	  IN_SECURITY(takeover_same_identity), .type = OPTION_BOOL, .def = 1 },
+	{ "refuse_publish_by_close", "true|false", "Close an MQTT 3 connection at a refused PUBLISH; false: acknowledge and drop it",
+	  IN_SECURITY(refuse_publish_by_close), .type = OPTION_BOOL },
+	{ "grant_refused_subscriptions", "true|false", "Answer MQTT 3 clients as mosquitto does: a refused filter looks granted",
+	  IN_SECURITY(grant_refused_subscriptions), .type = OPTION_BOOL },
+	{ "user", "NAME", "Started as root: run as this user once files are read and ports open; root: stay root",
+	  IN_CONFIG(user), .type = OPTION_TEXT, .def_text = "signet, else mosquitto, else nobody", .flags = OPTION_NEXT_START },
+
+	/* limits */
+	{ "max_keepalive", "SECONDS", "The longest keep alive; 0: no limit",
+	  IN_CONFIG(max_keepalive), .type = OPTION_INT, .min = 0, .max = 65535, .def = 65535, .flags = OPTION_NEXT_START },
+	{ "max_packet_size", "BYTES", "The largest MQTT packet",
+	  IN_CONFIG(max_packet_size), .type = OPTION_INT, .min = 20, .max = 268435460, .def = 2000000, .flags = OPTION_NEXT_START },
+	{ "message_size_limit", "0", "Only 0 (no limit beside max_packet_size) is supported",
+	  IN_CONFIG(message_size_limit), .type = OPTION_INT, .min = 0, .max = 268435455, .flags = OPTION_NEXT_START },
+	{ "max_inflight_messages", "N", "QoS 1 and 2 messages on their way to one client; 0: 65535",
+	  IN_CONFIG(max_inflight_messages), .type = OPTION_INT, .min = 0, .max = 65535, .def = 20, .flags = OPTION_NEXT_START },
+	{ "max_queued_messages", "N", "Messages waiting for one client; 0: no limit",
+	  IN_CONFIG(max_queued_messages), .type = OPTION_INT, .min = 0, .max = 4294967295, .def = 1000, .flags = OPTION_NEXT_START },
+	{ "max_queued_bytes", "BYTES", "Bytes waiting for one client; 0: no limit",
+	  IN_CONFIG(max_queued_bytes), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_NEXT_START },
+	{ "queue_qos0_messages", "true|false", "Keep QoS 0 messages for clients that are away",
+	  IN_CONFIG(queue_qos0_messages), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
+	{ "retain_available", "true|false", "Support retained messages",
+	  IN_CONFIG(retain_available), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
+	{ "persistent_client_expiration", "TIME", "Forget sessions this long after their client left: 12h, 14d, 2w, 2m, 1y",
+	  IN_CONFIG(persistent_client_expiration), .type = OPTION_DURATION, .min = 1, .max = 4294967294, .def_text = "never",
+	  .flags = OPTION_NEXT_START },
+	{ "workers", "N", "Threads; 0: one a core",
+	  IN_CONFIG(workers), .type = OPTION_INT, .min = 0, .max = CONFIG_WORKERS_MAX, .flags = OPTION_NEXT_START },
+	{ "set_tcp_nodelay", "true|false", "Accepted; it is always on",
+	  IN_CONFIG(set_tcp_nodelay), .type = OPTION_BOOL, .def = 1 },
+	{ "persistence", "true|false", "Accepted with a warning: sessions and retained messages are kept in memory only",
+	  IN_CONFIG(persistence), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
+	{ "persistence_location", "DIRECTORY", "Accepted, see persistence",
+	  IN_CONFIG(persistence_location), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
+
+	/* the process and its log */
+	{ "include_dir", "DIRECTORY", "Read every *.conf in DIRECTORY here, in alphabetical order",
+	  BY(read_include_dir), .flags = OPTION_REPEATS },
+	{ "pid_file", "FILE", "Write the process id here",
+	  IN_CONFIG(pid_file), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
+	{ "log_dest", "stderr|stdout|syslog|none|file FILE", "Where log lines go; several lines add up",
+	  BY(read_log_dest), .def_text = "stderr", .flags = OPTION_REPEATS | OPTION_NEXT_START },
+	{ "log_type", "TYPE", "error, warning, notice, information, debug (each with those before it), subscribe, unsubscribe, all, none",
+	  BY(read_log_type), .def_text = "information", .flags = OPTION_REPEATS | OPTION_NEXT_START },
+	{ "log_timestamp", "true|false", "Begin each line with the time",
+	  IN_CONFIG(log_timestamp), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
+	{ "connection_messages", "true|false", "Log when clients come and go; refusals are logged in any case",
+	  IN_CONFIG(connection_messages), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
+};
+/* clang-format on */
+
+const unsigned options_n = ARRAY_LEN(options);
+_Static_assert(ARRAY_LEN(options) <= CONFIG_OPTIONS_MAX, "the places of options need more room");
+
+/* Directives of mosquitto that we know and do not do: the answer is another than to a slip of the pen. */
+static const struct {
+	const char *names, *why;
+} unsupported[] = {
+	{ " password_file psk_file psk_hint use_username_as_clientid clientid_prefixes listener_allow_anonymous ",
+	    "not supported yet; clients are known by their certificate" },
+	{ " auto_id_prefix listener_auto_id_prefix mount_point accept_protocol_versions max_topic_alias"
+	  " max_topic_alias_broker max_inflight_bytes check_retain_source upgrade_outgoing_qos retain_expiry_interval"
+	  " global_max_clients global_max_connections memory_limit sys_interval enable_proxy_protocol"
+	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility disable_client_cert_date_checks"
+	  " packet_buffer_size max_packet_buffer delayed_client_expiration ",
+	    "not supported yet; remove the line" },
+	{ " autosave_interval autosave_on_changes persistence_file ",
+	    "not supported yet: sessions and retained messages are kept in memory only; remove the line" },
+	{ " protocol http_dir websockets_origin websockets_headers_size websockets_log_level ",
+	    "WebSocket listeners are not supported yet; remove the line" },
+	{ " dhparamfile tls_engine tls_engine_kpass_sha1 tls_keyform ",
+	    "not supported; key exchange is always by elliptic curves and keys are PEM files; remove the line" },
+	{ " connection address addresses topic remote_username remote_password remote_clientid username password"
+	  " clientid local_username local_password local_clientid local_cleansession cleansession start_type try_private"
+	  " notifications notifications_local_only notification_topic restart_timeout round_robin keepalive_interval"
+	  " idle_timeout threshold bridge_cafile bridge_capath bridge_certfile bridge_keyfile bridge_insecure"
+	  " bridge_alpn bridge_tls_version bridge_identity bridge_psk bridge_protocol_version bridge_attempt_unsubscribe"
+	  " bridge_outgoing_retain bridge_max_packet_size bridge_max_topic_alias bridge_receive_maximum"
+	  " bridge_session_expiry_interval bridge_require_ocsp bridge_tcp_keepalive bridge_tcp_user_timeout"
+	  " bridge_bind_address bridge_reload_type bridge_ciphers bridge_ciphers_tls1.3 bridge_tls_use_os_certs ",
+	    "bridges are not supported yet; remove the bridge's lines" },
+	{ " plugin plugin_load plugin_use plugin_opt_config_file auth_plugin global_plugin auth_plugin_deny_special_chars"
+	  " plugin_opt_ auth_opt_ ",
+	    "plugins of mosquitto cannot be loaded; see `policy`" },
+};
+
+const char *
+option_unsupported(struct slice name)
+{
+	char word[80];
+	size_t i;
+
+	if (name.n == 0 || name.n > sizeof(word) - 3 || memchr(name.p, ' ', name.n) != NULL)
+		return NULL;
+	/* plugin_opt_ANYTHING and auth_opt_ANYTHING */
+	if (slice_starts(name, SL("plugin_opt_")) || slice_starts(name, SL("auth_opt_")))
+		return unsupported[ARRAY_LEN(unsupported) - 1].why;
+	word[0] = ' ';
+	memcpy(word + 1, name.p, name.n);
+	word[name.n + 1] = ' ';
+	word[name.n + 2] = '\0';
+	for (i = 0; i < ARRAY_LEN(unsupported); i++)
+		if (strstr(unsupported[i].names, word) != NULL)
+			return unsupported[i].why;
+	return NULL;
+}
+
+const struct option *
+option_find(struct slice name)
+{
+	unsigned i;
+
+	for (i = 0; i < options_n; i++)
+		if (slice_eq(name, slice_str(options[i].name)))
+			return &options[i];
+	return NULL;
+}
+
+struct config_place
+option_at(const struct config_place *at, const char *name)
+{
+	const struct option *o = option_find(slice_str(name));
+
+	return o != NULL ? at[o - options] : (struct config_place){ 0 };
+}
+
+void
+options_default(enum option_scope scope, void *base)
+{
+	unsigned i;
+
+	for (i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+		char *field = (char *)base + o->offset;
+
+		if (o->scope != scope)
+			continue;
+		if (o->type == OPTION_BOOL && (o->flags & OPTION_TRISTATE) == 0)
+			*(bool *)(void *)field = o->def != 0;
+		else if (o->type == OPTION_BOOL || o->type == OPTION_INT || o->type == OPTION_DURATION ||
+		    o->type == OPTION_CHOICE)
+			*(int64_t *)(void *)field = o->def;
+	}
+}
+
+void
+options_free(enum option_scope scope, void *base)
+{
+	unsigned i;
+
+	for (i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+		char **field = (char **)(void *)((char *)base + o->offset);
+
+		if (o->scope != scope || (o->type != OPTION_TEXT && o->type != OPTION_PATH))
+			continue;
+		free(*field);
+		*field = NULL;
+	}
+}
+
+const char *
+option_show(const struct option *o, const void *base, char *out, size_t cap)
+{
+	const void *field = (const char *)base + o->offset;
+	const struct option_choice *ch;
+	int64_t v;
+
+	switch (o->type) {
+	case OPTION_TEXT:
+	case OPTION_PATH:
+		(void)snprintf(out, cap, "%s", *(char *const *)field != NULL ? *(char *const *)field : "");
+		return out;
+	case OPTION_BOOL:
+		v = (o->flags & OPTION_TRISTATE) != 0 ? *(const int64_t *)field : *(const bool *)field;
+		(void)snprintf(out, cap, "%s", v < 0 ? "" : v > 0 ? "true" : "false");
+		return out;
+	case OPTION_CHOICE:
+		for (ch = o->choices; ch->name != NULL; ch++)
+			if (ch->value == *(const int64_t *)field) {
+				(void)snprintf(out, cap, "%s", ch->name);
+				return out;
+			}
+		break;
+	case OPTION_INT:
+	case OPTION_DURATION:
+		(void)snprintf(out, cap, "%" PRId64, *(const int64_t *)field);
+		return out;
+	case OPTION_CALL:
+		break;
+	}
+	(void)snprintf(out, cap, "%s", "");
+	return out;
+}
+
+/* The default in words. */
+static const char *
+default_text(const struct option *o, char *out, size_t cap)
+{
+	const struct option_choice *ch;
+
+	if (o->def_text != NULL)
+		return o->def_text;
+	if (o->type == OPTION_BOOL)
+		return o->def > 0 ? "true" : "false";
+	if (o->type == OPTION_CHOICE)
+		for (ch = o->choices; ch->name != NULL; ch++)
+			if (ch->value == o->def)
+				return ch->name;
+	if (o->type != OPTION_INT)
+		return "";
+	(void)snprintf(out, cap, "%" PRId64, o->def);
+	return out;
+}
+
+void
+options_print(bool markdown, void (*line)(void *ctx, const char *text), void *ctx)
+{
+	static const char *const scopes[] = { "global", "listener", "security" };
+	char text[512], number[32];
+	const char *def;
+	unsigned i;
+
+	if (markdown) {
+		line(ctx, "| Directive | Scope | Default | Meaning |");
+		line(ctx, "|---|---|---|---|");
+	}
+	for (i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+
+		def = default_text(o, number, sizeof(number));
+		if (!markdown) {
+			(void)snprintf(text, sizeof(text), "  %s %s%s%s%s", o->name, o->value, def[0] != '\0' ? "  [" : "",
+			    def, def[0] != '\0' ? "]" : "");
+			line(ctx, text);
+			(void)snprintf(text, sizeof(text), "      %s", o->help);
+		} else {
+			char value[96];
+			size_t at = 0;
+			const char *c;
+
+			/* A bar ends a cell of the table. */
+			for (c = o->value; *c != '\0' && at < sizeof(value) - 2; c++) {
+				if (*c == '|')
+					value[at++] = '\\';
+				value[at++] = *c;
+			}
+			value[at] = '\0';
+			(void)snprintf(text, sizeof(text), "| `%s` %s | %s%s | %s | %s |", o->name, value,
+			    scopes[o->scope], (o->flags & OPTION_NEXT_START) != 0 ? ", at start" : "", def, o->help);
+		}
+		line(ctx, text);
+	}
+}
