@@ -1,0 +1,80 @@
+/* Acknowledgements of what was sent, and PUBREL of what was received (3.4 to 3.7). */
+#include "broker/internal.h"
+
+static bool
+decode(struct client *c, const struct mqtt_frame *f, struct mqtt_ack *ret)
+{
+	uint8_t rc = mqtt_decode_ack(f, c->version, ret);
+
+	return rc == MQTT_RC_OK || client_fail(c, rc, "malformed acknowledgement");
+}
+
+bool
+on_puback(struct client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_ack a;
+	struct out *o;
+
+	if (!decode(c, f, &a))
+		return false;
+	o = flight_find(c->session, a.packet_id);
+	if (o != NULL && o->flight != FLIGHT_PUBACK)
+		return client_fail(c, MQTT_RC_PROTOCOL, "PUBACK for a QoS 2 message");
+	/* An unknown id may be the late answer to what a session before this one had sent: harmless. */
+	if (o != NULL)
+		flight_done(c->session, o);
+	return true;
+}
+
+bool
+on_pubrec(struct client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_ack a;
+	struct out *o;
+
+	if (!decode(c, f, &a))
+		return false;
+	o = flight_find(c->session, a.packet_id);
+	if (o == NULL)
+		return out_ack(c, MQTT_PUBREL, a.packet_id, c->version == MQTT_V5 ? MQTT_RC_ID_NOT_FOUND : 0, "");
+	if (o->flight == FLIGHT_PUBACK)
+		return client_fail(c, MQTT_RC_PROTOCOL, "PUBREC for a QoS 1 message");
+	if (a.reason >= MQTT_RC_UNSPECIFIED) {
+		flight_done(c->session, o); /* 4.3.3: an error ends the exchange */
+		return true;
+	}
+	if (o->flight == FLIGHT_PUBREC) {
+		out_release(o); /* the message may be forgotten now, the id not yet */
+		o->flight = FLIGHT_PUBCOMP;
+	}
+	return out_ack(c, MQTT_PUBREL, a.packet_id, MQTT_RC_OK, "");
+}
+
+bool
+on_pubcomp(struct client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_ack a;
+	struct out *o;
+
+	if (!decode(c, f, &a))
+		return false;
+	o = flight_find(c->session, a.packet_id);
+	if (o != NULL && o->flight != FLIGHT_PUBCOMP)
+		return client_fail(c, MQTT_RC_PROTOCOL, "PUBCOMP before PUBREC");
+	if (o != NULL)
+		flight_done(c->session, o);
+	return true;
+}
+
+bool
+on_pubrel(struct client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_ack a;
+	bool known;
+
+	if (!decode(c, f, &a))
+		return false;
+	known = session_in_id_del(c->session, a.packet_id);
+	return out_ack(c, MQTT_PUBCOMP, a.packet_id,
+	    known || c->version != MQTT_V5 ? MQTT_RC_OK : MQTT_RC_ID_NOT_FOUND, "");
+}

@@ -1,0 +1,299 @@
+/* CONNECT: who is it, may he, which session is his (3.1). */
+#include <stdio.h>
+#include "base/secret.h"
+#include "broker/internal.h"
+
+enum { WHY_MAX = 200, AUTO_ID_N = 41 };
+
+/* A refusal: CONNACK and no further answer; nothing of an existing session was touched. */
+static bool
+refuse(struct client *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
+{
+	struct broker_event e = { .kind = BROKER_REFUSED, .client_id = m->client_id, .reason = reason, .text = why };
+	struct mqtt_connack ack = { .code = m->version == MQTT_V5 ? reason : mqtt_connack_code_v3(reason) };
+	uint8_t buf[16];
+	struct wr w = wr_of(buf, sizeof buf);
+
+	c->version = m->version;
+	stat_add(c->shard, refused, 1);
+	client_report(c, &e);
+	/* A client that does not speak our language is told in the oldest form there is [MQTT-3.1.2-2]. */
+	if (mqtt_put_connack(&w, m->version == MQTT_V5 ? MQTT_V5 : MQTT_V311, &ack))
+		(void)out_packet(c, buf, wr_len(&w));
+	timer_cancel(c->shard->clients_wheel, &c->timer);
+	c->state = CLIENT_CLOSING;
+	wake(&c->waker);
+	return false;
+}
+
+/* "auto-" and a UUID in capitals, chosen so that the session's home is this shard. */
+static void
+make_id(const struct shard *sh, char id[static AUTO_ID_N + 1])
+{
+	uint8_t r[16];
+
+	do {
+		random_bytes(r, sizeof r);
+		(void)snprintf(id, AUTO_ID_N + 1,
+		    "auto-%02X%02X%02X%02X-%02X%02X-%02X%02X-%02X%02X-%02X%02X%02X%02X%02X%02X", r[0], r[1], r[2],
+		    r[3], r[4], r[5], (r[6] & 0x0f) | 0x40, r[7], (r[8] & 0x3f) | 0x80, r[9], r[10], r[11], r[12],
+		    r[13], r[14], r[15]);
+	} while (map_hash(slice_of(id, AUTO_ID_N)) % sh->broker->n_shards != sh->index);
+}
+
+/* What follows from CONNECT and the settings. */
+struct terms {
+	struct slice id;
+	bool assigned, session_present;
+	uint16_t keep_alive;
+	uint32_t expiry_s;
+	struct will *will;
+	struct authz_principal *who;
+	char why[WHY_MAX];
+	char auto_id[AUTO_ID_N + 1];
+};
+
+static uint32_t
+session_expiry(const struct broker_settings *set, const struct mqtt_connect *m)
+{
+	if (m->version == MQTT_V5)
+		return NUM_MIN(m->props.session_expiry, set->max_session_expiry);
+	return m->clean_start ? 0 : set->max_session_expiry;
+}
+
+/* Authentication comes first, then the policy, then what the client wants. */
+static uint8_t
+judge(struct client *c, const struct mqtt_connect *m, struct terms *t)
+{
+	struct shard *sh = c->shard;
+	const struct broker_settings *set = settings_of(sh);
+	const struct broker_listener *l = listener_of(sh, c->listener);
+	struct authz_verdict v;
+	uint8_t rc = sh->broker->ports.authenticate(sh->broker->ports.ctx, c->listener, c->who, m, &t->who, t->why,
+	    sizeof t->why);
+
+	if (rc != MQTT_RC_OK)
+		return rc;
+	if (!authz_allowed(l->policy, t->who, m->client_id, AUTHZ_CONNECT, m->client_id, &v)) {
+		(void)snprintf(t->why, sizeof t->why, "%s", v.why);
+		return MQTT_RC_NOT_AUTHORIZED;
+	}
+	if (mqtt_has(&m->props, MQTT_P_AUTH_METHOD)) {
+		(void)snprintf(t->why, sizeof t->why, "no authentication method is offered");
+		return MQTT_RC_AUTH_METHOD;
+	}
+	t->keep_alive = m->keep_alive;
+	if (set->max_keep_alive != 0 && (m->keep_alive == 0 || m->keep_alive > set->max_keep_alive)) {
+		t->keep_alive = set->max_keep_alive;
+		if (m->version != MQTT_V5) {
+			(void)snprintf(t->why, sizeof t->why, "keep alive above max_keepalive %u", set->max_keep_alive);
+			return MQTT_RC_CLIENT_ID;
+		}
+	}
+	t->expiry_s = session_expiry(set, m);
+	return MQTT_RC_OK;
+}
+
+static uint8_t
+judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
+{
+	const struct broker_settings *set = settings_of(c->shard);
+	struct authz_verdict v;
+	const char *why = NULL;
+	uint8_t rc = MQTT_RC_OK;
+
+	if (!m->will.present)
+		return MQTT_RC_OK;
+	if (!topic_name_ok(m->will.topic) || slice_starts(m->will.topic, SL("$share/")))
+		rc = MQTT_RC_TOPIC_INVALID, why = "the will's topic is not a topic name";
+	else if (slice_starts(m->will.topic, SL("$SYS/")) || slice_starts(m->will.topic, SL("$CONTROL/")))
+		rc = MQTT_RC_NOT_AUTHORIZED, why = "the will's topic is the broker's own";
+	else if (m->will.qos > set->max_qos)
+		rc = MQTT_RC_QOS_UNSUPPORTED, why = "the will's QoS is above max_qos";
+	else if (m->will.retain && !set->retain_available)
+		rc = MQTT_RC_RETAIN_UNSUPPORTED, why = "the will is retained and retain_available is false";
+	else if (!authz_allowed(listener_of(c->shard, c->listener)->policy, t->who, t->id, AUTHZ_PUBLISH,
+		     m->will.topic, &v))
+		rc = MQTT_RC_NOT_AUTHORIZED, why = v.why;
+	if (rc == MQTT_RC_OK)
+		rc = will_new(c->shard, m, t->id, &t->will);
+	else
+		(void)snprintf(t->why, sizeof t->why, "will: %s", why);
+	if (rc == MQTT_RC_NOT_AUTHORIZED) {
+		struct broker_event e = { .kind = BROKER_DENIED_WILL, .client_id = t->id, .who = t->who,
+			.topic = m->will.topic, .reason = rc, .qos = m->will.qos, .text = why };
+
+		c->version = m->version;
+		client_report(c, &e);
+	}
+	return rc;
+}
+
+static bool
+send_connack(struct client *c, const struct mqtt_connect *m, const struct terms *t)
+{
+	const struct broker_settings *set = settings_of(c->shard);
+	struct mqtt_connack ack = { .session_present = t->session_present };
+	struct mqtt_props *p = &ack.props;
+	uint8_t buf[512];
+	struct wr w = wr_of(buf, sizeof buf);
+
+	if (m->version == MQTT_V5) {
+		if (t->expiry_s != m->props.session_expiry)
+			mqtt_set(p, MQTT_P_SESSION_EXPIRY);
+		p->session_expiry = t->expiry_s;
+		mqtt_set(p, MQTT_P_RECEIVE_MAXIMUM);
+		p->receive_maximum = set->receive_maximum;
+		if (set->max_qos < 2)
+			mqtt_set(p, MQTT_P_MAXIMUM_QOS);
+		p->maximum_qos = set->max_qos;
+		if (!set->retain_available)
+			mqtt_set(p, MQTT_P_RETAIN_AVAILABLE);
+		mqtt_set(p, MQTT_P_MAXIMUM_PACKET_SIZE);
+		p->maximum_packet_size = set->max_packet_size;
+		if (t->assigned)
+			mqtt_set(p, MQTT_P_ASSIGNED_CLIENT_ID);
+		p->assigned_client_id = t->id;
+		if (set->topic_alias_max_in > 0)
+			mqtt_set(p, MQTT_P_TOPIC_ALIAS_MAXIMUM);
+		p->topic_alias_maximum = set->topic_alias_max_in;
+		if (t->keep_alive != m->keep_alive)
+			mqtt_set(p, MQTT_P_SERVER_KEEP_ALIVE);
+		p->server_keep_alive = t->keep_alive;
+	}
+	if (!mqtt_put_connack(&w, m->version, &ack))
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "CONNACK too large");
+	return out_packet(c, buf, wr_len(&w));
+}
+
+/* Another identity may not take over, end or read a session [C17]. Returns the session that goes on, or NULL; *ret_rc. */
+static struct session *
+take_session(struct client *c, const struct mqtt_connect *m, const struct terms *t, uint8_t *ret_rc)
+{
+	struct session *s = session_find(c->shard, t->id);
+
+	*ret_rc = MQTT_RC_OK;
+	if (s == NULL)
+		return NULL;
+	if (listener_of(c->shard, c->listener)->takeover_same_identity && !authz_same_identity(s->who, t->who)) {
+		*ret_rc = MQTT_RC_CLIENT_ID;
+		return NULL;
+	}
+	if (s->client != NULL) {
+		/* The old connection ends, its session goes on or ends below [MQTT-3.1.4-3]. */
+		client_end(s->client, MQTT_RC_TAKEN_OVER, "session taken over", false);
+		s = session_find(c->shard, t->id); /* it ended with the connection if its expiry was 0 */
+	}
+	if (s != NULL && m->clean_start) {
+		will_publish(s);
+		session_free(s);
+		s = NULL;
+	}
+	return s;
+}
+
+static void
+set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
+{
+	const struct broker_settings *set = settings_of(c->shard);
+
+	c->version = m->version;
+	c->keep_alive = keep_alive;
+	c->window = set->max_inflight;
+	c->problem_info = false;
+	if (m->version == MQTT_V5) {
+		if (mqtt_has(&m->props, MQTT_P_RECEIVE_MAXIMUM))
+			c->window = NUM_MIN(c->window, m->props.receive_maximum);
+		c->max_packet_out = m->props.maximum_packet_size;
+		c->alias_max_out = NUM_MIN(m->props.topic_alias_maximum, set->topic_alias_max_out);
+		c->problem_info = !mqtt_has(&m->props, MQTT_P_REQUEST_PROBLEM) || m->props.request_problem;
+	}
+}
+
+static bool
+enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
+{
+	struct broker_event e = { .kind = BROKER_CONNECTED, .clean = m->clean_start, .keep_alive = t->keep_alive };
+	uint8_t rc;
+	struct session *s = take_session(c, m, t, &rc);
+
+	if (rc == MQTT_RC_OK && s == NULL && (s = session_new(c->shard, t->id)) == NULL)
+		rc = MQTT_RC_UNAVAILABLE;
+	else if (rc == MQTT_RC_OK && s->who != NULL)
+		t->session_present = true;
+	if (rc != MQTT_RC_OK) {
+		will_free(t->will);
+		return refuse(c, m, rc,
+		    rc == MQTT_RC_CLIENT_ID ? "the client id belongs to another identity's session" : "out of memory");
+	}
+	set_limits(c, m, t->keep_alive);
+	authz_principal_unref(c->who);
+	c->who = authz_principal_ref(t->who);
+	will_free(s->will);
+	s->will = t->will;
+	s->expiry_s = t->expiry_s;
+	c->state = CLIENT_OPEN;
+	stat_add(c->shard, connected, 1);
+	session_attach(s, c);
+	client_arm(c);
+	if (!send_connack(c, m, t))
+		return false;
+	e.session_present = t->session_present;
+	client_report(c, &e);
+	flight_resume(s);
+	return c->state == CLIENT_OPEN;
+}
+
+/* The client id, made up if it is empty and that is allowed [MQTT-3.1.3-6]. */
+static uint8_t
+choose_id(struct client *c, const struct mqtt_connect *m, struct terms *t)
+{
+	t->id = m->client_id;
+	if (t->id.n > 0)
+		return MQTT_RC_OK;
+	if (!settings_of(c->shard)->allow_empty_client_id) {
+		(void)snprintf(t->why, sizeof t->why, "empty client id and allow_zero_length_clientid is false");
+		return MQTT_RC_CLIENT_ID;
+	}
+	t->assigned = true;
+	t->id = authz_assigned_client_id(listener_of(c->shard, c->listener)->policy, c->who);
+	if (t->id.n == 0) {
+		make_id(c->shard, t->auto_id);
+		t->id = slice_of(t->auto_id, AUTO_ID_N);
+	}
+	return MQTT_RC_OK;
+}
+
+bool
+on_connect(struct client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_connect m;
+	struct terms t = { .why = "" };
+	uint8_t rc = mqtt_decode_connect(f, &m);
+	unsigned home;
+	bool ok;
+
+	if (rc == MQTT_RC_VERSION)
+		return refuse(c, &m, rc, "protocol name or version not known");
+	if (rc == MQTT_RC_CLIENT_ID)
+		return refuse(c, &m, rc, "empty client id in a session that is to be kept");
+	if (rc != MQTT_RC_OK && m.version == MQTT_V5)
+		return refuse(c, &m, rc, "malformed CONNECT");
+	if (rc != MQTT_RC_OK)
+		return client_fail(c, rc, "malformed CONNECT");
+	if ((rc = choose_id(c, &m, &t)) != MQTT_RC_OK)
+		return refuse(c, &m, rc, t.why);
+	home = (unsigned)(map_hash(t.id) % c->shard->broker->n_shards);
+	if (home != c->shard->index) {
+		client_leave(c, home);
+		return false;
+	}
+	if ((rc = judge(c, &m, &t)) == MQTT_RC_OK)
+		rc = judge_will(c, &m, &t);
+	if (rc != MQTT_RC_OK)
+		ok = refuse(c, &m, rc, t.why);
+	else
+		ok = enter(c, &m, &t);
+	authz_principal_unref(t.who);
+	return ok;
+}

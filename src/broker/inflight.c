@@ -1,0 +1,186 @@
+/* QoS 1 and 2 outwards: the window of what is in flight, and the queue behind it (4.3, 4.4, 4.9). */
+#include "broker/internal.h"
+
+enum { JUDGED = 1 };
+enum { WINDOW_SPAN_MAX = 65000 }; /* packet ids between the oldest in flight and the newest: ids never meet themselves */
+
+static void
+count_drop(struct session *s)
+{
+	struct broker_event e = { .kind = BROKER_QUEUE_FULL, .client_id = session_id(s), .who = s->who,
+		.listener = s->listener, .peer = "", .text = "queue full: max_queued_messages or max_queued_bytes" };
+
+	stat_add(s->shard, dropped, 1);
+	if (!s->overflowing)
+		s->shard->broker->ports.event(s->shard->broker->ports.ctx, &e);
+	s->overflowing = true;
+}
+
+/* Behind everything that waits. Newest are refused when the queue is full: what was promised first is kept. */
+static void
+enqueue(struct session *s, struct out *o)
+{
+	const struct broker_settings *set = settings_of(s->shard);
+	size_t size = msg_size(out_msg(o));
+
+	/* What enters the queue of a connected client was judged a moment ago: .flight remembers that, for as long as
+	 * the policies stay the same. */
+	if (s->pending.count == 0)
+		s->queue_tag = s->shard->policy_tag;
+	o->flight = s->client != NULL && s->queue_tag == s->shard->policy_tag ? JUDGED : 0;
+	if ((set->max_queued_messages != 0 && s->pending.count >= set->max_queued_messages) ||
+	    (set->max_queued_bytes != 0 && s->pending_bytes + size > set->max_queued_bytes) ||
+	    !s->shard->keep_ops->queue_push(s->shard->keep, s, o)) {
+		count_drop(s);
+		out_release(o);
+		return;
+	}
+	s->pending_bytes += size;
+}
+
+static bool
+window_open(const struct session *s)
+{
+	return s->client != NULL && s->live < s->client->window && s->inflight.count < WINDOW_SPAN_MAX;
+}
+
+/* Give it the next packet id and send it. Takes the reference. */
+static void
+launch(struct session *s, struct out *o)
+{
+	struct out *at = ring_push(&s->inflight), copy;
+
+	if (at == NULL) {
+		count_drop(s);
+		out_release(o);
+		return;
+	}
+	o->packet_id = s->next_packet_id;
+	s->next_packet_id = s->next_packet_id == UINT16_MAX ? 1 : (uint16_t)(s->next_packet_id + 1);
+	*at = *o;
+	at->flight = o->qos == 1 ? FLIGHT_PUBACK : FLIGHT_PUBREC;
+	s->live++;
+	copy = out_ref(at);
+	(void)out_publish(s->client, &copy);
+}
+
+void
+flight_offer(struct session *s, struct out o)
+{
+	if (s->pending.count == 0 && window_open(s) && o.qos > 0)
+		launch(s, &o);
+	else
+		enqueue(s, &o);
+}
+
+/* Rights are asked again at delivery: what waited, or was sent once before, may have become forbidden. */
+static bool
+may_send(const struct session *s, const struct out *o)
+{
+	struct authz_verdict v;
+
+	if (o->flight == JUDGED && s->queue_tag == s->shard->policy_tag && o->packet_id == 0)
+		return true;
+	return authz_allowed(listener_of(s->shard, s->listener)->policy, s->who, session_id(s), AUTHZ_RECEIVE,
+	    msg_topic(out_msg(o)), &v);
+}
+
+void
+flight_fill(struct session *s)
+{
+	struct out o;
+
+	while (s->pending.count > 0 && s->client != NULL) {
+		if (ring_at(&s->pending, 0)->qos > 0 && !window_open(s))
+			return;
+		if (!s->shard->keep_ops->queue_pop(s->shard->keep, s, &o))
+			return;
+		s->pending_bytes -= NUM_MIN(s->pending_bytes, msg_size(out_msg(&o)));
+		s->overflowing = false;
+		/* Expired while it waited [MQTT-3.3.2-5], or no longer allowed: rights are asked at delivery. */
+		if (msg_expired(out_msg(&o), s->shard->now_s) || !may_send(s, &o)) {
+			out_release(&o);
+			continue;
+		}
+		if (o.qos == 0)
+			(void)out_publish(s->client, &o);
+		else
+			launch(s, &o);
+	}
+}
+
+static void
+resend(struct session *s, struct out *o)
+{
+	struct out copy;
+
+	if (o->flight == FLIGHT_PUBCOMP) {
+		(void)out_ack(s->client, MQTT_PUBREL, o->packet_id, MQTT_RC_OK, "");
+		return;
+	}
+	copy = out_ref(o);
+	copy.dup = 1; /* [MQTT-3.3.1-1] */
+	(void)out_publish(s->client, &copy);
+}
+
+void
+flight_resume(struct session *s)
+{
+	for (uint32_t i = 0; i < s->inflight.count && s->client != NULL; i++) {
+		struct out *o = ring_at(&s->inflight, i);
+
+		if (o->flight == FLIGHT_DEAD)
+			continue;
+		if (o->flight == FLIGHT_PUBCOMP || may_send(s, o))
+			resend(s, o);
+		else {
+			out_release(o);
+			o->flight = FLIGHT_DEAD;
+			s->live--;
+		}
+	}
+	flight_fill(s);
+}
+
+void
+flight_clear(struct session *s)
+{
+	for (uint32_t i = 0; i < s->inflight.count; i++)
+		out_release(ring_at(&s->inflight, i));
+	ring_drop(&s->inflight, s->inflight.count);
+	s->live = 0;
+	s->pending_bytes = 0;
+}
+
+struct out *
+flight_find(struct session *s, uint16_t id)
+{
+	uint32_t first, distance;
+	struct out *o;
+
+	if (s->inflight.count == 0 || id == 0)
+		return NULL;
+	/* Ids follow one another without gaps, 65535 is followed by 1: the place follows from the distance. */
+	first = ring_at(&s->inflight, 0)->packet_id;
+	distance = (id + 65535u - first) % 65535u;
+	if (distance >= s->inflight.count)
+		return NULL;
+	o = ring_at(&s->inflight, distance);
+	ASSERT_HOT(o->packet_id == id);
+	return o->flight == FLIGHT_DEAD ? NULL : o;
+}
+
+void
+flight_done(struct session *s, struct out *o)
+{
+	uint32_t dead = 0;
+
+	out_release(o);
+	o->flight = FLIGHT_DEAD;
+	s->live--;
+	while (dead < s->inflight.count && ring_at(&s->inflight, dead)->flight == FLIGHT_DEAD)
+		dead++;
+	ring_drop(&s->inflight, dead);
+	if (s->pending.count > 0)
+		flight_fill(s);
+}

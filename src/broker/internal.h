@@ -1,0 +1,356 @@
+/* Shared inside broker/ only: the structures of one shard and who does what with them. */
+#ifndef BROKER_INTERNAL_H
+#define BROKER_INTERNAL_H
+
+#include <stdatomic.h>
+#include "base/assert.h"
+#include "base/inbox.h"
+#include "base/map.h"
+#include "base/num.h"
+#include "base/wheel.h"
+#include "broker/broker.h"
+#include "broker/keep.h"
+#include "broker/ring.h"
+#include "msg/msg.h"
+#include "topic/topic.h"
+
+enum {
+	CONNECT_PACKET_MAX = 512 * 1024, /* before anybody is known: id, will, user name and password at their largest */
+	LEND_BYTES_MAX = 64 * 1024,      /* one pull lends about this much */
+	LEND_PACKETS_MAX = 64,
+	OUT_PACKETS_HIGH = 8192,         /* unsent packets at which a peer that does not read is no longer read from */
+	OUT_PACKETS_LOW = 1024,
+	SCAN_BATCH = 128,                /* retained messages sent before the receiver must ask for more */
+	SCAN_VISITS = 2048,              /* nodes looked at in one turn */
+	SWEEP_VISITS = 16,               /* retained topics looked at for expiry in one turn */
+	ROUTE_SLOTS = 1024,              /* remembered routes, a power of two */
+	ROUTE_HITS_MAX = 256,            /* a route to more sessions is not remembered */
+	INTEREST_SLOTS = 4096,
+	INTEREST_DEPTH = 3,              /* topic levels that the interest map looks at */
+};
+
+enum trie_kind { SUB_SESSION, SUB_GROUP };
+
+/* Names a session from another shard; may be stale, then session_of() says so. */
+struct handle {
+	uint32_t slot, generation;
+};
+
+struct will {
+	struct msg *msg;
+	uint32_t delay_s;
+	uint32_t expiry_s; /* counts from the moment it is published [MQTT-3.1.3.2.4] */
+	bool has_expiry;
+};
+
+/* A subscription as its session sees it. */
+struct sub {
+	struct trie_node *node; /* NULL: a shared one, kept at the group's home */
+	struct shared_sub *shared;
+};
+
+struct session {
+	struct shard *shard;
+	struct client *client;       /* NULL while nobody is connected */
+	struct authz_principal *who; /* whose it is; judges what is queued */
+	struct sub *subs;
+	struct ring inflight; /* QoS > 0, sent at least once, in packet id order without gaps; entry kinds: enum flight */
+	struct ring pending;  /* QoS > 0 (and 0 on wish) that waits for the window or for the client */
+	struct will *will;
+	struct timer timer;   /* offline: will delay or session expiry, on the session wheel */
+	uint64_t offline_ms;  /* since when */
+	size_t pending_bytes;
+	uint16_t *in_ids;     /* QoS 2 packet ids received and not released */
+	uint32_t slot, generation;
+	uint32_t match_seq, match_index; /* where route.c has put it in the present match */
+	uint32_t expiry_s;    /* session expiry interval; 0 ends with the connection, UINT32_MAX never */
+	uint32_t n_subs, cap_subs, n_shared;
+	uint16_t n_in_ids, cap_in_ids;
+	uint16_t next_packet_id, live; /* live: entries of inflight that still wait */
+	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
+	uint16_t id_n;
+	bool overflowing;     /* the queue was full at the last offer */
+	char id[];
+};
+
+enum client_state { CLIENT_NEW, CLIENT_MOVING, CLIENT_OPEN, CLIENT_CLOSING };
+
+struct client {
+	struct shard *shard;
+	struct session *session;
+	struct authz_principal *who;
+	struct waker waker;
+	struct client *next, **prev; /* all of the shard */
+	struct ring out;
+	struct timer timer; /* CONNECT deadline, keep alive, certificate expiry; on the client wheel */
+	struct alias_in *alias_in;
+	struct alias_out *alias_out;
+	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
+	uint64_t last_rx_ms;
+	uint32_t out_bytes;
+	uint32_t max_packet_out; /* the client's Maximum Packet Size; 0 = none */
+	uint32_t listener;
+	uint16_t keep_alive, window, alias_max_out, lent;
+	uint8_t version, state;
+	bool paused;       /* not read from, as it does not read */
+	bool dropping;     /* output is over its bound */
+	bool problem_info; /* reason strings and user properties are welcome (3.1.2.11.7) */
+	char peer[];
+};
+
+/* One match of a message with a session of this shard, or with a share group that lives here. */
+struct hit {
+	union {
+		struct session *session;
+		struct group *group;
+	};
+	uint32_t id;   /* subscription identifier */
+	uint32_t more; /* 1 + index of further identifiers in shard->more, 0 = none */
+	uint16_t extra;
+	uint8_t qos;
+	bool is_group, no_local, as_published;
+};
+struct more_id {
+	uint32_t id, next;
+};
+
+struct slot {
+	struct session *session;
+	uint32_t generation, next_free;
+};
+
+struct shard {
+	struct broker *broker;
+	unsigned index;
+	bool closing;    /* being freed: letters go nowhere */
+	bool after_turn; /* nothing flushes the outboxes before the next turn unless it is asked for */
+	uint64_t now_ms;
+	uint32_t now_s;
+	const struct keep_ops *keep_ops; /* sessions by name, retained messages: embedded today */
+	void *keep;
+	struct trie *subs;
+	struct wheel *clients_wheel, *sessions_wheel;
+	struct client *clients;
+	struct slot *slots;
+	uint32_t n_slots, cap_slots, free_slot; /* free_slot: 1 + index, 0 = none */
+	struct listener_table *listeners;
+	uint16_t policy_tag; /* marks subscriptions whose deliveries need no look under the present policies */
+	/* route.c */
+	struct hit *hits;
+	struct more_id *more;
+	struct route *routes;
+	uint32_t n_hits, cap_hits, n_more, cap_more, match_seq;
+	/* share.c, retained.c */
+	struct map groups;
+	struct scan *scans;
+	uint32_t next_scan_id;
+	/* mail.c */
+	struct batch **outboxes; /* one for each shard, or NULL */
+	bool outbox_dirty;
+	struct inbox inbox;
+	uint8_t scratch[LEND_PACKETS_MAX * MSG_SCRATCH];
+	struct shard_stats stats;
+};
+
+struct interest {
+	_Atomic uint32_t count;
+};
+
+struct listener_table {
+	_Atomic uint32_t refs;
+	uint32_t generation;
+	unsigned n;
+	struct broker_listener v[];
+};
+
+struct broker {
+	struct broker_settings settings;
+	struct broker_ports ports;
+	unsigned n_shards;
+	struct shard **shards;
+	_Atomic uint32_t generation;  /* of the newest listener table */
+	_Atomic bool listeners_lock;
+	struct listener_table *newest; /* under listeners_lock */
+	struct interest *interest;     /* n_shards x INTEREST_SLOTS */
+};
+
+static inline const struct broker_settings *
+settings_of(const struct shard *sh)
+{
+	return &sh->broker->settings;
+}
+static inline const struct broker_listener *
+listener_of(const struct shard *sh, unsigned listener)
+{
+	return &sh->listeners->v[listener];
+}
+static inline struct slice
+session_id(const struct session *s)
+{
+	return slice_of(s->id, s->id_n);
+}
+#define stat_add(sh, field, n) \
+	atomic_store_explicit(&(sh)->stats.field, \
+	    atomic_load_explicit(&(sh)->stats.field, memory_order_relaxed) + (uint64_t)(n), memory_order_relaxed)
+#define stat_sub(sh, field, n) \
+	atomic_store_explicit(&(sh)->stats.field, \
+	    atomic_load_explicit(&(sh)->stats.field, memory_order_relaxed) - (uint64_t)(n), memory_order_relaxed)
+
+/* ---- client.c: one connection ---- */
+
+/* Tell the peer (v5: DISCONNECT with <reason>), leave the session (its will is published unless <clean>) and close when
+ * the output is out. <text> is static. Harmless when the client is closing already. */
+void client_end(struct client *c, uint8_t reason, const char *text, bool clean);
+/* client_end() for what the peer did wrong; returns false for handlers. */
+bool client_fail(struct client *c, uint8_t reason, const char *text);
+/* (Re)arm the timer from keep alive and certificate expiry. */
+void client_arm(struct client *c);
+void client_report(struct client *c, struct broker_event *e); /* fills in who and where, then calls the port */
+void client_timer(void *shard, struct timer *t);
+/* From within feed(): go on at <shard>, where the same bytes come again. */
+void client_leave(struct client *c, unsigned shard);
+/* publish.c: forget the topic aliases that the client has set. */
+void alias_in_clear(struct client *c);
+
+/* Handlers: true to go on, false when the client was ended. */
+typedef bool handler(struct client *c, const struct mqtt_frame *f);
+handler on_connect, on_publish, on_puback, on_pubrec, on_pubrel, on_pubcomp, on_subscribe, on_unsubscribe, on_disconnect;
+
+/* ---- outq.c: packets waiting for one connection ---- */
+
+bool out_packet(struct client *c, const void *p, size_t n);       /* a whole packet, copied */
+bool out_ack(struct client *c, uint8_t type, uint16_t packet_id, uint8_t reason, const char *text);
+/* <o> with its reference is taken in any case; false: dropped. */
+bool out_publish(struct client *c, const struct out *o);
+int out_pull(struct client *c, struct iovec *iov, int max);
+void out_sent(struct client *c);
+void out_clear(struct client *c);
+
+/* ---- session.c ---- */
+
+struct session *session_find(struct shard *sh, struct slice id);
+struct session *session_of(struct shard *sh, struct handle h); /* NULL: gone */
+struct session *session_new(struct shard *sh, struct slice id);
+/* Remove subscriptions, queues, will (unpublished) and the session itself. */
+void session_free(struct session *s);
+static inline struct handle
+session_handle(const struct session *s)
+{
+	return (struct handle){ s->slot, s->generation };
+}
+void session_attach(struct session *s, struct client *c);
+/* The connection is gone: publish or delay the will, keep or end the session. */
+void session_detach(struct session *s, bool clean);
+void session_timer(void *shard, struct timer *t);
+/* Offer a message under a subscription; no_local and rights are judged here. */
+void session_offer(struct session *s, struct msg *m, const struct hit *h);
+/* The same for a retained message that answers a subscription. */
+void session_offer_retained(struct session *s, struct msg *m, const struct hit *h);
+bool session_in_id(struct session *s, uint16_t packet_id);       /* QoS 2 id received and not released? */
+bool session_in_id_add(struct session *s, uint16_t packet_id);   /* false: out of memory */
+bool session_in_id_del(struct session *s, uint16_t packet_id);   /* false: was not there */
+
+/* ---- inflight.c: QoS 1 and 2 outwards ---- */
+
+enum flight { FLIGHT_DEAD, FLIGHT_PUBACK, FLIGHT_PUBREC, FLIGHT_PUBCOMP };
+/* Queue <o> (QoS > 0, or 0 for offline clients) for the session; takes the reference. */
+void flight_offer(struct session *s, struct out o);
+/* Resend what was in flight, then fill the window [MQTT-4.4.0-1]. */
+void flight_resume(struct session *s);
+void flight_fill(struct session *s);
+void flight_clear(struct session *s);
+struct out *flight_find(struct session *s, uint16_t packet_id); /* NULL: not in flight */
+void flight_done(struct session *s, struct out *o);
+
+/* ---- will.c ---- */
+
+/* Build from a CONNECT that has one; <id> is the session's. An MQTT reason. */
+uint8_t will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice id, struct will **ret);
+void will_publish(struct session *s); /* and forget it */
+void will_free(struct will *w);
+
+/* ---- route.c ---- */
+
+/* Deliver to everybody on this shard, and hand to the other shards if <spread>. True if anybody may have got it. */
+bool route_message(struct shard *sh, struct msg *m, bool spread);
+void route_done(struct shard *sh); /* frees what route.c keeps */
+/* Publish as a client would: retained store and routing. */
+bool publish_message(struct shard *sh, struct msg *m);
+
+/* ---- interest.c: which shards may care for a topic ---- */
+
+void interest_add(struct broker *b, unsigned shard, struct slice filter);
+void interest_del(struct broker *b, unsigned shard, struct slice filter);
+bool interest_any(const struct broker *b, unsigned shard, struct slice topic); /* false: certainly not */
+
+/* ---- subscribe.c ---- */
+
+void session_unsubscribe_all(struct session *s);
+
+/* ---- share.c: a group lives on one shard ---- */
+
+struct shared_sub {
+	uint32_t id;
+	uint16_t full_n, name_n, extra; /* "$share/NAME/FILTER" in text, NAME; extra: the policy tag */
+	uint8_t options;
+	char text[];
+};
+unsigned share_home(const struct broker *b, struct slice full);
+/* On the session's shard: tell the home. */
+bool share_join(struct session *s, const struct shared_sub *sub);
+void share_leave(struct session *s, const struct shared_sub *sub);
+/* The session's client came or went. */
+void share_presence(struct session *s, bool online);
+/* On the home: one member gets it. */
+void group_deliver(struct shard *sh, struct group *g, const struct hit *h, struct msg *m);
+void groups_done(struct shard *sh);
+
+/* ---- retained.c ---- */
+
+bool retained_set(struct shard *sh, struct msg *m); /* at the topic's home, wherever that is */
+/* Send what <filter> matches to the session, now and in slices. */
+void retained_request(struct session *s, struct slice filter, const struct hit *h);
+/* Let the scans that wait for <c> go on if its queues have room. */
+void retained_room(struct client *c);
+void retained_forget(struct client *c); /* the client is going */
+bool scans_turn(struct shard *sh);    /* true: there is more to do at once */
+void scans_done(struct shard *sh);
+
+/* ---- mail.c: between shards ---- */
+
+enum mail_kind {
+	MAIL_NONE, MAIL_PUBLISH, MAIL_RETAIN, MAIL_SHARE_JOIN, MAIL_SHARE_LEAVE, MAIL_SHARE_ONLINE, MAIL_SHARE_OFFLINE,
+	MAIL_SHARE_DELIVER, MAIL_SHARE_AGAIN, MAIL_SCAN_NEW, MAIL_SCAN_HIT, MAIL_SCAN_PAUSE, MAIL_SCAN_MORE, MAIL_SCAN_STOP,
+	MAIL_KINDS
+};
+struct mail {
+	uint8_t kind, qos, options, tries;
+	uint16_t from, extra;
+	uint32_t id;   /* subscription identifier */
+	uint32_t scan;
+	struct handle session;
+	struct msg *msg;             /* a reference, or NULL */
+	struct mail_text *text;      /* owned by the mail, or NULL */
+};
+struct mail_text {
+	uint32_t n, name_n;
+	char text[];
+};
+struct mail_text *mail_text_new(struct slice s);
+/* Queue for shard <to> (also the own one); takes over msg and text. False: out of memory, both are released. */
+bool mail_post(struct shard *sh, unsigned to, const struct mail *m);
+void mail_flush(struct shard *sh);
+void mail_take(struct shard *sh); /* carries out what has arrived */
+void mail_done(struct shard *sh);
+typedef void mail_fn(struct shard *sh, struct mail *m); /* may take msg and text by setting them NULL */
+mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_scan_new,
+    mail_scan_hit, mail_scan_pause, mail_scan_more, mail_scan_stop;
+
+/* ---- shard.c ---- */
+
+struct shard *shard_new(struct broker *b, unsigned index);
+void shard_free(struct shard *sh);
+void listener_table_unref(struct listener_table *t);
+struct listener_table *broker_listeners(struct broker *b); /* the newest, a reference */
+
+#endif

@@ -1,0 +1,163 @@
+/* Letters between shards: gathered in a batch per receiver, pushed once a turn, carried out by the receiver's turn. */
+#include <stdlib.h>
+#include "broker/internal.h"
+
+enum { BATCH_FIRST = 30, BATCH_MAX = 1 << 16 };
+
+struct batch {
+	struct inbox_node node;
+	uint32_t n, cap;
+	struct mail v[];
+};
+
+static void
+mail_release(struct mail *m)
+{
+	msg_unref(m->msg);
+	free(m->text);
+}
+
+struct mail_text *
+mail_text_new(struct slice s)
+{
+	struct mail_text *t = s.n > UINT32_MAX / 2 ? NULL : malloc(sizeof *t + s.n);
+
+	if (t == NULL)
+		return NULL;
+	*t = (struct mail_text){ .n = (uint32_t)s.n };
+	memcpy(t->text, s.p, s.n);
+	return t;
+}
+
+/* Room for one more letter. A full batch goes off at once, so that a flood does not become one huge block. */
+static struct batch *
+batch_room(struct shard *sh, unsigned to)
+{
+	struct batch *b = sh->outboxes[to], *bigger;
+	uint32_t cap = b == NULL ? BATCH_FIRST : b->cap * 2;
+
+	if (b != NULL && b->n < b->cap)
+		return b;
+	if (b != NULL && b->cap >= BATCH_MAX) {
+		mail_flush(sh);
+		return batch_room(sh, to);
+	}
+	if ((bigger = realloc(b, sizeof *b + cap * sizeof(struct mail))) == NULL)
+		return NULL;
+	if (b == NULL)
+		bigger->n = 0;
+	bigger->cap = cap;
+	sh->outboxes[to] = bigger;
+	return bigger;
+}
+
+void
+mail_flush(struct shard *sh)
+{
+	struct broker *b = sh->broker;
+
+	if (!sh->outbox_dirty)
+		return;
+	sh->outbox_dirty = false;
+	for (unsigned i = 0; i < b->n_shards; i++) {
+		struct batch *batch = sh->outboxes[i];
+
+		if (batch == NULL)
+			continue;
+		sh->outboxes[i] = NULL;
+		if (inbox_push(&b->shards[i]->inbox, &batch->node))
+			b->ports.wake(b->ports.ctx, i);
+	}
+}
+
+static void
+mail_publish(struct shard *sh, struct mail *m)
+{
+	(void)route_message(sh, m->msg, false);
+}
+
+static void
+mail_retain(struct shard *sh, struct mail *m)
+{
+	(void)sh->keep_ops->retain_set(sh->keep, m->msg);
+}
+
+static mail_fn *const handlers[MAIL_KINDS] = {
+	[MAIL_PUBLISH] = mail_publish,
+	[MAIL_RETAIN] = mail_retain,
+	[MAIL_SHARE_JOIN] = mail_share_join,
+	[MAIL_SHARE_LEAVE] = mail_share_leave,
+	[MAIL_SHARE_ONLINE] = mail_share_status,
+	[MAIL_SHARE_OFFLINE] = mail_share_status,
+	[MAIL_SHARE_DELIVER] = mail_share_deliver,
+	[MAIL_SHARE_AGAIN] = mail_share_again,
+	[MAIL_SCAN_NEW] = mail_scan_new,
+	[MAIL_SCAN_HIT] = mail_scan_hit,
+	[MAIL_SCAN_PAUSE] = mail_scan_pause,
+	[MAIL_SCAN_MORE] = mail_scan_more,
+	[MAIL_SCAN_STOP] = mail_scan_stop,
+};
+
+bool
+mail_post(struct shard *sh, unsigned to, const struct mail *m)
+{
+	struct mail copy = *m;
+	struct batch *b;
+
+	copy.from = (uint16_t)sh->index;
+	/* To itself there is nothing to wait for; the handlers are written for it. */
+	if (to == sh->index && !sh->closing) {
+		handlers[m->kind](sh, &copy);
+		mail_release(&copy);
+		return true;
+	}
+	if (sh->closing || (b = batch_room(sh, to)) == NULL) {
+		mail_release(&copy);
+		return false;
+	}
+	b->v[b->n++] = copy;
+	if (!sh->outbox_dirty && sh->after_turn)
+		sh->broker->ports.wake(sh->broker->ports.ctx, sh->index);
+	sh->outbox_dirty = true;
+	return true;
+}
+
+static void
+read_all(struct shard *sh, bool carry_out)
+{
+	struct inbox_node *node = inbox_take(&sh->inbox);
+
+	while (node != NULL) {
+		struct batch *b = (struct batch *)node;
+
+		node = node->next;
+		for (uint32_t i = 0; i < b->n; i++) {
+			struct mail *m = &b->v[i];
+
+			if (carry_out)
+				handlers[m->kind](sh, m);
+			mail_release(m);
+		}
+		free(b);
+	}
+}
+
+void
+mail_take(struct shard *sh)
+{
+	read_all(sh, true);
+}
+
+void
+mail_done(struct shard *sh)
+{
+	read_all(sh, false);
+	for (unsigned i = 0; sh->outboxes != NULL && i < sh->broker->n_shards; i++) {
+		struct batch *b = sh->outboxes[i];
+
+		sh->outboxes[i] = NULL;
+		for (uint32_t k = 0; b != NULL && k < b->n; k++)
+			mail_release(&b->v[k]);
+		free(b);
+	}
+}

@@ -1,0 +1,165 @@
+/* What happens to a PUBLISH (3.3). Start reading here. */
+#include <stdlib.h>
+#include "base/text.h"
+#include "broker/internal.h"
+
+/* Topics that a client has given a number (3.3.2.3.4). */
+struct alias_in {
+	uint16_t cap;
+	struct block *topic[];
+};
+
+void
+alias_in_clear(struct client *c)
+{
+	for (uint16_t i = 0; c->alias_in != NULL && i < c->alias_in->cap; i++)
+		free(c->alias_in->topic[i]);
+	free(c->alias_in);
+	c->alias_in = NULL;
+}
+
+/* Remember or look up the alias of <p>. */
+static uint8_t
+resolve_alias(struct client *c, struct mqtt_publish *p)
+{
+	uint16_t max = settings_of(c->shard)->topic_alias_max_in;
+	struct block **at, *b;
+
+	if (p->topic_alias > max)
+		return MQTT_RC_ALIAS_INVALID;
+	if (c->alias_in == NULL) {
+		c->alias_in = calloc(1, sizeof *c->alias_in + max * sizeof(struct block *));
+		if (c->alias_in == NULL)
+			return MQTT_RC_UNSPECIFIED;
+		c->alias_in->cap = max;
+	}
+	at = &c->alias_in->topic[p->topic_alias - 1];
+	if (p->topic.n == 0) {
+		if (*at == NULL)
+			return MQTT_RC_PROTOCOL;
+		p->topic = slice_of((*at)->bytes, (*at)->n);
+		return MQTT_RC_OK;
+	}
+	if (*at != NULL && slice_eq(slice_of((*at)->bytes, (*at)->n), p->topic))
+		return MQTT_RC_OK;
+	if ((b = malloc(sizeof *b + p->topic.n)) == NULL)
+		return MQTT_RC_UNSPECIFIED;
+	b->n = (uint32_t)p->topic.n;
+	memcpy(b->bytes, p->topic.p, p->topic.n);
+	free(*at);
+	*at = b;
+	return MQTT_RC_OK;
+}
+
+/* What ends the connection, whoever sends it. */
+static uint8_t
+check(struct client *c, struct mqtt_publish *p, const char **ret_why)
+{
+	const struct broker_settings *set = settings_of(c->shard);
+	uint8_t rc = p->topic_alias != 0 ? resolve_alias(c, p) : MQTT_RC_OK;
+
+	*ret_why = "topic alias out of range or not set";
+	if (rc != MQTT_RC_OK)
+		return rc;
+	*ret_why = "not a topic name";
+	if (!topic_name_ok(p->topic))
+		return MQTT_RC_TOPIC_INVALID;
+	*ret_why = "QoS above max_qos";
+	if (p->qos > set->max_qos)
+		return MQTT_RC_QOS_UNSUPPORTED;
+	*ret_why = "retained message and retain_available is false";
+	if (p->retain && !set->retain_available)
+		return MQTT_RC_RETAIN_UNSUPPORTED;
+	*ret_why = "more QoS 2 messages than Receive Maximum";
+	if (p->qos == 2 && c->session->n_in_ids >= set->receive_maximum && !session_in_id(c->session, p->packet_id))
+		return MQTT_RC_RECEIVE_MAXIMUM;
+	*ret_why = "payload is not the UTF-8 that its format indicator says";
+	if (p->utf8_payload && !utf8_ok(p->payload))
+		return MQTT_RC_PAYLOAD_FORMAT;
+	return MQTT_RC_OK;
+}
+
+/* The topics under which only the broker speaks. */
+static bool
+is_reserved(struct slice topic)
+{
+	return topic.p[0] == '$' && (slice_starts(topic, SL("$SYS/")) || slice_starts(topic, SL("$share/")));
+}
+
+static bool
+may_publish(struct client *c, const struct mqtt_publish *p, const char **ret_why, struct authz_verdict *v)
+{
+	*ret_why = "topic is the broker's own";
+	if (is_reserved(p->topic))
+		return false;
+	*ret_why = v->why;
+	return authz_allowed(listener_of(c->shard, c->listener)->policy, c->who, session_id(c->session), AUTHZ_PUBLISH,
+	    p->topic, v);
+}
+
+/* Answer a PUBLISH that is not carried out. */
+static bool
+deny(struct client *c, const struct mqtt_publish *p, uint8_t reason, const char *why)
+{
+	struct broker_event e = { .kind = BROKER_DENIED_PUBLISH, .topic = p->topic, .reason = reason, .qos = p->qos,
+		.text = why };
+
+	stat_add(c->shard, denied, 1);
+	client_report(c, &e);
+	if (c->version != MQTT_V5 && p->qos > 0 && listener_of(c->shard, c->listener)->deny_v3_by_close)
+		return client_fail(c, reason, "refused PUBLISH");
+	if (p->qos == 0)
+		return true;
+	/* A v3 client can only be told by silence or by the end: the message is acknowledged and dropped. For QoS 2 its PUBREL
+	 * finds no id, which v3 answers the same. */
+	return out_ack(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id, c->version == MQTT_V5 ? reason : 0, why);
+}
+
+bool
+publish_message(struct shard *sh, struct msg *m)
+{
+	if (m->retain && !retained_set(sh, m))
+		stat_add(sh, dropped, 1);
+	return route_message(sh, m, true);
+}
+
+static bool
+acknowledge(struct client *c, const struct mqtt_publish *p, bool received)
+{
+	uint8_t reason = received || c->version != MQTT_V5 ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIBERS;
+
+	if (p->qos == 0)
+		return true;
+	return out_ack(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id, reason, "");
+}
+
+bool
+on_publish(struct client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_publish p;
+	struct authz_verdict v;
+	struct msg *m;
+	const char *why;
+	uint8_t rc = mqtt_decode_publish(f, c->version, true, &p);
+	bool received;
+
+	if (rc != MQTT_RC_OK)
+		return client_fail(c, rc, "malformed PUBLISH");
+	if ((rc = check(c, &p, &why)) != MQTT_RC_OK)
+		return client_fail(c, rc, why);
+	stat_add(c->shard, messages_in, 1);
+	stat_add(c->shard, bytes_in, f->size);
+	/* Received before and not released: the answer was lost, the message was not [MQTT-4.3.3-10]. */
+	if (p.qos == 2 && session_in_id(c->session, p.packet_id))
+		return out_ack(c, MQTT_PUBREC, p.packet_id, MQTT_RC_OK, "");
+	if (!may_publish(c, &p, &why, &v))
+		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
+	if (p.qos == 2 && !session_in_id_add(c->session, p.packet_id))
+		return deny(c, &p, MQTT_RC_QUOTA, "out of memory");
+	m = msg_new(&p, session_id(c->session), c->session->slot, c->shard->now_s);
+	if (m == NULL)
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	received = publish_message(c->shard, m);
+	msg_unref(m);
+	return c->state == CLIENT_OPEN && acknowledge(c, &p, received);
+}

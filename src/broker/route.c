@@ -1,0 +1,203 @@
+/* From a message to everybody who gets it: this shard's tree (remembered per topic), other shards by the interest map. */
+#include <stdlib.h>
+#include "broker/internal.h"
+
+/* The last result for a topic; good as long as the tree has not changed. */
+struct route {
+	uint64_t generation;
+	struct hit *hits;
+	uint32_t n;
+	uint16_t topic_n;
+	uint8_t *topic;
+};
+
+static struct hit *
+hit_new(struct shard *sh)
+{
+	if (sh->n_hits == sh->cap_hits) {
+		uint32_t cap = sh->cap_hits > 0 ? sh->cap_hits * 2 : 64;
+		struct hit *v = cap > UINT32_MAX / sizeof *v ? NULL : realloc(sh->hits, cap * sizeof *v);
+
+		if (v == NULL)
+			return NULL;
+		sh->hits = v;
+		sh->cap_hits = cap;
+	}
+	return &sh->hits[sh->n_hits++];
+}
+
+static bool
+more_add(struct shard *sh, struct hit *h, uint32_t id)
+{
+	if (sh->n_more == sh->cap_more) {
+		uint32_t cap = sh->cap_more > 0 ? sh->cap_more * 2 : 64;
+		struct more_id *v = realloc(sh->more, cap * sizeof *v);
+
+		if (v == NULL)
+			return false;
+		sh->more = v;
+		sh->cap_more = cap;
+	}
+	sh->more[sh->n_more++] = (struct more_id){ id, h->more };
+	h->more = sh->n_more;
+	return true;
+}
+
+/* Several subscriptions of one session: one copy, the highest QoS, all identifiers (3.3.4). */
+static void
+merge(struct shard *sh, struct hit *h, const struct trie_entry *e)
+{
+	h->qos = NUM_MAX(h->qos, (uint8_t)(e->options & MQTT_SUB_QOS));
+	h->no_local = h->no_local && (e->options & MQTT_SUB_NO_LOCAL) != 0;
+	h->as_published = h->as_published || (e->options & MQTT_SUB_RETAIN_AS_PUBLISHED) != 0;
+	if (e->extra == sh->policy_tag)
+		h->extra = e->extra;
+	if (e->id != 0 && h->id == 0)
+		h->id = e->id;
+	else if (e->id != 0)
+		(void)more_add(sh, h, e->id);
+}
+
+static void
+collect(void *ctx, const struct trie_entry *e)
+{
+	struct shard *sh = ctx;
+	struct session *s = e->kind == SUB_SESSION ? e->who : NULL;
+	struct hit *h;
+
+	if (s != NULL && s->match_seq == sh->match_seq) {
+		merge(sh, &sh->hits[s->match_index], e);
+		return;
+	}
+	if ((h = hit_new(sh)) == NULL)
+		return;
+	*h = (struct hit){
+		.id = e->id,
+		.extra = e->extra,
+		.qos = e->options & MQTT_SUB_QOS,
+		.no_local = (e->options & MQTT_SUB_NO_LOCAL) != 0,
+		.as_published = (e->options & MQTT_SUB_RETAIN_AS_PUBLISHED) != 0,
+		.is_group = s == NULL,
+	};
+	if (s != NULL) {
+		h->session = s;
+		s->match_seq = sh->match_seq;
+		s->match_index = sh->n_hits - 1;
+	} else
+		h->group = e->who;
+}
+
+static void
+match(struct shard *sh, struct slice topic)
+{
+	/* Sequence 0 is what a new session has. */
+	if (++sh->match_seq == 0)
+		sh->match_seq = 1;
+	sh->n_hits = 0;
+	sh->n_more = 0;
+	trie_match(sh->subs, topic, collect, sh);
+}
+
+/* Cheap and good enough: a collision costs one walk of the tree. */
+static uint32_t
+route_slot(struct slice topic)
+{
+	uint64_t h = topic.n * 0x9e3779b97f4a7c15u, word;
+	size_t i = 0;
+
+	for (; i + 8 <= topic.n; i += 8) {
+		memcpy(&word, topic.p + i, 8);
+		h = (h ^ word) * 0xff51afd7ed558ccdu;
+		h ^= h >> 32;
+	}
+	for (; i < topic.n; i++)
+		h = (h ^ topic.p[i]) * 0x100000001b3u;
+	return (uint32_t)((h * 0x9e3779b97f4a7c15u) >> 48) & (ROUTE_SLOTS - 1);
+}
+
+static void
+route_remember(struct shard *sh, struct route *r, struct slice topic)
+{
+	struct hit *hits = NULL;
+	uint8_t *copy;
+
+	if (sh->n_hits > ROUTE_HITS_MAX || sh->n_more > 0 || topic.n > 256)
+		return;
+	copy = malloc(topic.n);
+	if (sh->n_hits > 0)
+		hits = malloc(sh->n_hits * sizeof *hits);
+	if (copy == NULL || (sh->n_hits > 0 && hits == NULL)) {
+		free(copy);
+		free(hits);
+		return;
+	}
+	memcpy(copy, topic.p, topic.n);
+	if (sh->n_hits > 0)
+		memcpy(hits, sh->hits, sh->n_hits * sizeof *hits);
+	free(r->hits);
+	free(r->topic);
+	*r = (struct route){ trie_generation(sh->subs), hits, sh->n_hits, (uint16_t)topic.n, copy };
+}
+
+void
+route_done(struct shard *sh)
+{
+	for (unsigned i = 0; sh->routes != NULL && i < ROUTE_SLOTS; i++) {
+		free(sh->routes[i].hits);
+		free(sh->routes[i].topic);
+	}
+	free(sh->routes);
+	free(sh->hits);
+	free(sh->more);
+}
+
+/* Everybody on this shard whose filters match. Borrowed until the next call or change of the tree. */
+static const struct hit *
+route_find(struct shard *sh, struct slice topic, uint32_t *ret_n)
+{
+	struct route *r;
+
+	if (sh->routes == NULL)
+		sh->routes = calloc(ROUTE_SLOTS, sizeof *sh->routes);
+	r = sh->routes != NULL ? &sh->routes[route_slot(topic)] : NULL;
+	if (r != NULL && r->topic != NULL && r->generation == trie_generation(sh->subs) &&
+	    slice_eq(slice_of(r->topic, r->topic_n), topic)) {
+		*ret_n = r->n;
+		return r->hits;
+	}
+	match(sh, topic);
+	if (r != NULL)
+		route_remember(sh, r, topic);
+	*ret_n = sh->n_hits;
+	return sh->hits;
+}
+
+static bool
+deliver_here(struct shard *sh, struct msg *m)
+{
+	uint32_t n;
+	const struct hit *hits = route_find(sh, msg_topic(m), &n);
+
+	/* Nothing that an offer does changes the tree: a client that fails is ended at its own next turn or feed. */
+	for (uint32_t i = 0; i < n; i++) {
+		if (hits[i].is_group)
+			group_deliver(sh, hits[i].group, &hits[i], m);
+		else
+			session_offer(hits[i].session, m, &hits[i]);
+	}
+	return n > 0;
+}
+
+bool
+route_message(struct shard *sh, struct msg *m, bool spread)
+{
+	struct broker *b = sh->broker;
+	bool any = false;
+
+	for (unsigned i = 0; spread && b->n_shards > 1 && i < b->n_shards; i++) {
+		if (i == sh->index || !interest_any(b, i, msg_topic(m)))
+			continue;
+		any = mail_post(sh, i, &(struct mail){ .kind = MAIL_PUBLISH, .msg = msg_ref(m) }) || any;
+	}
+	return deliver_here(sh, m) || any;
+}

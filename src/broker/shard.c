@@ -1,0 +1,119 @@
+/* All the state of one core, and its turn of the loop. */
+#include <stdlib.h>
+#include "broker/internal.h"
+
+enum { SWEEP_EVERY_MS = 1000 };
+
+static uint16_t
+policy_tag(uint32_t generation)
+{
+	return (uint16_t)(0x8000u | (generation & 0x7fffu));
+}
+
+struct shard *
+shard_new(struct broker *b, unsigned index)
+{
+	struct shard *sh = calloc(1, sizeof *sh);
+
+	if (sh == NULL)
+		return NULL;
+	sh->broker = b;
+	sh->index = index;
+	sh->after_turn = true;
+	sh->keep_ops = &keep_memory_ops;
+	sh->keep = keep_memory_new();
+	sh->subs = trie_new();
+	sh->clients_wheel = wheel_new(0);
+	sh->sessions_wheel = wheel_new(0);
+	sh->outboxes = calloc(b->n_shards, sizeof(struct batch *));
+	sh->routes = NULL;
+	sh->listeners = broker_listeners(b);
+	sh->policy_tag = policy_tag(sh->listeners->generation);
+	if (sh->keep == NULL || sh->subs == NULL || sh->clients_wheel == NULL || sh->sessions_wheel == NULL ||
+	    sh->outboxes == NULL) {
+		shard_free(sh);
+		return NULL;
+	}
+	return sh;
+}
+
+void
+shard_free(struct shard *sh)
+{
+	size_t pos = 0;
+
+	if (sh == NULL)
+		return;
+	sh->closing = true;
+	if (sh->outboxes != NULL)
+		mail_done(sh);
+	scans_done(sh);
+	if (sh->keep != NULL)
+		for (struct session *s; (s = sh->keep_ops->session_next(sh->keep, &pos)) != NULL;)
+			session_free(s);
+	groups_done(sh);
+	route_done(sh);
+	trie_free(sh->subs);
+	wheel_free(sh->clients_wheel);
+	wheel_free(sh->sessions_wheel);
+	if (sh->keep != NULL)
+		sh->keep_ops->free(sh->keep);
+	listener_table_unref(sh->listeners);
+	free(sh->outboxes);
+	free(sh->slots);
+	free(sh);
+}
+
+static void
+take_listeners(struct shard *sh)
+{
+	uint32_t newest = atomic_load_explicit(&sh->broker->generation, memory_order_acquire);
+
+	if (newest == sh->listeners->generation)
+		return;
+	listener_table_unref(sh->listeners);
+	sh->listeners = broker_listeners(sh->broker);
+	sh->policy_tag = policy_tag(sh->listeners->generation);
+}
+
+uint64_t
+shard_turn(struct shard *sh, uint64_t now_ms)
+{
+	uint64_t wait, other;
+	bool more;
+
+	sh->after_turn = false;
+	if (now_ms / SWEEP_EVERY_MS != sh->now_ms / SWEEP_EVERY_MS)
+		sh->keep_ops->sweep(sh->keep, SWEEP_VISITS, sh->now_s);
+	sh->now_ms = now_ms;
+	sh->now_s = (uint32_t)(now_ms / 1000);
+	take_listeners(sh);
+	mail_take(sh);
+	wheel_advance(sh->clients_wheel, now_ms, client_timer, sh);
+	wheel_advance(sh->sessions_wheel, now_ms, session_timer, sh);
+	more = scans_turn(sh);
+	mail_flush(sh);
+	atomic_store_explicit(&sh->stats.retained, sh->keep_ops->retain_count(sh->keep), memory_order_relaxed);
+	sh->after_turn = true;
+	if (more)
+		return 0;
+	wait = wheel_wait(sh->clients_wheel, now_ms);
+	other = wheel_wait(sh->sessions_wheel, now_ms);
+	wait = NUM_MIN(wait, other);
+	return sh->stats.retained > 0 ? NUM_MIN(wait, (uint64_t)SWEEP_EVERY_MS) : wait;
+}
+
+void
+shard_disconnect_all(struct shard *sh, uint8_t reason)
+{
+	for (struct client *c = sh->clients, *next; c != NULL; c = next) {
+		next = c->next;
+		client_end(c, reason, "server shutting down", reason == MQTT_RC_SHUTTING_DOWN);
+	}
+}
+
+const struct shard_stats *
+shard_stats(const struct shard *sh)
+{
+	return &sh->stats;
+}

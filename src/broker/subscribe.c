@@ -1,0 +1,297 @@
+/* SUBSCRIBE and UNSUBSCRIBE (3.8 to 3.11): every filter of a packet is judged by itself. */
+#include <stdlib.h>
+#include "broker/internal.h"
+
+/* What became of one filter. */
+struct outcome {
+	uint8_t code;
+	bool is_new, shared;
+	uint16_t extra; /* the policy tag if deliveries need no look */
+};
+
+static struct sub *
+sub_room(struct session *s)
+{
+	if (s->n_subs == s->cap_subs) {
+		uint32_t cap = s->cap_subs > 0 ? s->cap_subs * 2 : 2;
+		struct sub *v = realloc(s->subs, cap * sizeof *v);
+
+		if (v == NULL)
+			return NULL;
+		s->subs = v;
+		s->cap_subs = cap;
+	}
+	return &s->subs[s->n_subs];
+}
+
+static void
+sub_forget(struct session *s, uint32_t i)
+{
+	s->subs[i] = s->subs[--s->n_subs];
+	stat_sub(s->shard, subscriptions, 1);
+}
+
+static bool
+add_plain(struct session *s, const struct mqtt_sub *sub, uint32_t id, struct outcome *out)
+{
+	struct shard *sh = s->shard;
+	struct trie_entry e = { .who = s, .id = id, .options = sub->options, .kind = SUB_SESSION, .extra = out->extra };
+	struct sub *room = sub_room(s);
+	struct trie_node *node;
+
+	if (room == NULL)
+		return false;
+	/* Other shards look at the summary first: it must never be behind the tree. */
+	interest_add(sh->broker, sh->index, sub->filter);
+	switch (trie_put(sh->subs, sub->filter, &e, &node)) {
+	case TRIE_ADDED:
+		*room = (struct sub){ .node = node };
+		s->n_subs++;
+		stat_add(sh, subscriptions, 1);
+		out->is_new = true;
+		return true;
+	case TRIE_REPLACED:
+		interest_del(sh->broker, sh->index, sub->filter);
+		return true;
+	case TRIE_NOMEM:
+		break;
+	}
+	interest_del(sh->broker, sh->index, sub->filter);
+	return false;
+}
+
+static uint32_t
+find_shared(const struct session *s, struct slice full)
+{
+	for (uint32_t i = 0; s->n_shared > 0 && i < s->n_subs; i++)
+		if (s->subs[i].shared != NULL &&
+		    slice_eq(slice_of(s->subs[i].shared->text, s->subs[i].shared->full_n), full))
+			return i;
+	return UINT32_MAX;
+}
+
+static bool
+add_shared(struct session *s, const struct mqtt_sub *sub, struct slice name, uint32_t id, struct outcome *out)
+{
+	uint32_t at = find_shared(s, sub->filter);
+	struct shared_sub *sh_sub = malloc(sizeof *sh_sub + sub->filter.n);
+	struct sub *room = at == UINT32_MAX ? sub_room(s) : &s->subs[at];
+
+	if (sh_sub == NULL || room == NULL) {
+		free(sh_sub);
+		return false;
+	}
+	*sh_sub = (struct shared_sub){ .id = id, .full_n = (uint16_t)sub->filter.n, .name_n = (uint16_t)name.n,
+		.options = sub->options, .extra = out->extra };
+	memcpy(sh_sub->text, sub->filter.p, sub->filter.n);
+	if (!share_join(s, sh_sub)) {
+		free(sh_sub);
+		return false;
+	}
+	if (at == UINT32_MAX) {
+		s->n_subs++;
+		s->n_shared++;
+		stat_add(s->shard, subscriptions, 1);
+	} else
+		free(room->shared);
+	*room = (struct sub){ .shared = sh_sub };
+	return true;
+}
+
+static void
+report(struct client *c, enum broker_event_kind kind, const struct mqtt_sub *sub, uint8_t reason, const char *why)
+{
+	struct broker_event e = { .kind = kind, .topic = sub->filter, .reason = reason, .qos = sub->options & MQTT_SUB_QOS,
+		.text = why };
+
+	client_report(c, &e);
+}
+
+/* Carry out one filter; the SUBACK code. */
+static void
+subscribe_one(struct client *c, struct mqtt_sub *sub, uint32_t id, struct outcome *out)
+{
+	struct session *s = c->session;
+	struct slice name = { 0 }, filter = sub->filter;
+	struct authz_verdict v;
+	uint8_t qos = NUM_MIN((uint8_t)(sub->options & MQTT_SUB_QOS), settings_of(c->shard)->max_qos);
+	bool ok;
+
+	out->shared = topic_share_split(sub->filter, &name, &filter) == TOPIC_SHARE_YES;
+	sub->options = (uint8_t)((sub->options & ~MQTT_SUB_QOS) | qos);
+	if (!authz_allowed(listener_of(c->shard, c->listener)->policy, c->who, session_id(s), AUTHZ_SUBSCRIBE, filter, &v)) {
+		bool silent = c->version != MQTT_V5 && listener_of(c->shard, c->listener)->grant_denied_v3;
+
+		stat_add(c->shard, denied, 1);
+		report(c, BROKER_DENIED_SUBSCRIBE, sub, MQTT_RC_NOT_AUTHORIZED, v.why);
+		out->code = c->version == MQTT_V5 ? MQTT_RC_NOT_AUTHORIZED : silent ? qos : 0x80;
+		out->shared = true; /* no retained messages */
+		return;
+	}
+	out->extra = v.whole ? c->shard->policy_tag : 0;
+	ok = out->shared ? add_shared(s, sub, name, id, out) : add_plain(s, sub, id, out);
+	out->code = ok ? qos : MQTT_RC_UNSPECIFIED;
+	if (ok)
+		report(c, BROKER_SUBSCRIBED, sub, qos, "");
+}
+
+/* What makes the whole packet an error. */
+static const char *
+find_fault(const struct client *c, struct mqtt_filters f)
+{
+	struct mqtt_sub sub;
+	struct slice name, filter;
+
+	while (mqtt_filters_next(&f, &sub)) {
+		enum topic_share share = topic_share_split(sub.filter, &name, &filter);
+
+		if (share == TOPIC_SHARE_BAD || (share == TOPIC_SHARE_NO && !topic_filter_ok(sub.filter)))
+			return "not a topic filter";
+		if (share == TOPIC_SHARE_YES && f.options && (sub.options & MQTT_SUB_NO_LOCAL) && c->version == MQTT_V5)
+			return "no local on a shared subscription"; /* [MQTT-3.8.3-4] */
+	}
+	return NULL;
+}
+
+/* Retained messages come after SUBACK, for filters that were granted and where the options ask for them (3.3.1.3). */
+static void
+send_retained(struct client *c, struct mqtt_filters f, const struct outcome *out)
+{
+	struct session *s = c->session;
+	struct mqtt_sub sub;
+
+	for (unsigned i = 0; mqtt_filters_next(&f, &sub); i++) {
+		unsigned handling = (sub.options & MQTT_SUB_RETAIN_HANDLING) >> 4;
+		struct hit h = { .id = f.subscription_id, .qos = out[i].code, .extra = out[i].extra };
+
+		if (out[i].code <= 2 && !out[i].shared && (handling == 0 || (handling == 1 && out[i].is_new)))
+			retained_request(s, sub.filter, &h);
+	}
+}
+
+static bool
+suback(struct client *c, uint8_t type, uint16_t packet_id, struct slice codes)
+{
+	size_t cap = codes.n + 16;
+	uint8_t *buf = malloc(cap);
+	struct wr w = wr_of(buf, cap);
+	bool ok;
+
+	if (buf == NULL || !mqtt_put_suback(&w, c->version, type, packet_id, codes, SL(""))) {
+		free(buf);
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	}
+	ok = out_packet(c, buf, wr_len(&w));
+	free(buf);
+	return ok;
+}
+
+bool
+on_subscribe(struct client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_filters filters, again;
+	struct mqtt_sub sub;
+	uint8_t rc = mqtt_decode_filters(f, c->version, &filters), *codes;
+	const char *fault;
+	struct outcome *out;
+	bool ok;
+
+	if (rc != MQTT_RC_OK)
+		return client_fail(c, rc, "malformed SUBSCRIBE");
+	if ((fault = find_fault(c, filters)) != NULL)
+		return client_fail(c, MQTT_RC_PROTOCOL, fault);
+	codes = malloc(filters.count);
+	out = calloc(filters.count, sizeof *out);
+	if (codes == NULL || out == NULL) {
+		free(codes);
+		free(out);
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	}
+	again = filters;
+	for (unsigned i = 0; i < filters.count && mqtt_filters_next(&again, &sub); i++) {
+		subscribe_one(c, &sub, filters.subscription_id, &out[i]);
+		codes[i] = out[i].code;
+	}
+	ok = suback(c, MQTT_SUBACK, filters.packet_id, slice_of(codes, filters.count));
+	if (ok)
+		send_retained(c, filters, out);
+	free(codes);
+	free(out);
+	return ok;
+}
+
+/* Take entry <i> of the session's list out of the tree or its group. */
+static void
+drop(struct session *s, uint32_t i)
+{
+	struct shard *sh = s->shard;
+	struct sub *sub = &s->subs[i];
+
+	if (sub->shared != NULL) {
+		share_leave(s, sub->shared);
+		s->n_shared--;
+		free(sub->shared);
+	} else {
+		uint8_t text[UINT16_MAX];
+		size_t n = trie_filter(sub->node, text, sizeof text);
+
+		(void)trie_del(sh->subs, sub->node, s);
+		interest_del(sh->broker, sh->index, slice_of(text, n));
+	}
+	sub_forget(s, i);
+}
+
+void
+session_unsubscribe_all(struct session *s)
+{
+	while (s->n_subs > 0)
+		drop(s, s->n_subs - 1);
+	free(s->subs);
+	s->subs = NULL;
+	s->cap_subs = 0;
+}
+
+static bool
+unsubscribe_one(struct session *s, struct slice filter)
+{
+	struct slice name, inner;
+	struct trie_node *node;
+	uint32_t i = 0;
+
+	if (topic_share_split(filter, &name, &inner) == TOPIC_SHARE_YES) {
+		i = find_shared(s, filter);
+		if (i == UINT32_MAX)
+			return false;
+	} else {
+		node = topic_filter_ok(filter) ? trie_find(s->shard->subs, filter) : NULL;
+		if (node == NULL || trie_entry_of(node, s) == NULL)
+			return false;
+		while (i < s->n_subs && s->subs[i].node != node)
+			i++;
+		ASSERT(i < s->n_subs);
+	}
+	drop(s, i);
+	return true;
+}
+
+bool
+on_unsubscribe(struct client *c, const struct mqtt_frame *f)
+{
+	struct mqtt_filters filters;
+	struct mqtt_sub sub;
+	uint8_t rc = mqtt_decode_filters(f, c->version, &filters), *codes;
+	bool ok;
+
+	if (rc != MQTT_RC_OK)
+		return client_fail(c, rc, "malformed UNSUBSCRIBE");
+	if ((codes = malloc(filters.count)) == NULL)
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	for (unsigned i = 0; i < filters.count && mqtt_filters_next(&filters, &sub); i++) {
+		sub.options = 0;
+		codes[i] = unsubscribe_one(c->session, sub.filter) ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIPTION;
+		report(c, BROKER_UNSUBSCRIBED, &sub, codes[i], "");
+	}
+	ok = suback(c, MQTT_UNSUBACK, filters.packet_id, slice_of(codes, filters.count));
+	free(codes);
+	return ok;
+}

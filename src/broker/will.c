@@ -1,0 +1,72 @@
+/* Wills: built at CONNECT, published when the connection ends badly (3.1.2.5). */
+#include <stdlib.h>
+#include "broker/internal.h"
+
+/* The will's properties as a PUBLISH would carry them, encoded into <buf>. */
+static struct slice
+forward_props(const struct mqtt_props *p, uint8_t *buf, size_t cap)
+{
+	struct mqtt_props q = *p;
+	struct wr w = wr_of(buf, cap);
+
+	q.present &= (uint64_t)1 << MQTT_P_PAYLOAD_FORMAT | (uint64_t)1 << MQTT_P_CONTENT_TYPE |
+	    (uint64_t)1 << MQTT_P_RESPONSE_TOPIC | (uint64_t)1 << MQTT_P_CORRELATION_DATA;
+	return mqtt_put_props(&w, &q) ? wr_slice(&w) : (struct slice){ 0 };
+}
+
+uint8_t
+will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice id, struct will **ret)
+{
+	const struct mqtt_will *in = &m->will;
+	size_t cap = in->props.raw.n + 1;
+	uint8_t *buf = malloc(cap);
+	struct will *w = calloc(1, sizeof *w);
+	struct mqtt_publish p = { .topic = in->topic, .payload = in->payload, .qos = in->qos, .retain = in->retain };
+
+	if (buf != NULL && w != NULL) {
+		if (m->version == MQTT_V5)
+			p.forward = forward_props(&in->props, buf, cap);
+		p.forward_n = (uint32_t)p.forward.n;
+		w->delay_s = in->delay;
+		w->has_expiry = mqtt_has(&in->props, MQTT_P_MESSAGE_EXPIRY);
+		w->expiry_s = in->props.message_expiry;
+		w->msg = msg_new(&p, id, map_hash(id), sh->now_s);
+	}
+	free(buf);
+	if (w == NULL || w->msg == NULL) {
+		free(w);
+		return MQTT_RC_UNAVAILABLE;
+	}
+	*ret = w;
+	return MQTT_RC_OK;
+}
+
+void
+will_free(struct will *w)
+{
+	if (w == NULL)
+		return;
+	msg_unref(w->msg);
+	free(w);
+}
+
+void
+will_publish(struct session *s)
+{
+	struct will *w = s->will;
+	struct shard *sh = s->shard;
+	struct authz_verdict v;
+
+	if (w == NULL)
+		return;
+	s->will = NULL;
+	/* Nobody else holds the message yet, so its expiry can still be set: it counts from now. */
+	if (w->has_expiry)
+		w->msg->expires_s = NUM_MAX(1u, w->expiry_s > UINT32_MAX - sh->now_s ? UINT32_MAX : sh->now_s + w->expiry_s);
+	/* A right that was taken away since CONNECT takes the will with it. */
+	if (authz_allowed(listener_of(sh, s->listener)->policy, s->who, session_id(s), AUTHZ_PUBLISH, msg_topic(w->msg), &v))
+		(void)publish_message(sh, w->msg);
+	else
+		stat_add(sh, denied, 1);
+	will_free(w);
+}
