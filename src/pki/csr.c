@@ -1,0 +1,165 @@
+/* What is kept of a certificate request: the key, a name, and host names and addresses; everything else is the profile's. */
+#include "pki/internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <openssl/err.h>
+#include <openssl/objects.h>
+
+static void __attribute__((format(printf, 2, 3)))
+note(struct csr_taken *t, const char *fmt, ...)
+{
+	size_t n = strlen(t->notes);
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(t->notes + n, sizeof t->notes - n, fmt, ap);
+	va_end(ap);
+}
+
+/* MD2, MD5 and SHA-1 can be forged by somebody who chooses both messages. */
+static bool
+check_digest(X509_REQ *req, const char *name, struct err *err)
+{
+	int nid = X509_REQ_get_signature_nid(req), digest = NID_undef, key = NID_undef;
+
+	if (OBJ_find_sigid_algs(nid, &digest, &key) != 1)
+		return err_set(err, ERR_DENIED, "%s: the request is signed with %s, which is not allowed", name,
+		    nid != NID_undef ? OBJ_nid2ln(nid) : "an unknown algorithm");
+	/* RSA-PSS (digest undefined here) has it in its parameters; libcrypto's own limits apply when verifying. */
+	if (digest == NID_md5 || digest == NID_md4 || digest == NID_md2 || digest == NID_sha1 || digest == NID_mdc2 ||
+	    digest == NID_ripemd160 || digest == NID_md5_sha1)
+		return err_set(err, ERR_DENIED, "%s: the request is signed with %s, which can be forged: use SHA-256", name,
+		    OBJ_nid2sn(digest));
+	return true;
+}
+
+static bool
+take_key(X509_REQ *req, const char *name, struct csr_taken *t, struct err *err)
+{
+	EVP_PKEY *k = X509_REQ_get0_pubkey(req);
+	char why[160];
+
+	if (k == NULL)
+		return crypto_input_err(err, "%s: the public key of the request cannot be used", name);
+	if (!key_ok(k, why, sizeof why))
+		return err_set(err, ERR_DENIED, "%s: the key of the request %s", name, why);
+	if (!check_digest(req, name, err))
+		return false;
+	if (X509_REQ_verify(req, k) != 1) {
+		ERR_clear_error();
+		return err_set(err, ERR_DENIED,
+		    "%s: the request's signature does not fit its own key: it was changed, or the sender has not the key", name);
+	}
+	if (EVP_PKEY_up_ref(k) != 1)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	t->key = k;
+	return true;
+}
+
+static bool
+add_dns(GENERAL_NAMES *out, const ASN1_STRING *s, const char *name, struct err *err)
+{
+	char host[256], shown[300];
+	struct slice v = slice_of(ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
+	bool ip;
+	char why[128];
+
+	if (!text_copy(host, sizeof host, v) || !host_ok(host, &ip, why, sizeof why) || ip)
+		return err_set(err, ERR_INPUT, "%s: the request asks for the host name \"%s\", which is not valid", name,
+		    text_show(v, shown, sizeof shown));
+	return hosts_add(out, host, err);
+}
+
+static bool
+add_ip(GENERAL_NAMES *out, const ASN1_STRING *s, const char *name, struct err *err)
+{
+	const unsigned char *p = ASN1_STRING_get0_data(s);
+	char host[64];
+	int n = ASN1_STRING_length(s);
+
+	if (n == 4)
+		(void)snprintf(host, sizeof host, "%u.%u.%u.%u", p[0], p[1], p[2], p[3]);
+	else if (n == 16)
+		(void)snprintf(host, sizeof host, "%x:%x:%x:%x:%x:%x:%x:%x", p[0] << 8 | p[1], p[2] << 8 | p[3],
+		    p[4] << 8 | p[5], p[6] << 8 | p[7], p[8] << 8 | p[9], p[10] << 8 | p[11], p[12] << 8 | p[13],
+		    p[14] << 8 | p[15]);
+	else
+		return err_set(err, ERR_INPUT, "%s: the request asks for an IP address of %d bytes; 4 or 16 are valid", name, n);
+	return hosts_add(out, host, err);
+}
+
+static bool
+take_san(const GENERAL_NAMES *asked, const char *name, struct csr_taken *t, struct err *err)
+{
+	for (int i = 0; i < sk_GENERAL_NAME_num(asked); i++) {
+		int type;
+		const ASN1_STRING *v = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(asked, i), &type);
+
+		if (i >= 64)
+			return err_set(err, ERR_LIMIT, "%s: the request asks for more than 64 names", name);
+		if (type == GEN_DNS) {
+			if (!add_dns(t->san, v, name, err))
+				return false;
+		} else if (type == GEN_IPADD) {
+			if (!add_ip(t->san, v, name, err))
+				return false;
+		} else {
+			note(t, "the request's alternative name of another kind than DNS or IP was dropped\n");
+		}
+	}
+	return true;
+}
+
+static bool
+take_extensions(X509_REQ *req, const char *name, struct csr_taken *t, struct err *err)
+{
+	STACK_OF(X509_EXTENSION) *list = X509_REQ_get_extensions(req);
+	bool ok = true;
+
+	for (int i = 0; ok && i < sk_X509_EXTENSION_num(list); i++) {
+		X509_EXTENSION *e = sk_X509_EXTENSION_value(list, i);
+		int nid = OBJ_obj2nid(X509_EXTENSION_get_object(e));
+		auto_gens asked = NULL;
+
+		if (nid != NID_subject_alt_name) {
+			/* Subject key identifier is ours to make; the usual wishes agree with the profile anyway. */
+			if (nid != NID_subject_key_identifier)
+				note(t, "the request's wish for %.40s was dropped: the profile decides\n",
+				    nid != NID_undef ? OBJ_nid2sn(nid) : "an unknown extension");
+			continue;
+		}
+		asked = X509V3_EXT_d2i(e);
+		ok = asked != NULL ? take_san(asked, name, t, err) :
+				     crypto_input_err(err, "%s: the request's subjectAltName is damaged", name);
+	}
+	sk_X509_EXTENSION_pop_free(list, X509_EXTENSION_free);
+	ERR_clear_error();
+	return ok;
+}
+
+bool
+csr_take(X509_REQ *req, const char *name, struct csr_taken *ret, struct err *err)
+{
+	struct csr_taken t = { .san = GENERAL_NAMES_new() };
+	char why[128];
+
+	if (t.san == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	if (!take_key(req, name, &t, err) || !take_extensions(req, name, &t, err)) {
+		csr_taken_done(&t);
+		return false;
+	}
+	(void)name_cn(X509_REQ_get_subject_name(req), &t.cn, why, sizeof why);
+	*ret = t;
+	return true;
+}
+
+void
+csr_taken_done(struct csr_taken *t)
+{
+	EVP_PKEY_free(t->key);
+	free(t->cn);
+	GENERAL_NAMES_free(t->san);
+	*t = (struct csr_taken){ 0 };
+}

@@ -1,0 +1,249 @@
+/* pki/CA/index.txt: what a CA issued. Append only, a line an event, synced before a certificate leaves; locked while open, so
+ * that two issuers never give the same name twice. A last line without its newline (a crash while writing) counts for nothing. */
+#include "pki/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <time.h>
+
+enum { INDEX_MAX = 1 << 30, FIELDS_MAX = 8 };
+
+static const char *const status_names[] = {
+	[PKI_LIVE] = "live", [PKI_EXPIRED] = "expired", [PKI_REPLACED] = "replaced", [PKI_DROPPED] = "dropped",
+	[PKI_REVOKED] = "revoked",
+};
+
+const char *
+pki_status_name(enum pki_status s)
+{
+	return status_names[s];
+}
+
+static const char *
+stamp(int64_t t, char out[32])
+{
+	time_t when = (time_t)t;
+	struct tm tm;
+
+	if (gmtime_r(&when, &tm) == NULL || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		(void)snprintf(out, 32, "0000-00-00T00:00:00Z");
+	return out;
+}
+
+static bool
+stamp_parse(struct slice s, int64_t *ret)
+{
+	char text[32];
+	struct tm tm = { 0 };
+	const char *end;
+
+	if (!text_copy(text, sizeof text, s))
+		return false;
+	end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	if (end == NULL || *end != '\0')
+		return false;
+	*ret = (int64_t)timegm(&tm);
+	return true;
+}
+
+/* issued SERIAL NOTBEFORE NOTAFTER PROFILE FINGERPRINT CN */
+static bool
+parse_issued(struct slice *f, size_t n, struct pki_entry *e)
+{
+	return n == 7 && text_copy(e->serial, sizeof e->serial, f[1]) && stamp_parse(f[2], &e->not_before) &&
+	    stamp_parse(f[3], &e->not_after) && text_copy(e->profile, sizeof e->profile, f[4]) &&
+	    text_copy(e->fingerprint, sizeof e->fingerprint, f[5]) && text_copy(e->cn, sizeof e->cn, f[6]);
+}
+
+static bool
+push(struct index *x, const struct pki_entry *e)
+{
+	if (x->n == x->cap) {
+		size_t cap = x->cap > 0 ? 2 * x->cap : 64;
+		struct pki_entry *p = reallocarray(x->entries, cap, sizeof *p);
+
+		if (p == NULL)
+			return false;
+		x->entries = p;
+		x->cap = cap;
+	}
+	x->entries[x->n++] = *e;
+	return true;
+}
+
+static size_t
+split(struct slice line, struct slice f[FIELDS_MAX])
+{
+	bool more = true;
+	size_t n = 0;
+
+	while (more && n < FIELDS_MAX)
+		f[n++] = slice_cut(&line, '\t', &more);
+	return more ? 0 : n;
+}
+
+/* "replaced", "dropped" or "revoked", SERIAL, …: the newest event counts. */
+static bool
+apply_mark(struct index *x, struct slice *f, size_t n)
+{
+	for (size_t i = x->n; n >= 3 && i-- > 0;) {
+		if (!slice_eq(slice_str(x->entries[i].serial), f[1]))
+			continue;
+		for (unsigned s = PKI_REPLACED; s <= PKI_REVOKED; s++) {
+			if (slice_eq(f[0], slice_str(status_names[s]))) {
+				x->entries[i].status = (enum pki_status)s;
+				return true;
+			}
+		}
+		return false;
+	}
+	return false;
+}
+
+static bool
+parse_line(struct index *x, struct slice line, const char *ca)
+{
+	struct slice f[FIELDS_MAX];
+	struct pki_entry e = { 0 };
+	size_t n;
+
+	if (line.n == 0 || line.p[0] == '#')
+		return true;
+	n = split(line, f);
+	if (n == 0)
+		return false;
+	if (!slice_eq(f[0], SL("issued")))
+		return apply_mark(x, f, n);
+	(void)snprintf(e.ca, sizeof e.ca, "%s", ca);
+	return parse_issued(f, n, &e) && push(x, &e);
+}
+
+static bool
+parse_all(struct index *x, struct slice text, const char *path, const char *ca, struct err *err)
+{
+	unsigned line = 0;
+
+	while (text.n > 0) {
+		bool more;
+		struct slice l = slice_cut(&text, '\n', &more);
+
+		line++;
+		if (more && !parse_line(x, l, ca))
+			return err_set(err, ERR_INPUT, "%s:%u: this line is damaged: restore the file from a backup", path, line);
+	}
+	return true;
+}
+
+static bool
+load(struct index *x, const char *path, const char *ca, int64_t now, struct err *err)
+{
+	uint8_t *text;
+	size_t n;
+	bool ok;
+
+	if (!file_read(path, INDEX_MAX, &text, &n, err))
+		return false;
+	ok = parse_all(x, slice_of(text, n), path, ca, err);
+	free(text);
+	for (size_t i = 0; i < x->n; i++) {
+		if (x->entries[i].status == PKI_LIVE && x->entries[i].not_after <= now)
+			x->entries[i].status = PKI_EXPIRED;
+	}
+	return ok;
+}
+
+bool
+index_open(struct index *x, const char *ca_dir, const char *ca, int64_t now, bool write, struct err *err)
+{
+	char path[PKI_PATH_MAX];
+	struct index t = { .fd = -1 };
+
+	if (!path_join(path, sizeof path, ca_dir, "index.txt"))
+		return err_set(err, ERR_LIMIT, "%s: path too long", ca_dir);
+	t.fd = open(path, (write ? O_RDWR | O_APPEND | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
+	if (t.fd == -1 && errno == ENOENT && !write) {
+		*x = t;
+		return true;
+	}
+	if (t.fd == -1)
+		return err_sys(err, "cannot open %s", path);
+	if (flock(t.fd, write ? LOCK_EX : LOCK_SH) == -1) {
+		(void)err_sys(err, "cannot lock %s", path);
+		index_done(&t);
+		return false;
+	}
+	if (!load(&t, path, ca, now, err)) {
+		index_done(&t);
+		return false;
+	}
+	*x = t;
+	return true;
+}
+
+void
+index_done(struct index *x)
+{
+	if (x->fd != -1)
+		(void)close(x->fd); /* what was written is synced already */
+	free(x->entries);
+	*x = (struct index){ .fd = -1 };
+}
+
+/* Of an earlier crash: ours has to begin a line. */
+static bool
+cut_torn_line(int fd)
+{
+	off_t end = lseek(fd, 0, SEEK_END), at = end;
+	char c;
+
+	while (at > 0 && pread(fd, &c, 1, at - 1) == 1 && c != '\n')
+		at--;
+	return at == end || (end != -1 && ftruncate(fd, at) == 0);
+}
+
+static bool
+append(struct index *x, const char *line, size_t n, struct err *err)
+{
+	off_t before;
+
+	if (!cut_torn_line(x->fd) || (before = lseek(x->fd, 0, SEEK_END)) == -1)
+		return err_sys(err, "cannot write the index");
+	if (write(x->fd, line, n) != (ssize_t)n || fsync(x->fd) == -1) {
+		(void)err_sys(err, "cannot write the index");
+		if (ftruncate(x->fd, before) == -1)
+			return false; /* the error that is set already is the one to tell */
+		return false;
+	}
+	return true;
+}
+
+bool
+index_issued(struct index *x, const struct pki_entry *e, struct err *err)
+{
+	char line[768], from[32], to[32];
+	int n = snprintf(line, sizeof line, "issued\t%s\t%s\t%s\t%s\t%s\t%s\n", e->serial, stamp(e->not_before, from),
+	    stamp(e->not_after, to), e->profile, e->fingerprint, e->cn);
+
+	if (n < 0 || (size_t)n >= sizeof line)
+		return err_set(err, ERR_LIMIT, "the entry of \"%s\" is too long for the index", e->cn);
+	return append(x, line, (size_t)n, err) && (push(x, e) || err_set(err, ERR_MEMORY, "out of memory"));
+}
+
+bool
+index_mark(struct index *x, const char *serial, enum pki_status status, int64_t now, struct err *err)
+{
+	char line[160], when[32];
+	int n = snprintf(line, sizeof line, "%s\t%s\t%s\n", status_names[status], serial, stamp(now, when));
+
+	if (n < 0 || (size_t)n >= sizeof line)
+		return err_set(err, ERR_LIMIT, "a serial number is too long for the index");
+	if (!append(x, line, (size_t)n, err))
+		return false;
+	for (size_t i = 0; i < x->n; i++) {
+		if (strcmp(x->entries[i].serial, serial) == 0)
+			x->entries[i].status = status;
+	}
+	return true;
+}

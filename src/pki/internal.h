@@ -1,0 +1,239 @@
+/* Private to pki/: the parts below the public calls, and libcrypto's objects with destructors. */
+#ifndef PKI_INTERNAL_H
+#define PKI_INTERNAL_H
+
+#include <stdlib.h>
+#include <unistd.h>
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include "base/file.h"
+#include "base/num.h"
+#include "base/secret.h"
+#include "base/text.h"
+#include "pki/pki.h"
+
+/* ---- locals that free themselves ---- */
+
+#define PKI_CLEANUP(name, type, fn) \
+	static inline void name##_cleanup(type *p) \
+	{ \
+		fn(*p); \
+	}
+PKI_CLEANUP(x509, X509 *, X509_free)
+PKI_CLEANUP(pkey, EVP_PKEY *, EVP_PKEY_free)
+PKI_CLEANUP(bio, BIO *, BIO_free_all)
+PKI_CLEANUP(req, X509_REQ *, X509_REQ_free)
+PKI_CLEANUP(crl, X509_CRL *, X509_CRL_free)
+PKI_CLEANUP(gens, GENERAL_NAMES *, GENERAL_NAMES_free)
+PKI_CLEANUP(mem, void *, free)
+static inline void
+str_cleanup(char **p)
+{
+	free(*p);
+}
+static inline void
+fd_cleanup(int *fd)
+{
+	if (*fd != -1)
+		close(*fd);
+}
+#define auto_x509 __attribute__((cleanup(x509_cleanup))) X509 *
+#define auto_pkey __attribute__((cleanup(pkey_cleanup))) EVP_PKEY *
+#define auto_bio __attribute__((cleanup(bio_cleanup))) BIO *
+#define auto_req __attribute__((cleanup(req_cleanup))) X509_REQ *
+#define auto_crl __attribute__((cleanup(crl_cleanup))) X509_CRL *
+#define auto_gens __attribute__((cleanup(gens_cleanup))) GENERAL_NAMES *
+#define auto_str __attribute__((cleanup(str_cleanup))) char *
+#define auto_fd __attribute__((cleanup(fd_cleanup))) int
+
+/* <e> = ERR_SYSTEM "<what>: <libcrypto's oldest reason>"; the error queue is emptied. Returns false. */
+bool crypto_err(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same for input that libcrypto refuses (ERR_INPUT). */
+bool crypto_input_err(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+int64_t pki_clock(int64_t now); /* <now>, or the real time when it is 0 */
+
+/* ---- text.c: what stands in certificates, as text ---- */
+
+char *name_text(const X509_NAME *n);                  /* RFC 2253; free(); NULL: out of memory */
+int64_t time_of(const ASN1_TIME *t);                  /* seconds since 1970; INT64_MIN when it is no time */
+const char *time_text(int64_t t, char out[32]);       /* "2026-01-31 12:00:00 UTC" */
+const char *days_text(int64_t seconds, char out[32]); /* "3 days", "5 hours", "40 seconds"; of the absolute value */
+size_t serial_bytes(const ASN1_INTEGER *s, uint8_t out[AUTHZ_SERIAL_MAX]); /* 0: too long or empty */
+bool cert_fingerprint(const X509 *x, uint8_t out[32]);
+bool spki_hash(const X509 *x, uint8_t out[32]);
+/* The one CN of <n>, as UTF-8 without its terminator; false and <why> (follows "the common name ") when there is none, more
+ * than one, or it is not fit to be an identity. <out>: free(). */
+bool name_cn(const X509_NAME *n, char **ret, char *why, size_t cap);
+bool cert_is_self_issued(const X509 *x);
+/* "RSA 2048 bits", "EC P-256", …; returns out. */
+const char *key_text(const EVP_PKEY *k, char *out, size_t cap);
+
+/* ---- names.c ---- */
+
+/* A name for subjectAltName. True: *ret_ip tells which kind. False: <why> in words that follow the name. */
+bool host_ok(const char *host, bool *ret_ip, char *why, size_t cap);
+/* Add <host> to <g> if it is not there yet. */
+bool hosts_add(GENERAL_NAMES *g, const char *host, struct err *err);
+/* Name of a CA's folder: [a-z0-9][a-z0-9_-]*, at most 32. */
+bool ca_name_ok(const char *name);
+/* As pki_cn_ok(), and usable as a folder's name: no leading dot or dash, no space at either end. */
+bool new_cn_ok(const char *cn, char *why, size_t cap);
+
+/* ---- pem.c: blocks of a file, with line numbers ---- */
+
+struct pem_block {
+	char label[64];      /* "CERTIFICATE" */
+	unsigned line;       /* of its BEGIN */
+	struct slice text;   /* from BEGIN to the end of the END line */
+};
+enum pem_result { PEM_NONE, PEM_BLOCK, PEM_BROKEN };
+/* The next block of *rest, which moves behind it; *line counts. PEM_BROKEN: <err> says where. */
+enum pem_result pem_next(struct slice *rest, unsigned *line, const char *name, struct pem_block *ret, struct err *err);
+/* The DER of a block that holds no secret; OPENSSL_free(). */
+bool pem_der(const struct pem_block *b, const char *name, uint8_t **ret, size_t *ret_n, struct err *err);
+bool is_pem(struct slice file);
+/* What a file that is not what was asked for is: "a certificate request", "an empty file", …; static. */
+const char *pem_label_kind(const char *label);
+const char *file_kind(struct slice file);
+/* True when <der> is exactly one DER value; else <err> says how many bytes are missing or left over. */
+bool der_whole(struct slice der, const char *name, struct err *err);
+
+/* Parse what a file holds, PEM or DER. <name> stands in error texts. */
+bool certs_parse(struct slice file, const char *name, STACK_OF(X509) **ret, struct err *err); /* one or more */
+bool certs_read(const char *path, STACK_OF(X509) **ret, struct err *err);
+X509 *cert_read_one(const char *path, struct err *err);
+bool csr_parse(struct slice file, const char *name, X509_REQ **ret, struct err *err);
+bool crls_parse(struct slice file, const char *name, STACK_OF(X509_CRL) **ret, struct err *err);
+/* The PEM of <n> certificates one after the other; free(). */
+bool certs_pem(X509 *const *x, size_t n, char **ret, struct err *err);
+
+/* ---- key.c ---- */
+
+EVP_PKEY *key_new(enum pki_key_type t, struct err *err);
+bool key_write(const char *path, const EVP_PKEY *k, const struct pki_secret *secret, const char *what, struct err *err);
+EVP_PKEY *key_parse(struct slice file, const char *name, const struct pki_secret *secret, const char *what, struct err *err);
+EVP_PKEY *key_read(const char *path, const struct pki_secret *secret, const char *what, struct err *err);
+/* May it be in a certificate of ours: RSA 2048 to 8192 in steps of 8, EC P-256, P-384, P-521. <why> follows "the key ". */
+bool key_ok(const EVP_PKEY *k, char *why, size_t cap);
+/* The digest that goes with the strength of a signing key. */
+const EVP_MD *key_digest(const EVP_PKEY *k);
+
+/* ---- cert.c: certificates by profile ---- */
+
+enum profile { PROFILE_ROOT, PROFILE_ROLE_CA, PROFILE_SERVER, PROFILE_CLIENT, PROFILE_COUNT };
+const char *profile_name(enum profile p);
+unsigned profile_days(enum profile p);
+
+struct cert_spec {
+	enum profile profile;
+	const char *cn, *org;         /* org may be NULL */
+	const GENERAL_NAMES *san;     /* may be NULL or empty */
+	EVP_PKEY *key;                /* the subject's */
+	X509 *issuer;                 /* NULL: self-signed */
+	EVP_PKEY *issuer_key;
+	unsigned days;
+	int64_t now;
+};
+/* *ret_clipped: the end is the issuer's, not what was asked for. */
+X509 *cert_make(const struct cert_spec *s, bool *ret_clipped, struct err *err);
+
+/* ---- csr.c: what is kept of a request ---- */
+
+struct csr_taken {
+	EVP_PKEY *key;        /* owned */
+	char *cn;             /* its CN if it has a usable one, else NULL; owned */
+	GENERAL_NAMES *san;   /* names and addresses that it asks for; owned, never NULL */
+	char notes[512];      /* what was dropped, for people */
+};
+bool csr_take(X509_REQ *req, const char *name, struct csr_taken *ret, struct err *err);
+void csr_taken_done(struct csr_taken *t);
+
+/* ---- index.c: which certificates a CA issued; one event a line, append only ---- */
+
+struct index {
+	int fd; /* locked while open */
+	struct pki_entry *entries;
+	size_t n, cap;
+};
+bool index_open(struct index *x, const char *ca_dir, const char *ca, int64_t now, bool write, struct err *err);
+void index_done(struct index *x);
+bool index_issued(struct index *x, const struct pki_entry *e, struct err *err);
+bool index_mark(struct index *x, const char *serial, enum pki_status status, int64_t now, struct err *err);
+
+/* ---- home.c: the folder of an installation and its CAs ---- */
+
+struct ca {
+	char name[33];
+	char dir[PKI_PATH_MAX];
+	X509 *cert;
+	EVP_PKEY *key;  /* NULL: not loaded */
+	bool key_open;  /* the key file is readable by group or others */
+};
+bool home_path(char out[PKI_PATH_MAX], const char *dir, const char *name, struct err *err); /* canonical dir + "/name" */
+bool home_check(const char *dir, struct err *err); /* has it an installation? */
+bool ca_open(struct ca *ca, const char *dir, const char *name, bool with_key, const struct pki_secret *secret,
+    struct err *err);
+void ca_done(struct ca *ca);
+/* Write a CA's folder: key, certificate, empty index. */
+bool ca_write(const char *dir, EVP_PKEY *key, X509 *cert, const struct pki_secret *secret, const char *what,
+    struct err *err);
+/* Add a certificate to pki/ca.pem if it is not there, and a role_ca line to signet.conf (role not NONE). */
+bool home_trust(const char *dir, X509 *cert, const char *cert_path, enum authz_role role, struct err *err);
+bool remove_tree(const char *path);
+bool dir_sync(const char *path, struct err *err);
+bool write_text(const char *dir, const char *name, const char *text, mode_t mode, int flags, struct err *err);
+
+/* ---- issue.c, shared with install.c ---- */
+
+/* Write key, chain and the trust anchor of one client or server into the (new) folder <dir>. <chain> is leaf, then its CAs. */
+struct bundle {
+	const EVP_PKEY *key;
+	X509 *const *chain;
+	size_t n_chain;
+	X509 *anchor;
+};
+bool bundle_write(const char *dir, const struct bundle *b, struct err *err);
+/* Book a certificate in the index and keep a copy in <ca_dir>/certs/SERIAL.pem. */
+bool cert_book(struct index *x, const char *ca_dir, const char *ca, X509 *leaf, enum profile p, const char *cn,
+    struct err *err);
+
+/* ---- crl.c: revocations in a form that a handshake can ask ---- */
+
+struct revoked {
+	uint8_t serial[AUTHZ_SERIAL_MAX];
+	uint8_t serial_n;
+	int8_t reason; /* CRLReason, -1 not given */
+	int64_t date;
+};
+struct crl {
+	X509_NAME *issuer;
+	char *issuer_text;
+	bool verified;          /* signature checked with issuer_key at load */
+	uint8_t issuer_key[32]; /* SHA-256 of the SPKI that signed it */
+	X509_CRL *raw;          /* kept only while not verified */
+	int64_t last, next;     /* next INT64_MAX: none */
+	struct revoked *list;   /* sorted */
+	size_t n;
+};
+struct crl_set {
+	struct crl *crls;
+	size_t n;
+};
+/* Load <path>; the signature is verified with the CA of that name among <cas>. No CA of that name there: kept
+ * unverified until a chain brings its issuer. */
+bool crl_set_add(struct crl_set *s, const char *path, STACK_OF(X509) *cas, struct err *err);
+void crl_set_done(struct crl_set *s);
+
+struct crl_answer {
+	enum pki_cause cause; /* PKI_OK, REVOKED, CRL_EXPIRED, CRL_FUTURE, CRL_SIGNATURE, CRL_MISSING */
+	const struct crl *crl;
+	const struct revoked *entry;
+};
+/* What the CRLs of <issuer> say of <cert>. */
+struct crl_answer crl_ask(const struct crl_set *s, const X509 *cert, const X509 *issuer, int64_t now);
+const char *crl_reason_text(int reason);
+
+#endif

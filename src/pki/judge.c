@@ -1,0 +1,138 @@
+/* The judgement of a peer's certificate: libcrypto verifies the chain, then come the rules that it does not know. */
+#include "pki/trust.h"
+
+#include <openssl/err.h>
+
+enum { DEPTH_MAX = 10, SECURITY_LEVEL = 2 };
+
+static int64_t
+check_time(X509_STORE_CTX *ctx)
+{
+	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
+
+	/* Tests and replays fix the time there, as libcrypto has it. */
+	if ((X509_VERIFY_PARAM_get_flags(param) & X509_V_FLAG_USE_CHECK_TIME) != 0)
+		return (int64_t)X509_VERIFY_PARAM_get_time(param);
+	return pki_clock(0);
+}
+
+/* What decides: trusted intermediates end a chain (devices may send the leaf alone), clientAuth, no key below 112 bits of
+ * strength, no SHA-1. X509_STRICT stays off: X.509 v1 leaves and CAs without key usage are in use (docs/pki.md). */
+static bool
+set_rules(const struct pki_trust *t, X509_STORE_CTX *ctx)
+{
+	X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
+	unsigned long flags = X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST;
+	int depth = X509_VERIFY_PARAM_get_depth(param);
+
+	if (t->ignore_dates)
+		flags |= X509_V_FLAG_NO_CHECK_TIME;
+	if (depth < 0 || depth > DEPTH_MAX)
+		X509_VERIFY_PARAM_set_depth(param, DEPTH_MAX);
+	if (X509_VERIFY_PARAM_get_auth_level(param) < SECURITY_LEVEL)
+		X509_VERIFY_PARAM_set_auth_level(param, SECURITY_LEVEL);
+	/* Revocation is ours to check (crl.c), with these flags libcrypto would look for CRLs in its own store. */
+	(void)X509_VERIFY_PARAM_clear_flags(param, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+	return X509_VERIFY_PARAM_set_flags(param, flags) == 1 &&
+	    X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_CLIENT) == 1;
+}
+
+/* The leaf itself stands in the cafile and is its own issuer: an operator pinned one client. */
+static bool
+is_pinned(STACK_OF(X509) *chain)
+{
+	return sk_X509_num(chain) == 1;
+}
+
+static bool
+check_leaf(const struct pki_trust *t, X509 *leaf, STACK_OF(X509) *chain, struct pki_peer *p)
+{
+	if (p->serial_n == 0) {
+		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_APPLICATION_VERIFICATION, "issue the certificate again",
+		    "the certificate's serial number has more than %d octets", AUTHZ_SERIAL_MAX);
+		return false;
+	}
+	if (!is_pinned(chain) && (X509_get_extension_flags(leaf) & EXFLAG_CA) != 0) {
+		peer_refuse(p, PKI_BAD_IS_CA, X509_V_ERR_INVALID_PURPOSE, "give the client a certificate of its own",
+		    "the certificate is that of a CA (basicConstraints CA:TRUE), not of a client");
+		return false;
+	}
+	if (!is_pinned(chain) && cert_is_self_issued(leaf)) {
+		peer_refuse(p, PKI_BAD_SUBJECT_IS_ISSUER, X509_V_ERR_SUBJECT_ISSUER_MISMATCH,
+		    "issue the certificate again with a common name that is not the CA's",
+		    "the certificate's subject equals its issuer: a client must not bear the name of its CA");
+		return false;
+	}
+	if (t->require_cn && p->cn == NULL) {
+		peer_refuse(p, PKI_BAD_CN, X509_V_ERR_APPLICATION_VERIFICATION,
+		    "issue the certificate again with one common name of 1 to 64 characters without '/', '+' and '#'",
+		    "the certificate's common name cannot be an identity: it %s", p->cn_fault);
+		return false;
+	}
+	return true;
+}
+
+/* Every certificate of the chain has to be free of revocation. The leaf's CA must have a CRL when there are any (as mosquitto's
+ * crlfile has it); those above are checked where there is one. */
+static bool
+check_crls(const struct pki_trust *t, STACK_OF(X509) *chain, int64_t now, struct pki_peer *p)
+{
+	int n = sk_X509_num(chain);
+
+	for (int i = 0; t->crls.n > 0 && i < n; i++) {
+		X509 *x = sk_X509_value(chain, i);
+		const X509 *issuer = i + 1 < n ? sk_X509_value(chain, i + 1) : trust_issuer(t, x);
+		struct crl_answer a;
+
+		if (i + 1 == n && cert_is_self_issued(x))
+			break;
+		a = crl_ask(&t->crls, x, issuer, now);
+		if (a.cause == PKI_OK || (a.cause == PKI_BAD_CRL_MISSING && i > 0))
+			continue;
+		diagnose_crl(&a, x, i, p);
+		return false;
+	}
+	return true;
+}
+
+static bool
+accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_peer *p)
+{
+	STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
+	X509 *leaf = X509_STORE_CTX_get0_cert(ctx);
+
+	if (!check_leaf(t, leaf, chain, p) || !check_crls(t, chain, now, p))
+		return false;
+	/* The key that verified the leaf's signature; a pinned leaf vouches for itself and has no role. */
+	if (!spki_hash(is_pinned(chain) ? leaf : sk_X509_value(chain, 1), p->issuer_key)) {
+		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_OUT_OF_MEM, "try again", "out of memory");
+		return false;
+	}
+	p->role = is_pinned(chain) ? AUTHZ_ROLE_NONE : trust_role(t, p->issuer_key);
+	return true;
+}
+
+bool
+pki_judge(const struct pki_trust *t, struct x509_store_ctx_st *ctx, struct pki_peer **ret)
+{
+	X509 *leaf = X509_STORE_CTX_get0_cert(ctx);
+	int64_t now = check_time(ctx);
+	struct pki_peer *p = leaf != NULL ? peer_new(leaf) : NULL;
+	bool ok = false;
+
+	*ret = p;
+	if (p == NULL) {
+		X509_STORE_CTX_set_error(ctx, X509_V_ERR_OUT_OF_MEM);
+		return false;
+	}
+	ERR_clear_error();
+	if (!set_rules(t, ctx))
+		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_OUT_OF_MEM, "try again", "out of memory");
+	else if (X509_verify_cert(ctx) == 1)
+		ok = accept(t, ctx, now, p);
+	else
+		diagnose(t, ctx, now, p);
+	ERR_clear_error();
+	X509_STORE_CTX_set_error(ctx, ok ? X509_V_OK : p->error);
+	return ok;
+}

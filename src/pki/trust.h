@@ -1,0 +1,42 @@
+/* Private to pki/: what trust.c prepares and judge.c and peer.c read. */
+#ifndef PKI_TRUST_H
+#define PKI_TRUST_H
+
+#include <stdatomic.h>
+#include "pki/internal.h"
+
+struct role_key {
+	uint8_t spki[32];
+	enum authz_role role;
+};
+
+struct pki_trust {
+	atomic_uint refs;
+	STACK_OF(X509) *cas;       /* of the cafile */
+	X509 **issuers;            /* of each of cas: which of them signed it, or NULL */
+	STACK_OF(X509) *role_cas;
+	struct role_key *roles;
+	size_t n_roles;
+	struct crl_set crls;
+	bool require_cn, ignore_dates;
+};
+
+enum authz_role trust_role(const struct pki_trust *t, const uint8_t spki[32]);
+/* Who among the cafile's CAs signed <ca>; NULL: nobody, or <ca> is not in it. */
+const X509 *trust_issuer(const struct pki_trust *t, const X509 *ca);
+
+/* ---- peer.c ---- */
+
+struct pki_peer *peer_new(X509 *leaf);
+/* A refusal: what <p> says of it. <fmt> makes the sentence, <remedy> is one. */
+void peer_refuse(struct pki_peer *p, enum pki_cause cause, int error, const char *remedy, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* ---- diagnose.c ---- */
+
+/* X509_verify_cert() said no: find out why and say it in <p>. */
+void diagnose(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_peer *p);
+/* A CRL said no of chain[<depth>]. */
+void diagnose_crl(const struct crl_answer *a, const X509 *cert, int depth, struct pki_peer *p);
+
+#endif
