@@ -1,0 +1,42 @@
+# The door for people: `make` alone says what there is. The build itself is Meson's (meson.build).
+# What a target needs and is missing is installed with apt; tools/deps says so before it does.
+
+BUILD := build
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help run check build install bench clean
+
+help:
+	@echo 'make run      build, make a demo PKI under run/ once, start the broker with TLS on port 8883'
+	@echo 'make check    build with sanitizers and run every test; the last line is the count'
+	@echo 'make build    build the release binary: $(BUILD)/signet'
+	@echo 'make install  install it (PREFIX=/usr/local, DESTDIR=)'
+	@echo 'make bench    measure it beside mosquitto'
+	@echo 'make clean    remove what was built; run/ with its keys stays'
+
+build:
+	@tools/deps build
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dtests=disabled
+	@ninja -C $(BUILD)
+
+run:
+	@tools/deps build run
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dtests=disabled
+	@ninja -C $(BUILD) src/cli/signet
+	@exec tools/run
+
+check:
+	@tools/deps build check
+	@exec tools/check
+
+PREFIX ?= /usr/local
+install: build
+	@meson configure $(BUILD) -Dprefix=$(PREFIX)
+	@meson install -C $(BUILD) $(if $(DESTDIR),--destdir $(DESTDIR))
+
+bench: build
+	@tools/deps bench
+	@exec benchmarks/run
+
+clean:
+	rm -rf build build-asan build-tsan build-fuzz
