@@ -96,6 +96,9 @@ bool broker_set_listeners(struct broker *b, const struct broker_listener *listen
 extern const struct stream_ops client_stream;
 void *client_new(struct shard *sh, unsigned listener, struct authz_principal *who, const char *peer, const struct waker *w);
 
+/* Once a loop turn, before input: takes the time, and what other shards have posted before any of the coming input could be
+ * sent: a subscription that was acknowledged elsewhere holds for it. */
+void shard_begin(struct shard *sh, uint64_t now_ms);
 /* Once a loop turn, after input and before output: inbox, timers, outboxes. Returns ms until the next turn is needed. */
 uint64_t shard_turn(struct shard *sh, uint64_t now_ms);
 /* End every connection of this shard with <reason> (v5: DISCONNECT), for shutdown; wills are not sent for MQTT_RC_SHUTTING_DOWN. */

@@ -70,11 +70,6 @@ client_feed(void *self, struct slice in)
 	struct mqtt_frame f;
 	size_t used = 0;
 
-	c->shard->after_turn = false;
-	/* What other shards have posted before the peer could know of it comes first: a subscription that was
-	 * acknowledged elsewhere holds for this input. */
-	if (atomic_load_explicit(&c->shard->inbox.head, memory_order_relaxed) != NULL)
-		mail_take(c->shard);
 	c->last_rx_ms = c->shard->now_ms;
 	while (c->state < CLIENT_CLOSING && !c->paused) {
 		struct slice rest = slice_from(in, used);
@@ -197,9 +192,12 @@ on_disconnect(struct client *c, const struct mqtt_frame *f)
 static void
 client_unlink(struct client *c)
 {
+	if (c->prev == NULL) /* between two shards */
+		return;
 	*c->prev = c->next;
 	if (c->next != NULL)
 		c->next->prev = c->prev;
+	c->prev = NULL;
 }
 
 static void

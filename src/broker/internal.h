@@ -124,7 +124,7 @@ struct shard {
 	unsigned index;
 	bool closing;    /* being freed: letters go nowhere */
 	bool after_turn; /* nothing flushes the outboxes before the next turn unless it is asked for */
-	uint64_t now_ms;
+	uint64_t now_ms, sweep_ms;
 	uint32_t now_s;
 	const struct keep_ops *keep_ops; /* sessions by name, retained messages: embedded today */
 	void *keep;

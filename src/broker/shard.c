@@ -76,19 +76,27 @@ take_listeners(struct shard *sh)
 	sh->policy_tag = policy_tag(sh->listeners->generation);
 }
 
+void
+shard_begin(struct shard *sh, uint64_t now_ms)
+{
+	sh->after_turn = false;
+	sh->now_ms = now_ms;
+	sh->now_s = (uint32_t)(now_ms / 1000);
+	take_listeners(sh);
+	mail_take(sh);
+}
+
 uint64_t
 shard_turn(struct shard *sh, uint64_t now_ms)
 {
 	uint64_t wait, other;
 	bool more;
 
-	sh->after_turn = false;
-	if (now_ms / SWEEP_EVERY_MS != sh->now_ms / SWEEP_EVERY_MS)
+	shard_begin(sh, now_ms);
+	if (now_ms >= sh->sweep_ms) {
 		sh->keep_ops->sweep(sh->keep, SWEEP_VISITS, sh->now_s);
-	sh->now_ms = now_ms;
-	sh->now_s = (uint32_t)(now_ms / 1000);
-	take_listeners(sh);
-	mail_take(sh);
+		sh->sweep_ms = now_ms + SWEEP_EVERY_MS;
+	}
 	wheel_advance(sh->clients_wheel, now_ms, client_timer, sh);
 	wheel_advance(sh->sessions_wheel, now_ms, session_timer, sh);
 	more = scans_turn(sh);

@@ -78,6 +78,8 @@ struct net_handler {
 	void *(*open)(void *ctx, const struct net_peer *peer, const struct waker *w, const struct stream_ops **ret_ops);
 	/* Ended before open(). */
 	void (*failed)(void *ctx, const struct net_peer *peer, const struct net_failure *f);
+	/* Once a loop turn, before any input is fed; NULL: not wanted. <now_ms> is CLOCK_MONOTONIC. */
+	void (*begin)(void *ctx, uint64_t now_ms);
 	/* Once a loop turn: after all input was fed and before output is pulled. <now_ms> is CLOCK_MONOTONIC. Returns the
 	 * milliseconds after which it wants to be called again at the latest (UINT64_MAX: whenever something happens). */
 	uint64_t (*turn)(void *ctx, uint64_t now_ms);

@@ -1,0 +1,410 @@
+/* See testkit.h. */
+#include "broker/testkit.h"
+#include <stdio.h>
+#include <string.h>
+
+static void
+port_wake(void *ctx, unsigned shard)
+{
+	((struct kit *)ctx)->awake[shard] = true;
+}
+
+static uint8_t
+port_authenticate(void *ctx, unsigned listener, struct authz_principal *cert, const struct mqtt_connect *m,
+    struct authz_principal **ret_who, char *why, size_t why_cap)
+{
+	(void)ctx, (void)listener;
+	if (m->has_username && slice_eq(m->username, SL("bad"))) {
+		(void)snprintf(why, why_cap, "bad user");
+		return MQTT_RC_CREDENTIALS;
+	}
+	*ret_who = authz_principal_ref(cert);
+	return MQTT_RC_OK;
+}
+
+static void
+port_event(void *ctx, const struct broker_event *e)
+{
+	struct kit *k = ctx;
+
+	assert_non_null(e->text);
+	k->counts[e->kind]++;
+	k->last = e->kind;
+	k->last_reason = e->reason;
+	(void)snprintf(k->last_text, sizeof k->last_text, "%s", e->text);
+	(void)snprintf(k->last_id, sizeof k->last_id, "%.*s", SL_ARG(e->client_id));
+}
+
+static int64_t
+port_wall(void *ctx)
+{
+	return ((struct kit *)ctx)->wall;
+}
+
+static struct authz_policy *
+policy_of(const char *text)
+{
+	struct err err;
+	struct authz_policy *p = text == NULL ? authz_policy_open() : authz_policy_parse(slice_str(text), "test", &err);
+
+	if (p == NULL)
+		fail_msg("policy: %s", err.text);
+	return p;
+}
+
+void
+kit_init(struct kit *k, unsigned shards, const struct broker_settings *s, const char *policy_text)
+{
+	struct broker_settings def;
+	struct broker_ports ports = { k, port_wake, port_authenticate, port_event, port_wall };
+	struct broker_listener l = { .takeover_same_identity = true };
+
+	*k = (struct kit){ .n = shards, .now_ms = 1000000, .wall = 1800000000 };
+	broker_settings_default(&def);
+	l.policy = policy_of(policy_text);
+	k->broker = broker_new(shards, s != NULL ? s : &def, &l, 1, &ports);
+	authz_policy_unref(l.policy);
+	assert_non_null(k->broker);
+	kit_pump(k);
+}
+
+void
+kit_policy(struct kit *k, const char *policy_text)
+{
+	struct broker_listener l = { .takeover_same_identity = true, .policy = policy_of(policy_text) };
+
+	assert_true(broker_set_listeners(k->broker, &l, 1));
+	authz_policy_unref(l.policy);
+	kit_pump(k);
+}
+
+void
+kit_done(struct kit *k)
+{
+	for (struct end *e = k->ends, *next; e != NULL; e = next) {
+		next = e->next;
+		if (!e->closed)
+			client_stream.closed(e->stream, NULL);
+		free(e->in);
+		free(e->kept);
+		free(e);
+	}
+	broker_free(k->broker);
+}
+
+static void
+end_wake(void *conn)
+{
+	((struct end *)conn)->woken = true;
+}
+
+static void
+end_move(void *conn, unsigned worker)
+{
+	struct end *e = conn;
+
+	assert_int_not_equal(worker, e->shard);
+	e->moving = true;
+	e->target = worker;
+}
+
+static void
+end_read(void *conn, bool on)
+{
+	((struct end *)conn)->reading = on;
+	((struct end *)conn)->woken = true;
+}
+
+static const struct waker_ops end_ops = { end_wake, end_move, end_read };
+
+static void
+collect(struct end *e, const struct iovec *iov, int n)
+{
+	for (int i = 0; i < n; i++) {
+		e->in = realloc(e->in, e->in_n + iov[i].iov_len + 1);
+		assert_non_null(e->in);
+		memcpy(e->in + e->in_n, iov[i].iov_base, iov[i].iov_len);
+		e->in_n += iov[i].iov_len;
+	}
+}
+
+static void
+end_drain(struct end *e)
+{
+	struct iovec iov[40];
+	int n;
+
+	e->woken = false;
+	while (!e->closed && (n = client_stream.pull(e->stream, iov, 40)) != 0) {
+		if (n == STREAM_CLOSE) {
+			e->closed = true;
+			client_stream.closed(e->stream, NULL);
+			return;
+		}
+		collect(e, iov, n);
+		client_stream.sent(e->stream);
+	}
+}
+
+static void
+end_give(struct end *e)
+{
+	while (!e->closed && e->reading && e->kept_n > 0) {
+		shard_begin(broker_shard(e->kit->broker, e->shard), e->kit->now_ms);
+		ptrdiff_t used = client_stream.feed(e->stream, slice_of(e->kept, e->kept_n));
+
+		if (used == STREAM_CLOSE) {
+			end_drain(e);
+			if (!e->closed)
+				client_stream.closed(e->stream, NULL);
+			e->closed = true;
+			return;
+		}
+		memmove(e->kept, e->kept + used, e->kept_n - (size_t)used);
+		e->kept_n -= (size_t)used;
+		if (e->moving) {
+			e->moving = false;
+			e->shard = e->target;
+			client_stream.moved(e->stream, NULL, &e->waker);
+			continue;
+		}
+		if (used == 0)
+			return;
+	}
+}
+
+void
+kit_pump(struct kit *k)
+{
+	bool more = true;
+
+	for (unsigned i = 0; i < k->n; i++)
+		k->awake[i] = true;
+	for (unsigned round = 0; more; round++) {
+		assert_in_range(round, 0, 100000);
+		more = false;
+		for (unsigned i = 0; i < k->n; i++)
+			if (k->awake[i]) {
+				k->awake[i] = shard_turn(broker_shard(k->broker, i), k->now_ms) == 0;
+				more = true;
+			}
+		for (struct end *e = k->ends; e != NULL; e = e->next)
+			if (e->woken && !e->closed) {
+				end_drain(e);
+				end_give(e);
+				more = true;
+			}
+	}
+}
+
+void
+kit_sleep(struct kit *k, uint64_t ms)
+{
+	k->now_ms += ms;
+	k->wall += (int64_t)ms / 1000;
+	kit_pump(k);
+}
+
+struct end *
+kit_open(struct kit *k, unsigned shard, const char *cn, enum authz_role role)
+{
+	struct end *e = calloc(1, sizeof *e);
+	static const uint8_t key[32] = { 1 };
+	struct authz_facts f = { .role = role, .has_cert = cn != NULL, .cn = slice_str(cn), .username = slice_str(cn),
+		.issuer_key = cn != NULL ? key : NULL, .fingerprint = cn != NULL ? key : NULL };
+
+	assert_non_null(e);
+	*e = (struct end){ .kit = k, .next = k->ends, .shard = shard, .reading = true, .version = MQTT_V311 };
+	e->waker = (struct waker){ &end_ops, e };
+	k->ends = e;
+	e->stream = client_new(broker_shard(k->broker, shard), 0, authz_principal_new(&f), "198.51.100.7:4711", &e->waker);
+	assert_non_null(e->stream);
+	return e;
+}
+
+void
+kit_feed(struct end *e, const void *p, size_t n)
+{
+	e->kept = realloc(e->kept, e->kept_n + n + 1);
+	assert_non_null(e->kept);
+	memcpy(e->kept + e->kept_n, p, n);
+	e->kept_n += n;
+	end_give(e);
+	kit_pump(e->kit);
+}
+
+void
+kit_feed_slowly(struct end *e, const void *p, size_t n)
+{
+	for (size_t i = 0; i < n && !e->closed; i++)
+		kit_feed(e, (const uint8_t *)p + i, 1);
+}
+
+void
+kit_cut(struct end *e)
+{
+	if (!e->closed)
+		client_stream.closed(e->stream, "connection reset by peer");
+	e->closed = true;
+	kit_pump(e->kit);
+}
+
+bool
+kit_next(struct end *e, struct mqtt_frame *ret)
+{
+	if (mqtt_frame(slice_of(e->in + e->in_at, e->in_n - e->in_at), 1u << 28, ret) != MQTT_FRAME_OK)
+		return false;
+	e->in_at += ret->size;
+	return true;
+}
+
+struct mqtt_frame
+kit_expect(struct end *e, uint8_t type)
+{
+	struct mqtt_frame f = { 0 };
+
+	if (!kit_next(e, &f))
+		fail_msg("wanted %s, got nothing", mqtt_type_text(type));
+	if (f.type != type)
+		fail_msg("wanted %s, got %s", mqtt_type_text(type), mqtt_type_text(f.type));
+	return f;
+}
+
+void
+kit_expect_nothing(struct end *e)
+{
+	struct mqtt_frame f;
+
+	if (kit_next(e, &f))
+		fail_msg("unexpected %s", mqtt_type_text(f.type));
+}
+
+void
+kit_send_connect(struct end *e, const struct connect_options *o)
+{
+	static uint8_t buf[4096];
+	struct wr w = wr_of(buf, sizeof buf);
+	struct mqtt_connect m = { .version = o->version != 0 ? o->version : MQTT_V311, .clean_start = !o->keep,
+		.keep_alive = o->keep_alive, .client_id = slice_str(o->id) };
+
+	if (o->will_topic != NULL) {
+		m.will = (struct mqtt_will){ .present = true, .retain = o->will_retain, .qos = o->will_qos,
+			.topic = slice_str(o->will_topic), .payload = slice_str(o->will_payload), .delay = o->will_delay };
+		if (o->will_delay > 0) {
+			mqtt_set(&m.will.props, MQTT_P_WILL_DELAY);
+			m.will.props.will_delay = o->will_delay;
+		}
+	}
+	if (o->expiry > 0)
+		mqtt_set(&m.props, MQTT_P_SESSION_EXPIRY), m.props.session_expiry = o->expiry;
+	if (o->receive_maximum > 0)
+		mqtt_set(&m.props, MQTT_P_RECEIVE_MAXIMUM), m.props.receive_maximum = o->receive_maximum;
+	if (o->alias_maximum > 0)
+		mqtt_set(&m.props, MQTT_P_TOPIC_ALIAS_MAXIMUM), m.props.topic_alias_maximum = o->alias_maximum;
+	if (o->maximum_packet > 0)
+		mqtt_set(&m.props, MQTT_P_MAXIMUM_PACKET_SIZE), m.props.maximum_packet_size = o->maximum_packet;
+	assert_true(mqtt_put_connect(&w, &m));
+	e->version = m.version;
+	kit_feed(e, buf, wr_len(&w));
+}
+
+uint8_t
+kit_connack(struct end *e)
+{
+	struct mqtt_frame f = kit_expect(e, MQTT_CONNACK);
+	struct mqtt_connack a;
+
+	assert_int_equal(mqtt_decode_connack(&f, e->version, &a), MQTT_RC_OK);
+	return a.code;
+}
+
+struct end *
+kit_connect(struct kit *k, const struct connect_options *o, bool *ret_present)
+{
+	struct end *e = kit_open(k, (unsigned)strlen(o->id) % k->n, NULL, AUTHZ_ROLE_NONE);
+	struct mqtt_connack a;
+	struct mqtt_frame f;
+
+	kit_send_connect(e, o);
+	f = kit_expect(e, MQTT_CONNACK);
+	assert_int_equal(mqtt_decode_connack(&f, e->version, &a), MQTT_RC_OK);
+	assert_int_equal(a.code, 0);
+	if (ret_present != NULL)
+		*ret_present = a.session_present;
+	return e;
+}
+
+void
+kit_subscribe_opt(struct end *e, const char *filter, uint8_t options, uint32_t id, uint8_t want_code)
+{
+	uint8_t buf[512];
+	struct wr w = wr_of(buf, sizeof buf);
+	struct mqtt_sub s = { slice_str(filter), options };
+	struct mqtt_props p = { 0 };
+	struct mqtt_suback a;
+	struct mqtt_frame f;
+
+	if (id > 0)
+		mqtt_set(&p, MQTT_P_SUBSCRIPTION_ID), p.subscription_id = id;
+	assert_true(mqtt_put_filters(&w, e->version, MQTT_SUBSCRIBE, 77, &s, 1, &p));
+	kit_feed(e, buf, wr_len(&w));
+	f = kit_expect(e, MQTT_SUBACK);
+	assert_int_equal(mqtt_decode_suback(&f, e->version, &a), MQTT_RC_OK);
+	assert_int_equal(a.packet_id, 77);
+	assert_int_equal(a.codes.n, 1);
+	assert_int_equal(a.codes.p[0], want_code);
+}
+
+void
+kit_subscribe(struct end *e, const char *filter, uint8_t qos)
+{
+	kit_subscribe_opt(e, filter, qos, 0, qos);
+}
+
+void
+kit_publish(struct end *e, const char *topic, const char *payload, uint8_t qos, bool retain, uint16_t packet_id)
+{
+	uint8_t buf[1024];
+	struct wr w = wr_of(buf, sizeof buf);
+	struct mqtt_publish m = { .topic = slice_str(topic), .payload = slice_str(payload), .qos = qos, .retain = retain,
+		.packet_id = packet_id };
+
+	assert_true(mqtt_put_publish(&w, e->version, &m));
+	kit_feed(e, buf, wr_len(&w));
+}
+
+void
+kit_ack(struct end *e, uint8_t type, uint16_t packet_id)
+{
+	uint8_t buf[16];
+	struct wr w = wr_of(buf, sizeof buf);
+
+	assert_true(mqtt_put_ack(&w, e->version, type, packet_id, 0, SL("")));
+	kit_feed(e, buf, wr_len(&w));
+}
+
+struct mqtt_publish
+kit_message(struct end *e, const char *topic, const char *payload)
+{
+	struct mqtt_frame f = kit_expect(e, MQTT_PUBLISH);
+	struct mqtt_publish m;
+
+	assert_int_equal(mqtt_decode_publish(&f, e->version, false, &m), MQTT_RC_OK);
+	if (topic != NULL && !slice_eq(m.topic, slice_str(topic)))
+		fail_msg("wanted topic %s, got %.*s", topic, SL_ARG(m.topic));
+	if (payload != NULL && !slice_eq(m.payload, slice_str(payload)))
+		fail_msg("wanted payload %s, got %.*s", payload, SL_ARG(m.payload));
+	return m;
+}
+
+void
+kit_disconnect(struct end *e, uint8_t reason)
+{
+	uint8_t buf[16];
+	struct wr w = wr_of(buf, sizeof buf);
+	struct mqtt_disconnect d = { .reason = reason };
+
+	assert_true(mqtt_put_disconnect(&w, e->version, &d));
+	kit_feed(e, buf, wr_len(&w));
+	assert_true(e->closed);
+}

@@ -1,0 +1,87 @@
+/* A broker without sockets for tests: streams fed by hand, a clock that stands still, letters carried until nothing moves. */
+#ifndef BROKER_TESTKIT_H
+#define BROKER_TESTKIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <cmocka.h>
+#include "base/num.h"
+#include "broker/broker.h"
+
+enum { KIT_SHARDS_MAX = 8, KIT_EVENTS = 64 };
+
+struct kit {
+	struct broker *broker;
+	struct authz_policy *policy;
+	unsigned n;
+	uint64_t now_ms;
+	int64_t wall;
+	bool awake[KIT_SHARDS_MAX];
+	unsigned counts[32];            /* events by kind */
+	enum broker_event_kind last;
+	char last_text[200], last_id[100];
+	uint8_t last_reason;
+	struct end *ends;
+};
+
+/* One client's end of a connection. */
+struct end {
+	struct kit *kit;
+	struct end *next;
+	void *stream;
+	unsigned shard;
+	struct waker waker;
+	bool woken, moving, closed, reading;
+	uint8_t version;
+	uint8_t *in;                    /* what the broker has sent, packets not yet looked at */
+	size_t in_n, in_at;
+	uint8_t *kept;                  /* bytes fed and not used */
+	size_t kept_n;
+	unsigned target;
+};
+
+void kit_init(struct kit *k, unsigned shards, const struct broker_settings *s, const char *policy_text);
+void kit_done(struct kit *k);
+void kit_policy(struct kit *k, const char *policy_text); /* reload */
+void kit_pump(struct kit *k);
+void kit_sleep(struct kit *k, uint64_t ms);
+
+/* A connection accepted by shard <shard> with a certificate CN (NULL: anonymous) and role. */
+struct end *kit_open(struct kit *k, unsigned shard, const char *cn, enum authz_role role);
+void kit_feed(struct end *e, const void *p, size_t n);
+void kit_feed_slowly(struct end *e, const void *p, size_t n); /* byte by byte */
+void kit_cut(struct end *e);                                  /* the transport is gone */
+/* The next packet from the broker; false: none. Borrowed until the next feed. */
+bool kit_next(struct end *e, struct mqtt_frame *ret);
+/* Asserts that the next packet is of this type. */
+struct mqtt_frame kit_expect(struct end *e, uint8_t type);
+void kit_expect_nothing(struct end *e);
+
+struct connect_options {
+	uint8_t version; /* 0: 3.1.1 */
+	const char *id;
+	bool keep;       /* clean start off */
+	uint16_t keep_alive;
+	uint32_t expiry;
+	const char *will_topic, *will_payload;
+	uint8_t will_qos;
+	bool will_retain;
+	uint32_t will_delay;
+	uint16_t receive_maximum, alias_maximum;
+	uint32_t maximum_packet;
+};
+void kit_send_connect(struct end *e, const struct connect_options *o);
+/* Open on a shard chosen by the id's bytes, send CONNECT, expect CONNACK 0; returns session present in *ret_present. */
+struct end *kit_connect(struct kit *k, const struct connect_options *o, bool *ret_present);
+uint8_t kit_connack(struct end *e); /* the code of the CONNACK that must be there */
+
+void kit_subscribe_opt(struct end *e, const char *filter, uint8_t options, uint32_t id, uint8_t want_code);
+void kit_subscribe(struct end *e, const char *filter, uint8_t qos);
+void kit_publish(struct end *e, const char *topic, const char *payload, uint8_t qos, bool retain, uint16_t packet_id);
+void kit_ack(struct end *e, uint8_t type, uint16_t packet_id);
+/* Expect a PUBLISH with this topic and payload. */
+struct mqtt_publish kit_message(struct end *e, const char *topic, const char *payload);
+void kit_disconnect(struct end *e, uint8_t reason);
+
+#endif
