@@ -17,14 +17,17 @@ mqtt_decode_ack(const struct mqtt_frame *f, uint8_t version, struct mqtt_ack *re
 
 	if (!flags_ok(f, version, ack_flags(f->type)))
 		return MQTT_RC_MALFORMED;
-	if (version == MQTT_V5 && rd_left(&r) > 0) { /* 3.4.2.1: both reason and property length may be left out */
+	if (version == MQTT_V5 &&
+	    rd_left(&r) > 0) { /* 3.4.2.1: both reason and property length may be left out */
 		code = rd_u8(&r);
-		if (rd_left(&r) > 0 && (reason = props_read_reason(&r, f->type, &text)) != MQTT_RC_OK)
+		if (rd_left(&r) > 0 &&
+		    (reason = props_read_reason(&r, f->type, &text)) != MQTT_RC_OK)
 			return reason;
 	}
 	if (!rd_ok(&r) || rd_left(&r) != 0)
 		return MQTT_RC_MALFORMED;
-	if (id == 0 || !reason_allowed(f->type, code)) /* [MQTT-2.2.1-3]; [MQTT-3.4.2-1] and its like */
+	if (id == 0 ||
+	    !reason_allowed(f->type, code)) /* [MQTT-2.2.1-3]; [MQTT-3.4.2-1] and its like */
 		return MQTT_RC_PROTOCOL;
 	ret->packet_id = id;
 	ret->reason = code;

@@ -72,7 +72,8 @@ any_put(struct wr *w, const struct any *m)
 	case MQTT_PUBREC:
 	case MQTT_PUBREL:
 	case MQTT_PUBCOMP:
-		return mqtt_put_ack(w, m->version, m->type, m->ack.packet_id, m->ack.reason, m->ack.reason_string);
+		return mqtt_put_ack(
+		    w, m->version, m->type, m->ack.packet_id, m->ack.reason, m->ack.reason_string);
 	case MQTT_SUBSCRIBE:
 	case MQTT_UNSUBSCRIBE:
 		return put_filters(w, m);
@@ -181,7 +182,8 @@ static const char *
 forward_differs(const struct mqtt_publish *a, const struct mqtt_publish *b)
 {
 	/* exactly as long as they should be, so that AddressSanitizer sees one byte too many */
-	uint8_t *x = malloc(a->forward_n + (a->forward_n == 0)), *y = malloc(b->forward_n + (b->forward_n == 0));
+	uint8_t *x = malloc(a->forward_n + (a->forward_n == 0)),
+		*y = malloc(b->forward_n + (b->forward_n == 0));
 	const char *differs = NULL;
 
 	if (x == NULL || y == NULL)
@@ -229,7 +231,8 @@ filters_differ(const struct any *a, const struct any *b)
 	SAME(filters.packet_id);
 	SAME(filters.subscription_id);
 	while (mqtt_filters_next(&f, &x))
-		if (!mqtt_filters_next(&g, &y) || !slice_eq(x.filter, y.filter) || x.options != y.options)
+		if (!mqtt_filters_next(&g, &y) || !slice_eq(x.filter, y.filter) ||
+		    x.options != y.options)
 			return "filter";
 	return mqtt_filters_next(&g, &y) ? "number of filters" : NULL;
 }
@@ -278,7 +281,8 @@ any_differs(const struct any *a, const struct any *b)
 }
 
 const char *
-any_roundtrip(const struct mqtt_frame *f, uint8_t version, bool from_client, struct wr *out, uint8_t *ret_reason)
+any_roundtrip(const struct mqtt_frame *f, uint8_t version, bool from_client, struct wr *out,
+    uint8_t *ret_reason)
 {
 	size_t cap = f->size + 64;
 	uint8_t *bytes = malloc(cap);

@@ -62,7 +62,8 @@ bytes(const char *s, struct wr *w)
 			s = text(s + 1, '\'', w);
 		} else if (*s == '<') {
 			s = text(s + 1, '>', w);
-			uint8_t head[2] = { (uint8_t)((wr_len(w) - mark) >> 8), (uint8_t)(wr_len(w) - mark) };
+			uint8_t head[2] = { (uint8_t)((wr_len(w) - mark) >> 8),
+				(uint8_t)(wr_len(w) - mark) };
 			prefix(w, mark, slice_of(head, sizeof head));
 		} else if (*s == '{') {
 			s = bytes(s + 1, w);

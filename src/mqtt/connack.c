@@ -11,7 +11,8 @@ mqtt_decode_connack(const struct mqtt_frame *f, uint8_t version, struct mqtt_con
 
 	if (version == MQTT_V31) /* the byte was reserved, with no word on what it holds */
 		flags = 0;
-	if (!rd_ok(&r) || !flags_ok(f, version, 0) || (flags & ~SESSION_PRESENT) != 0) /* [MQTT-3.2.2-1] */
+	if (!rd_ok(&r) || !flags_ok(f, version, 0) ||
+	    (flags & ~SESSION_PRESENT) != 0) /* [MQTT-3.2.2-1] */
 		return MQTT_RC_MALFORMED;
 	if (version == MQTT_V5) {
 		if ((reason = props_read(&r, MQTT_CONNACK, &ret->props)) != MQTT_RC_OK)
@@ -20,7 +21,8 @@ mqtt_decode_connack(const struct mqtt_frame *f, uint8_t version, struct mqtt_con
 		ret->props = (struct mqtt_props){ 0 };
 	if (rd_left(&r) != 0)
 		return MQTT_RC_MALFORMED;
-	if (version == MQTT_V5 ? !reason_allowed(MQTT_CONNACK, code) : code > V3_CODE_MAX) /* [MQTT-3.2.2-8] */
+	if (version == MQTT_V5 ? !reason_allowed(MQTT_CONNACK, code)
+			       : code > V3_CODE_MAX) /* [MQTT-3.2.2-8] */
 		return MQTT_RC_PROTOCOL;
 	if (code != 0 && flags != 0) /* a session that was refused is not present [MQTT-3.2.2-6] */
 		return MQTT_RC_PROTOCOL;

@@ -2,12 +2,23 @@
 #include "base/text.h"
 #include "mqtt/internal.h"
 
+/* clang-format off */
 enum {
-	RESERVED = 0x01, CLEAN_START = 0x02, WILL = 0x04, WILL_QOS = 0x18, WILL_RETAIN = 0x20, PASSWORD = 0x40,
-	USERNAME = 0x80,
+	RESERVED = 0x01, CLEAN_START = 0x02, WILL = 0x04, WILL_QOS = 0x18, WILL_RETAIN = 0x20,
+	PASSWORD = 0x40, USERNAME = 0x80,
 	WILL_QOS_SHIFT = 3,
 	BRIDGE = 0x80, /* in the protocol level; mosquitto's bridges mark themselves with it */
 };
+/* clang-format on */
+
+/* Whether we speak what name and level ask for; a bridge's mark is not known in 5.0. */
+static bool
+is_ours(struct slice name, uint8_t level, uint8_t plain)
+{
+	if (slice_eq(name, SL("MQIsdp")))
+		return plain == MQTT_V31;
+	return slice_eq(name, SL("MQTT")) && (plain == MQTT_V311 || level == MQTT_V5);
+}
 
 /* Protocol name and level. */
 static uint8_t
@@ -19,21 +30,21 @@ read_version(struct rd *r, struct mqtt_connect *ret)
 	if (!rd_ok(r))
 		return MQTT_RC_MALFORMED;
 	ret->version = level;
-	if (slice_eq(name, SL("MQIsdp")) ? plain == MQTT_V31 :
-	    slice_eq(name, SL("MQTT")) && (plain == MQTT_V311 || level == MQTT_V5)) {
-		ret->version = plain;
-		ret->is_bridge = level != plain;
-		return MQTT_RC_OK;
-	}
-	return MQTT_RC_VERSION; /* [MQTT-3.1.2-1], [MQTT-3.1.2-2] */
+	if (!is_ours(name, level, plain)) /* [MQTT-3.1.2-1], [MQTT-3.1.2-2] */
+		return MQTT_RC_VERSION;
+	ret->version = plain;
+	ret->is_bridge = level != plain;
+	return MQTT_RC_OK;
 }
 
 static bool
 connect_flags_ok(uint8_t flags, uint8_t version)
 {
-	if ((flags & RESERVED) != 0 && version != MQTT_V31) /* [MQTT-3.1.2-3]; 3.1 does not use the bit */
+	/* [MQTT-3.1.2-3]; 3.1 does not use the bit */
+	if ((flags & RESERVED) != 0 && version != MQTT_V31)
 		return false;
-	if ((flags & WILL) == 0 && (flags & (WILL_QOS | WILL_RETAIN)) != 0) /* [MQTT-3.1.2-11], [MQTT-3.1.2-13] */
+	/* [MQTT-3.1.2-11], [MQTT-3.1.2-13] */
+	if ((flags & WILL) == 0 && (flags & (WILL_QOS | WILL_RETAIN)) != 0)
 		return false;
 	if ((flags & WILL_QOS) == WILL_QOS) /* [MQTT-3.1.2-12] */
 		return false;
@@ -56,10 +67,13 @@ read_will(struct rd *r, uint8_t version, uint8_t flags, struct mqtt_will *ret)
 	}
 	ret->topic = rd_str(r);
 	ret->payload = rd_str(r);
-	return rd_ok(r) && utf8_ok(ret->topic) ? MQTT_RC_OK : MQTT_RC_MALFORMED; /* [MQTT-3.1.3-11] */
+	if (!rd_ok(r) || !utf8_ok(ret->topic)) /* [MQTT-3.1.3-11] */
+		return MQTT_RC_MALFORMED;
+	return MQTT_RC_OK;
 }
 
-/* A field whose flag is set. In 3.1 "the remaining length takes precedence": the flag may be set and nothing follow. */
+/* A field whose flag is set. In 3.1 "the remaining length takes precedence": the flag may be set
+ * and nothing follow. */
 static bool
 read_credential(struct rd *r, bool flag, uint8_t version, struct slice *ret)
 {
@@ -72,9 +86,11 @@ read_credential(struct rd *r, bool flag, uint8_t version, struct slice *ret)
 static uint8_t
 check_client_id(const struct mqtt_connect *m)
 {
-	if (m->client_id.n > 0 || m->version == MQTT_V5) /* 5.0: the server assigns one [MQTT-3.1.3-6] */
+	/* 5.0: the server assigns one [MQTT-3.1.3-6] */
+	if (m->client_id.n > 0 || m->version == MQTT_V5)
 		return MQTT_RC_OK;
-	/* [MQTT-3.1.3-8]; 3.1 wants 1 to 23 characters, of which brokers only ever enforced the 1 */
+	/* [MQTT-3.1.3-8]; 3.1 wants 1 to 23 characters, of which brokers only ever enforced the
+	 * 1 */
 	return m->version == MQTT_V31 || !m->clean_start ? MQTT_RC_CLIENT_ID : MQTT_RC_OK;
 }
 
@@ -86,13 +102,15 @@ read_connect(struct rd *r, uint8_t flags, struct mqtt_connect *m)
 	if (m->version == MQTT_V5) {
 		if ((reason = props_read(r, MQTT_CONNECT, &m->props)) != MQTT_RC_OK)
 			return reason;
-		if (mqtt_has(&m->props, MQTT_P_AUTH_DATA) && !mqtt_has(&m->props, MQTT_P_AUTH_METHOD))
+		if (mqtt_has(&m->props, MQTT_P_AUTH_DATA) &&
+		    !mqtt_has(&m->props, MQTT_P_AUTH_METHOD))
 			return MQTT_RC_PROTOCOL; /* 3.1.2.11.10 */
 	}
 	m->client_id = rd_str(r);
 	if (!rd_ok(r) || !utf8_ok(m->client_id)) /* [MQTT-3.1.3-4] */
 		return MQTT_RC_MALFORMED;
-	if ((flags & WILL) != 0 && (reason = read_will(r, m->version, flags, &m->will)) != MQTT_RC_OK)
+	if ((flags & WILL) != 0 &&
+	    (reason = read_will(r, m->version, flags, &m->will)) != MQTT_RC_OK)
 		return reason;
 	m->has_username = read_credential(r, (flags & USERNAME) != 0, m->version, &m->username);
 	m->has_password = read_credential(r, (flags & PASSWORD) != 0, m->version, &m->password);

@@ -2,9 +2,11 @@
 #include "base/num.h"
 #include "mqtt/case_test.h"
 
+/* clang-format off */
 enum { V3 = MQTT_V31, V4 = MQTT_V311, V5 = MQTT_V5 };
 enum { OK = MQTT_RC_OK, MALFORMED = MQTT_RC_MALFORMED, PROTOCOL = MQTT_RC_PROTOCOL, VERSION = MQTT_RC_VERSION,
        ID = MQTT_RC_CLIENT_ID };
+/* clang-format on */
 
 const struct mqtt_case connect_cases[] = {
 	/* clang-format off */

@@ -15,7 +15,8 @@ read_end(const struct mqtt_frame *f, struct mqtt_disconnect *m)
 		return reason;
 	if (rd_left(&r) != 0)
 		return MQTT_RC_MALFORMED;
-	return reason_allowed(f->type, m->reason) ? MQTT_RC_OK : MQTT_RC_PROTOCOL; /* [MQTT-3.14.2-1] */
+	return reason_allowed(f->type, m->reason) ? MQTT_RC_OK
+						  : MQTT_RC_PROTOCOL; /* [MQTT-3.14.2-1] */
 }
 
 uint8_t
@@ -37,8 +38,10 @@ mqtt_decode_auth(const struct mqtt_frame *f, struct mqtt_disconnect *ret)
 		return MQTT_RC_MALFORMED;
 	if ((reason = read_end(f, ret)) != MQTT_RC_OK)
 		return reason;
-	/* 3.15.2.2.2: leaving the method out is an error, except in the short form, "success" and no properties */
-	if (!mqtt_has(&ret->props, MQTT_P_AUTH_METHOD) && (ret->reason != MQTT_RC_OK || ret->props.raw.n > 0))
+	/* 3.15.2.2.2: leaving the method out is an error, except in the short form, "success"
+	 * and no properties */
+	if (!mqtt_has(&ret->props, MQTT_P_AUTH_METHOD) &&
+	    (ret->reason != MQTT_RC_OK || ret->props.raw.n > 0))
 		return MQTT_RC_PROTOCOL;
 	return MQTT_RC_OK;
 }
@@ -65,7 +68,8 @@ put_end(struct wr *w, uint8_t type, const struct mqtt_disconnect *m)
 bool
 mqtt_put_disconnect(struct wr *w, uint8_t version, const struct mqtt_disconnect *m)
 {
-	return version == MQTT_V5 ? put_end(w, MQTT_DISCONNECT, m) : mqtt_put_empty(w, MQTT_DISCONNECT);
+	return version == MQTT_V5 ? put_end(w, MQTT_DISCONNECT, m)
+				  : mqtt_put_empty(w, MQTT_DISCONNECT);
 }
 
 bool

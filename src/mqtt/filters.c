@@ -6,7 +6,8 @@ enum {
 	FLAGS = 2, /* [MQTT-3.8.1-1], [MQTT-3.10.1-1] */
 	V3_FAILURE = 0x80,
 	HANDLING_3 = MQTT_SUB_RETAIN_HANDLING,
-	OPTIONS_V5 = MQTT_SUB_QOS | MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED | MQTT_SUB_RETAIN_HANDLING,
+	OPTIONS_V5 = MQTT_SUB_QOS | MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED |
+		     MQTT_SUB_RETAIN_HANDLING,
 };
 
 static uint8_t
@@ -16,9 +17,11 @@ check_options(const struct mqtt_sub *sub, uint8_t version)
 
 	if ((o & ~(version == MQTT_V5 ? OPTIONS_V5 : MQTT_SUB_QOS)) != 0) /* [MQTT-3.8.3-5] */
 		return MQTT_RC_MALFORMED;
-	if ((o & MQTT_SUB_QOS) == MQTT_SUB_QOS || (o & MQTT_SUB_RETAIN_HANDLING) == HANDLING_3) /* 3.8.3.1 */
+	/* 3.8.3.1 */
+	if ((o & MQTT_SUB_QOS) == MQTT_SUB_QOS || (o & MQTT_SUB_RETAIN_HANDLING) == HANDLING_3)
 		return MQTT_RC_PROTOCOL;
-	if ((o & MQTT_SUB_NO_LOCAL) != 0 && slice_starts(sub->filter, SL("$share/"))) /* [MQTT-3.8.3-4] */
+	/* [MQTT-3.8.3-4] */
+	if ((o & MQTT_SUB_NO_LOCAL) != 0 && slice_starts(sub->filter, SL("$share/")))
 		return MQTT_RC_PROTOCOL;
 	return MQTT_RC_OK;
 }
@@ -81,8 +84,8 @@ mqtt_decode_filters(const struct mqtt_frame *f, uint8_t version, struct mqtt_fil
 }
 
 bool
-mqtt_put_filters(struct wr *w, uint8_t version, uint8_t type, uint16_t packet_id, const struct mqtt_sub *subs,
-    size_t n, const struct mqtt_props *props)
+mqtt_put_filters(struct wr *w, uint8_t version, uint8_t type, uint16_t packet_id,
+    const struct mqtt_sub *subs, size_t n, const struct mqtt_props *props)
 {
 	static const struct mqtt_props none;
 	size_t mark = wr_len(w);

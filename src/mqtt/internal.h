@@ -1,10 +1,12 @@
-/* Private to mqtt/: the property walker, the packet builder and the small checks that packets share. */
+/* Private to mqtt/: the property walker, the packet builder and the small checks that packets
+ * share. */
 #ifndef MQTT_INTERNAL_H
 #define MQTT_INTERNAL_H
 
 #include "mqtt/mqtt.h"
 
-/* Will properties have rules of their own (5.0, 3.1.3.2) but no packet type; reserved type 0 stands for them. */
+/* Will properties have rules of their own (5.0, 3.1.3.2) but no packet type; reserved type 0
+ * stands for them. */
 enum { PROPS_OF_WILL = 0 };
 
 /* One property as it was found. */
@@ -14,8 +16,9 @@ struct prop {
 	uint8_t id;
 };
 
-/* The next property at <r>, checked: known, allowed in <packet>, not a forbidden repetition (<seen> has bit
- * 1 << identifier for what came before and is updated), value in range. MQTT_RC_OK or what is wrong. */
+/* The next property at <r>, checked: known, allowed in <packet>, not a forbidden repetition
+ * (<seen> has bit 1 << identifier for what came before and is updated), value in range.
+ * MQTT_RC_OK or what is wrong. */
 uint8_t prop_read(struct rd *r, unsigned packet, uint64_t *seen, struct prop *ret);
 
 /* Length and properties; <ret> is cleared first. */
@@ -43,16 +46,18 @@ props_empty(const struct mqtt_props *p)
 /* Whether <packet> may carry <reason> (5.0, 2.4). */
 bool reason_allowed(unsigned packet, uint8_t reason);
 
-/* The fixed header's flags, which 3.1.1 and 5.0 reserve in all packets but PUBLISH (2.2.2; 5.0: 2.1.3). In 3.1 the
- * bits were DUP and QoS, "not used" or set at will: nobody may rely on them, so they are not looked at. */
+/* The fixed header's flags, which 3.1.1 and 5.0 reserve in all packets but PUBLISH (2.2.2; 5.0:
+ * 2.1.3). In 3.1 the bits were DUP and QoS, "not used" or set at will: nobody may rely on them,
+ * so they are not looked at. */
 static inline bool
 flags_ok(const struct mqtt_frame *f, uint8_t version, uint8_t want)
 {
 	return f->flags == want || version == MQTT_V31;
 }
 
-/* Packets are written without their lengths, which are put in front once they are known: the bytes are moved up,
- * but no packet needs a second function that foresees its size. <mark> is wr_len() where the run begins. */
+/* Packets are written without their lengths, which are put in front once they are known: the
+ * bytes are moved up, but no packet needs a second function that foresees its size. <mark> is
+ * wr_len() where the run begins. */
 
 /* Put the length of what was written since <mark> before it. */
 void put_length(struct wr *w, size_t mark);

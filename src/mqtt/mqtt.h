@@ -98,6 +98,11 @@ mqtt_set(struct mqtt_props *p, enum mqtt_prop id)
 
 /* ---- decoding: each returns MQTT_RC_OK or the reason with which the connection ends ---- */
 
+/* Nothing of *ret is of use after an error, except mqtt_connect.version. Sending roles are not told apart, except in
+ * PUBLISH: that a client may not send DISCONNECT 0x8e, or a server a session expiry in it, is the caller's business. In
+ * 3.1, where the reserved bits of the fixed header and of CONNECT were "not used", they are not looked at. A property
+ * that exists but does not belong into the packet is MQTT_RC_PROTOCOL, one that does not exist MQTT_RC_MALFORMED. */
+
 struct mqtt_will {
 	bool present, retain;
 	uint8_t qos;
@@ -139,7 +144,8 @@ struct mqtt_publish {
 
 /* Fast: called for every message. */
 uint8_t mqtt_decode_publish(const struct mqtt_frame *f, uint8_t version, bool from_client, struct mqtt_publish *ret);
-/* Write m->forward_n bytes of properties that go on to subscribers, in their order, into <out>. */
+/* Write m->forward_n bytes of properties that go on to subscribers, in their order, into <out>. What a server sent may
+ * hold subscription identifiers; they are among them. */
 void mqtt_forward_props(const struct mqtt_publish *m, uint8_t *out);
 
 struct mqtt_ack {
@@ -165,7 +171,8 @@ struct mqtt_sub {
 	uint8_t options;
 };
 /* Checks the whole SUBSCRIBE or UNSUBSCRIBE (by f->type): at least one filter, options byte in range (reserved bits, QoS 3, retain
- * handling 3; in v3 only QoS bits), UTF-8, no empty filter. The filters' own grammar is the caller's business. */
+ * handling 3; in v3 only QoS bits), UTF-8, no empty filter. The filters' own grammar is the caller's business, but no-local on
+ * "$share/" is refused here [MQTT-3.8.3-4]. */
 uint8_t mqtt_decode_filters(const struct mqtt_frame *f, uint8_t version, struct mqtt_filters *ret);
 /* The next one; false at the end. */
 bool mqtt_filters_next(struct mqtt_filters *f, struct mqtt_sub *ret);
@@ -193,16 +200,18 @@ struct mqtt_suback {
 };
 uint8_t mqtt_decode_suback(const struct mqtt_frame *f, uint8_t version, struct mqtt_suback *ret); /* and UNSUBACK */
 
-/* ---- encoding: append one whole packet to <w>; false when it does not fit (w->bad is set) ---- */
+/* ---- encoding: append one whole packet to <w>; false when it does not fit: w->bad is set and <w> ends where it did.
+ * Values are written as they are: who wants a valid packet gives valid values ---- */
 
 bool mqtt_put_connack(struct wr *w, uint8_t version, const struct mqtt_connack *m);
-/* <reason_string> may be empty; left out in v3. Reason 0 without properties takes the short form. */
+/* <reason_string> may be empty; both are left out in v3. Reason 0 without properties takes the short form. */
 bool mqtt_put_ack(struct wr *w, uint8_t version, uint8_t type, uint16_t packet_id, uint8_t reason, struct slice reason_string);
 bool mqtt_put_suback(struct wr *w, uint8_t version, uint8_t type, uint16_t packet_id, struct slice codes, struct slice reason_string);
 bool mqtt_put_disconnect(struct wr *w, uint8_t version, const struct mqtt_disconnect *m);
 bool mqtt_put_auth(struct wr *w, const struct mqtt_disconnect *m);
 bool mqtt_put_connect(struct wr *w, const struct mqtt_connect *m);
-/* From m: topic, payload, qos, retain, dup, packet_id, topic_alias, message_expiry, forward (all other properties, encoded). */
+/* From m: topic, payload, qos, retain, dup, packet_id, topic_alias, message_expiry, forward (all other properties, encoded;
+ * it may be set alone, without forward_n: mqtt_put_props() can make it). */
 bool mqtt_put_publish(struct wr *w, uint8_t version, const struct mqtt_publish *m);
 /* <type> MQTT_SUBSCRIBE or MQTT_UNSUBSCRIBE; <props> may be NULL. */
 bool mqtt_put_filters(struct wr *w, uint8_t version, uint8_t type, uint16_t packet_id, const struct mqtt_sub *subs, size_t n, const struct mqtt_props *props);

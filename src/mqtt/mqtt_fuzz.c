@@ -1,4 +1,5 @@
-/* libFuzzer: any bytes through the framer and all decoders; what is taken must survive being written and read again. */
+/* libFuzzer: any bytes through the framer and all decoders; what is taken must survive being
+ * written and read again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include "mqtt/case_test.h"
@@ -15,15 +16,16 @@ try_frame(const struct mqtt_frame *f, uint8_t version, bool from_client)
 	struct mqtt_ack ack;
 
 	if (differs != NULL) {
-		fprintf(stderr, "%s in version %u: comes back with another %s\n", mqtt_type_text(f->type),
-		    version, differs);
+		fprintf(stderr, "%s in version %u: comes back with another %s\n",
+		    mqtt_type_text(f->type), version, differs);
 		abort();
 	}
 	if (mqtt_decode_ack(f, version, &ack) == MQTT_RC_OK && ack.packet_id == 0)
 		abort();
 }
 
-/* The body in a block of its own length, read as every type, with the flags it came with and those it should have. */
+/* The body in a block of its own length, read as every type, with the flags it came with and
+ * those it should have. */
 static void
 try_all(const struct mqtt_frame *f, uint8_t version, bool from_client)
 {
@@ -37,7 +39,10 @@ try_all(const struct mqtt_frame *f, uint8_t version, bool from_client)
 	for (as.type = MQTT_CONNECT; as.type <= MQTT_AUTH; as.type++) {
 		as.flags = f->flags;
 		try_frame(&as, version, from_client);
-		as.flags = as.type == MQTT_PUBREL || as.type == MQTT_SUBSCRIBE || as.type == MQTT_UNSUBSCRIBE ? 2 : 0;
+		as.flags = as.type == MQTT_PUBREL || as.type == MQTT_SUBSCRIBE ||
+				   as.type == MQTT_UNSUBSCRIBE
+			       ? 2
+			       : 0;
 		try_frame(&as, version, from_client);
 	}
 	free(body);

@@ -1,4 +1,5 @@
-/* The codec against its case tables: what each packet says, cut anywhere, changed anywhere, written in any space. */
+/* The codec against its case tables: what each packet says, cut anywhere, changed anywhere,
+ * written in any space. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 
 enum { BIG = 1 << 20 };
 
-/* A copy that ends where the block ends, so that AddressSanitizer sees the first byte read too far. */
+/* A copy that ends where the block ends, so that AddressSanitizer sees the first byte read too
+ * far. */
 static uint8_t *
 exact_copy(struct slice s)
 {
@@ -44,7 +46,8 @@ check_case(const struct mqtt_case *c, struct slice packet)
 		fail_msg("%s %s: comes back with another %s", c->packet, c->name, differs);
 	if (c->want == MQTT_RC_OK && slice_eq(wr_slice(&w), packet) != (c->form == EXACT))
 		fail_msg("%s %s: %s", c->packet, c->name,
-		    c->form == EXACT ? "is not written as it was read" : "is written as it was read: not LOOSE");
+		    c->form == EXACT ? "is not written as it was read"
+				     : "is written as it was read: not LOOSE");
 	free(copy);
 }
 
@@ -55,18 +58,22 @@ test_cases(void **state)
 	each_case(check_case);
 }
 
-/* Decode <body>, exactly as long as its block, as any type in any version: no crash, and what is taken is understood. */
+/* Decode <body>, exactly as long as its block, as any type in any version: no crash, and what is
+ * taken is understood. */
 static void
 check_body(const char *what, uint8_t type, uint8_t flags, uint8_t version, struct slice body)
 {
 	uint8_t *copy = exact_copy(body), reason;
-	struct mqtt_frame f = { .type = type, .flags = flags, .body = { copy, body.n }, .size = body.n + 5 };
+	struct mqtt_frame f = {
+		.type = type, .flags = flags, .body = { copy, body.n }, .size = body.n + 5
+	};
 
 	for (int from_client = 0; from_client < 2; from_client++) {
 		const char *differs = any_roundtrip(&f, version, from_client != 0, NULL, &reason);
 
 		if (differs != NULL)
-			fail_msg("%s, %u bytes: comes back with another %s", what, (unsigned)body.n, differs);
+			fail_msg("%s, %u bytes: comes back with another %s", what, (unsigned)body.n,
+			    differs);
 	}
 	free(copy);
 }
@@ -107,7 +114,8 @@ check_mutations(const struct mqtt_case *c, struct slice packet)
 	for (size_t i = 0; i < f.body.n; i++)
 		for (unsigned v = 1; v < 256; v++) {
 			body[i] = (uint8_t)(f.body.p[i] ^ v);
-			check_body(c->packet, f.type, f.flags, c->version, slice_of(body, f.body.n));
+			check_body(
+			    c->packet, f.type, f.flags, c->version, slice_of(body, f.body.n));
 			body[i] = f.body.p[i];
 		}
 	for (unsigned first = 0x10; first < 0x100; first++)
@@ -231,7 +239,8 @@ test_connect_version(void **state)
 		{ "10 <MQTT> 04 02 000A <p>", MQTT_V311, false },
 		{ "10 <MQTT> 84 02 000A <p>", MQTT_V311, true },
 		{ "10 <MQIsdp> 83 02 000A <p>", MQTT_V31, true },
-		{ "10 <MQTT> 05 02 000A {21 0000} <p>", MQTT_V5, false }, /* known in spite of the error */
+		{ "10 <MQTT> 05 02 000A {21 0000} <p>", MQTT_V5,
+		    false }, /* known in spite of the error */
 		{ "10 <MQTT> 06", 6, false },
 		{ "10 <MQTT> 85", 0x85, false },
 		{ "10 <what> 05", 5, false },
@@ -242,7 +251,8 @@ test_connect_version(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
 		uint8_t in[64];
-		struct mqtt_frame f = whole_frame(slice_of(in, case_packet(t[i].in, in, sizeof in)));
+		struct mqtt_frame f =
+		    whole_frame(slice_of(in, case_packet(t[i].in, in, sizeof in)));
 
 		memset(&m, 0xff, sizeof m);
 		(void)mqtt_decode_connect(&f, &m); /* test_cases knows what it says */
@@ -255,8 +265,10 @@ static void
 test_connect_fields(void **state)
 {
 	uint8_t in[128];
-	size_t n = case_packet("10 <MQTT> 05 EC 003C {11 0000000A 21 0014} <dev1> {18 00000005 02 00000006} <w/t> <gone> "
-	                       "<user> <secret>", in, sizeof in);
+	size_t n = case_packet("10 <MQTT> 05 EC 003C {11 0000000A 21 0014} <dev1> {18 00000005 02 "
+			       "00000006} <w/t> <gone> "
+			       "<user> <secret>",
+	    in, sizeof in);
 	struct mqtt_frame f = whole_frame(slice_of(in, n));
 	struct mqtt_connect m;
 
@@ -284,7 +296,10 @@ test_connect_fields(void **state)
 static void
 test_will_delay_alone(void **state)
 {
-	struct mqtt_connect m = { .version = MQTT_V5, .client_id = SL("c"), .will = { .present = true, .delay = 9 } }, back;
+	struct mqtt_connect m = { .version = MQTT_V5,
+		.client_id = SL("c"),
+		.will = { .present = true, .delay = 9 } },
+			    back;
 	uint8_t out[64];
 	struct wr w = wr_of(out, sizeof out);
 
@@ -332,7 +347,8 @@ test_v3_answers(void **state)
 
 	(void)state;
 	assert_true(mqtt_put_suback(&w, MQTT_V311, MQTT_SUBACK, 1, SL("\x02\x87\x9e"), SL("why")));
-	assert_true(slice_eq(wr_slice(&w), SL("\x90\x05\x00\x01\x02\x80\x80"))); /* one failure in 3.1.1 */
+	assert_true(
+	    slice_eq(wr_slice(&w), SL("\x90\x05\x00\x01\x02\x80\x80"))); /* one failure in 3.1.1 */
 	w = wr_of(out, sizeof out);
 	assert_true(mqtt_put_suback(&w, MQTT_V311, MQTT_UNSUBACK, 1, SL("\x11"), SL("why")));
 	assert_true(slice_eq(wr_slice(&w), SL("\xb0\x02\x00\x01")));
@@ -340,10 +356,12 @@ test_v3_answers(void **state)
 	assert_true(mqtt_put_ack(&w, MQTT_V311, MQTT_PUBREC, 1, MQTT_RC_QUOTA, SL("why")));
 	assert_true(slice_eq(wr_slice(&w), SL("\x50\x02\x00\x01")));
 	w = wr_of(out, sizeof out);
-	assert_true(mqtt_put_disconnect(&w, MQTT_V311, &(struct mqtt_disconnect){ .reason = MQTT_RC_BUSY }));
+	assert_true(mqtt_put_disconnect(
+	    &w, MQTT_V311, &(struct mqtt_disconnect){ .reason = MQTT_RC_BUSY }));
 	assert_true(slice_eq(wr_slice(&w), SL("\xe0\x00")));
 	w = wr_of(out, sizeof out);
-	assert_true(mqtt_put_connack(&w, MQTT_V5, &(struct mqtt_connack){ .session_present = true, .code = 0x87 }));
+	assert_true(mqtt_put_connack(
+	    &w, MQTT_V5, &(struct mqtt_connack){ .session_present = true, .code = 0x87 }));
 	assert_true(slice_eq(wr_slice(&w), SL("\x20\x03\x00\x87\x00"))); /* [MQTT-3.2.2-6] */
 
 	struct mqtt_frame f = whole_frame(slice_of(in, case_packet("B0 0102", in, sizeof in)));
@@ -356,7 +374,8 @@ test_text(void **state)
 {
 	(void)state;
 	assert_string_equal(mqtt_reason_text(MQTT_RC_NOT_AUTHORIZED), "not authorized");
-	assert_string_equal(mqtt_reason_text(MQTT_RC_WILDCARD_UNSUPPORTED), "wildcard subscriptions not supported");
+	assert_string_equal(
+	    mqtt_reason_text(MQTT_RC_WILDCARD_UNSUPPORTED), "wildcard subscriptions not supported");
 	assert_string_equal(mqtt_reason_text(0x03), "reason 0x03");
 	assert_string_equal(mqtt_reason_text(0xa3), "reason 0xa3");
 	assert_string_equal(mqtt_reason_text(0xff), "reason 0xff");

@@ -1,5 +1,5 @@
-/* Properties (5.0, 2.2.2): one table says of each identifier what it is, where it may stand and how often. Decoding,
- * checking and encoding all go by it. */
+/* Properties (5.0, 2.2.2): one table says of each identifier what it is, where it may stand and
+ * how often. Decoding, checking and encoding all go by it. */
 #include <stddef.h>
 #include "base/num.h"
 #include "base/text.h"
@@ -26,40 +26,43 @@ _Static_assert(sizeof(struct mqtt_props) <= 256, "rule.field is a byte");
 /* 5.0, table 2-4; the ranges are those of 3.1.2.11, 3.1.3.2, 3.2.2.3, 3.3.2.3 and 3.8.2.1. */
 static const struct rule rules[] = {
 	/* clang-format off */
-	[MQTT_P_PAYLOAD_FORMAT] =            { U8, F(payload_format), WILL | IN(PUBLISH), 0, 0, 1 },
-	[MQTT_P_MESSAGE_EXPIRY] =            { U32, F(message_expiry), WILL | IN(PUBLISH), 0, 0, 0 },
-	[MQTT_P_CONTENT_TYPE] =              { UTF8, F(content_type), WILL | IN(PUBLISH), 0, 0, 0 },
-	[MQTT_P_RESPONSE_TOPIC] =            { TOPIC, F(response_topic), WILL | IN(PUBLISH), 0, 0, 0 },
-	[MQTT_P_CORRELATION_DATA] =          { BINARY, F(correlation_data), WILL | IN(PUBLISH), 0, 0, 0 },
-	[MQTT_P_SUBSCRIPTION_ID] =           { VARINT, F(subscription_id), IN(PUBLISH) | IN(SUBSCRIBE), IN(PUBLISH), 1, 0 },
-	[MQTT_P_SESSION_EXPIRY] =            { U32, F(session_expiry), IN(CONNECT) | IN(CONNACK) | IN(DISCONNECT), 0, 0, 0 },
-	[MQTT_P_ASSIGNED_CLIENT_ID] =        { UTF8, F(assigned_client_id), IN(CONNACK), 0, 0, 0 },
-	[MQTT_P_SERVER_KEEP_ALIVE] =         { U16, F(server_keep_alive), IN(CONNACK), 0, 0, 0 },
-	[MQTT_P_AUTH_METHOD] =               { UTF8, F(auth_method), IN(CONNECT) | IN(CONNACK) | IN(AUTH), 0, 0, 0 },
-	[MQTT_P_AUTH_DATA] =                 { BINARY, F(auth_data), IN(CONNECT) | IN(CONNACK) | IN(AUTH), 0, 0, 0 },
-	[MQTT_P_REQUEST_PROBLEM] =           { U8, F(request_problem), IN(CONNECT), 0, 0, 1 },
-	[MQTT_P_WILL_DELAY] =                { U32, F(will_delay), WILL, 0, 0, 0 },
-	[MQTT_P_REQUEST_RESPONSE] =          { U8, F(request_response), IN(CONNECT), 0, 0, 1 },
-	[MQTT_P_RESPONSE_INFO] =             { UTF8, F(response_info), IN(CONNACK), 0, 0, 0 },
-	[MQTT_P_SERVER_REFERENCE] =          { UTF8, F(server_reference), IN(CONNACK) | IN(DISCONNECT), 0, 0, 0 },
-	[MQTT_P_REASON_STRING] =             { UTF8, F(reason_string), IN(CONNACK) | ACKS | IN(DISCONNECT) | IN(AUTH), 0, 0, 0 },
-	[MQTT_P_RECEIVE_MAXIMUM] =           { U16, F(receive_maximum), IN(CONNECT) | IN(CONNACK), 0, 1, 0 },
-	[MQTT_P_TOPIC_ALIAS_MAXIMUM] =       { U16, F(topic_alias_maximum), IN(CONNECT) | IN(CONNACK), 0, 0, 0 },
-	[MQTT_P_TOPIC_ALIAS] =               { U16, F(topic_alias), IN(PUBLISH), 0, 1, 0 },
-	[MQTT_P_MAXIMUM_QOS] =               { U8, F(maximum_qos), IN(CONNACK), 0, 0, 1 },
-	[MQTT_P_RETAIN_AVAILABLE] =          { U8, F(retain_available), IN(CONNACK), 0, 0, 1 },
-	[MQTT_P_USER_PROPERTY] =             { PAIR, F(user), 0xffff, 0xffff, 0, 0 },
-	[MQTT_P_MAXIMUM_PACKET_SIZE] =       { U32, F(maximum_packet_size), IN(CONNECT) | IN(CONNACK), 0, 1, 0 },
-	[MQTT_P_WILDCARD_AVAILABLE] =        { U8, F(wildcard_available), IN(CONNACK), 0, 0, 1 },
+	[MQTT_P_PAYLOAD_FORMAT] = { U8, F(payload_format), WILL | IN(PUBLISH), 0, 0, 1 },
+	[MQTT_P_MESSAGE_EXPIRY] = { U32, F(message_expiry), WILL | IN(PUBLISH), 0, 0, 0 },
+	[MQTT_P_CONTENT_TYPE] = { UTF8, F(content_type), WILL | IN(PUBLISH), 0, 0, 0 },
+	[MQTT_P_RESPONSE_TOPIC] = { TOPIC, F(response_topic), WILL | IN(PUBLISH), 0, 0, 0 },
+	[MQTT_P_CORRELATION_DATA] = { BINARY, F(correlation_data), WILL | IN(PUBLISH), 0, 0, 0 },
+	[MQTT_P_SUBSCRIPTION_ID] = {
+	    VARINT, F(subscription_id), IN(PUBLISH) | IN(SUBSCRIBE), IN(PUBLISH), 1, 0 },
+	[MQTT_P_SESSION_EXPIRY] = {
+	    U32, F(session_expiry), IN(CONNECT) | IN(CONNACK) | IN(DISCONNECT), 0, 0, 0 },
+	[MQTT_P_ASSIGNED_CLIENT_ID] = { UTF8, F(assigned_client_id), IN(CONNACK), 0, 0, 0 },
+	[MQTT_P_SERVER_KEEP_ALIVE] = { U16, F(server_keep_alive), IN(CONNACK), 0, 0, 0 },
+	[MQTT_P_AUTH_METHOD] = { UTF8, F(auth_method), IN(CONNECT) | IN(CONNACK) | IN(AUTH), 0, 0, 0 },
+	[MQTT_P_AUTH_DATA] = { BINARY, F(auth_data), IN(CONNECT) | IN(CONNACK) | IN(AUTH), 0, 0, 0 },
+	[MQTT_P_REQUEST_PROBLEM] = { U8, F(request_problem), IN(CONNECT), 0, 0, 1 },
+	[MQTT_P_WILL_DELAY] = { U32, F(will_delay), WILL, 0, 0, 0 },
+	[MQTT_P_REQUEST_RESPONSE] = { U8, F(request_response), IN(CONNECT), 0, 0, 1 },
+	[MQTT_P_RESPONSE_INFO] = { UTF8, F(response_info), IN(CONNACK), 0, 0, 0 },
+	[MQTT_P_SERVER_REFERENCE] = { UTF8, F(server_reference), IN(CONNACK) | IN(DISCONNECT), 0, 0, 0 },
+	[MQTT_P_REASON_STRING] = {
+	    UTF8, F(reason_string), IN(CONNACK) | ACKS | IN(DISCONNECT) | IN(AUTH), 0, 0, 0 },
+	[MQTT_P_RECEIVE_MAXIMUM] = { U16, F(receive_maximum), IN(CONNECT) | IN(CONNACK), 0, 1, 0 },
+	[MQTT_P_TOPIC_ALIAS_MAXIMUM] = { U16, F(topic_alias_maximum), IN(CONNECT) | IN(CONNACK), 0, 0, 0 },
+	[MQTT_P_TOPIC_ALIAS] = { U16, F(topic_alias), IN(PUBLISH), 0, 1, 0 },
+	[MQTT_P_MAXIMUM_QOS] = { U8, F(maximum_qos), IN(CONNACK), 0, 0, 1 },
+	[MQTT_P_RETAIN_AVAILABLE] = { U8, F(retain_available), IN(CONNACK), 0, 0, 1 },
+	[MQTT_P_USER_PROPERTY] = { PAIR, F(user), 0xffff, 0xffff, 0, 0 },
+	[MQTT_P_MAXIMUM_PACKET_SIZE] = { U32, F(maximum_packet_size), IN(CONNECT) | IN(CONNACK), 0, 1, 0 },
+	[MQTT_P_WILDCARD_AVAILABLE] = { U8, F(wildcard_available), IN(CONNACK), 0, 0, 1 },
 	[MQTT_P_SUBSCRIPTION_ID_AVAILABLE] = { U8, F(subscription_id_available), IN(CONNACK), 0, 0, 1 },
-	[MQTT_P_SHARED_AVAILABLE] =          { U8, F(shared_available), IN(CONNACK), 0, 0, 1 },
+	[MQTT_P_SHARED_AVAILABLE] = { U8, F(shared_available), IN(CONNACK), 0, 0, 1 },
 	/* clang-format on */
 };
 
 _Static_assert(ARRAY_LEN(rules) <= 64, "presence is a bit of 64");
 
-/* A topic name that can be published to: a response topic must not hold wildcards [MQTT-3.3.2-14], and no topic is
- * empty [MQTT-4.7.3-1]. */
+/* A topic name that can be published to: a response topic must not hold wildcards
+ * [MQTT-3.3.2-14], and no topic is empty [MQTT-4.7.3-1]. */
 static bool
 is_topic(struct slice s)
 {
@@ -105,8 +108,8 @@ read_value(struct rd *r, enum prop_type type, struct prop *v)
 uint8_t
 prop_read(struct rd *r, unsigned packet, uint64_t *seen, struct prop *ret)
 {
-	/* An identifier is a variable byte integer, but all that are known take one byte, in which they stand as they
-	 * are; anything else is unknown and malformed (5.0, 2.2.2.2). */
+	/* An identifier is a variable byte integer, but all that are known take one byte, in
+	 * which they stand as they are; anything else is unknown and malformed (5.0, 2.2.2.2). */
 	uint8_t id = rd_u8(r);
 	const struct rule *rule = &rules[id < ARRAY_LEN(rules) ? id : 0];
 
@@ -115,8 +118,9 @@ prop_read(struct rd *r, unsigned packet, uint64_t *seen, struct prop *ret)
 	ret->bytes = (struct slice){ 0 };
 	if (!read_value(r, (enum prop_type)rule->type, ret))
 		return MQTT_RC_MALFORMED;
-	/* Known but not for this packet: 2.2.2.2 calls that malformed, 4.13 lets "unexpected" be a protocol error. The
-	 * latter is what the reference broker answers, and tells the two apart. */
+	/* Known but not for this packet: 2.2.2.2 calls that malformed, 4.13 lets "unexpected" be
+	 * a protocol error. The latter is what the reference broker answers, and tells the two
+	 * apart. */
 	if ((rule->packets >> packet & 1) == 0)
 		return MQTT_RC_PROTOCOL;
 	if ((*seen >> id & 1) != 0 && (rule->repeats >> packet & 1) == 0)

@@ -1,5 +1,5 @@
-/* Properties: each identifier in each packet against a second copy of the specification's table; which of them go on;
- * very many of them. */
+/* Properties: each identifier in each packet against a second copy of the specification's table;
+ * which of them go on; very many of them. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -10,8 +10,8 @@
 
 enum { BIG = 1 << 28 };
 
-/* 5.0, table 2-4, in its own words: C CONNECT, c CONNACK, P PUBLISH, W will, a PUBACK…PUBCOMP, S SUBSCRIBE,
- * s SUBACK, U UNSUBSCRIBE, u UNSUBACK, D DISCONNECT, A AUTH. */
+/* 5.0, table 2-4, in its own words: C CONNECT, c CONNACK, P PUBLISH, W will, a PUBACK…PUBCOMP, S
+ * SUBSCRIBE, s SUBACK, U UNSUBSCRIBE, u UNSUBACK, D DISCONNECT, A AUTH. */
 static const struct {
 	uint8_t id;
 	const char *packets, *value;
@@ -75,9 +75,12 @@ decode_with(size_t k, const char *middle)
 	struct mqtt_frame f = { 0 };
 	struct any m;
 
-	assert_in_range(snprintf(text, sizeof text, "%s %s %s", packets[k].before, middle, packets[k].after), 1,
+	assert_in_range(
+	    snprintf(text, sizeof text, "%s %s %s", packets[k].before, middle, packets[k].after), 1,
 	    sizeof text - 1);
-	assert_int_equal(mqtt_frame(slice_of(bytes, case_packet(text, bytes, sizeof bytes)), BIG, &f), MQTT_FRAME_OK);
+	assert_int_equal(
+	    mqtt_frame(slice_of(bytes, case_packet(text, bytes, sizeof bytes)), BIG, &f),
+	    MQTT_FRAME_OK);
 	return any_decode(&f, MQTT_V5, false, &m);
 }
 
@@ -88,21 +91,30 @@ test_table(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
 		for (size_t k = 0; k < ARRAY_LEN(packets); k++) {
 			bool allowed = strchr(table[i].packets, packets[k].letter) != NULL;
-			bool repeats = table[i].id == 0x26 || (table[i].id == 0x0b && packets[k].letter == 'P');
+			bool repeats = table[i].id == 0x26 ||
+				       (table[i].id == 0x0b && packets[k].letter == 'P');
 			bool method = table[i].id == 0x15;
-			const char *need = !method && (packets[k].letter == 'A' || (table[i].id == 0x16 && allowed)) ?
-			    "15 <m>" : "";
+			const char *need = !method && (packets[k].letter == 'A' ||
+							  (table[i].id == 0x16 && allowed))
+					       ? "15 <m>"
+					       : "";
 			char once[64], twice[128], bare[64];
 
-			(void)snprintf(once, sizeof once, "%s %02x %s", need, table[i].id, table[i].value);
-			(void)snprintf(twice, sizeof twice, "%s %02x %s", once, table[i].id, table[i].value);
+			(void)snprintf(
+			    once, sizeof once, "%s %02x %s", need, table[i].id, table[i].value);
+			(void)snprintf(
+			    twice, sizeof twice, "%s %02x %s", once, table[i].id, table[i].value);
 			(void)snprintf(bare, sizeof bare, "%s %02x", need, table[i].id);
 			if (decode_with(k, once) != (allowed ? MQTT_RC_OK : MQTT_RC_PROTOCOL))
-				fail_msg("property %02x in packet %c", table[i].id, packets[k].letter);
-			if (decode_with(k, twice) != (allowed && repeats ? MQTT_RC_OK : MQTT_RC_PROTOCOL))
-				fail_msg("property %02x twice in packet %c", table[i].id, packets[k].letter);
+				fail_msg(
+				    "property %02x in packet %c", table[i].id, packets[k].letter);
+			if (decode_with(k, twice) !=
+			    (allowed && repeats ? MQTT_RC_OK : MQTT_RC_PROTOCOL))
+				fail_msg("property %02x twice in packet %c", table[i].id,
+				    packets[k].letter);
 			if (decode_with(k, bare) != MQTT_RC_MALFORMED)
-				fail_msg("property %02x without value in packet %c", table[i].id, packets[k].letter);
+				fail_msg("property %02x without value in packet %c", table[i].id,
+				    packets[k].letter);
 		}
 }
 
@@ -135,7 +147,8 @@ frame_of(const char *notation, uint8_t *space, size_t cap)
 {
 	struct mqtt_frame f = { 0 };
 
-	assert_int_equal(mqtt_frame(slice_of(space, case_packet(notation, space, cap)), BIG, &f), MQTT_FRAME_OK);
+	assert_int_equal(
+	    mqtt_frame(slice_of(space, case_packet(notation, space, cap)), BIG, &f), MQTT_FRAME_OK);
 	return f;
 }
 
@@ -184,7 +197,8 @@ static void
 test_publish_fields(void **state)
 {
 	uint8_t space[128];
-	struct mqtt_frame f = frame_of("3B <t> 0102 {01 01 02 0000000A 03 <ct> 08 <rt> 09 <cd> 0B 05 0B 06 23 0007} 'pay'",
+	struct mqtt_frame f = frame_of(
+	    "3B <t> 0102 {01 01 02 0000000A 03 <ct> 08 <rt> 09 <cd> 0B 05 0B 06 23 0007} 'pay'",
 	    space, sizeof space);
 	struct mqtt_publish m;
 
@@ -193,7 +207,7 @@ test_publish_fields(void **state)
 	assert_int_equal(mqtt_decode_publish(&f, MQTT_V5, false, &m), MQTT_RC_OK);
 	assert_true(slice_eq(m.topic, SL("t")) && slice_eq(m.payload, SL("pay")));
 	assert_true(slice_eq(m.content_type, SL("ct")) && slice_eq(m.response_topic, SL("rt")) &&
-	    slice_eq(m.correlation_data, SL("cd")));
+		    slice_eq(m.correlation_data, SL("cd")));
 	assert_true(m.qos == 1 && m.retain && m.dup && m.packet_id == 0x102);
 	assert_true(m.has_expiry && m.message_expiry == 10 && m.topic_alias == 7 && m.utf8_payload);
 	assert_int_equal(m.subscription_id, 5);
@@ -201,8 +215,9 @@ test_publish_fields(void **state)
 	f = frame_of("30 <t> 'pay'", space, sizeof space);
 	memset(&m, 0xa5, sizeof m);
 	assert_int_equal(mqtt_decode_publish(&f, MQTT_V311, true, &m), MQTT_RC_OK);
-	assert_true(m.qos == 0 && !m.retain && !m.dup && m.packet_id == 0 && !m.has_expiry && m.topic_alias == 0 &&
-	    !m.utf8_payload && m.subscription_id == 0 && m.forward_n == 0 && m.props.n == 0);
+	assert_true(m.qos == 0 && !m.retain && !m.dup && m.packet_id == 0 && !m.has_expiry &&
+		    m.topic_alias == 0 && !m.utf8_payload && m.subscription_id == 0 &&
+		    m.forward_n == 0 && m.props.n == 0);
 	assert_true(m.response_topic.n == 0 && m.content_type.n == 0 && m.correlation_data.n == 0);
 }
 

@@ -4,7 +4,8 @@
 
 enum { RETAIN = 1, QOS_SHIFT = 1, DUP = 8, ALIAS_SIZE = 3, EXPIRY_SIZE = 5 };
 
-/* Alias and expiry belong to one hop: the first is a number of this connection, the second is counted down. */
+/* Alias and expiry belong to one hop: the first is a number of this connection, the second is
+ * counted down. */
 static inline bool
 is_forwarded(uint8_t id)
 {
@@ -86,7 +87,8 @@ clear_props(struct mqtt_publish *m)
 }
 
 uint8_t
-mqtt_decode_publish(const struct mqtt_frame *f, uint8_t version, bool from_client, struct mqtt_publish *ret)
+mqtt_decode_publish(
+    const struct mqtt_frame *f, uint8_t version, bool from_client, struct mqtt_publish *ret)
 {
 	struct rd r = rd_of(f->body);
 	uint8_t qos = f->flags >> QOS_SHIFT & 3, reason;

@@ -7,6 +7,7 @@
 #define RELS (IN(PUBREL) | IN(PUBCOMP))
 #define SUBS (IN(SUBACK) | IN(UNSUBACK))
 #define ENDS (IN(CONNACK) | IN(DISCONNECT))
+#define REFUSES (IN(SUBACK) | IN(DISCONNECT))
 
 struct reason {
 	const char *text;
@@ -45,8 +46,8 @@ static const struct reason reasons[] = {
 	[MQTT_RC_ID_NOT_FOUND] = { "packet identifier not found", RELS },
 	[MQTT_RC_RECEIVE_MAXIMUM] = { "receive maximum exceeded", IN(DISCONNECT) },
 	[MQTT_RC_ALIAS_INVALID] = { "topic alias invalid", IN(DISCONNECT) },
-	/* Brokers answer a QoS 1 message that is larger than their limit for messages with it, though the table does
-	 * not list PUBACK; the connection is worth more than the letter. */
+	/* Brokers answer a QoS 1 message that is larger than their limit for messages with it,
+	 * though the table does not list PUBACK; the connection is worth more than the letter. */
 	[MQTT_RC_TOO_LARGE] = { "packet too large", ENDS | PUBS },
 	[MQTT_RC_RATE] = { "message rate too high", IN(DISCONNECT) },
 	[MQTT_RC_QUOTA] = { "quota exceeded", ENDS | PUBS | IN(SUBACK) },
@@ -56,30 +57,34 @@ static const struct reason reasons[] = {
 	[MQTT_RC_QOS_UNSUPPORTED] = { "QoS not supported", ENDS },
 	[MQTT_RC_USE_ANOTHER] = { "use another server", ENDS },
 	[MQTT_RC_SERVER_MOVED] = { "server moved", ENDS },
-	[MQTT_RC_SHARED_UNSUPPORTED] = { "shared subscriptions not supported", IN(SUBACK) | IN(DISCONNECT) },
+	[MQTT_RC_SHARED_UNSUPPORTED] = { "shared subscriptions not supported", REFUSES },
 	[MQTT_RC_CONNECTION_RATE] = { "connection rate exceeded", ENDS },
 	[MQTT_RC_MAXIMUM_CONNECT_TIME] = { "maximum connect time", IN(DISCONNECT) },
-	[MQTT_RC_SUBSCRIPTION_ID_UNSUPPORTED] = { "subscription identifiers not supported", IN(SUBACK) | IN(DISCONNECT) },
-	[MQTT_RC_WILDCARD_UNSUPPORTED] = { "wildcard subscriptions not supported", IN(SUBACK) | IN(DISCONNECT) },
+	[MQTT_RC_SUBSCRIPTION_ID_UNSUPPORTED] = {
+	    "subscription identifiers not supported", REFUSES },
+	[MQTT_RC_WILDCARD_UNSUPPORTED] = { "wildcard subscriptions not supported", REFUSES },
 	/* clang-format on */
 };
 
-/* "reason 0x00" … "reason 0xff": static text for codes without a name, without a buffer that somebody shares. */
+/* "reason 0x00" … "reason 0xff": static text for codes without a name, without a buffer that
+ * somebody shares. */
 #define DIGIT(high, low) "reason 0x" high low
 #define ROW(h)                                                                                     \
 	DIGIT(h, "0"), DIGIT(h, "1"), DIGIT(h, "2"), DIGIT(h, "3"), DIGIT(h, "4"), DIGIT(h, "5"),  \
 	    DIGIT(h, "6"), DIGIT(h, "7"), DIGIT(h, "8"), DIGIT(h, "9"), DIGIT(h, "a"),             \
 	    DIGIT(h, "b"), DIGIT(h, "c"), DIGIT(h, "d"), DIGIT(h, "e"), DIGIT(h, "f")
 
+/* clang-format off */
 static const char unnamed[256][sizeof "reason 0x00"] = {
 	ROW("0"), ROW("1"), ROW("2"), ROW("3"), ROW("4"), ROW("5"), ROW("6"), ROW("7"),
 	ROW("8"), ROW("9"), ROW("a"), ROW("b"), ROW("c"), ROW("d"), ROW("e"), ROW("f"),
 };
 
 static const char *const types[] = {
-	"reserved", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBSCRIBE",
-	"SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH",
+	"reserved", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP",
+	"SUBSCRIBE", "SUBACK", "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH",
 };
+/* clang-format on */
 
 const char *
 mqtt_reason_text(uint8_t reason)
