@@ -293,8 +293,8 @@ takeover(void **state)
 	kit_cut(second);
 	/* Another identity gets neither the connection nor the queue nor the will. */
 	struct end *thief = kit_open(k, 0, "thief", AUTHZ_ROLE_CLIENT);
-	kit_message(watch, "w", "gone");
 	kit_expect(watch, MQTT_PUBACK);
+	kit_message(watch, "w", "gone");
 	o.version = 5;
 	kit_send_connect(thief, &o);
 	assert_int_equal(kit_connack(thief), MQTT_RC_CLIENT_ID);
@@ -676,18 +676,124 @@ timeouts(void **state)
 	kit_expect_nothing(sub);
 }
 
-static const char device_policy[] =
-    "role client\n  allow publish,subscribe dev/%u/#\nrole watch\n  allow subscribe #\nrole control\n  allow publish,subscribe #\n";
+static const char devices[] = "connect everyone\nallow role client publish,subscribe dev/%u/#\n"
+			      "allow role watch subscribe #\nallow role control publish,subscribe #\n";
+/* The same after a reload that has taken a device's right away. */
+static const char nothing[] = "connect everyone\nallow role watch subscribe none\nallow role control publish,subscribe #\n";
+
+static struct end *
+enter(struct kit *k, const char *cn, enum authz_role role, const struct connect_options *o)
+{
+	struct end *e = kit_open(k, (unsigned)cn[0] % k->n, cn, role);
+
+	kit_send_connect(e, o);
+	return e;
+}
 
 static void
 rights(void **state)
 {
 	struct kit *k;
-	struct broker_settings s;
-	broker_settings_default(&s);
-	(void)device_policy;
-	k = begin(state, &s, NULL);
-	(void)k;
+	k = begin(state, NULL, devices);
+	struct end *dev = enter(k, "d1", AUTHZ_ROLE_CLIENT, &(struct connect_options){ .version = 5, .id = "d1" });
+	struct end *other = enter(k, "d2", AUTHZ_ROLE_CLIENT, &(struct connect_options){ .version = 4, .id = "d2" });
+	struct end *watch = enter(k, "w", AUTHZ_ROLE_WATCH, &(struct connect_options){ .version = 5, .id = "w" });
+	assert_int_equal(kit_connack(dev), 0);
+	assert_int_equal(kit_connack(other), 0);
+	assert_int_equal(kit_connack(watch), 0);
+	kit_subscribe(watch, "#", 1);
+	/* Every filter of a packet is judged (W2), and a v3 client gets 0x80. */
+	kit_feed(dev, "\x82\x13\0\1\0\0\4dev/\0\0\6+/attr\1", 21);
+	assert_memory_equal(kit_expect(dev, MQTT_SUBACK).body.p, "\0\1\0\x87\x87", 5);
+	kit_subscribe_opt(other, "#", 0, 0, 0x80);
+	kit_subscribe(dev, "dev/d1/#", 1);
+	kit_publish(dev, "dev/d1/attr", "mine", 1, false, 1);
+	kit_message(watch, "dev/d1/attr", "mine");
+	kit_message(dev, "dev/d1/attr", "mine");
+	assert_int_equal(kit_expect(dev, MQTT_PUBACK).body.n, 2);
+	kit_publish(dev, "dev/d2/attr", "not mine", 1, false, 2);
+	assert_int_equal(kit_expect(dev, MQTT_PUBACK).body.p[2], MQTT_RC_NOT_AUTHORIZED);
+	assert_int_equal(k->counts[BROKER_DENIED_PUBLISH], 1);
+	kit_publish(other, "dev/d1/attr", "v3", 1, false, 2);
+	kit_expect(other, MQTT_PUBACK); /* acknowledged and dropped */
+	kit_publish(watch, "dev/d1/x", "v5", 2, false, 3);
+	assert_int_equal(kit_expect(watch, MQTT_PUBREC).body.p[2], MQTT_RC_NOT_AUTHORIZED);
+	kit_expect_nothing(watch);
+	/* A will is a publish, judged at CONNECT (C9, C13). */
+	struct end *e = enter(k, "w2", AUTHZ_ROLE_WATCH,
+	    &(struct connect_options){ .version = 5, .id = "w2", .will_topic = "dev/d1/attr", .will_payload = "x" });
+	assert_int_equal(kit_connack(e), MQTT_RC_NOT_AUTHORIZED);
+	assert_int_equal(k->counts[BROKER_DENIED_WILL], 1);
+	kit_expect_nothing(watch);
+	/* A server's certificate is no client's (C11). */
+	e = enter(k, "srv", AUTHZ_ROLE_CLOUD, &(struct connect_options){ .version = 4, .id = "srv" });
+	assert_int_equal(kit_connack(e), 5);
+	assert_true(e->closed);
+}
+
+/* A right that is taken away takes everything with it: live and queued messages, retained ones, the will, publishing
+ * (CVE-2018-12546, CVE-2021-34434, and the class of "revoked right, yet …"). */
+static void
+rights_taken_away(void **state)
+{
+	struct kit *k;
+	k = begin(state, NULL, devices);
+	struct connect_options keep = { .version = 5, .id = "d1", .keep = true, .expiry = 100,
+		.will_topic = "dev/d1/status", .will_payload = "dead" };
+	struct end *dev = enter(k, "d1", AUTHZ_ROLE_CLIENT, &keep), *ctl;
+	struct end *watch = enter(k, "w", AUTHZ_ROLE_WATCH, &(struct connect_options){ .version = 4, .id = "w" });
+	ctl = enter(k, "c", AUTHZ_ROLE_CONTROL, &(struct connect_options){ .version = 4, .id = "c" });
+	assert_int_equal(kit_connack(dev), 0);
+	assert_int_equal(kit_connack(ctl), 0);
+	assert_int_equal(kit_connack(watch), 0);
+	kit_subscribe(dev, "dev/d1/#", 1);
+	kit_subscribe(ctl, "#", 0);
+	kit_publish(ctl, "dev/d1/cmd", "before", 1, true, 1);
+	kit_expect(ctl, MQTT_PUBLISH);
+	kit_expect(ctl, MQTT_PUBACK);
+	kit_message(dev, "dev/d1/cmd", "before"); /* in flight, not acknowledged */
+	kit_policy(k, nothing);
+	kit_publish(ctl, "dev/d1/cmd", "after", 1, false, 2);
+	kit_expect(ctl, MQTT_PUBLISH);
+	kit_expect(ctl, MQTT_PUBACK);
+	kit_expect_nothing(dev);
+	kit_publish(dev, "dev/d1/attr", "x", 1, false, 5);
+	assert_int_equal(kit_expect(dev, MQTT_PUBACK).body.p[2], MQTT_RC_NOT_AUTHORIZED);
+	kit_subscribe_opt(watch, "dev/#", 0, 0, 0x80);
+	kit_cut(dev);
+	kit_expect_nothing(ctl); /* no will */
+	kit_publish(ctl, "dev/d1/cmd", "offline", 1, false, 3);
+	kit_expect(ctl, MQTT_PUBLISH);
+	kit_expect(ctl, MQTT_PUBACK);
+	keep.will_topic = NULL;
+	dev = enter(k, "d1", AUTHZ_ROLE_CLIENT, &keep);
+	assert_int_equal(kit_connack(dev), 0);
+	kit_expect_nothing(dev); /* neither what was in flight nor what was queued */
+	kit_policy(k, devices);
+	kit_publish(ctl, "dev/d1/cmd", "again", 1, false, 4);
+	kit_message(dev, "dev/d1/cmd", "again");
+	kit_subscribe(dev, "dev/d1/cmd", 1);
+	assert_true(kit_message(dev, "dev/d1/cmd", "before").retain);
+}
+
+/* The springcore rule: a client id is the certificate's common name, so nobody can be somebody else (C2, C17). */
+static void
+client_id_is_identity(void **state)
+{
+	struct kit *k;
+	k = begin(state, NULL, "connect role client,control\nclient-id everyone equals %u\nallow role client publish,subscribe dev/%u/#\n");
+	struct end *e = enter(k, "d1", AUTHZ_ROLE_CLIENT, &(struct connect_options){ .version = 5, .id = "d2" });
+	assert_int_equal(kit_connack(e), MQTT_RC_NOT_AUTHORIZED);
+	assert_int_equal(k->counts[BROKER_REFUSED], 1);
+	/* An empty one is filled in. */
+	e = enter(k, "d1", AUTHZ_ROLE_CLIENT, &(struct connect_options){ .version = 5, .id = "" });
+	struct mqtt_frame f = kit_expect(e, MQTT_CONNACK);
+	struct mqtt_connack a;
+	assert_int_equal(mqtt_decode_connack(&f, 5, &a), 0);
+	assert_int_equal(a.code, 0);
+	assert_true(slice_eq(a.props.assigned_client_id, SL("d1")));
+	e = enter(k, "x", AUTHZ_ROLE_NONE, &(struct connect_options){ .version = 4, .id = "x" });
+	assert_int_equal(kit_connack(e), 5);
 }
 
 static void
@@ -777,6 +883,8 @@ static const struct {
 	TEST(receive_maximum),
 	TEST(timeouts),
 	TEST(rights),
+	TEST(rights_taken_away),
+	TEST(client_id_is_identity),
 	TEST(split_anywhere),
 	TEST(noise),
 	TEST(shutdown),

@@ -86,6 +86,7 @@ struct client {
 	struct alias_in *alias_in;
 	struct alias_out *alias_out;
 	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
+	uint32_t scan_active, scan_home; /* the one that was let go on; 0 = none */
 	uint64_t last_rx_ms;
 	uint32_t out_bytes;
 	uint32_t max_packet_out; /* the client's Maximum Packet Size; 0 = none */

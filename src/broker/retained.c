@@ -9,9 +9,9 @@ struct scan {
 	struct retain_scan *walk;
 	struct handle session;
 	uint32_t id, sub_id;
-	uint16_t to, extra;
+	uint16_t to, extra, credit; /* credit: messages that the receiver has room for; 0 = it waits */
 	uint8_t qos;
-	bool paused, stopped;
+	bool stopped;
 };
 
 /* At the receiver: a scan that waits until its client has room. */
@@ -65,6 +65,14 @@ send_hit(struct shard *sh, const struct scan *scan, struct msg *m)
 	    .id = scan->sub_id, .session = scan->session, .msg = msg_ref(m) });
 }
 
+/* "I could send more", or <ended>: "that was all". */
+static void
+tell(struct shard *sh, const struct scan *scan, bool ended)
+{
+	(void)mail_post(sh, scan->to, &(struct mail){ .kind = MAIL_SCAN_PAUSE, .tries = ended, .scan = scan->id,
+	    .session = scan->session });
+}
+
 void
 mail_scan_new(struct shard *sh, struct mail *m)
 {
@@ -87,8 +95,7 @@ mail_scan_new(struct shard *sh, struct mail *m)
 	}
 	scan->next = sh->scans;
 	sh->scans = scan;
-	if (sh->after_turn)
-		sh->broker->ports.wake(sh->broker->ports.ctx, sh->index);
+	tell(sh, scan, false);
 }
 
 struct progress {
@@ -114,15 +121,16 @@ scan_step(struct shard *sh, struct scan *scan)
 
 	if (scan->stopped)
 		return false;
-	if (scan->paused)
+	if (scan->credit == 0)
 		return true;
-	if (!sh->keep_ops->scan_next(sh->keep, scan->walk, SCAN_BATCH, SCAN_VISITS, sh->now_s, on_hit, &p))
+	if (!sh->keep_ops->scan_next(sh->keep, scan->walk, scan->credit, SCAN_VISITS, sh->now_s, on_hit, &p)) {
+		tell(sh, scan, true);
 		return false;
-	if (p.sent > 0) {
-		scan->paused = true;
-		(void)mail_post(sh, scan->to, &(struct mail){ .kind = MAIL_SCAN_PAUSE, .scan = scan->id,
-		    .session = scan->session });
 	}
+	ASSERT(p.sent <= scan->credit);
+	scan->credit = (uint16_t)(scan->credit - p.sent);
+	if (scan->credit == 0)
+		tell(sh, scan, false);
 	return true;
 }
 
@@ -133,7 +141,7 @@ scans_turn(struct shard *sh)
 
 	for (struct scan **at = &sh->scans, *scan; (scan = *at) != NULL;) {
 		if (scan_step(sh, scan)) {
-			more = more || !scan->paused;
+			more = more || scan->credit > 0;
 			at = &scan->next;
 			continue;
 		}
@@ -172,7 +180,7 @@ mail_scan_more(struct shard *sh, struct mail *m)
 
 	if (scan == NULL)
 		return;
-	scan->paused = false;
+	scan->credit = m->extra;
 	if (sh->after_turn)
 		sh->broker->ports.wake(sh->broker->ports.ctx, sh->index);
 }
@@ -201,19 +209,23 @@ mail_scan_hit(struct shard *sh, struct mail *m)
 		session_offer_retained(s, m->msg, &h);
 }
 
-static bool
-has_room(const struct client *c)
+/* Messages that may come without anything being dropped for lack of room. */
+static uint32_t
+room(const struct client *c)
 {
 	uint32_t max = settings_of(c->shard)->max_queued_messages;
+	uint32_t queue = max != 0 ? (max + 1) / 2 : OUT_PACKETS_LOW;
 
-	return c->out.count < OUT_PACKETS_LOW &&
-	    c->session->pending.count < (max != 0 ? max / 2 + 1 : OUT_PACKETS_LOW);
+	if (c->session == NULL || c->out.count >= OUT_PACKETS_LOW || c->session->pending.count >= queue)
+		return 0;
+	return NUM_MIN(queue - c->session->pending.count, (uint32_t)SCAN_BATCH);
 }
 
 static void
-go_on(struct shard *sh, unsigned home, uint32_t id, bool more)
+let_go_on(struct shard *sh, unsigned home, uint32_t id, uint32_t credit)
 {
-	(void)mail_post(sh, home, &(struct mail){ .kind = more ? MAIL_SCAN_MORE : MAIL_SCAN_STOP, .scan = id });
+	(void)mail_post(sh, home, &(struct mail){ .kind = credit > 0 ? MAIL_SCAN_MORE : MAIL_SCAN_STOP, .scan = id,
+	    .extra = (uint16_t)credit });
 }
 
 void
@@ -221,43 +233,53 @@ mail_scan_pause(struct shard *sh, struct mail *m)
 {
 	struct session *s = session_of(sh, m->session);
 	struct client *c = s != NULL ? s->client : NULL;
+	bool ended = m->tries != 0;
 	struct scan_wait *w;
 
 	/* Nobody there: what matches now is what a later subscription will ask for again. */
-	if (c == NULL || has_room(c)) {
-		go_on(sh, m->from, m->scan, c != NULL);
+	if (c == NULL) {
+		if (!ended)
+			let_go_on(sh, m->from, m->scan, 0);
 		return;
 	}
-	if ((w = malloc(sizeof *w)) == NULL) {
-		go_on(sh, m->from, m->scan, false);
-		return;
+	if (c->scan_active == m->scan && c->scan_home == m->from)
+		c->scan_active = 0;
+	if (!ended) {
+		if ((w = malloc(sizeof *w)) == NULL) {
+			let_go_on(sh, m->from, m->scan, 0);
+			return;
+		}
+		*w = (struct scan_wait){ c->scan_waits, m->scan, m->from };
+		c->scan_waits = w;
 	}
-	*w = (struct scan_wait){ c->scan_waits, m->scan, m->from };
-	c->scan_waits = w;
+	retained_room(c);
 }
 
-static void
-let_go(struct client *c, bool more)
-{
-	struct scan_wait *w = c->scan_waits, *next;
-
-	c->scan_waits = NULL;
-	for (; w != NULL; w = next) {
-		next = w->next;
-		go_on(c->shard, w->home, w->id, more);
-		free(w);
-	}
-}
-
+/* One scan at a time, so that all of them together do not bring more than there is room for. */
 void
 retained_room(struct client *c)
 {
-	if (c->session != NULL && has_room(c))
-		let_go(c, true);
+	struct scan_wait *w = c->scan_waits;
+	uint32_t credit = w != NULL && c->scan_active == 0 ? room(c) : 0;
+
+	if (credit == 0)
+		return;
+	c->scan_waits = w->next;
+	c->scan_active = w->id;
+	c->scan_home = w->home;
+	let_go_on(c->shard, w->home, w->id, credit);
+	free(w);
 }
 
 void
 retained_forget(struct client *c)
 {
-	let_go(c, false);
+	struct scan_wait *next;
+
+	for (struct scan_wait *w = c->scan_waits; w != NULL; w = next) {
+		next = w->next;
+		let_go_on(c->shard, w->home, w->id, 0);
+		free(w);
+	}
+	c->scan_waits = NULL;
 }
