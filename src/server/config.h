@@ -1,4 +1,5 @@
-/* The configuration as it was read: what the file says, checked, with the place of every word of it. Private to server/. */
+/* The configuration as it was read: what the file says, checked, with the place of every word of
+ * it. Private to server/. */
 #ifndef SERVER_CONFIG_H
 #define SERVER_CONFIG_H
 
@@ -8,15 +9,15 @@
 #include "base/slice.h"
 
 enum {
-	CONFIG_OPTIONS_MAX = 80,        /* rows of the options table; checked at compile time */
-	CONFIG_FILE_MAX = 1024 * 1024,  /* bytes of one file */
+	CONFIG_OPTIONS_MAX = 80,       /* rows of the options table; checked at compile time */
+	CONFIG_FILE_MAX = 1024 * 1024, /* bytes of one file */
 	CONFIG_LINE_MAX = 4096,
-	CONFIG_FILES_MAX = 256,         /* files of one configuration, the included ones too */
-	CONFIG_DEPTH_MAX = 16,          /* include_dir within include_dir */
+	CONFIG_FILES_MAX = 256, /* files of one configuration, the included ones too */
+	CONFIG_DEPTH_MAX = 16,  /* include_dir within include_dir */
 	CONFIG_LISTENERS_MAX = 64,
 	CONFIG_ROLE_CAS_MAX = 64,
 	CONFIG_WORKERS_MAX = 256,
-	CONFIG_PLACE_CAP = 320,         /* room for "FILE:LINE" in words */
+	CONFIG_PLACE_CAP = 320, /* room for "FILE:LINE" in words */
 };
 
 /* Where a word stands; line 0: nowhere, the option was not set. */
@@ -42,15 +43,17 @@ struct config_listener {
 	uint16_t port;             /* 0: <path> is a unix socket */
 	char *host;                /* NULL: every address */
 	char *path;
-	bool local_only;           /* nothing was configured: loopback */
-	char name[160];            /* "8883", "192.0.2.1:8883", "/run/x.sock": for log lines */
+	bool local_only; /* nothing was configured: loopback */
+	char name[160];  /* "8883", "192.0.2.1:8883", "/run/x.sock": for log lines */
 
-	char *cafile, *capath, *certfile, *keyfile, *crlfile, *ciphers, *ciphersuites, *bind_interface;
+	char *cafile, *capath, *certfile, *keyfile, *crlfile, *ciphers, *ciphersuites,
+	    *bind_interface;
 	int64_t tls_version; /* the least minor version: 2 or 3 */
 	int64_t max_connections, max_qos, socket_domain;
 	bool require_certificate, use_identity_as_username, use_subject_as_username;
 	struct config_security own;
-	const struct config_security *security; /* <own> or the common one; set by config_finish() */
+	const struct config_security
+	    *security; /* <own> or the common one; set by config_finish() */
 };
 
 struct config_role_ca {
@@ -59,7 +62,12 @@ struct config_role_ca {
 	struct config_place place;
 };
 
-enum config_log_dest { CONFIG_LOG_STDERR = 1, CONFIG_LOG_STDOUT = 2, CONFIG_LOG_SYSLOG = 4, CONFIG_LOG_NONE = 8 };
+enum config_log_dest {
+	CONFIG_LOG_STDERR = 1,
+	CONFIG_LOG_STDOUT = 2,
+	CONFIG_LOG_SYSLOG = 4,
+	CONFIG_LOG_NONE = 8
+};
 
 struct config {
 	struct config_place at[CONFIG_OPTIONS_MAX];
@@ -78,15 +86,16 @@ struct config {
 	unsigned n_role_cas;
 
 	int64_t workers, tls_handshake_timeout, max_handshakes;
-	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages, max_queued_messages,
-	    max_queued_bytes, persistent_client_expiration;
+	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
+	    max_queued_messages, max_queued_bytes, persistent_client_expiration;
 	bool retain_available, queue_qos0_messages, persistence, set_tcp_nodelay;
 	char *persistence_location, *pid_file, *user;
 
 	unsigned log_dest; /* enum config_log_dest; 0: not said */
 	char *log_file;
 	enum log_level log_level;
-	bool log_type_set, log_none, log_subscribe, log_unsubscribe, log_timestamp, connection_messages;
+	bool log_type_set, log_none, log_subscribe, log_unsubscribe, log_timestamp,
+	    connection_messages;
 
 	char **warnings; /* what is legal and probably not meant */
 	unsigned n_warnings;
@@ -102,9 +111,11 @@ struct config_reader {
 };
 extern const struct config_reader config_files;
 
-/* Read <path> and what it includes. NULL and <err> ("FILE:LINE: …") on the first mistake. <path> NULL: the defaults. */
+/* Read <path> and what it includes. NULL and <err> ("FILE:LINE: …") on the first mistake. <path>
+ * NULL: the defaults. */
 struct config *config_read(const char *path, const struct config_reader *reader, struct err *err);
-/* The second half: which listeners there are, and what does not go together. <port> > 0 is the command line's. */
+/* The second half: which listeners there are, and what does not go together. <port> > 0 is the
+ * command line's. */
 bool config_finish(struct config *c, unsigned port, struct err *err);
 
 const char *config_place_text(const struct config *c, struct config_place p, char *out, size_t cap);
@@ -129,8 +140,8 @@ enum option_type {
 };
 
 enum option_flags {
-	OPTION_TRISTATE = 1,  /* a bool kept as int64_t with -1 for "not said" */
-	OPTION_OLD = 2,       /* works, and the documentation names another */
+	OPTION_TRISTATE = 1, /* a bool kept as int64_t with -1 for "not said" */
+	OPTION_OLD = 2,      /* works, and the documentation names another */
 	OPTION_REPEATS = 4,
 	OPTION_NEXT_START = 8, /* a change takes effect at the next start, not with SIGHUP */
 	OPTION_IS_TLS = 16,    /* needs certfile and keyfile */
@@ -179,13 +190,21 @@ struct parse {
 	struct config_place here;
 	int listener; /* index of the current one, -1: the default listener */
 	unsigned depth;
-	const char *word; /* the directive being read */
+	const char *word;   /* the directive being read */
 	bool security_seen; /* a security directive was read already */
 	struct err *err;
 };
 
 /* Set <err> with "FILE:LINE: WORD: " before it; returns false. */
-bool parse_fail(struct parse *p, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+bool parse_fail(struct parse *p, enum err_code code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The first word of <s>, which keeps what follows it. */
+struct slice parse_word(struct slice *s);
+/* A value of <o> into its field. */
+bool parse_value(struct parse *p, const struct option *o, struct slice value, void *field);
+void config_listener_default(struct config_listener *l);
+void config_listener_done(struct config_listener *l); /* frees what it holds */
 
 bool read_listener(struct parse *p, struct slice value);
 bool read_per_listener(struct parse *p, struct slice value);

@@ -1,4 +1,5 @@
-/* The configuration as a whole: which listeners there are, which directives need each other, which exclude each other. */
+/* The configuration as a whole: which listeners there are, which directives need each other, which
+ * exclude each other. */
 #include "server/config.h"
 
 #include <stdio.h>
@@ -14,7 +15,8 @@ fail_at(const struct config *c, struct config_place at, struct err *err, const c
 {
 	char where[CONFIG_PLACE_CAP];
 
-	return err_set(err, ERR_USAGE, "%s: %s", config_place_text(c, at, where, sizeof(where)), text);
+	return err_set(
+	    err, ERR_USAGE, "%s: %s", config_place_text(c, at, where, sizeof(where)), text);
 }
 
 /* The first option of <scope> that was set in <at>; NULL: none. */
@@ -28,14 +30,15 @@ first_set(const struct config_place *at, enum option_scope scope)
 		if (options[i].scope != scope || at[i].line == 0)
 			continue;
 		if (first == NULL || at[i].file < at[first - options].file ||
-		    (at[i].file == at[first - options].file && at[i].line < at[first - options].line))
+		    (at[i].file == at[first - options].file &&
+			at[i].line < at[first - options].line))
 			first = &options[i];
 	}
 	return first;
 }
 
-/* Directives above all `listener` lines, and no default listener that they could mean: mosquitto would open 1883 for some of them
- * and forget the others. Neither is meant. */
+/* Directives above all `listener` lines, and no default listener that they could mean: mosquitto
+ * would open 1883 for some of them and forget the others. Neither is meant. */
 static bool
 check_orphans(const struct config *c, struct err *err)
 {
@@ -49,8 +52,10 @@ check_orphans(const struct config *c, struct err *err)
 	}
 	if (o == NULL)
 		return true;
-	(void)snprintf(text, sizeof(text), "%s: stands in front of all listeners and applies to none of them; "
-	    "move it below its `listener` line", o->name);
+	(void)snprintf(text, sizeof(text),
+	    "%s: stands in front of all listeners and applies to none of them; "
+	    "move it below its `listener` line",
+	    o->name);
 	return fail_at(c, at[o - options], err, text);
 }
 
@@ -89,10 +94,13 @@ settle_listeners(struct config *c, unsigned port, struct err *err)
 	if (port == 0)
 		return true;
 	if (c->n_listeners > 1)
-		return err_set(err, ERR_USAGE, "-p changes the port of the only listener, but there are %u; "
-		    "change the configuration instead", c->n_listeners);
+		return err_set(err, ERR_USAGE,
+		    "-p changes the port of the only listener, but there are %u; "
+		    "change the configuration instead",
+		    c->n_listeners);
 	if (c->listeners[0].path != NULL)
-		return err_set(err, ERR_USAGE, "-p makes no sense: the only listener is a unix socket");
+		return err_set(
+		    err, ERR_USAGE, "-p makes no sense: the only listener is a unix socket");
 	c->listeners[0].port = (uint16_t)port;
 	return true;
 }
@@ -105,7 +113,8 @@ name_listener(struct config_listener *l)
 	else if (l->host == NULL)
 		(void)snprintf(l->name, sizeof(l->name), "%u", l->port);
 	else
-		(void)snprintf(l->name, sizeof(l->name), strchr(l->host, ':') != NULL ? "[%s]:%u" : "%s:%u", l->host, l->port);
+		(void)snprintf(l->name, sizeof(l->name),
+		    strchr(l->host, ':') != NULL ? "[%s]:%u" : "%s:%u", l->host, l->port);
 }
 
 static bool
@@ -124,11 +133,14 @@ check_twice(const struct config *c, unsigned n, struct err *err)
 	for (i = 0; i < n; i++) {
 		const struct config_listener *o = &c->listeners[i];
 
-		if (o->port != l->port || !same_text(o->host, l->host) || !same_text(o->path, l->path) ||
-		    !same_text(o->bind_interface, l->bind_interface) || o->socket_domain != l->socket_domain)
+		if (o->port != l->port || !same_text(o->host, l->host) ||
+		    !same_text(o->path, l->path) ||
+		    !same_text(o->bind_interface, l->bind_interface) ||
+		    o->socket_domain != l->socket_domain)
 			continue;
 		(void)config_place_text(c, o->place, where, sizeof(where));
-		(void)snprintf(text, sizeof(text), "listener: %s is configured already at %s", l->name, where);
+		(void)snprintf(
+		    text, sizeof(text), "listener: %s is configured already at %s", l->name, where);
 		return fail_at(c, l->place, err, text);
 	}
 	return true;
@@ -142,23 +154,30 @@ check_tls(const struct config *c, const struct config_listener *l, struct err *e
 	char text[320];
 
 	if (l->certfile != NULL && l->keyfile == NULL)
-		return fail_at(c, option_at(l->at, "certfile"), err, "certfile: keyfile is missing; TLS needs both");
+		return fail_at(c, option_at(l->at, "certfile"), err,
+		    "certfile: keyfile is missing; TLS needs both");
 	if (l->keyfile != NULL && l->certfile == NULL)
-		return fail_at(c, option_at(l->at, "keyfile"), err, "keyfile: certfile is missing; TLS needs both");
+		return fail_at(c, option_at(l->at, "keyfile"), err,
+		    "keyfile: certfile is missing; TLS needs both");
 	for (i = 0; l->certfile == NULL && i < options_n; i++) {
-		if (options[i].scope != OPTION_LISTENER || (options[i].flags & OPTION_IS_TLS) == 0 || l->at[i].line == 0)
+		if (options[i].scope != OPTION_LISTENER ||
+		    (options[i].flags & OPTION_IS_TLS) == 0 || l->at[i].line == 0)
 			continue;
-		(void)snprintf(text, sizeof(text), "%s: listener %s has no certfile and keyfile, so it would not use TLS; "
-		    "add both or remove this line", options[i].name, l->name);
+		(void)snprintf(text, sizeof(text),
+		    "%s: listener %s has no certfile and keyfile, so it would not use TLS; "
+		    "add both or remove this line",
+		    options[i].name, l->name);
 		return fail_at(c, l->at[i], err, text);
 	}
 	if (l->cafile != NULL || l->capath != NULL)
 		return true;
 	if (l->require_certificate)
 		return fail_at(c, option_at(l->at, "require_certificate"), err,
-		    "require_certificate: cafile is missing; without it no certificate can be checked");
+		    "require_certificate: cafile is missing; without it no certificate can be "
+		    "checked");
 	if (l->crlfile != NULL)
-		return fail_at(c, option_at(l->at, "crlfile"), err, "crlfile: cafile is missing; whose list is it?");
+		return fail_at(c, option_at(l->at, "crlfile"), err,
+		    "crlfile: cafile is missing; whose list is it?");
 	return true;
 }
 
@@ -167,7 +186,8 @@ check_security(const struct config *c, const struct config_security *s, struct e
 {
 	if (s->policy != NULL && s->acl_file != NULL)
 		return fail_at(c, option_at(s->at, "acl_file"), err,
-		    "acl_file: there is a policy too; only one of them can decide, remove the other");
+		    "acl_file: there is a policy too; only one of them can decide, remove the "
+		    "other");
 	return true;
 }
 
@@ -188,8 +208,8 @@ check_common(const struct config *c, const struct config_listener *l, struct err
 static bool
 is_loopback(const char *host)
 {
-	return host != NULL &&
-	    (strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 || strcmp(host, "localhost") == 0);
+	return host != NULL && (strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+				   strcmp(host, "localhost") == 0);
 }
 
 static bool
@@ -200,8 +220,11 @@ warn_plain(struct config *c, const struct config_listener *l)
 	if (l->certfile != NULL || l->path != NULL || l->local_only || is_loopback(l->host))
 		return true;
 	(void)config_place_text(c, l->place, where, sizeof(where));
-	return config_warn(c, "%s: listener %s is not encrypted: everybody on the way can read and change what is sent; "
-	    "give it certfile and keyfile", where, l->name);
+	return config_warn(c,
+	    "%s: listener %s is not encrypted: everybody on the way can read and change what is "
+	    "sent; "
+	    "give it certfile and keyfile",
+	    where, l->name);
 }
 
 static bool
@@ -213,14 +236,16 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	l->security = c->per_listener_settings ? &l->own : &c->common;
 	if (c->per_listener_settings && l->own.allow_anonymous < 0)
 		l->own.allow_anonymous = l->local_only;
-	if (!check_twice(c, n, err) || !check_tls(c, l, err) || !check_security(c, l->security, err) ||
-	    !check_common(c, l, err))
+	if (!check_twice(c, n, err) || !check_tls(c, l, err) ||
+	    !check_security(c, l->security, err) || !check_common(c, l, err))
 		return false;
 	if (!warn_plain(c, l))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	if (l->bind_interface != NULL && l->path != NULL) {
-		(void)config_place_text(c, option_at(l->at, "bind_interface"), where, sizeof(where));
-		return err_set(err, ERR_USAGE, "%s: bind_interface: a unix socket has no network interface", where);
+		(void)config_place_text(
+		    c, option_at(l->at, "bind_interface"), where, sizeof(where));
+		return err_set(err, ERR_USAGE,
+		    "%s: bind_interface: a unix socket has no network interface", where);
 	}
 	return true;
 }
@@ -232,13 +257,17 @@ warn_global(struct config *c)
 
 	if (c->persistence) {
 		(void)config_place_text(c, option_at(c->at, "persistence"), where, sizeof(where));
-		if (!config_warn(c, "%s: persistence: kept in memory only: sessions, queued and retained messages are "
-		    "lost when the broker stops; this version does not write them to disk", where))
+		if (!config_warn(c,
+			"%s: persistence: kept in memory only: sessions, queued and retained "
+			"messages are "
+			"lost when the broker stops; this version does not write them to disk",
+			where))
 			return false;
 	}
 	if (c->max_keepalive > 0 && c->max_keepalive < 10) {
 		(void)config_place_text(c, option_at(c->at, "max_keepalive"), where, sizeof(where));
-		if (!config_warn(c, "%s: max_keepalive: below 10 s many clients cannot keep up", where))
+		if (!config_warn(
+			c, "%s: max_keepalive: below 10 s many clients cannot keep up", where))
 			return false;
 	}
 	return true;
@@ -260,7 +289,8 @@ config_finish(struct config *c, unsigned port, struct err *err)
 			return false;
 	if (c->message_size_limit != 0)
 		return fail_at(c, option_at(c->at, "message_size_limit"), err,
-		    "message_size_limit: not supported yet; max_packet_size limits the whole packet");
+		    "message_size_limit: not supported yet; max_packet_size limits the whole "
+		    "packet");
 	if (!warn_global(c))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	return true;

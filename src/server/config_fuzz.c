@@ -1,5 +1,5 @@
-/* Fuzz target: a configuration of several files. The input is cut at bytes 0x01: the first piece is the main file, the others
- * are what include_dir finds, one after the other. */
+/* Fuzz target: a configuration of several files. The input is cut at bytes 0x01: the first piece
+ * is the main file, the others are what include_dir finds, one after the other. */
 #include <stdlib.h>
 
 #include "server/config.h"
@@ -36,7 +36,8 @@ input_list(void *ctx, const char *dir, char ***ret, size_t *ret_n, struct err *e
 
 	(void)ctx;
 	(void)dir;
-	if (names != NULL && (names[0] = strdup("b.conf")) != NULL && (names[1] = strdup("a.conf")) != NULL) {
+	if (names != NULL && (names[0] = strdup("b.conf")) != NULL &&
+	    (names[1] = strdup("a.conf")) != NULL) {
 		*ret = names;
 		*ret_n = 2;
 		return true;

@@ -1,4 +1,5 @@
-/* The configuration: every directive, every mistake with its place, and the files that people bring. */
+/* The configuration: every directive, every mistake with its place, and the files that people
+ * bring. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,8 @@
 #include "server/config.h"
 #include "server/server.h"
 
-/* A file system of name, text pairs; a name that ends in "/" is a directory whose text is its list of names. */
+/* A file system of name, text pairs; a name that ends in "/" is a directory whose text is its list
+ * of names. */
 struct fake {
 	const char *files[16][2];
 };
@@ -49,7 +51,8 @@ fake_list(void *ctx, const char *dir, char ***ret, size_t *ret_n, struct err *er
 	(void)snprintf(key, sizeof(key), "%s/", dir);
 	text = find(ctx, key);
 	if (text == NULL)
-		return err_set(err, ERR_MISSING, "cannot open the directory %s: No such file or directory", dir);
+		return err_set(err, ERR_MISSING,
+		    "cannot open the directory %s: No such file or directory", dir);
 	list = strdup(text);
 	*ret = calloc(16, sizeof(char *));
 	*ret_n = 0;
@@ -87,6 +90,7 @@ load_text(const char *text)
 	return c;
 }
 
+/* clang-format off */
 static const struct {
 	const char *text, *error;
 } mistakes[] = {
@@ -159,6 +163,7 @@ static const struct {
 	{ "include_dir e\n", "e/bad.conf:2: unknown directive \"nope\"; `signet broker --help` lists them all" },
 	{ "include_dir loop\n", "loop/a.conf:1: include_dir: nested more than 16 deep" },
 };
+/* clang-format on */
 
 static void
 each_mistake_is_named_with_its_place(void **state)
@@ -167,8 +172,9 @@ each_mistake_is_named_with_its_place(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_LEN(mistakes); i++) {
-		struct fake f = { { { "m.conf", mistakes[i].text }, { "d/", "gone.conf" }, { "e/", "bad.conf" },
-		    { "e/bad.conf", "# one\nnope 1\n" }, { "loop/", "a.conf" }, { "loop/a.conf", "include_dir loop\n" } } };
+		struct fake f = { { { "m.conf", mistakes[i].text }, { "d/", "gone.conf" },
+		    { "e/", "bad.conf" }, { "e/bad.conf", "# one\nnope 1\n" },
+		    { "loop/", "a.conf" }, { "loop/a.conf", "include_dir loop\n" } } };
 		struct err err = { 0 };
 
 		assert_null(load(&f, &err));
@@ -204,17 +210,28 @@ bytes_that_are_no_text_are_refused(void **state)
 static void
 every_directive_is_read(void **state)
 {
-	struct config *c = load_text("listener 8883 127.0.0.1\r\nbind_interface lo\r\nsocket_domain ipv4\nmax_connections 7\n"
-	    "maximum_qos 1\ncertfile a b.pem  \nkeyfile k\n  cafile \t c\ncapath p\ncrlfile r\nrequire_certificate true\n"
-	    "use_identity_as_username 1\nuse_subject_as_username TRUE\ntls_version tlsv1.3\nciphers X\nciphers_tls1.3 Y\n"
-	    "allow_anonymous true\npolicy dojot\nallow_zero_length_clientid false\ntakeover_same_identity false\n"
-	    "refuse_publish_by_close true\ngrant_refused_subscriptions true\nrole_ca client c.pem\nrole_ca watch w x.pem\n"
-	    "tls_handshake_timeout 3\nmax_handshakes 9\nuser root\nmax_keepalive 60\nmax_packet_size 1000\n"
-	    "message_size_limit 0\nmax_inflight_messages 1\nmax_queued_messages 0\nmax_queued_bytes 5\n"
-	    "queue_qos0_messages true\nretain_available false\npersistent_client_expiration 2w\nworkers 4\n"
-	    "set_tcp_nodelay true\npersistence true\npersistence_location /p/\npid_file /pid\nlog_dest file /l\n"
-	    "log_dest stdout\nlog_type error\nlog_type notice\nlog_type subscribe\nlog_timestamp false\n"
-	    "connection_messages false");
+	struct config *c =
+	    load_text("listener 8883 127.0.0.1\r\nbind_interface lo\r\nsocket_domain "
+		      "ipv4\nmax_connections 7\n"
+		      "maximum_qos 1\ncertfile a b.pem  \nkeyfile k\n  cafile \t c\ncapath "
+		      "p\ncrlfile r\nrequire_certificate true\n"
+		      "use_identity_as_username 1\nuse_subject_as_username TRUE\ntls_version "
+		      "tlsv1.3\nciphers X\nciphers_tls1.3 Y\n"
+		      "allow_anonymous true\npolicy dojot\nallow_zero_length_clientid "
+		      "false\ntakeover_same_identity false\n"
+		      "refuse_publish_by_close true\ngrant_refused_subscriptions true\nrole_ca "
+		      "client c.pem\nrole_ca watch w x.pem\n"
+		      "tls_handshake_timeout 3\nmax_handshakes 9\nuser root\nmax_keepalive "
+		      "60\nmax_packet_size 1000\n"
+		      "message_size_limit 0\nmax_inflight_messages 1\nmax_queued_messages "
+		      "0\nmax_queued_bytes 5\n"
+		      "queue_qos0_messages true\nretain_available "
+		      "false\npersistent_client_expiration 2w\nworkers 4\n"
+		      "set_tcp_nodelay true\npersistence true\npersistence_location /p/\npid_file "
+		      "/pid\nlog_dest file /l\n"
+		      "log_dest stdout\nlog_type error\nlog_type notice\nlog_type "
+		      "subscribe\nlog_timestamp false\n"
+		      "connection_messages false");
 	const struct config_listener *l = &c->listeners[0];
 	const struct config_security *s = l->security;
 
@@ -232,7 +249,8 @@ every_directive_is_read(void **state)
 	assert_string_equal(l->cafile, "c");
 	assert_string_equal(l->capath, "p");
 	assert_string_equal(l->crlfile, "r");
-	assert_true(l->require_certificate && l->use_identity_as_username && l->use_subject_as_username);
+	assert_true(
+	    l->require_certificate && l->use_identity_as_username && l->use_subject_as_username);
 	assert_int_equal(l->tls_version, 3);
 	assert_string_equal(l->ciphers, "X");
 	assert_string_equal(l->ciphersuites, "Y");
@@ -259,7 +277,8 @@ every_directive_is_read(void **state)
 	assert_string_equal(c->log_file, "/l");
 	assert_int_equal(c->log_dest, CONFIG_LOG_STDOUT);
 	assert_int_equal(c->log_level, LOG_LVL_NOTICE);
-	assert_true(c->log_subscribe && !c->log_unsubscribe && !c->log_timestamp && !c->connection_messages);
+	assert_true(c->log_subscribe && !c->log_unsubscribe && !c->log_timestamp &&
+		    !c->connection_messages);
 	config_free(c);
 }
 
@@ -299,9 +318,12 @@ anonymous_clients_are_refused_once_a_listener_is_configured(void **state)
 		{ "port 1883\n", 0, 0 },
 		{ "bind_address 127.0.0.1\n", 0, 0 },
 		{ "listener 1883\nallow_anonymous true\nlistener 1884\n", 1, 1 },
-		{ "per_listener_settings true\nlistener 1883\nallow_anonymous true\nlistener 1884\n", 1, 0 },
+		{ "per_listener_settings true\nlistener 1883\nallow_anonymous true\nlistener "
+		  "1884\n",
+		    1, 0 },
 		/* Before any listener, with one set: the default listener's. */
-		{ "per_listener_settings true\nport 1883\nallow_anonymous true\nlistener 1884\n", 1, 0 },
+		{ "per_listener_settings true\nport 1883\nallow_anonymous true\nlistener 1884\n", 1,
+		    0 },
 		{ "per_listener_settings true\n", 1, 1 },
 		{ "allow_anonymous false\n", 0, 0 },
 	};
@@ -312,7 +334,8 @@ anonymous_clients_are_refused_once_a_listener_is_configured(void **state)
 		struct config *c = load_text(cases[i].text);
 
 		assert_int_equal(c->listeners[0].security->allow_anonymous, cases[i].first);
-		assert_int_equal(c->listeners[c->n_listeners - 1].security->allow_anonymous, cases[i].second);
+		assert_int_equal(
+		    c->listeners[c->n_listeners - 1].security->allow_anonymous, cases[i].second);
 		config_free(c);
 	}
 }
@@ -322,15 +345,18 @@ static void
 the_article_and_debian_load_unchanged(void **state)
 {
 	static const struct fake f = { {
-	    { "m.conf",
-		"# Place your local configuration in /etc/mosquitto/conf.d/\n#\n\npid_file /run/mosquitto/mosquitto.pid\n\n"
-		"persistence true\npersistence_location /var/lib/mosquitto/\n\n"
-		"log_dest file /var/log/mosquitto/mosquitto.log\n\ninclude_dir /etc/mosquitto/conf.d\n" },
+	    { "m.conf", "# Place your local configuration in /etc/mosquitto/conf.d/\n#\n\npid_file "
+			"/run/mosquitto/mosquitto.pid\n\n"
+			"persistence true\npersistence_location /var/lib/mosquitto/\n\n"
+			"log_dest file /var/log/mosquitto/mosquitto.log\n\ninclude_dir "
+			"/etc/mosquitto/conf.d\n" },
 	    { "/etc/mosquitto/conf.d/", "README access.conf x.conf.bak .conf" },
 	    { "/etc/mosquitto/conf.d/access.conf",
 		"per_listener_settings true\nlistener 1883\nallow_anonymous false\nlistener 8883\n"
-		"certfile /etc/mosquitto/certs/broker.crt\nkeyfile /etc/mosquitto/certs/broker.key\n"
-		"cafile /etc/mosquitto/ca_certificates/root_ca.crt\ntls_version tlsv1.3\nrequire_certificate true\n"
+		"certfile /etc/mosquitto/certs/broker.crt\nkeyfile "
+		"/etc/mosquitto/certs/broker.key\n"
+		"cafile /etc/mosquitto/ca_certificates/root_ca.crt\ntls_version "
+		"tlsv1.3\nrequire_certificate true\n"
 		"use_identity_as_username true\n" },
 	} };
 	struct err err = { 0 };
@@ -345,20 +371,24 @@ the_article_and_debian_load_unchanged(void **state)
 	assert_int_equal(c->listeners[0].security->allow_anonymous, 0);
 	assert_int_equal(c->listeners[1].port, 8883);
 	assert_null(c->listeners[1].host);
-	assert_true(c->listeners[1].require_certificate && c->listeners[1].use_identity_as_username);
+	assert_true(
+	    c->listeners[1].require_certificate && c->listeners[1].use_identity_as_username);
 	assert_int_equal(c->listeners[1].tls_version, 3);
 	assert_int_equal(c->listeners[1].security->allow_anonymous, 0);
 	assert_null(c->listeners[1].security->policy);
 	assert_string_equal(c->log_file, "/var/log/mosquitto/mosquitto.log");
 	assert_int_equal(c->n_warnings, 2);
-	assert_string_equal(c->warnings[0], "/etc/mosquitto/conf.d/access.conf:2: listener 1883 is not encrypted: everybody on "
+	assert_string_equal(c->warnings[0],
+	    "/etc/mosquitto/conf.d/access.conf:2: listener 1883 is not encrypted: everybody on "
 	    "the way can read and change what is sent; give it certfile and keyfile");
-	assert_string_equal(c->warnings[1], "m.conf:6: persistence: kept in memory only: sessions, queued and retained messages "
+	assert_string_equal(c->warnings[1],
+	    "m.conf:6: persistence: kept in memory only: sessions, queued and retained messages "
 	    "are lost when the broker stops; this version does not write them to disk");
 	config_free(c);
 }
 
-/* mosquitto.conf(5), "Example Load Order"; what is not *.conf is not read; each file begins without a listener. */
+/* mosquitto.conf(5), "Example Load Order"; what is not *.conf is not read; each file begins without
+ * a listener. */
 static void
 included_files_come_in_order(void **state)
 {
@@ -372,8 +402,8 @@ included_files_come_in_order(void **state)
 	    { "d/B.conf", "listener 5\nmax_qos 1" },
 	    { "d/b.conf", "listener 6\nmax_qos 1" },
 	} };
-	static const struct fake orphan = { {
-	    { "m.conf", "listener 9\ninclude_dir d\n" }, { "d/", "a.conf" }, { "d/a.conf", "max_qos 1" } } };
+	static const struct fake orphan = { { { "m.conf", "listener 9\ninclude_dir d\n" },
+	    { "d/", "a.conf" }, { "d/a.conf", "max_qos 1" } } };
 	static const uint16_t order[] = { 9, 1, 2, 3, 4, 5, 6 };
 	struct err err = { 0 };
 	struct config *c = load(&f, &err);
@@ -387,7 +417,8 @@ included_files_come_in_order(void **state)
 		assert_int_equal(c->listeners[i].port, order[i]);
 	config_free(c);
 	assert_null(load(&orphan, &err));
-	assert_string_equal(err.text, "d/a.conf:1: max_qos: stands in front of all listeners and applies to none of them; "
+	assert_string_equal(err.text,
+	    "d/a.conf:1: max_qos: stands in front of all listeners and applies to none of them; "
 	    "move it below its `listener` line");
 }
 
@@ -400,8 +431,10 @@ the_port_of_the_command_line_is_for_the_only_listener(void **state)
 	} cases[] = {
 		{ "", NULL, 99 },
 		{ "listener 8883 ::1", NULL, 99 },
-		{ "listener 1\nlistener 2", "-p changes the port of the only listener, but there are 2; "
-		    "change the configuration instead", 0 },
+		{ "listener 1\nlistener 2",
+		    "-p changes the port of the only listener, but there are 2; "
+		    "change the configuration instead",
+		    0 },
 		{ "listener 0 /x", "-p makes no sense: the only listener is a unix socket", 0 },
 	};
 	size_t i;
@@ -431,7 +464,8 @@ a_number_twice_is_a_warning(void **state)
 	(void)state;
 	assert_int_equal(c->max_keepalive, 70);
 	assert_int_equal(c->n_warnings, 1);
-	assert_string_equal(c->warnings[0], "m.conf:2: max_keepalive is set already at m.conf:1; this line counts");
+	assert_string_equal(
+	    c->warnings[0], "m.conf:2: max_keepalive is set already at m.conf:1; this line counts");
 	config_free(c);
 }
 
@@ -459,14 +493,17 @@ the_table_is_in_order(void **state)
 static void
 every_truncation_has_an_answer(void **state)
 {
-	static const char whole[] = "per_listener_settings true\nlistener 8883 127.0.0.1\ncertfile a\nkeyfile b\ncafile c\n"
-	    "role_ca client x\ninclude_dir d\nlog_dest file /l\npersistent_client_expiration 2w\npolicy dojot\n";
+	static const char whole[] =
+	    "per_listener_settings true\nlistener 8883 127.0.0.1\ncertfile a\nkeyfile b\ncafile c\n"
+	    "role_ca client x\ninclude_dir d\nlog_dest file /l\npersistent_client_expiration "
+	    "2w\npolicy dojot\n";
 	size_t n;
 
 	(void)state;
 	for (n = 0; n <= sizeof(whole) - 1; n++) {
 		char *text = strndup(whole, n);
-		struct fake f = { { { "m.conf", text }, { "d/", "a.conf" }, { "d/a.conf", "workers 2" } } };
+		struct fake f = { { { "m.conf", text }, { "d/", "a.conf" },
+		    { "d/a.conf", "workers 2" } } };
 		struct err err = { 0 };
 		struct config *c;
 

@@ -1,4 +1,5 @@
-/* Every directive of the configuration, once: the parser, --help, --test-config and docs/configuration.md read this table. */
+/* Every directive of the configuration, once: the parser, --help, --test-config and
+ * docs/configuration.md read this table. */
 #include "server/config.h"
 
 #include <inttypes.h>
@@ -23,8 +24,10 @@ static const struct option_choice domains[] = {
 };
 
 #define IN_CONFIG(field) .scope = OPTION_GLOBAL, .offset = offsetof(struct config, field)
-#define IN_LISTENER(field) .scope = OPTION_LISTENER, .offset = offsetof(struct config_listener, field)
-#define IN_SECURITY(field) .scope = OPTION_SECURITY, .offset = offsetof(struct config_security, field)
+#define IN_LISTENER(field)                                                                         \
+	.scope = OPTION_LISTENER, .offset = offsetof(struct config_listener, field)
+#define IN_SECURITY(field)                                                                         \
+	.scope = OPTION_SECURITY, .offset = offsetof(struct config_security, field)
 #define BY(function) .scope = OPTION_GLOBAL, .type = OPTION_CALL, .call = (function)
 
 /* clang-format off */
@@ -146,34 +149,51 @@ const struct option options[] = {
 const unsigned options_n = ARRAY_LEN(options);
 _Static_assert(ARRAY_LEN(options) <= CONFIG_OPTIONS_MAX, "the places of options need more room");
 
-/* Directives of mosquitto that we know and do not do: the answer is another than to a slip of the pen. */
+/* Directives of mosquitto that we know and do not do: the answer is another than to a slip of the
+ * pen. */
 static const struct {
 	const char *names, *why;
 } unsupported[] = {
-	{ " password_file psk_file psk_hint use_username_as_clientid clientid_prefixes listener_allow_anonymous ",
+	{ " password_file psk_file psk_hint use_username_as_clientid clientid_prefixes "
+	  "listener_allow_anonymous ",
 	    "not supported yet; clients are known by their certificate" },
-	{ " auto_id_prefix listener_auto_id_prefix mount_point accept_protocol_versions max_topic_alias"
-	  " max_topic_alias_broker max_inflight_bytes check_retain_source upgrade_outgoing_qos retain_expiry_interval"
-	  " global_max_clients global_max_connections memory_limit sys_interval enable_proxy_protocol"
-	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility disable_client_cert_date_checks"
+	{ " auto_id_prefix listener_auto_id_prefix mount_point accept_protocol_versions "
+	  "max_topic_alias"
+	  " max_topic_alias_broker max_inflight_bytes check_retain_source upgrade_outgoing_qos "
+	  "retain_expiry_interval"
+	  " global_max_clients global_max_connections memory_limit sys_interval "
+	  "enable_proxy_protocol"
+	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility "
+	  "disable_client_cert_date_checks"
 	  " packet_buffer_size max_packet_buffer delayed_client_expiration ",
 	    "not supported yet; remove the line" },
 	{ " autosave_interval autosave_on_changes persistence_file ",
-	    "not supported yet: sessions and retained messages are kept in memory only; remove the line" },
+	    "not supported yet: sessions and retained messages are kept in memory only; remove the "
+	    "line" },
 	{ " protocol http_dir websockets_origin websockets_headers_size websockets_log_level ",
 	    "WebSocket listeners are not supported yet; remove the line" },
 	{ " dhparamfile tls_engine tls_engine_kpass_sha1 tls_keyform ",
-	    "not supported; key exchange is always by elliptic curves and keys are PEM files; remove the line" },
-	{ " connection address addresses topic remote_username remote_password remote_clientid username password"
-	  " clientid local_username local_password local_clientid local_cleansession cleansession start_type try_private"
-	  " notifications notifications_local_only notification_topic restart_timeout round_robin keepalive_interval"
-	  " idle_timeout threshold bridge_cafile bridge_capath bridge_certfile bridge_keyfile bridge_insecure"
-	  " bridge_alpn bridge_tls_version bridge_identity bridge_psk bridge_protocol_version bridge_attempt_unsubscribe"
-	  " bridge_outgoing_retain bridge_max_packet_size bridge_max_topic_alias bridge_receive_maximum"
-	  " bridge_session_expiry_interval bridge_require_ocsp bridge_tcp_keepalive bridge_tcp_user_timeout"
-	  " bridge_bind_address bridge_reload_type bridge_ciphers bridge_ciphers_tls1.3 bridge_tls_use_os_certs ",
+	    "not supported; key exchange is always by elliptic curves and keys are PEM files; "
+	    "remove the line" },
+	{ " connection address addresses topic remote_username remote_password remote_clientid "
+	  "username password"
+	  " clientid local_username local_password local_clientid local_cleansession cleansession "
+	  "start_type try_private"
+	  " notifications notifications_local_only notification_topic restart_timeout round_robin "
+	  "keepalive_interval"
+	  " idle_timeout threshold bridge_cafile bridge_capath bridge_certfile bridge_keyfile "
+	  "bridge_insecure"
+	  " bridge_alpn bridge_tls_version bridge_identity bridge_psk bridge_protocol_version "
+	  "bridge_attempt_unsubscribe"
+	  " bridge_outgoing_retain bridge_max_packet_size bridge_max_topic_alias "
+	  "bridge_receive_maximum"
+	  " bridge_session_expiry_interval bridge_require_ocsp bridge_tcp_keepalive "
+	  "bridge_tcp_user_timeout"
+	  " bridge_bind_address bridge_reload_type bridge_ciphers bridge_ciphers_tls1.3 "
+	  "bridge_tls_use_os_certs ",
 	    "bridges are not supported yet; remove the bridge's lines" },
-	{ " plugin plugin_load plugin_use plugin_opt_config_file auth_plugin global_plugin auth_plugin_deny_special_chars"
+	{ " plugin plugin_load plugin_use plugin_opt_config_file auth_plugin global_plugin "
+	  "auth_plugin_deny_special_chars"
 	  " plugin_opt_ auth_opt_ ",
 	    "plugins of mosquitto cannot be loaded; see `policy`" },
 };
@@ -231,8 +251,8 @@ options_default(enum option_scope scope, void *base)
 			continue;
 		if (o->type == OPTION_BOOL && (o->flags & OPTION_TRISTATE) == 0)
 			*(bool *)(void *)field = o->def != 0;
-		else if (o->type == OPTION_BOOL || o->type == OPTION_INT || o->type == OPTION_DURATION ||
-		    o->type == OPTION_CHOICE)
+		else if (o->type == OPTION_BOOL || o->type == OPTION_INT ||
+			 o->type == OPTION_DURATION || o->type == OPTION_CHOICE)
 			*(int64_t *)(void *)field = o->def;
 	}
 }
@@ -263,10 +283,12 @@ option_show(const struct option *o, const void *base, char *out, size_t cap)
 	switch (o->type) {
 	case OPTION_TEXT:
 	case OPTION_PATH:
-		(void)snprintf(out, cap, "%s", *(char *const *)field != NULL ? *(char *const *)field : "");
+		(void)snprintf(
+		    out, cap, "%s", *(char *const *)field != NULL ? *(char *const *)field : "");
 		return out;
 	case OPTION_BOOL:
-		v = (o->flags & OPTION_TRISTATE) != 0 ? *(const int64_t *)field : *(const bool *)field;
+		v = (o->flags & OPTION_TRISTATE) != 0 ? *(const int64_t *)field
+						      : *(const bool *)field;
 		(void)snprintf(out, cap, "%s", v < 0 ? "" : v > 0 ? "true" : "false");
 		return out;
 	case OPTION_CHOICE:
@@ -324,8 +346,8 @@ options_print(bool markdown, void (*line)(void *ctx, const char *text), void *ct
 
 		def = default_text(o, number, sizeof(number));
 		if (!markdown) {
-			(void)snprintf(text, sizeof(text), "  %s %s%s%s%s", o->name, o->value, def[0] != '\0' ? "  [" : "",
-			    def, def[0] != '\0' ? "]" : "");
+			(void)snprintf(text, sizeof(text), "  %s %s%s%s%s", o->name, o->value,
+			    def[0] != '\0' ? "  [" : "", def, def[0] != '\0' ? "]" : "");
 			line(ctx, text);
 			(void)snprintf(text, sizeof(text), "      %s", o->help);
 		} else {
@@ -340,8 +362,9 @@ options_print(bool markdown, void (*line)(void *ctx, const char *text), void *ct
 				value[at++] = *c;
 			}
 			value[at] = '\0';
-			(void)snprintf(text, sizeof(text), "| `%s` %s | %s%s | %s | %s |", o->name, value,
-			    scopes[o->scope], (o->flags & OPTION_NEXT_START) != 0 ? ", at start" : "", def, o->help);
+			(void)snprintf(text, sizeof(text), "| `%s` %s | %s%s | %s | %s |", o->name,
+			    value, scopes[o->scope],
+			    (o->flags & OPTION_NEXT_START) != 0 ? ", at start" : "", def, o->help);
 		}
 		line(ctx, text);
 	}

@@ -1,4 +1,5 @@
-/* The broker as a process: its configuration, what it loads, the threads it runs, how it is told to stop. */
+/* The broker as a process: its configuration, what it loads, the threads it runs, how it is told to
+ * stop. */
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 
@@ -15,19 +16,22 @@ enum server_exit {
 };
 
 struct server_options {
-	const char *config_file; /* NULL: none; then only this machine can connect, as in mosquitto */
-	unsigned port;           /* 0: as configured; else of the only listener */
-	bool verbose;            /* log everything, whatever the file says */
-	bool daemon;             /* go to the background once all sockets are open */
+	const char
+	    *config_file; /* NULL: none; then only this machine can connect, as in mosquitto */
+	unsigned port;    /* 0: as configured; else of the only listener */
+	bool verbose;     /* log everything, whatever the file says */
+	bool daemon;      /* go to the background once all sockets are open */
 };
 
 /* Read and check the configuration. NULL and <err> on the first mistake. */
 struct config *config_load(const struct server_options *o, struct err *err);
 void config_free(struct config *c); /* NULL is fine */
 
-/* Run until SIGTERM or SIGINT. Logs its own errors. Must be called before the process has other threads. */
+/* Run until SIGTERM or SIGINT. Logs its own errors. Must be called before the process has other
+ * threads. */
 enum server_exit server_run(const struct server_options *o);
-/* Load everything that server_run() would, open nothing, and print what would listen and what looks wrong. */
+/* Load everything that server_run() would, open nothing, and print what would listen and what looks
+ * wrong. */
 enum server_exit server_test_config(const struct server_options *o);
 /* Print every directive: for people, or as a table for docs/configuration.md. */
 void server_print_directives(bool markdown);

@@ -1,0 +1,260 @@
+/* What happens, in lines of the log. Lines that mosquitto has look like its own; a refusal is
+ * one line that says who, what, why and what to do, and a flood of them is rationed. */
+#include "server/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/num.h"
+#include "base/text.h"
+
+enum {
+	RATION_BURST = 20,     /* refusals of one listener that are logged at once */
+	RATION_EVERY_MS = 200, /* and one more each so often */
+	SHOW_CAP = 200,
+	NAME_CAP = 320,
+};
+
+uint64_t
+server_now_ms(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail for this clock */
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+bool
+event_ration(struct listener *l, uint64_t now_ms, uint32_t *ret_suppressed)
+{
+	uint64_t due;
+	bool ok;
+
+	(void)pthread_mutex_lock(&l->log_lock);
+	if (l->log_last_ms == 0) {
+		l->log_last_ms = now_ms;
+		l->log_tokens = RATION_BURST;
+	}
+	due = (now_ms - l->log_last_ms) / RATION_EVERY_MS;
+	l->log_last_ms += due * RATION_EVERY_MS;
+	l->log_tokens = (uint32_t)NUM_MIN(due + l->log_tokens, (uint64_t)RATION_BURST);
+	ok = l->log_tokens > 0;
+	if (ok) {
+		l->log_tokens--;
+		*ret_suppressed = l->log_suppressed;
+		l->log_suppressed = 0;
+	} else {
+		l->log_suppressed++;
+	}
+	(void)pthread_mutex_unlock(&l->log_lock);
+	return ok;
+}
+
+static void
+say_suppressed(const struct listener *l, uint32_t n)
+{
+	if (n > 0)
+		log_warning(
+		    "Refusals on listener %s: %" PRIu32 " similar suppressed.", l->config->name, n);
+}
+
+void
+events_flush(struct server *s)
+{
+	unsigned i;
+
+	for (i = 0; i < s->n_listeners; i++) {
+		struct listener *l = &s->listeners[i];
+		uint32_t n;
+
+		(void)pthread_mutex_lock(&l->log_lock);
+		n = l->log_suppressed;
+		l->log_suppressed = 0;
+		(void)pthread_mutex_unlock(&l->log_lock);
+		say_suppressed(l, n);
+	}
+}
+
+/* Who was refused what. Texts are ready to be shown. */
+struct line {
+	const char *what, *peer, *subject, *issuer, *serial, *client_id;
+};
+
+static void
+write_refusal(struct listener *l, const struct line *x, const struct refusal *r)
+{
+	uint32_t suppressed = 0;
+
+	if (r->cause == REFUSAL_NONE) {
+		log_debug(
+		    "%s from %s on listener %s: %s.", x->what, x->peer, l->config->name, r->text);
+		return;
+	}
+	if (!event_ration(l, server_now_ms(), &suppressed))
+		return;
+	say_suppressed(l, suppressed);
+	log_warning("Refused %s from %s on listener %s: %s [%s]; client '%s', subject '%s', issuer "
+		    "'%s', serial %s. Remedy: %s.",
+	    x->what, x->peer, l->config->name, r->text, r->name, x->client_id, x->subject,
+	    x->issuer, x->serial, r->remedy);
+}
+
+void
+event_of_failure(struct listener *l, const struct net_peer *peer, const struct net_failure *f)
+{
+	const struct pki_peer *p = peer->identity;
+	struct refusal r;
+	char addr[80];
+	struct line x = { "TLS handshake", net_addr_text(&peer->addr, addr, sizeof(addr)), "-", "-",
+		"-", "-" };
+
+	refusal_of_failure(f, p, peer->tls_version, &r);
+	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
+		return;
+	if (f->kind == NET_FAIL_TLS_ON_PLAIN || f->kind == NET_FAIL_LIMIT ||
+	    l->config->certfile == NULL)
+		x.what = "connection";
+	if (p != NULL) {
+		x.subject = p->subject;
+		x.issuer = p->issuer;
+		x.serial = p->serial_hex;
+	}
+	write_refusal(l, &x, &r);
+}
+
+void
+event_of_limit(struct listener *l, const char *peer)
+{
+	struct net_failure f = { .kind = NET_FAIL_LIMIT, .alert = -1, .detail = "" };
+	struct line x = { "connection", peer, "-", "-", "-", "-" };
+	struct refusal r;
+
+	refusal_of_failure(&f, NULL, NULL, &r);
+	(void)snprintf(r.text, sizeof(r.text),
+	    "the listener has its max_connections of %" PRId64 " already",
+	    l->config->max_connections);
+	write_refusal(l, &x, &r);
+}
+
+static void
+refused_event(struct listener *l, const struct broker_event *e)
+{
+	static const char *const whats[] = {
+		[BROKER_REFUSED] = "CONNECT",
+		[BROKER_DROPPED] = "connection",
+		[BROKER_DENIED_PUBLISH] = "PUBLISH to",
+		[BROKER_DENIED_SUBSCRIBE] = "SUBSCRIBE to",
+		[BROKER_DENIED_WILL] = "CONNECT with a will to",
+		[BROKER_DENIED_RECEIVE] = "delivery of",
+	};
+	char what[SHOW_CAP + 40], topic[SHOW_CAP], subject[NAME_CAP], issuer[NAME_CAP],
+	    id[SHOW_CAP], serial[2 * AUTHZ_SERIAL_MAX + 1];
+	struct authz_facts facts = { 0 };
+	struct refusal r;
+	struct line x = { what, e->peer != NULL ? e->peer : "-", "-", "-", "-", "-" };
+
+	refusal_of_event(e, l->config->certfile != NULL, &r);
+	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
+		return;
+	(void)snprintf(what, sizeof(what), e->topic.n > 0 ? "%s '%s'" : "%s", whats[e->kind],
+	    text_show(e->topic, topic, sizeof(topic)));
+	if (e->who != NULL)
+		authz_principal_facts(e->who, &facts);
+	if (facts.has_cert) {
+		x.subject = text_show(facts.subject, subject, sizeof(subject));
+		x.issuer = text_show(facts.issuer, issuer, sizeof(issuer));
+		x.serial = text_hex(facts.serial, serial, sizeof(serial));
+	}
+	if (e->client_id.n > 0)
+		x.client_id = text_show(e->client_id, id, sizeof(id));
+	write_refusal(l, &x, &r);
+}
+
+/* mosquitto's line, and for a certificate who issued what behind it. */
+static void
+connected(const struct broker_event *e, const char *id)
+{
+	char user[SHOW_CAP + 8] = "", cert[NAME_CAP] = "", shown[SHOW_CAP];
+	struct authz_facts facts = { 0 };
+
+	if (e->who != NULL)
+		authz_principal_facts(e->who, &facts);
+	if (facts.username.p != NULL)
+		(void)snprintf(
+		    user, sizeof(user), ", u'%s'", text_show(facts.username, shown, sizeof(shown)));
+	if (facts.has_cert)
+		(void)snprintf(cert, sizeof(cert), " Certificate cn '%s', role %s.",
+		    text_show(facts.cn, shown, sizeof(shown)), authz_role_name(facts.role));
+	log_notice("New client connected from %s as %s (p%d, c%d, k%d%s).%s", e->peer, id,
+	    e->version == MQTT_V5 ? 5 : e->version - 2, e->clean, e->keep_alive, user, cert);
+}
+
+static void
+disconnected(const struct broker_event *e, const char *id)
+{
+	switch (e->reason) {
+	case MQTT_RC_OK:
+		log_notice("Client %s disconnected.", id);
+		break;
+	case MQTT_RC_UNSPECIFIED:
+		if (strcmp(e->text, "connection closed by the peer") == 0)
+			log_notice("Client %s closed its connection.", id);
+		else
+			log_notice("Client %s disconnected: %s.", id, e->text);
+		break;
+	case MQTT_RC_KEEP_ALIVE:
+		log_notice("Client %s has exceeded timeout, disconnecting.", id);
+		break;
+	case MQTT_RC_TAKEN_OVER:
+		log_notice("Client %s already connected, closing old connection.", id);
+		break;
+	case MQTT_RC_SHUTTING_DOWN:
+		log_notice("Client %s disconnected: server shutting down.", id);
+		break;
+	default:
+		log_notice("Client %s disconnected due to %s: %s.", id, mqtt_reason_text(e->reason),
+		    e->text);
+		break;
+	}
+}
+
+void
+event_of_broker(struct server *s, const struct broker_event *e)
+{
+	struct listener *l = &s->listeners[NUM_MIN(e->listener, s->n_listeners - 1)];
+	const struct config *c = s->config;
+	char id[SHOW_CAP], topic[SHOW_CAP];
+
+	(void)text_show(e->client_id, id, sizeof(id));
+	switch (e->kind) {
+	case BROKER_CONNECTED:
+		if (c->connection_messages && log_on(LOG_LVL_NOTICE))
+			connected(e, id);
+		return;
+	case BROKER_DISCONNECTED:
+		if (c->connection_messages && log_on(LOG_LVL_NOTICE))
+			disconnected(e, id);
+		return;
+	case BROKER_SUBSCRIBED:
+		if (c->log_subscribe)
+			log_notice(
+			    "%s %d %s", id, e->qos, text_show(e->topic, topic, sizeof(topic)));
+		return;
+	case BROKER_UNSUBSCRIBED:
+		if (c->log_unsubscribe)
+			log_notice("%s %s", id, text_show(e->topic, topic, sizeof(topic)));
+		return;
+	case BROKER_QUEUE_FULL:
+		log_notice("Outgoing messages are being dropped for client %s.", id);
+		return;
+	case BROKER_REFUSED:
+	case BROKER_DROPPED:
+	case BROKER_DENIED_PUBLISH:
+	case BROKER_DENIED_SUBSCRIBE:
+	case BROKER_DENIED_WILL:
+	case BROKER_DENIED_RECEIVE:
+		refused_event(l, e);
+		return;
+	}
+}

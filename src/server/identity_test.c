@@ -1,0 +1,142 @@
+/* Who a client is: certificate, user name, anonymous, by the rules of its listener. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/num.h"
+#include "server/internal.h"
+
+enum { CERT = RULE_CERT_IS_IDENTITY, ANON = RULE_ANONYMOUS, EMPTY = RULE_EMPTY_CLIENT_ID };
+
+/* clang-format off */
+static const struct {
+	unsigned rules;
+	bool cert;                /* the peer has one, CN "dev1" */
+	const char *username;     /* of CONNECT; NULL: none */
+	const char *id;
+	uint8_t reason;
+	const char *is;           /* user name of the principal; NULL: none */
+	const char *why;
+} cases[] = {
+	/* Plain listener of the article: nobody. */
+	{ EMPTY, false, NULL, "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
+	{ EMPTY, false, "", "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_PASSWORD },
+	{ EMPTY, false, "dev1", "dev1", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_PASSWORD },
+	{ EMPTY | CERT, false, "dev1", "dev1", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_PASSWORD },
+	{ EMPTY | CERT, false, NULL, "dev1", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
+	/* Everybody, as mosquitto without password_file: the name is taken. */
+	{ EMPTY | ANON, false, NULL, "", MQTT_RC_OK, NULL, "" },
+	{ EMPTY | ANON, false, "bob", "a", MQTT_RC_OK, "bob", "" },
+	{ EMPTY | ANON, false, "", "a", MQTT_RC_OK, NULL, "" },
+	{ ANON, false, NULL, "", MQTT_RC_CLIENT_ID, NULL, WHY_NO_CLIENT_ID },
+	/* A certificate that is the identity: CONNECT's name is not looked at. */
+	{ EMPTY | CERT, true, NULL, "x", MQTT_RC_OK, "dev1", "" },
+	{ EMPTY | CERT, true, "root", "x", MQTT_RC_OK, "dev1", "" },
+	{ EMPTY | CERT | ANON, true, "root", "x", MQTT_RC_OK, "dev1", "" },
+	{ CERT, true, "root", "", MQTT_RC_CLIENT_ID, NULL, WHY_NO_CLIENT_ID },
+	/* A certificate that is only a ticket to the handshake. */
+	{ EMPTY, true, NULL, "x", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
+	{ EMPTY | ANON, true, "bob", "x", MQTT_RC_OK, "bob", "" },
+	{ EMPTY | ANON, true, NULL, "x", MQTT_RC_OK, NULL, "" },
+};
+/* clang-format on */
+
+static struct pki_peer
+dev1(void)
+{
+	static char cn[] = "dev1", subject[] = "CN=dev1,O=x", issuer[] = "CN=ca";
+
+	return (struct pki_peer){ .subject = subject,
+		.issuer = issuer,
+		.cn = cn,
+		.serial = { 7 },
+		.serial_n = 1,
+		.role = AUTHZ_ROLE_CLIENT,
+		.not_after = 2000000000 };
+}
+
+static void
+each_rule_has_its_answer(void **state)
+{
+	struct authz_facts none = { 0 };
+	struct authz_principal *nobody = authz_principal_new(&none);
+	struct pki_peer peer = dev1();
+	size_t i;
+
+	(void)state;
+	assert_non_null(nobody);
+	for (i = 0; i < ARRAY_LEN(cases); i++) {
+		struct authz_principal *cert =
+		    identity_of_peer(cases[i].rules, cases[i].cert ? &peer : NULL, nobody);
+		struct authz_principal *who = NULL;
+		struct mqtt_connect m = { .version = MQTT_V311,
+			.client_id = slice_str(cases[i].id),
+			.has_username = cases[i].username != NULL,
+			.username = slice_str(cases[i].username) };
+		struct authz_facts facts;
+		char why[200] = "";
+
+		assert_non_null(cert);
+		assert_int_equal(identity_judge(cases[i].rules, cert, &m, &who, why, sizeof(why)),
+		    cases[i].reason);
+		assert_string_equal(why, cases[i].why);
+		assert_int_equal(who != NULL, cases[i].reason == MQTT_RC_OK);
+		if (who != NULL) {
+			assert_true(
+			    slice_eq(authz_principal_username(who), slice_str(cases[i].is)));
+			authz_principal_facts(who, &facts);
+			/* A name that was only said never becomes a certificate's identity (W3). */
+			assert_int_equal(facts.has_cert, cases[i].cert);
+			assert_int_equal(authz_principal_role(who),
+			    cases[i].cert ? AUTHZ_ROLE_CLIENT : AUTHZ_ROLE_NONE);
+		}
+		authz_principal_unref(who);
+		authz_principal_unref(cert);
+	}
+	authz_principal_unref(nobody);
+}
+
+static void
+the_subject_may_be_the_name(void **state)
+{
+	struct pki_peer peer = dev1();
+	struct authz_principal *p = identity_of_peer(CERT | RULE_SUBJECT, &peer, NULL);
+
+	(void)state;
+	assert_non_null(p);
+	assert_true(slice_eq(authz_principal_username(p), SL("CN=dev1,O=x")));
+	authz_principal_unref(p);
+}
+
+static void
+rules_follow_the_configuration(void **state)
+{
+	struct config c = { 0 };
+	struct config_security s = { .allow_anonymous = 1, .allow_zero_length_clientid = true };
+	struct config_listener l = { .security = &s };
+
+	(void)state;
+	assert_int_equal(listener_rules_of(&c, &l), ANON | EMPTY);
+	s.allow_anonymous = 0;
+	l.use_subject_as_username = true;
+	assert_int_equal(listener_rules_of(&c, &l), EMPTY | CERT | RULE_SUBJECT);
+	l.use_identity_as_username = true;
+	assert_int_equal(listener_rules_of(&c, &l), EMPTY | CERT);
+	l.use_identity_as_username = l.use_subject_as_username = false;
+	c.n_role_cas = 1;
+	assert_int_equal(listener_rules_of(&c, &l), EMPTY | CERT);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_rule_has_its_answer),
+		cmocka_unit_test(the_subject_may_be_the_name),
+		cmocka_unit_test(rules_follow_the_configuration),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

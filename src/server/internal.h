@@ -1,0 +1,233 @@
+/* How the parts of the server hang together. Private to server/. */
+#ifndef SERVER_INTERNAL_H
+#define SERVER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "broker/broker.h"
+#include "net/net.h"
+#include "pki/pki.h"
+#include "server/config.h"
+#include "server/server.h"
+
+struct server;
+
+struct privileges {
+	bool drop; /* we are root and shall not stay it */
+	uid_t uid;
+	gid_t gid;
+	char name[64];
+};
+
+/* ---- what a reload renews; all of it is loaded before any of it is used ---- */
+
+struct world_listener {
+	struct tls_ctx *tls;     /* NULL: plain */
+	struct pki_trust *trust; /* NULL: no client certificates */
+	struct authz_policy *policy;
+};
+struct world {
+	unsigned n;
+	struct world_listener *listeners;
+};
+/* Load certificates, CAs, revocation lists and policies. <judges> (one a listener) is what TLS
+ * contexts call back; NULL for a look only. NULL and <err>, which names place, directive and
+ * file. */
+struct judge;
+struct world *world_load(const struct config *c, struct judge *judges, struct err *err);
+void world_free(struct world *w); /* NULL is fine */
+
+/* Judges the certificates that come to one listener. It stays where it is for the life of the
+ * process, because connections under old TLS contexts call it too; what it trusts is exchanged
+ * at a reload. */
+struct judge {
+	pthread_mutex_t lock;
+	struct pki_trust *trust;
+};
+bool judge_init(struct judge *j);
+void judge_done(struct judge *j);
+void judge_set(struct judge *j, struct pki_trust *trust); /* takes a reference of its own */
+struct tls_hooks judge_hooks(struct judge *j);
+
+/* ---- a listener while the server runs ---- */
+
+enum listener_rules {
+	RULE_ANONYMOUS = 1,
+	RULE_EMPTY_CLIENT_ID = 2,
+	RULE_CERT_IS_IDENTITY =
+	    4,            /* a verified certificate says who somebody is, CONNECT does not */
+	RULE_SUBJECT = 8, /* its subject is the user name, not its CN */
+};
+unsigned listener_rules_of(const struct config *c, const struct config_listener *l);
+
+struct listener {
+	struct server *server;
+	unsigned index;
+	const struct config_listener *config; /* as it was at the start */
+	atomic_uint rules;                    /* enum listener_rules; a reload exchanges them */
+	bool unix_made;                       /* the socket file is ours to remove */
+	_Atomic int64_t connections;          /* counted only with max_connections */
+
+	pthread_mutex_t log_lock; /* of the three below: refusals are rationed */
+	uint64_t log_last_ms;
+	uint32_t log_tokens, log_suppressed;
+};
+
+struct worker {
+	struct server *server;
+	struct shard *shard;
+	struct loop *loop;
+	pthread_t thread;
+	unsigned index;
+	unsigned generation; /* of the world whose TLS contexts the loop has */
+	bool leaving;        /* the shutdown has reached it */
+	uint64_t leave_by_ms;
+	bool started;
+};
+
+struct server {
+	struct server_options options;
+	struct config *config;
+	pthread_mutex_t lock; /* of <world> */
+	struct world *world;
+	atomic_uint generation; /* counts worlds */
+	atomic_bool stopping;
+
+	struct listener *listeners;
+	struct judge *judges;
+	unsigned n_listeners;
+	struct broker *broker;
+	struct worker *workers;
+	unsigned n_workers;
+	struct privileges privileges;
+	struct authz_principal *nobody; /* whom anonymous connections share */
+};
+
+/* ---- identity.c ---- */
+
+/* What the network knows of a peer as a principal; NULL: out of memory. <peer> may be NULL. */
+struct authz_principal *identity_of_peer(
+    unsigned rules, const struct pki_peer *peer, struct authz_principal *nobody);
+/* broker_ports.authenticate without its context. */
+uint8_t identity_judge(unsigned rules, struct authz_principal *cert, const struct mqtt_connect *m,
+    struct authz_principal **ret_who, char *why, size_t cap);
+
+/* ---- refuse.c: every refusal has a cause, words and a remedy ---- */
+
+enum refusal_cause {
+	REFUSAL_NONE, /* not worth a line above debug: a probe, a client that left */
+	REFUSAL_NO_CERTIFICATE,
+	REFUSAL_CERTIFICATE, /* judged and refused: pki_cause says more */
+	REFUSAL_TLS_VERSION,
+	REFUSAL_TLS_CIPHER,
+	REFUSAL_TLS_KEY,
+	REFUSAL_TLS_OTHER,
+	REFUSAL_PEER_UNKNOWN_CA,
+	REFUSAL_PEER_NAME,
+	REFUSAL_PEER_EXPIRED,
+	REFUSAL_PEER_ALERT,
+	REFUSAL_LEFT_HANDSHAKE,
+	REFUSAL_LEFT_AFTER_HANDSHAKE,
+	REFUSAL_HANDSHAKE_TIMEOUT,
+	REFUSAL_MQTT_ON_TLS,
+	REFUSAL_HTTP_ON_TLS,
+	REFUSAL_OTHER_ON_TLS,
+	REFUSAL_TLS_ON_PLAIN,
+	REFUSAL_LIMIT,
+	REFUSAL_ANONYMOUS,
+	REFUSAL_PASSWORD,
+	REFUSAL_CLIENT_ID,
+	REFUSAL_CLIENT_ID_INVALID,
+	REFUSAL_ROLE,
+	REFUSAL_POLICY,
+	REFUSAL_VERSION,
+	REFUSAL_PROTOCOL,
+	REFUSAL_CONNECT_TIMEOUT,
+	REFUSAL_CONNECT_OTHER,
+	REFUSAL_WILL,
+	REFUSAL_PUBLISH,
+	REFUSAL_SUBSCRIBE,
+	REFUSAL_RECEIVE,
+	REFUSAL_CAUSES
+};
+const char *refusal_cause_name(enum refusal_cause c); /* "no-certificate", …; static */
+
+struct refusal {
+	enum refusal_cause cause;
+	const char *name;   /* the cause's, or the certificate's */
+	char text[640];     /* the exact reason */
+	const char *remedy; /* what to do; never NULL */
+};
+void refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer,
+    const char *tls_version, struct refusal *ret);
+void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *ret);
+
+/* Words that identity.c and refuse.c must agree on. */
+#define WHY_ANONYMOUS "no certificate and no user name, and allow_anonymous is false"
+#define WHY_PASSWORD                                                                               \
+	"a user name and password are not accepted here: there is no password_file, and "          \
+	"allow_anonymous is false"
+#define WHY_NO_CLIENT_ID "the client id is empty, and allow_zero_length_clientid is false"
+
+/* ---- events.c ---- */
+
+void event_of_broker(struct server *s, const struct broker_event *e);
+void event_of_failure(struct listener *l, const struct net_peer *peer, const struct net_failure *f);
+/* A refusal of our own by max_connections. */
+void event_of_limit(struct listener *l, const char *peer);
+/* Say how many refusals were not logged, if any. */
+void events_flush(struct server *s);
+/* May one more refusal of this listener be logged at <now_ms>? */
+bool event_ration(struct listener *l, uint64_t now_ms, uint32_t *ret_suppressed);
+
+/* ---- limit.c: max_connections ---- */
+
+/* Wrap <inner> so that the listener's count goes down when it closes. NULL: out of memory. */
+void *limit_new(struct listener *l, void *inner, const struct stream_ops *ops,
+    const struct stream_ops **ret_ops);
+
+/* ---- logdest.c, privileges.c, check.c, listen.c ---- */
+
+/* Send the log where the configuration says. <owner>: whom a new log file shall belong to, or
+ * (uid_t)-1. */
+bool logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, struct err *err);
+
+bool privileges_find(const struct config *c, struct privileges *ret, struct err *err);
+/* For good; checked afterwards. */
+bool privileges_drop(const struct privileges *p, struct err *err);
+/* What is right for every start: no core dumps, no tracing, no new privileges, as many files as
+ * allowed. */
+void privileges_harden(void);
+/* Could that user read <path>? */
+bool privileges_may_read(const struct privileges *p, const char *path);
+
+/* Add warnings about what is legal and probably not meant: short-lived certificates, open key
+ * files, … */
+bool check_config(struct config *c, const struct privileges *p);
+
+/* Open every listener for every loop. Nothing is listening after a failure once the loops are
+ * freed. */
+bool listen_all(struct server *s, struct err *err);
+/* Only find the addresses; <each> gets them as text. */
+bool listen_resolve(const struct config *c, const struct config_listener *l,
+    void (*each)(void *ctx, const char *addr), void *ctx, struct err *err);
+
+/* ---- wire.c: network to broker and back ---- */
+
+/* The handler of the loops; its context is a struct worker. */
+extern const struct net_handler server_handler;
+struct broker_ports server_ports(struct server *s);
+struct broker_settings settings_of_config(const struct config *c);
+/* <ret> has room for all listeners. */
+void broker_listeners_of(
+    const struct config *c, const struct world *w, struct broker_listener *ret);
+
+/* ---- reload.c ---- */
+
+/* SIGHUP: read everything again; on any error the old state stays. Logs. */
+void server_reload(struct server *s);
+
+uint64_t server_now_ms(void);
+
+#endif

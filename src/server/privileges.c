@@ -1,0 +1,133 @@
+/* What the process may do: less than it started with, for good. */
+#include "server/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/num.h"
+
+static bool
+lookup(const char *name, struct privileges *p)
+{
+	char buf[4096];
+	struct passwd pw, *found = NULL;
+
+	if (getpwnam_r(name, &pw, buf, sizeof(buf), &found) != 0 || found == NULL)
+		return false;
+	p->uid = pw.pw_uid;
+	p->gid = pw.pw_gid;
+	(void)snprintf(p->name, sizeof(p->name), "%s", name);
+	return true;
+}
+
+bool
+privileges_find(const struct config *c, struct privileges *ret, struct err *err)
+{
+	static const char *const usual[] = { "signet", "mosquitto", "nobody" };
+	struct privileges p = { .drop = true };
+	char where[CONFIG_PLACE_CAP];
+	size_t i;
+
+	*ret = (struct privileges){ 0 };
+	if (geteuid() != 0)
+		return true;
+	if (c->user != NULL && strcmp(c->user, "root") == 0)
+		return true;
+	/* `user mosquitto` on a machine without mosquitto means nobody, as in mosquitto. */
+	if (c->user != NULL && !lookup(c->user, &p) &&
+	    !(strcmp(c->user, "mosquitto") == 0 && lookup("nobody", &p)))
+		return err_set(err, ERR_MISSING, "%s: user: there is no user \"%s\"",
+		    config_place_text(c, option_at(c->at, "user"), where, sizeof(where)), c->user);
+	for (i = 0; c->user == NULL && p.name[0] == '\0' && i < ARRAY_LEN(usual); i++)
+		(void)lookup(usual[i], &p);
+	if (p.name[0] == '\0')
+		return err_set(err, ERR_MISSING,
+		    "there is no user to run as; name one with `user` (`user root` stays root)");
+	if (p.uid == 0)
+		p.drop = false;
+	*ret = p;
+	return true;
+}
+
+bool
+privileges_drop(const struct privileges *p, struct err *err)
+{
+	uid_t r, e, s;
+	gid_t rg, eg, sg;
+
+	if (!p->drop)
+		return true;
+	if (initgroups(p->name, p->gid) == -1 || setresgid(p->gid, p->gid, p->gid) == -1 ||
+	    setresuid(p->uid, p->uid, p->uid) == -1)
+		return err_sys(err, "cannot become user %s", p->name);
+	/* Trust nothing: ask the kernel, and try the way back. */
+	if (getresuid(&r, &e, &s) == -1 || getresgid(&rg, &eg, &sg) == -1 || r != p->uid ||
+	    e != p->uid || s != p->uid || rg != p->gid || eg != p->gid || sg != p->gid ||
+	    setresuid(0, 0, 0) != -1)
+		return err_set(
+		    err, ERR_SYSTEM, "root could not be left behind for user %s", p->name);
+	return true;
+}
+
+void
+privileges_harden(void)
+{
+	struct rlimit files, none = { 0 };
+
+	/* Failures here leave us as we were; none of it is needed to run. A sanitizer's build has
+	 * to be debugged. */
+	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	(void)setrlimit(RLIMIT_CORE, &none);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+/* One element of a path by its mode bits, as the kernel would for a user without extra groups and
+ * ACLs. */
+static bool
+mode_allows(const struct privileges *p, const struct stat *st, mode_t bit)
+{
+	if (st->st_uid == p->uid)
+		return (st->st_mode & (bit << 6)) != 0;
+	if (st->st_gid == p->gid)
+		return (st->st_mode & (bit << 3)) != 0;
+	return (st->st_mode & bit) != 0;
+}
+
+bool
+privileges_may_read(const struct privileges *p, const char *path)
+{
+	char *real = realpath(path, NULL), *slash;
+	struct stat st;
+	bool ok = real != NULL && stat(real, &st) == 0 && mode_allows(p, &st, S_IROTH);
+
+	for (slash = real; ok && slash != NULL; slash = strchr(slash + 1, '/')) {
+		char kept = slash[1];
+
+		/* Every directory on the way must let the user through. */
+		if (slash != real)
+			*slash = '\0';
+		else
+			slash[1] = '\0';
+		ok = stat(real, &st) == 0 && mode_allows(p, &st, S_IXOTH);
+		if (slash != real)
+			*slash = '/';
+		else
+			slash[1] = kept;
+	}
+	free(real);
+	return ok;
+}

@@ -1,0 +1,126 @@
+/* SIGHUP: the files are read again, everything new is built, and only then it takes the place of
+ * the old. */
+#include "server/internal.h"
+
+#include <stdlib.h>
+
+#include "base/num.h"
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* The sockets are what they are: a file that wants others cannot be carried out half. */
+static bool
+same_listeners(const struct config *old, const struct config *new, struct err *err)
+{
+	char where[CONFIG_PLACE_CAP];
+	unsigned i;
+
+	if (old->n_listeners != new->n_listeners)
+		return err_set(err, ERR_USAGE,
+		    "there were %u listeners and there are %u now; listeners need a restart",
+		    old->n_listeners, new->n_listeners);
+	for (i = 0; i < old->n_listeners; i++) {
+		const struct config_listener *a = &old->listeners[i], *b = &new->listeners[i];
+
+		if (same_text(a->name, b->name) &&
+		    same_text(a->bind_interface, b->bind_interface) &&
+		    a->socket_domain == b->socket_domain &&
+		    (a->certfile != NULL) == (b->certfile != NULL))
+			continue;
+		return err_set(err, ERR_USAGE,
+		    "%s: listener %s is another than before (%s); listeners need a restart",
+		    config_place_text(new, b->place, where, sizeof(where)), b->name, a->name);
+	}
+	return true;
+}
+
+/* What was changed and does not take effect now is said, not forgotten. */
+static void
+say_later(const struct config *old, const struct config *new)
+{
+	char a[512], b[512];
+	unsigned i;
+
+	for (i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+
+		if (o->scope != OPTION_GLOBAL || (o->flags & OPTION_NEXT_START) == 0 ||
+		    o->type == OPTION_CALL)
+			continue;
+		if (strcmp(option_show(o, old, a, sizeof(a)), option_show(o, new, b, sizeof(b))) !=
+		    0)
+			log_warning("%s has changed from '%s' to '%s'; this takes effect at the "
+				    "next start.",
+			    o->name, a, b);
+	}
+	if (old->log_dest != new->log_dest || !same_text(old->log_file, new->log_file) ||
+	    old->log_level != new->log_level)
+		log_warning(
+		    "log_dest or log_type has changed; this takes effect at the next start.");
+}
+
+static bool
+tell_broker(struct server *s, const struct config *c, const struct world *w, struct err *err)
+{
+	struct broker_listener *l = calloc(c->n_listeners, sizeof(*l));
+	bool ok;
+
+	if (l == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	broker_listeners_of(c, w, l);
+	ok = broker_set_listeners(s->broker, l, c->n_listeners);
+	free(l);
+	return ok || err_set(err, ERR_MEMORY, "out of memory");
+}
+
+/* From here on nothing fails. */
+static void
+exchange(struct server *s, const struct config *c, struct world *w)
+{
+	struct world *old;
+	unsigned i;
+
+	for (i = 0; i < s->n_listeners; i++) {
+		judge_set(&s->judges[i], w->listeners[i].trust);
+		atomic_store(&s->listeners[i].rules, listener_rules_of(c, &c->listeners[i]));
+	}
+	(void)pthread_mutex_lock(&s->lock);
+	old = s->world;
+	s->world = w;
+	(void)atomic_fetch_add(&s->generation, 1);
+	(void)pthread_mutex_unlock(&s->lock);
+	for (i = 0; i < s->n_workers; i++)
+		loop_wake(s->workers[i].loop);
+	world_free(old);
+}
+
+void
+server_reload(struct server *s)
+{
+	struct err err = { 0 };
+	struct config *c = config_load(&s->options, &err);
+	struct world *w = NULL;
+	unsigned i;
+
+	log_notice("Reloading the configuration.");
+	log_reopen();
+	if (c != NULL && same_listeners(s->config, c, &err))
+		w = world_load(c, s->judges, &err);
+	if (w == NULL || !tell_broker(s, c, w, &err)) {
+		log_error("Reload failed, everything stays as it was: %s.", err.text);
+		world_free(w);
+		config_free(c);
+		return;
+	}
+	say_later(s->config, c);
+	(void)check_config(c, &s->privileges);
+	for (i = 0; i < c->n_warnings; i++)
+		log_warning("%s.", c->warnings[i]);
+	exchange(s, c, w);
+	config_free(c);
+	log_notice("Reloaded: certificates, CAs, revocation lists and policies are the new ones.");
+}

@@ -1,0 +1,361 @@
+/* The broker process: start, wait for signals, stop. */
+#include "server/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/num.h"
+
+enum { FLUSH_EVERY_S = 5 };
+
+static unsigned
+count_cores(void)
+{
+	cpu_set_t set;
+	int n;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == -1)
+		return 1;
+	n = CPU_COUNT(&set);
+	return (unsigned)NUM_MIN(NUM_MAX(n, 1), (int)CONFIG_WORKERS_MAX);
+}
+
+static bool
+make_listeners(struct server *s, struct err *err)
+{
+	const struct config *c = s->config;
+	unsigned i;
+
+	s->listeners = calloc(c->n_listeners, sizeof(*s->listeners));
+	s->judges = calloc(c->n_listeners, sizeof(*s->judges));
+	if (s->listeners == NULL || s->judges == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	for (i = 0; i < c->n_listeners; i++) {
+		struct listener *l = &s->listeners[i];
+
+		l->server = s;
+		l->index = i;
+		l->config = &c->listeners[i];
+		atomic_store(&l->rules, listener_rules_of(c, l->config));
+		if (pthread_mutex_init(&l->log_lock, NULL) != 0)
+			return err_set(err, ERR_MEMORY, "out of memory");
+		if (!judge_init(&s->judges[i])) {
+			(void)pthread_mutex_destroy(&l->log_lock);
+			return err_set(err, ERR_MEMORY, "out of memory");
+		}
+		s->n_listeners++;
+	}
+	return true;
+}
+
+static bool
+make_broker(struct server *s, struct err *err)
+{
+	struct broker_settings set = settings_of_config(s->config);
+	struct broker_ports ports = server_ports(s);
+	struct broker_listener *l = calloc(s->n_listeners, sizeof(*l));
+
+	if (l == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	broker_listeners_of(s->config, s->world, l);
+	s->broker = broker_new(s->n_workers, &set, l, s->n_listeners, &ports);
+	free(l);
+	return s->broker != NULL || err_set(err, ERR_MEMORY, "out of memory");
+}
+
+static bool
+make_workers(struct server *s, struct err *err)
+{
+	const struct config *c = s->config;
+	struct loop_limits limits = { .handshake_timeout_ms =
+					  (unsigned)c->tls_handshake_timeout * 1000,
+		.max_handshakes = (unsigned)c->max_handshakes };
+	struct loop *loops[CONFIG_WORKERS_MAX];
+	unsigned i;
+
+	for (i = 0; i < s->n_workers; i++) {
+		struct worker *w = &s->workers[i];
+
+		w->server = s;
+		w->index = i;
+		w->shard = broker_shard(s->broker, i);
+		w->loop = loop_new(i, &server_handler, w, &limits, err);
+		if (w->loop == NULL)
+			return false;
+		loops[i] = w->loop;
+	}
+	for (i = 0; i < s->n_workers; i++)
+		loop_set_peers(loops[i], loops, s->n_workers);
+	return true;
+}
+
+/* Everything but sockets. */
+static bool
+server_prepare(struct server *s, struct err *err)
+{
+	struct authz_facts nobody = { 0 };
+	unsigned i;
+
+	if (!make_listeners(s, err))
+		return false;
+	s->world = world_load(s->config, s->judges, err);
+	if (s->world == NULL)
+		return false;
+	for (i = 0; i < s->n_listeners; i++)
+		judge_set(&s->judges[i], s->world->listeners[i].trust);
+	s->nobody = authz_principal_new(&nobody);
+	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
+	s->workers = calloc(s->n_workers, sizeof(*s->workers));
+	if (s->nobody == NULL || s->workers == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	return make_broker(s, err) && make_workers(s, err);
+}
+
+static void
+server_done(struct server *s)
+{
+	unsigned i;
+
+	for (i = 0; s->workers != NULL && i < s->n_workers; i++)
+		loop_free(s->workers[i].loop);
+	broker_free(s->broker);
+	free(s->workers);
+	for (i = 0; i < s->n_listeners; i++) {
+		judge_done(&s->judges[i]);
+		(void)pthread_mutex_destroy(&s->listeners[i].log_lock);
+		if (s->listeners[i].unix_made)
+			(void)unlink(
+			    s->listeners[i]
+				.config->path); /* another start removes it if we may not */
+	}
+	free(s->listeners);
+	free(s->judges);
+	world_free(s->world);
+	authz_principal_unref(s->nobody);
+}
+
+static void *
+worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	loop_run(w->loop);
+	return NULL;
+}
+
+static void
+server_stop(struct server *s)
+{
+	unsigned i;
+
+	atomic_store(&s->stopping, true);
+	for (i = 0; i < s->n_workers; i++)
+		if (s->workers[i].started)
+			loop_wake(s->workers[i].loop);
+	for (i = 0; i < s->n_workers; i++)
+		if (s->workers[i].started)
+			(void)pthread_join(s->workers[i].thread, NULL);
+}
+
+static bool
+start_threads(struct server *s, struct err *err)
+{
+	char name[24];
+	unsigned i;
+
+	for (i = 0; i < s->n_workers; i++) {
+		struct worker *w = &s->workers[i];
+		int no = pthread_create(&w->thread, NULL, worker_main, w);
+
+		if (no != 0) {
+			errno = no;
+			return err_sys(err, "cannot start worker %u of %u", i + 1, s->n_workers);
+		}
+		w->started = true;
+		(void)snprintf(name, sizeof(name), "worker-%u", i % 1000);
+		(void)pthread_setname_np(w->thread, name); /* only for people who look with top */
+	}
+	return true;
+}
+
+/* ---- signals: the main thread waits for them, nobody else gets any ---- */
+
+static bool
+block_signals(sigset_t *ret, struct err *err)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	(void)sigemptyset(ret);
+	(void)sigaddset(ret, SIGTERM);
+	(void)sigaddset(ret, SIGINT);
+	(void)sigaddset(ret, SIGHUP);
+	(void)sigaddset(ret, SIGUSR1);
+	(void)sigaddset(ret, SIGUSR2);
+	if (sigaction(SIGPIPE, &ignore, NULL) == -1 || pthread_sigmask(SIG_BLOCK, ret, NULL) != 0)
+		return err_sys(err, "cannot set signals up");
+	return true;
+}
+
+static void
+wait_for_end(struct server *s, const sigset_t *set)
+{
+	const struct timespec pause = { .tv_sec = FLUSH_EVERY_S };
+
+	for (;;) {
+		int sig = sigtimedwait(set, NULL, &pause);
+
+		events_flush(s);
+		if (sig == SIGTERM || sig == SIGINT)
+			return;
+		if (sig == SIGHUP)
+			server_reload(s);
+		else if (sig == SIGUSR1)
+			log_reopen();
+	}
+}
+
+/* ---- the process ---- */
+
+/* Into the background: the parent ends once everything that can fail at a start has not. */
+static bool
+daemonize(struct err *err)
+{
+	pid_t pid = fork();
+	int fd;
+
+	if (pid == -1)
+		return err_sys(err, "cannot go to the background");
+	if (pid > 0)
+		_exit(SERVER_OK);
+	if (setsid() == -1)
+		return err_sys(err, "cannot leave the terminal");
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (fd == -1)
+		return err_sys(err, "cannot open /dev/null");
+	(void)dup2(fd, STDIN_FILENO);
+	(void)dup2(fd, STDOUT_FILENO);
+	(void)dup2(fd, STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		(void)close(fd);
+	return true;
+}
+
+static bool
+write_pid(const struct config *c, struct err *err)
+{
+	char where[CONFIG_PLACE_CAP], text[32];
+	int fd, n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	bool ok;
+
+	if (c->pid_file == NULL)
+		return true;
+	/* Often in a directory of the user that we will be, written by root: no links are
+	 * followed. */
+	fd = open(c->pid_file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	ok = fd != -1 && write(fd, text, (size_t)n) == n;
+	if (fd != -1)
+		(void)close(fd);
+	return ok || err_sys(err, "%s: pid_file: cannot write %s",
+			 config_place_text(c, option_at(c->at, "pid_file"), where, sizeof(where)),
+			 c->pid_file);
+}
+
+static void
+say_start(const struct server *s)
+{
+	const struct config *c = s->config;
+	unsigned i;
+
+	log_notice("signet version %s starting.", SIGNET_VERSION);
+	if (s->options.config_file != NULL)
+		log_notice("Config loaded from %s.", s->options.config_file);
+	if (c->listeners[0].local_only)
+		log_notice("Starting in local only mode: no listener is configured, so only "
+			   "clients on this machine can connect.");
+	for (i = 0; i < c->n_warnings; i++)
+		log_warning("%s.", c->warnings[i]);
+}
+
+/* From a configuration to running threads. */
+static bool
+server_start(struct server *s, struct err *err)
+{
+	struct privileges *p = &s->privileges;
+	uid_t owner;
+
+	if (!privileges_find(s->config, p, err))
+		return false;
+	owner = p->drop ? p->uid : (uid_t)-1;
+	if (!logdest_open(s->config, s->options.daemon, owner, p->gid, err))
+		return false;
+	if (!check_config(s->config, p))
+		return err_set(err, ERR_MEMORY, "out of memory");
+	say_start(s);
+	privileges_harden();
+	if (!server_prepare(s, err) || !listen_all(s, err))
+		return false;
+	if (s->options.daemon && !daemonize(err))
+		return false;
+	if (!write_pid(s->config, err) || !privileges_drop(p, err))
+		return false;
+	if (p->drop)
+		log_info("Running as user %s.", p->name);
+	/* The kernel resets this when the user changes. */
+	privileges_harden();
+	return start_threads(s, err);
+}
+
+/* With <s> zeroed but for options and configuration. */
+static enum server_exit
+serve(struct server *s)
+{
+	struct err err = { 0 };
+	sigset_t set;
+	bool ok;
+
+	ok = block_signals(&set, &err) && server_start(s, &err);
+	if (ok) {
+		log_notice("signet version %s running with %u worker%s.", SIGNET_VERSION,
+		    s->n_workers, s->n_workers == 1 ? "" : "s");
+		wait_for_end(s, &set);
+		log_notice("signet version %s terminating.", SIGNET_VERSION);
+	} else {
+		log_error("Cannot start: %s.", err.text);
+	}
+	server_stop(s);
+	server_done(s);
+	if (ok && s->config->pid_file != NULL)
+		(void)unlink(
+		    s->config
+			->pid_file); /* may be a directory of root's, where we cannot any more */
+	log_reset_sinks();
+	return ok ? SERVER_OK : SERVER_FAILED;
+}
+
+enum server_exit
+server_run(const struct server_options *o)
+{
+	struct server s = { .options = *o };
+	struct err err = { 0 };
+	enum server_exit code;
+
+	s.config = config_load(o, &err);
+	if (s.config == NULL) {
+		log_error("%s.", err.text);
+		return err.code == ERR_MEMORY ? SERVER_FAILED : SERVER_USAGE;
+	}
+	if (pthread_mutex_init(&s.lock, NULL) != 0) {
+		config_free(s.config);
+		return SERVER_FAILED;
+	}
+	code = serve(&s);
+	(void)pthread_mutex_destroy(&s.lock);
+	config_free(s.config);
+	return code;
+}

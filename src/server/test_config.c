@@ -1,0 +1,144 @@
+/* --test-config: what would listen, for whom, and what looks wrong. */
+#include "server/internal.h"
+
+#include <stdio.h>
+
+struct out {
+	bool first;
+};
+
+static void
+print_line(void *ctx, const char *text)
+{
+	(void)ctx;
+	(void)printf("%s\n", text);
+}
+
+static void
+print_rule(void *ctx, const char *text)
+{
+	(void)ctx;
+	(void)printf("      %s\n", text);
+}
+
+static void
+print_address(void *ctx, const char *addr)
+{
+	struct out *o = ctx;
+
+	(void)printf("%s%s", o->first ? "    addresses: " : ", ", addr);
+	o->first = false;
+}
+
+void
+server_print_directives(bool markdown)
+{
+	options_print(markdown, print_line, NULL);
+}
+
+/* Everything that was set in one scope, with its place. */
+static void
+print_set(const struct config *c, enum option_scope scope, const void *base,
+    const struct config_place *at, const char *indent)
+{
+	char value[512], where[CONFIG_PLACE_CAP];
+	unsigned i;
+
+	for (i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+
+		if (o->scope != scope || o->type == OPTION_CALL || at[i].line == 0)
+			continue;
+		(void)printf("%s%s %s   (%s)\n", indent, o->name,
+		    option_show(o, base, value, sizeof(value)),
+		    config_place_text(c, at[i], where, sizeof(where)));
+	}
+}
+
+static const char *
+who_may_come(const struct config *c, const struct config_listener *l)
+{
+	unsigned rules = listener_rules_of(c, l);
+
+	if (l->require_certificate && (rules & RULE_CERT_IS_IDENTITY) != 0)
+		return "clients with a certificate, which is their identity";
+	if (l->require_certificate)
+		return (rules & RULE_ANONYMOUS) != 0
+			   ? "clients with a certificate, under any user name"
+			   : "nobody: a certificate is required, is not the identity "
+			     "(use_identity_as_username), and anonymous clients are refused";
+	if ((rules & RULE_ANONYMOUS) != 0)
+		return "everybody";
+	if (l->cafile != NULL || l->capath != NULL)
+		return (rules & RULE_CERT_IS_IDENTITY) != 0
+			   ? "clients with a certificate; others are refused at CONNECT"
+			   : "nobody: anonymous clients are refused";
+	return "nobody: anonymous clients are refused";
+}
+
+static bool
+print_listener(const struct config *c, unsigned n, const struct world *w, struct err *err)
+{
+	const struct config_listener *l = &c->listeners[n];
+	struct out o = { true };
+
+	(void)printf("listener %s: %s\n", l->name,
+	    l->certfile == NULL   ? "not encrypted"
+	    : l->tls_version == 3 ? "TLS 1.3"
+				  : "TLS 1.2 or 1.3");
+	if (!listen_resolve(c, l, print_address, &o, err))
+		return false;
+	(void)printf("\n    lets in: %s\n", who_may_come(c, l));
+	print_set(c, OPTION_LISTENER, l, l->at, "    ");
+	if (c->per_listener_settings)
+		print_set(c, OPTION_SECURITY, l->security, l->security->at, "    ");
+	(void)printf("    may do:\n");
+	authz_policy_describe(w->listeners[n].policy, print_rule, NULL);
+	return true;
+}
+
+static bool
+print_all(struct config *c, const struct world *w, struct err *err)
+{
+	char where[CONFIG_PLACE_CAP];
+	unsigned i;
+
+	for (i = 0; i < c->n_listeners; i++)
+		if (!print_listener(c, i, w, err))
+			return false;
+	(void)printf("settings:\n");
+	print_set(c, OPTION_GLOBAL, c, c->at, "    ");
+	if (!c->per_listener_settings)
+		print_set(c, OPTION_SECURITY, &c->common, c->common.at, "    ");
+	for (i = 0; i < c->n_role_cas; i++)
+		(void)printf("    role_ca %s %s   (%s)\n", authz_role_name(c->role_cas[i].role),
+		    c->role_cas[i].file,
+		    config_place_text(c, c->role_cas[i].place, where, sizeof(where)));
+	(void)printf("warnings: %u\n", c->n_warnings);
+	for (i = 0; i < c->n_warnings; i++)
+		(void)printf("    %s\n", c->warnings[i]);
+	return true;
+}
+
+enum server_exit
+server_test_config(const struct server_options *o)
+{
+	struct err err = { 0 };
+	struct config *c = config_load(o, &err);
+	struct privileges p;
+	struct world *w = NULL;
+	bool ok;
+
+	ok = c != NULL && privileges_find(c, &p, &err) && (w = world_load(c, NULL, &err)) != NULL;
+	if (ok && !check_config(c, &p))
+		ok = err_set(&err, ERR_MEMORY, "out of memory");
+	ok = ok && print_all(c, w, &err);
+	if (ok)
+		(void)printf("The configuration is good.\n");
+	(void)fflush(stdout); /* before what goes to standard error */
+	if (!ok)
+		(void)fprintf(stderr, "signet broker: %s\n", err.text);
+	world_free(w);
+	config_free(c);
+	return ok ? SERVER_OK : SERVER_USAGE;
+}

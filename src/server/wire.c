@@ -1,0 +1,193 @@
+/* Network to broker and back: the functions that the two ask for, filled in. */
+#include "server/internal.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/num.h"
+
+enum { LEAVE_MS = 1000, LEAVE_TURN_MS = 10 };
+
+/* Is there room below max_connections? Counts the connection if so. */
+static bool
+count_connection(struct listener *l)
+{
+	int64_t max = l->config->max_connections;
+
+	if (max < 0)
+		return true;
+	if (atomic_fetch_add(&l->connections, 1) < max)
+		return true;
+	(void)atomic_fetch_sub(&l->connections, 1);
+	return false;
+}
+
+static void *
+on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
+    const struct stream_ops **ret_ops)
+{
+	struct worker *worker = ctx;
+	struct listener *l = peer->listener;
+	struct authz_principal *who =
+	    identity_of_peer(atomic_load(&l->rules), peer->identity, worker->server->nobody);
+	void *stream, *wrapped;
+	char addr[80];
+
+	pki_peer_free(peer->identity);
+	(void)net_addr_text(&peer->addr, addr, sizeof(addr));
+	if (who == NULL) {
+		log_error("Out of memory: connection from %s on listener %s refused.", addr,
+		    l->config->name);
+		return NULL;
+	}
+	if (!count_connection(l)) {
+		authz_principal_unref(who);
+		event_of_limit(l, addr);
+		return NULL;
+	}
+	stream = client_new(worker->shard, l->index, who, addr, w);
+	*ret_ops = &client_stream;
+	if (l->config->max_connections < 0)
+		return stream;
+	wrapped = stream != NULL ? limit_new(l, stream, &client_stream, ret_ops) : NULL;
+	if (wrapped == NULL)
+		(void)atomic_fetch_sub(&l->connections, 1);
+	if (wrapped == NULL && stream != NULL)
+		client_stream.closed(stream, "out of memory");
+	return wrapped;
+}
+
+static void
+on_failed(void *ctx, const struct net_peer *peer, const struct net_failure *f)
+{
+	(void)ctx;
+	event_of_failure(peer->listener, peer, f);
+}
+
+/* A reload has made a new world: new connections of this loop use its TLS contexts from now on. */
+static void
+take_world(struct worker *w)
+{
+	struct server *s = w->server;
+	unsigned i;
+
+	(void)pthread_mutex_lock(&s->lock);
+	for (i = 0; i < s->n_listeners; i++)
+		if (s->world->listeners[i].tls != NULL)
+			loop_set_tls(w->loop, &s->listeners[i], s->world->listeners[i].tls);
+	w->generation = atomic_load(&s->generation);
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+/* The end: no new connections, everybody is told, and the loop stops when all is sent or the time
+ * is up. */
+static uint64_t
+leave(struct worker *w, uint64_t now_ms)
+{
+	if (!w->leaving) {
+		w->leaving = true;
+		w->leave_by_ms = now_ms + LEAVE_MS;
+		loop_stop_listening(w->loop);
+		shard_disconnect_all(w->shard, MQTT_RC_SHUTTING_DOWN);
+		return LEAVE_TURN_MS;
+	}
+	if (loop_connections(w->loop) == 0 || now_ms >= w->leave_by_ms)
+		loop_stop(w->loop);
+	return LEAVE_TURN_MS;
+}
+
+static uint64_t
+on_turn(void *ctx, uint64_t now_ms)
+{
+	struct worker *w = ctx;
+	uint64_t next;
+
+	if (atomic_load_explicit(&w->server->generation, memory_order_relaxed) != w->generation)
+		take_world(w);
+	next = shard_turn(w->shard, now_ms);
+	if (atomic_load_explicit(&w->server->stopping, memory_order_relaxed))
+		next = NUM_MIN(next, leave(w, now_ms));
+	return next;
+}
+
+const struct net_handler server_handler = { .open = on_open, .failed = on_failed, .turn = on_turn };
+
+static void
+port_wake(void *ctx, unsigned shard)
+{
+	const struct server *s = ctx;
+
+	loop_wake(s->workers[shard].loop);
+}
+
+static uint8_t
+port_authenticate(void *ctx, unsigned listener, struct authz_principal *cert,
+    const struct mqtt_connect *m, struct authz_principal **ret_who, char *why, size_t cap)
+{
+	struct server *s = ctx;
+
+	return identity_judge(
+	    atomic_load(&s->listeners[listener].rules), cert, m, ret_who, why, cap);
+}
+
+static void
+port_event(void *ctx, const struct broker_event *e)
+{
+	event_of_broker(ctx, e);
+}
+
+static int64_t
+port_wall(void *ctx)
+{
+	(void)ctx;
+	return (int64_t)time(NULL);
+}
+
+struct broker_ports
+server_ports(struct server *s)
+{
+	return (struct broker_ports){ .ctx = s,
+		.wake = port_wake,
+		.authenticate = port_authenticate,
+		.event = port_event,
+		.wall = port_wall };
+}
+
+struct broker_settings
+settings_of_config(const struct config *c)
+{
+	struct broker_settings s;
+
+	broker_settings_default(&s);
+	s.max_packet_size = (uint32_t)c->max_packet_size;
+	s.max_queued_messages = (uint32_t)c->max_queued_messages;
+	s.max_queued_bytes = (size_t)c->max_queued_bytes;
+	s.max_inflight =
+	    c->max_inflight_messages == 0 ? UINT16_MAX : (uint16_t)c->max_inflight_messages;
+	/* The protocol's own largest value is no limit; the broker would take it for one on "no
+	 * keep alive". */
+	s.max_keep_alive = c->max_keepalive == UINT16_MAX ? 0 : (uint16_t)c->max_keepalive;
+	s.max_session_expiry = c->persistent_client_expiration == 0
+				   ? UINT32_MAX
+				   : (uint32_t)c->persistent_client_expiration;
+	s.max_qos = (uint8_t)c->listeners[0].max_qos;
+	s.retain_available = c->retain_available;
+	s.allow_empty_client_id = true; /* judged for each listener by identity_judge() */
+	s.queue_qos0 = c->queue_qos0_messages;
+	return s;
+}
+
+void
+broker_listeners_of(const struct config *c, const struct world *w, struct broker_listener *ret)
+{
+	unsigned i;
+
+	for (i = 0; i < c->n_listeners; i++) {
+		const struct config_security *s = c->listeners[i].security;
+
+		ret[i] = (struct broker_listener){ .policy = w->listeners[i].policy,
+			.deny_v3_by_close = s->refuse_publish_by_close,
+			.grant_denied_v3 = s->grant_refused_subscriptions,
+			.takeover_same_identity = s->takeover_same_identity };
+	}
+}

@@ -1,0 +1,147 @@
+/* Everything that is loaded from files and can be loaded again: certificates, CAs, revocation
+ * lists, policies. */
+#include "server/internal.h"
+
+#include <openssl/ssl.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+
+/* "FILE:LINE: " of the directive before the error. */
+static bool
+fail_at(const struct config *c, struct config_place at, struct err *err)
+{
+	char where[CONFIG_PLACE_CAP];
+
+	if (at.line == 0)
+		return false;
+	return err_prefix(err, "%s", config_place_text(c, at, where, sizeof(where)));
+}
+
+static bool
+load_policy_text(
+    const struct config_security *s, const char *file, struct authz_policy **ret, struct err *err)
+{
+	uint8_t *text = NULL;
+	size_t n = 0;
+
+	if (!file_read(file, CONFIG_FILE_MAX, &text, &n, err))
+		return false;
+	*ret = s->acl_file != NULL ? authz_policy_parse_acl(slice_of(text, n), file, err)
+				   : authz_policy_parse(slice_of(text, n), file, err);
+	free(text);
+	return *ret != NULL;
+}
+
+static bool
+load_policy(const struct config *c, const struct config_listener *l, struct authz_policy **ret,
+    struct err *err)
+{
+	const struct config_security *s = l->security;
+	const char *name = s->policy;
+
+	if (name == NULL && s->acl_file == NULL) {
+		if (c->n_role_cas == 0) {
+			*ret = authz_policy_open();
+			return *ret != NULL || err_set(err, ERR_MEMORY, "out of memory");
+		}
+		name = "springcore";
+	}
+	if (name != NULL && authz_policy_builtin(name).p != NULL) {
+		*ret = authz_policy_parse(authz_policy_builtin(name), name, err);
+		return *ret != NULL;
+	}
+	if (load_policy_text(s, name != NULL ? name : s->acl_file, ret, err))
+		return true;
+	return fail_at(c, option_at(s->at, name != NULL ? "policy" : "acl_file"), err);
+}
+
+static bool
+load_trust(const struct config *c, const struct config_listener *l, struct pki_trust **ret,
+    struct err *err)
+{
+	struct pki_role_ca roles[CONFIG_ROLE_CAS_MAX];
+	const char *crl = l->crlfile;
+	struct pki_trust_config t = { .ca_file = l->cafile,
+		.roles = roles,
+		.n_roles = c->n_role_cas,
+		.crl_files = &crl,
+		.n_crl_files = crl != NULL ? 1 : 0,
+		.require_cn = l->use_identity_as_username };
+	unsigned i;
+
+	for (i = 0; i < c->n_role_cas; i++)
+		roles[i] = (struct pki_role_ca){ c->role_cas[i].role, c->role_cas[i].file };
+	*ret = pki_trust_new(&t, err);
+	return *ret != NULL ||
+	       fail_at(c, option_at(l->at, l->cafile != NULL ? "cafile" : "capath"), err);
+}
+
+static bool
+load_tls(const struct config *c, const struct config_listener *l, struct judge *j,
+    struct world_listener *ret, struct err *err)
+{
+	bool ask = l->cafile != NULL || l->capath != NULL;
+	struct tls_config t = {
+		.cert_file = l->certfile,
+		.key_file = l->keyfile,
+		.ca_file = l->cafile,
+		.ca_path = l->capath,
+		.ciphers = l->ciphers,
+		.ciphersuites = l->ciphersuites,
+		.min_version = l->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION,
+		.ask_client_cert = ask,
+		.require_client_cert = l->require_certificate,
+	};
+
+	if (ask && !load_trust(c, l, &ret->trust, err))
+		return false;
+	if (ask && j != NULL)
+		t.hooks = judge_hooks(j);
+	ret->tls = tls_ctx_new(&t, err);
+	return ret->tls != NULL || fail_at(c, option_at(l->at, "certfile"), err);
+}
+
+struct world *
+world_load(const struct config *c, struct judge *judges, struct err *err)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	unsigned i;
+
+	if (w != NULL)
+		w->listeners = calloc(c->n_listeners, sizeof(*w->listeners));
+	if (w == NULL || w->listeners == NULL) {
+		free(w);
+		(void)err_set(err, ERR_MEMORY, "out of memory");
+		return NULL;
+	}
+	w->n = c->n_listeners;
+	for (i = 0; i < w->n; i++) {
+		const struct config_listener *l = &c->listeners[i];
+		struct world_listener *wl = &w->listeners[i];
+
+		if (!load_policy(c, l, &wl->policy, err) ||
+		    (l->certfile != NULL &&
+			!load_tls(c, l, judges != NULL ? &judges[i] : NULL, wl, err))) {
+			world_free(w);
+			return NULL;
+		}
+	}
+	return w;
+}
+
+void
+world_free(struct world *w)
+{
+	unsigned i;
+
+	if (w == NULL)
+		return;
+	for (i = 0; i < w->n; i++) {
+		tls_ctx_unref(w->listeners[i].tls);
+		pki_trust_unref(w->listeners[i].trust);
+		authz_policy_unref(w->listeners[i].policy);
+	}
+	free(w->listeners);
+	free(w);
+}
