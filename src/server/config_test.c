@@ -516,8 +516,41 @@ every_truncation_has_an_answer(void **state)
 	}
 }
 
+/* docs/configuration.md ends with the table as the table itself prints it. */
+static const char *doc_path;
+static char doc[64 * 1024];
+static const char *doc_at;
+
+static void
+expect_line(void *ctx, const char *line)
+{
+	(void)ctx;
+	if (doc_at == NULL || strncmp(doc_at, line, strlen(line)) != 0)
+		fail_msg("docs/configuration.md lacks \"%s\"; `signet broker --directives-markdown` prints the table", line);
+	doc_at += strlen(line) + 1;
+}
+
+static void
+the_documentation_has_the_table(void **state)
+{
+	FILE *f;
+	size_t n;
+
+	(void)state;
+	if (doc_path == NULL)
+		skip();
+	f = fopen(doc_path, "r");
+	assert_non_null(f);
+	n = fread(doc, 1, sizeof(doc) - 1, f);
+	(void)fclose(f);
+	doc[n] = '\0';
+	doc_at = strstr(doc, "| Directive |");
+	options_print(true, expect_line, NULL);
+	assert_string_equal(doc_at, "");
+}
+
 int
-main(void)
+main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_mistake_is_named_with_its_place),
@@ -531,7 +564,9 @@ main(void)
 		cmocka_unit_test(a_number_twice_is_a_warning),
 		cmocka_unit_test(the_table_is_in_order),
 		cmocka_unit_test(every_truncation_has_an_answer),
+		cmocka_unit_test(the_documentation_has_the_table),
 	};
 
+	doc_path = argc > 1 ? argv[1] : NULL;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
