@@ -314,3 +314,45 @@ pki_list(const char *dir, const char *ca, int64_t now, void (*each)(void *ctx, c
 	list_one(&l, ca);
 	return l.ok;
 }
+
+static bool
+to_der(X509 *x, uint8_t **ret, size_t *ret_n, struct err *err)
+{
+	unsigned char *p;
+	int n = i2d_X509(x, NULL);
+	uint8_t *der = n > 0 ? malloc((size_t)n) : NULL;
+
+	if (der == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	p = der;
+	*ret_n = (size_t)i2d_X509(x, &p);
+	*ret = der;
+	return true;
+}
+
+bool
+pki_export(const char *dir, const char *ca, bool der, bool chain, uint8_t **ret, size_t *ret_n, struct err *err)
+{
+	struct ca c = { 0 }, root = { 0 };
+	X509 *all[2];
+	char *pem = NULL;
+	bool ok;
+
+	if (!ca_open(&c, dir, ca, false, NULL, err))
+		return false;
+	if (der || !chain || cert_is_self_issued(c.cert)) {
+		ok = der ? to_der(c.cert, ret, ret_n, err) : certs_pem(&c.cert, 1, &pem, err);
+	} else {
+		ok = ca_open(&root, dir, "root", false, NULL, err);
+		all[0] = c.cert;
+		all[1] = root.cert;
+		ok = ok && certs_pem(all, 2, &pem, err);
+	}
+	if (pem != NULL) {
+		*ret = (uint8_t *)pem;
+		*ret_n = strlen(pem);
+	}
+	ca_done(&c);
+	ca_done(&root);
+	return ok;
+}

@@ -110,6 +110,9 @@ bool pki_adopt(const struct pki_adopt *a, struct err *err);
 bool pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, const char *name, char *ret_path,
     struct err *err);
 
+/* A CA's certificate, for devices and other programs: PEM or DER; <chain>: with the CAs above it (PEM only). free(). */
+bool pki_export(const char *dir, const char *ca, bool der, bool chain, uint8_t **ret, size_t *ret_n, struct err *err);
+
 /* ---- look into a file ---- */
 
 struct pki_view {

@@ -1,0 +1,154 @@
+/* signet init: the installation, a summary of what was made, and what to do next. */
+#include "cli/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/file.h"
+#include "base/num.h"
+#include "base/text.h"
+
+static const char about[] =
+    "Makes a root CA, the four role CAs (Cloud, Client, Watch, Control), the broker's certificate, one watcher and\n"
+    "one controller, and a configuration that works. Nothing that exists is overwritten; if anything fails, nothing\n"
+    "is left behind. The CA keys are encrypted with a passphrase: from --passphrase-file, from the environment\n"
+    "variable SIGNET_PASSPHRASE, or asked for.";
+
+static const char more[] =
+    "Examples:\n"
+    "  signet init --dir /etc/signet --host mqtt.example.com,192.0.2.7\n"
+    "  signet init --dir demo --host localhost,127.0.0.1,::1 --no-passphrase\n\n"
+    "Exit codes: 0 success, 1 failure, 2 wrong usage.\n";
+
+struct made {
+	const char *path, *what;
+};
+
+static const struct made tree[] = {
+	{ "signet.conf", "the broker's configuration" },
+	{ "pki/ca.pem", "root and role CAs: what the broker trusts" },
+	{ "pki/root/cert.pem", "root CA; its key is needed only to make CAs: keep it offline" },
+	{ "pki/cloud/cert.pem", "Cloud CA: issues brokers" },
+	{ "pki/client/cert.pem", "Client CA: issues devices" },
+	{ "pki/watch/cert.pem", "Watch CA: issues those who may read everything" },
+	{ "pki/control/cert.pem", "Control CA: issues those who may read and write everything" },
+	{ "pki/broker/cert.pem", "the broker's certificate and chain" },
+	{ "clients/watcher/cert.pem", "a watcher: key, certificate, ca.pem, commands.txt" },
+	{ "clients/controller/cert.pem", "a controller: the same" },
+};
+
+static void
+summary(const char *dir)
+{
+	char path[PKI_PATH_MAX], print[80], until[48];
+
+	(void)printf("Made in %s:\n", dir);
+	for (size_t i = 0; i < ARRAY_LEN(tree); i++) {
+		(void)printf("  %-29s %s\n", tree[i].path, tree[i].what);
+		if (strstr(tree[i].path, "/cert.pem") == NULL || !path_join(path, sizeof path, dir, tree[i].path))
+			continue;
+		if (show_field(path, "sha256", print, sizeof print, NULL) &&
+		    show_field(path, "not_after", until, sizeof until, NULL))
+			(void)printf("  %-29s until %.10s, SHA-256 %s\n", "", until, print);
+	}
+}
+
+static bool
+client_files(const char *dir, const char *name, enum authz_role role, struct err *err)
+{
+	char folder[PKI_PATH_MAX], sub[64], real[PKI_PATH_MAX];
+	char *text = NULL;
+	bool ok;
+
+	(void)snprintf(sub, sizeof sub, "clients/%s", name);
+	if (!path_join(folder, sizeof folder, dir, sub) || realpath(folder, real) == NULL)
+		return err_sys(err, "%s", folder);
+	ok = site_commands(dir, real, name, role, &text, err);
+	if (ok)
+		(void)printf("\n%s:\n%s", role == AUTHZ_ROLE_WATCH ? "Watch everything" : "Control a device", text);
+	free(text);
+	return ok;
+}
+
+static bool
+next_steps(const char *dir, struct err *err)
+{
+	char real[PKI_PATH_MAX];
+
+	if (realpath(dir, real) == NULL)
+		return err_sys(err, "%s", dir);
+	(void)printf("\nNext:\n  signet device add ID --dir %s\n  signet broker -c %s/signet.conf\n", real, real);
+	return client_files(dir, "watcher", AUTHZ_ROLE_WATCH, err) && client_files(dir, "controller", AUTHZ_ROLE_CONTROL, err);
+}
+
+/* The policy's name goes into the configuration: a word, whatever policies there are. */
+static bool
+policy_ok(const char *name)
+{
+	return name[0] != '\0' && strlen(name) < 32 &&
+	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") == strlen(name);
+}
+
+static bool
+read_key_type(const char *text, enum pki_key_type *ret, struct err *err)
+{
+	char shown[64];
+
+	if (text == NULL || pki_key_type_parse(slice_str(text), ret))
+		return true;
+	return err_set(err, ERR_USAGE, "\"%s\" is no key type: p256, p384, p521, rsa2048, rsa3072, rsa4096 or rsa8192",
+	    text_show(slice_str(text), shown, sizeof shown));
+}
+
+static bool
+run(struct pki_install *in, const char *key_type, struct err *err)
+{
+	if (in->dir == NULL)
+		return err_set(err, ERR_USAGE, "say where with --dir DIR, e.g. signet init --dir demo --host localhost");
+	if (in->n_hosts == 0)
+		return err_set(err, ERR_USAGE, "say under which names clients reach the broker, e.g. --host mqtt.example.com,192.0.2.7");
+	if (!policy_ok(in->policy))
+		return err_set(err, ERR_USAGE, "the policy is a word such as springcore or dojot");
+	if (!read_key_type(key_type, &in->key_type, err) || !pki_install(in, err))
+		return false;
+	summary(in->dir);
+	return next_steps(in->dir, err);
+}
+
+int
+cmd_init(int argc, char *argv[])
+{
+	struct pki_install in = { .policy = "springcore" };
+	struct host_list hosts = { 0 };
+	struct pass pass;
+	const char *key_type = NULL, *pass_file = NULL;
+	unsigned port = 8883;
+	bool no_pass = false;
+	int words, code;
+	struct err err;
+	const struct arg table[] = {
+		{ "dir", "DIR", ARG_TEXT, &in.dir, 0, 0, "where; made when it is not there" },
+		{ "host", "NAME[,NAME|IP...]", ARG_HOSTS, &hosts, 0, 0, "the broker's names; the first is its common name" },
+		{ "port", "N", ARG_NUMBER, &port, 1, 65535, "MQTT over TLS (8883)" },
+		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0,
+		    "p256 (default), p384, p521, rsa2048, rsa3072, rsa4096, rsa8192" },
+		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "its first line encrypts the CA keys" },
+		{ "no-passphrase", NULL, ARG_FLAG, &no_pass, 0, 0, "leave the CA keys unencrypted (mode 0600)" },
+		{ "policy", "NAME", ARG_TEXT, &in.policy, 0, 0, "springcore (default) or dojot" },
+		{ "workers", "N", ARG_NUMBER, &in.workers, 0, 1024, "the broker's threads (0: one a core)" },
+	};
+	const struct args args = { "signet init --dir DIR --host NAME[,NAME|IP...] [options]", about, table, ARRAY_LEN(table),
+		more, 0, 0 };
+
+	if (!args_parse(&args, argc, argv, &words, &code))
+		return code;
+	if (no_pass && pass_file != NULL) {
+		(void)err_set(&err, ERR_USAGE, "--no-passphrase and --passphrase-file exclude each other");
+		return fail(&err);
+	}
+	pass_init(&pass, pass_file);
+	in.hosts = hosts.v;
+	in.n_hosts = hosts.n;
+	in.port = (uint16_t)port;
+	in.secret = no_pass ? NULL : &pass.secret;
+	return run(&in, key_type, &err) ? EXIT_OK : fail(&err);
+}

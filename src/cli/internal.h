@@ -1,0 +1,103 @@
+/* Private to cli/: the commands, and what they share. */
+#ifndef CLI_INTERNAL_H
+#define CLI_INTERNAL_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include "base/err.h"
+#include "base/slice.h"
+#include "pki/pki.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+/* Each runs one command: argv[0] is its name. Returns the exit code. */
+int cmd_init(int argc, char *argv[]);
+int cmd_ca(int argc, char *argv[]);
+int cmd_device(int argc, char *argv[]);
+int cmd_inspect(int argc, char *argv[]);
+int cmd_pub(int argc, char *argv[]);
+int cmd_sub(int argc, char *argv[]);
+int cmd_rr(int argc, char *argv[]);
+int cmd_broker(int argc, char *argv[]);
+
+/* Subcommands of "signet ca". */
+int ca_issue(int argc, char *argv[]);
+int ca_sign(int argc, char *argv[]);
+int ca_list(int argc, char *argv[]);
+int ca_show(int argc, char *argv[]);
+int ca_export(int argc, char *argv[]);
+int ca_adopt(int argc, char *argv[]);
+int ca_trust(int argc, char *argv[]);
+
+/* ---- args.c: flags of a command, by a table that is also its help ---- */
+
+enum arg_kind {
+	ARG_FLAG,   /* bool */
+	ARG_TEXT,   /* const char * */
+	ARG_NUMBER, /* unsigned, within [min, max] */
+	ARG_HOSTS,  /* struct host_list: comma-separated, may be repeated */
+};
+enum { HOSTS_MAX = 64 };
+struct host_list {
+	const char *v[HOSTS_MAX];
+	size_t n;
+};
+struct arg {
+	const char *name;  /* without the dashes */
+	const char *value; /* what stands behind it, for --help; NULL for flags */
+	enum arg_kind kind;
+	void *to;
+	unsigned min, max;
+	const char *help;
+};
+struct args {
+	const char *usage;   /* "signet ca issue [options] NAME" */
+	const char *about;   /* what it does: a paragraph */
+	const struct arg *table;
+	size_t n;
+	const char *more;    /* behind the flags: examples; or NULL */
+	int words_min, words_max; /* words that are no flags */
+};
+/* Parses argv[1..]; the words are moved to argv[1..] and counted in *ret_words. True: go on. False: leave with *ret_exit
+ * (help was shown, or the mistake was named). <argv> strings may be cut at commas. */
+bool args_parse(const struct args *a, int argc, char *argv[], int *ret_words, int *ret_exit);
+/* "signet: <text>" on standard error; returns EXIT_FAILED, or EXIT_USAGE for ERR_USAGE. */
+int fail(const struct err *e);
+
+/* ---- pass.c: passphrases, from a file, the environment or a person ---- */
+
+struct pass {
+	const char *file; /* --passphrase-file; NULL: SIGNET_PASSPHRASE, else ask */
+	struct pki_secret secret;
+};
+void pass_init(struct pass *p, const char *file);
+
+/* ---- site.c: the installation that a command works on ---- */
+
+/* <given>, or ".", or "./run", whichever has a signet.conf. False with an error that says what to do. */
+bool site_dir(const char *given, const char **ret, struct err *err);
+/* "cloud", "client", … of an option; names the option in <err>. */
+bool site_role(const char *text, enum authz_role *ret, struct err *err);
+/* Commands that work when pasted, for the client <name> of <role> with its files in <folder>; also kept there as
+ * commands.txt. free(). */
+bool site_commands(const char *dir, const char *folder, const char *name, enum authz_role role, char **ret,
+    struct err *err);
+
+/* ---- show.c: certificates for people and for programs ---- */
+
+/* Show <path> on standard output. <json>: one object an entry, in an array that spans files (see show_json_begin). */
+struct show {
+	bool json;
+	unsigned objects; /* shown so far */
+	bool open;        /* inside an object */
+	char list[32];    /* JSON: the list that is open; text: the last field's name */
+};
+bool show_file(struct show *s, const char *path, struct err *err);
+bool show_bytes(struct show *s, struct slice data, const char *name, struct err *err);
+void show_end(struct show *s);
+/* "…" with JSON's escapes. */
+void json_string(FILE *out, const char *s);
+/* One field of the first object in <path>, e.g. "sha256"; "" when there is none. */
+bool show_field(const char *path, const char *field, char *out, size_t cap, struct err *err);
+
+#endif

@@ -1,0 +1,103 @@
+/* signet: one program, one table of commands. */
+#include "cli/internal.h"
+
+#include <string.h>
+#include "base/num.h"
+#include "base/text.h"
+
+struct command {
+	const char *name;
+	const char *summary;
+	int (*run)(int argc, char *argv[]);
+};
+
+/* In the order in which a new user needs them. */
+static const struct command commands[] = {
+	{ "init", "make a certificate authority and a configuration that works", cmd_init },
+	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
+	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
+	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
+};
+
+static void
+help(FILE *out)
+{
+	(void)fprintf(out, "signet " SIGNET_VERSION " - MQTT where the certificate is the identity\n\n"
+			   "Usage: signet COMMAND [options]\n\nCommands:\n");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		(void)fprintf(out, "  %-8s  %s\n", commands[i].name, commands[i].summary);
+	(void)fputs("\n\"signet COMMAND --help\" explains a command; \"signet --version\" shows the version.\n\n"
+		    "A first installation:\n"
+		    "  signet init --dir demo --host localhost\n"
+		    "  signet device add sensor01 --dir demo\n\n"
+		    "Exit codes: 0 success, 1 failure, 2 wrong usage.\n",
+	    out);
+}
+
+static const struct command *
+find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static int
+unknown(const char *name)
+{
+	char shown[128];
+
+	(void)fprintf(stderr, "signet: there is no command \"%s\"; \"signet --help\" lists them\n",
+	    text_show(slice_str(name), shown, sizeof shown));
+	return EXIT_USAGE;
+}
+
+static int
+help_for(const char *name)
+{
+	const struct command *c = find(name);
+	char word[32] = "", flag[] = "--help";
+	char *argv[] = { word, flag, NULL };
+
+	if (c == NULL)
+		return unknown(name);
+	(void)text_copy(word, sizeof word, slice_str(c->name));
+	return c->run(2, argv);
+}
+
+/* Output that was not written is a failure: "signet ca export > /full/disk" must not end with 0. */
+static int
+finish(int code)
+{
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		(void)fprintf(stderr, "signet: cannot write to standard output\n");
+		return code == EXIT_OK ? EXIT_FAILED : code;
+	}
+	return code;
+}
+
+int
+main(int argc, char *argv[])
+{
+	const struct command *c;
+
+	if (argc < 2) {
+		help(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    (strcmp(argv[1], "help") == 0 && argc == 2)) {
+		help(stdout);
+		return finish(EXIT_OK);
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		(void)printf("signet " SIGNET_VERSION "\n");
+		return finish(EXIT_OK);
+	}
+	if (strcmp(argv[1], "help") == 0)
+		return finish(help_for(argv[2]));
+	c = find(argv[1]);
+	return c != NULL ? finish(c->run(argc - 1, argv + 1)) : unknown(argv[1]);
+}
