@@ -1,0 +1,54 @@
+"""Fixtures: one PKI for all tests of a worker process, brokers as they are asked for."""
+import pathlib
+import shutil
+
+import pytest
+
+import kit
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "tsan: also run on the ThreadSanitizer build, with several workers")
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory):
+    return kit.Pki(tmp_path_factory.mktemp("pki") / "ca")
+
+
+@pytest.fixture
+def broker_of(tmp_path):
+    """Start brokers; they are stopped, and must have ended well, when the test is over."""
+    running = []
+
+    def start(conf, ports, *options, **more):
+        broker = kit.Broker(tmp_path / f"broker{len(running)}", conf, ports, *options, **more)
+        running.append(broker)
+        return broker.start()
+
+    yield start
+    for broker in running:
+        if broker.process is not None and broker.process.poll() is None:
+            code = broker.stop()
+            assert code == 0, f"exit code {code}:\n{broker.log()[-6000:]}"
+
+
+@pytest.fixture
+def broker(pki, broker_of):
+    """The configuration of `signet init` on a free port, with four workers."""
+    port = kit.free_port()
+    return broker_of(pki.conf(port, workers="4"), port)
+
+
+@pytest.fixture
+def plain(broker_of):
+    """An open broker without TLS, with four workers."""
+    port = kit.free_port()
+    return broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 4\n", port)
+
+
+@pytest.fixture(scope="session")
+def openssl():
+    path = shutil.which("openssl")
+    assert path, "openssl is missing"
+    return pathlib.Path(path)
