@@ -161,7 +161,7 @@ send_retained(struct client *c, struct mqtt_filters f, const struct outcome *out
 	struct mqtt_sub sub;
 
 	for (unsigned i = 0; mqtt_filters_next(&f, &sub); i++) {
-		unsigned handling = (sub.options & MQTT_SUB_RETAIN_HANDLING) >> 4;
+		unsigned handling = (sub.options & (unsigned)MQTT_SUB_RETAIN_HANDLING) >> 4;
 		struct hit h = { .id = f.subscription_id, .qos = out[i].code, .extra = out[i].extra };
 
 		if (out[i].code <= 2 && !out[i].shared && (handling == 0 || (handling == 1 && out[i].is_new)))
