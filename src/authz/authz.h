@@ -44,7 +44,7 @@ bool authz_same_identity(const struct authz_principal *a, const struct authz_pri
 
 enum authz_action {
 	AUTHZ_CONNECT,   /* topic is the client id (possibly empty) */
-	AUTHZ_PUBLISH,   /* topic name; also for wills */
+	AUTHZ_PUBLISH,   /* topic name (topic_name_ok()); also for wills */
 	AUTHZ_SUBSCRIBE, /* topic filter, without "$share/NAME/" */
 	AUTHZ_RECEIVE,   /* topic name of a message about to be delivered */
 };
@@ -71,6 +71,9 @@ struct slice authz_assigned_client_id(const struct authz_policy *policy, const s
  * error texts with the line number: "acl.conf:12: …". NULL and <err> on the first mistake. */
 struct authz_policy *authz_policy_parse(struct slice text, const char *name, struct err *err);
 struct authz_policy *authz_policy_parse_acl(struct slice text, const char *name, struct err *err);
+/* The text of a ready-made policy, "springcore" or "dojot", for authz_policy_parse(); the empty slice (.p NULL) if there is none
+ * of that name. Static. */
+struct slice authz_policy_builtin(const char *name);
 /* Everything allowed (mosquitto without acl_file); certificates of the Cloud role still may not connect. */
 struct authz_policy *authz_policy_open(void);
 struct authz_policy *authz_policy_ref(struct authz_policy *p);

@@ -1,0 +1,125 @@
+/* A policy in words, for --test-config and people who ask what is in force. */
+#include "authz/internal.h"
+
+#include <stdio.h>
+#include "base/text.h"
+
+struct teller {
+	const struct authz_policy *p;
+	void (*line)(void *ctx, const char *text);
+	void *ctx;
+};
+
+static void
+put(char *out, size_t cap, const char *text)
+{
+	size_t n = strlen(out);
+
+	(void)snprintf(out + n, cap - n, "%s", text);
+}
+
+static void
+put_roles(char *out, size_t cap, unsigned roles)
+{
+	const char *between = "role ";
+
+	for (unsigned role = 0; role < AUTHZ_ROLE_COUNT; role++) {
+		if ((roles & AUTHZ_ROLE_BIT(role)) == 0)
+			continue;
+		put(out, cap, between);
+		put(out, cap, authz_role_name((enum authz_role)role));
+		between = ",";
+	}
+}
+
+static void
+put_whom(const struct teller *t, const struct authz_rule *r, char *out, size_t cap)
+{
+	char name[200];
+
+	if (r->set == &t->p->anonymous) {
+		put(out, cap, "anonymous clients");
+		return;
+	}
+	if (r->roles != AUTHZ_ROLES_ALL &&
+	    !(r->user.p != NULL && r->roles == AUTHZ_ROLE_BIT(AUTHZ_ROLE_NONE)))
+		put_roles(out, cap, r->roles);
+	else if (r->user.p == NULL)
+		put(out, cap, "everyone");
+	if (r->user.p == NULL)
+		return;
+	put(out, cap, out[0] != '\0' && out[strlen(out) - 1] != ' ' ? " user \"" : "user \"");
+	put(out, cap, text_show(r->user, name, sizeof name));
+	put(out, cap, "\"");
+}
+
+static void
+tell_rule(const struct teller *t, const struct authz_rule *r)
+{
+	static const char *const rights[] = { "", "publish", "subscribe", "publish,subscribe" };
+	char text[AUTHZ_EXPANSION_MAX + 400] = "", source[AUTHZ_EXPANSION_MAX + 8], whom[300] = "";
+
+	put_whom(t, r, whom, sizeof whom);
+	if (r->template == NULL) {
+		(void)snprintf(text, sizeof text, "%s: may connect", whom);
+	} else {
+		(void)text_show(authz_template_source(r->template), source, sizeof source);
+		(void)snprintf(text, sizeof text, "%s: %s %s %s", whom, r->deny ? "may not" : "may",
+		    rights[r->rights], source);
+	}
+	t->line(t->ctx, text);
+}
+
+static void
+tell_ids(const struct teller *t)
+{
+	char text[200];
+
+	for (unsigned role = 0; role < AUTHZ_ROLE_COUNT; role++) {
+		const char *name = authz_role_name((enum authz_role)role);
+
+		switch (t->p->id_rule[role]) {
+		case AUTHZ_ID_ANY:
+			continue;
+		case AUTHZ_ID_EQUALS_USER:
+			(void)snprintf(text, sizeof text, "role %s: client id must equal the %s",
+			    name,
+			    role == AUTHZ_ROLE_NONE ? "user name" : "certificate's common name");
+			break;
+		case AUTHZ_ID_TENANT_DEVICE:
+			(void)snprintf(text, sizeof text,
+			    "role %s: client id is tenant:device and must equal the certificate's "
+			    "common name",
+			    name);
+			break;
+		}
+		t->line(t->ctx, text);
+	}
+	if (t->p->tenant[0] == '\0')
+		return;
+	(void)snprintf(
+	    text, sizeof text, "a common name without tenant belongs to tenant %s", t->p->tenant);
+	t->line(t->ctx, text);
+}
+
+void
+authz_policy_describe(
+    const struct authz_policy *p, void (*line)(void *ctx, const char *text), void *ctx)
+{
+	struct teller t = { p, line, ctx };
+
+	line(ctx, "certificates of the cloud role may not connect");
+	if (p->kind == AUTHZ_KIND_OPEN) {
+		line(ctx, "everything else is allowed");
+		return;
+	}
+	if (p->kind == AUTHZ_KIND_ACL)
+		line(ctx, "everybody else may connect");
+	tell_ids(&t);
+	for (size_t i = 0; i < p->n_rules; i++)
+		tell_rule(&t, &p->rules[i]);
+	line(ctx, p->overlap ? "a filter that reaches beyond what is allowed is granted, and each "
+			       "delivery is judged"
+			     : "a filter that reaches beyond what is allowed is refused");
+	line(ctx, "everything else is refused");
+}
