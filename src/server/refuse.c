@@ -130,6 +130,10 @@ of_alert(int alert, const char *detail, struct refusal *r)
 		cause = REFUSAL_PEER_UNKNOWN_CA;
 		what = "the client does not know or trust the CA of the broker's certificate";
 		break;
+	case 51:
+		cause = REFUSAL_PEER_UNKNOWN_CA;
+		what = "the client's CA has the name of the broker's, but another key";
+		break;
 	case 42:
 	case 43:
 	case 46:
@@ -205,7 +209,9 @@ refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer,
 		(void)snprintf(ret->text, sizeof(ret->text),
 		    "the client left during the TLS handshake (%s)", f->detail);
 		set(ret, f->probe ? REFUSAL_NONE : REFUSAL_LEFT_HANDSHAKE,
-		    f->probe ? "connected and left without a byte" : ret->text);
+		    f->probe ? "connected and left without a byte, as a probe does, or a client "
+			       "that could not load its own certificate and key"
+			     : ret->text);
 		return;
 	case NET_FAIL_TIMEOUT:
 		set(ret, REFUSAL_HANDSHAKE_TIMEOUT, "the TLS handshake was not done in time");
@@ -268,6 +274,18 @@ of_connect(const struct broker_event *e, struct refusal *r)
 		    e->text[0] != '\0' ? e->text : mqtt_reason_text(e->reason));
 }
 
+/* net writes "TLS alert from peer: unknown CA (48)" when a connection ends so after its handshake. */
+static int
+alert_number(const char *text)
+{
+	const char *open = strrchr(text, '(');
+	uint64_t n = 0;
+
+	if (open == NULL || !text_u64(slice_of(open + 1, strcspn(open + 1, ")")), 0, 255, &n))
+		return -1;
+	return (int)n;
+}
+
 /* The connection ended without a CONNECT that was understood. */
 static void
 of_drop(const struct broker_event *e, bool tls, struct refusal *r)
@@ -276,10 +294,8 @@ of_drop(const struct broker_event *e, bool tls, struct refusal *r)
 		set(r, REFUSAL_PROTOCOL, e->text);
 	} else if (strstr(e->text, "in time") != NULL) {
 		set(r, REFUSAL_CONNECT_TIMEOUT, e->text);
-	} else if (strstr(e->text, "alert") != NULL && strstr(e->text, "unknown ca") != NULL) {
-		set(r, REFUSAL_PEER_UNKNOWN_CA, e->text);
-	} else if (strstr(e->text, "alert") != NULL) {
-		set(r, REFUSAL_PEER_NAME, e->text);
+	} else if (strstr(e->text, "alert from peer") != NULL) {
+		of_alert(alert_number(e->text), e->text, r);
 	} else if (tls) {
 		(void)snprintf(r->text, sizeof(r->text),
 		    "the client left after the TLS handshake without a CONNECT (%s)", e->text);

@@ -117,6 +117,23 @@ each_row_has_its_name_words_and_remedy(void **state)
 	}
 }
 
+/* With TLS 1.3 the server is done before the client has looked: its alert comes to an open connection. */
+static void
+late_alerts_are_understood(void **state)
+{
+	static const struct broker_event late = { .kind = BROKER_DROPPED, .reason = MQTT_RC_UNSPECIFIED,
+		.text = "TLS alert from peer: unknown CA (48)" };
+	static const struct broker_event odd = { .kind = BROKER_DROPPED, .reason = MQTT_RC_UNSPECIFIED,
+		.text = "TLS alert from peer: what" };
+	struct refusal r;
+
+	(void)state;
+	refusal_of_event(&late, true, &r);
+	assert_int_equal(r.cause, REFUSAL_PEER_UNKNOWN_CA);
+	refusal_of_event(&odd, true, &r);
+	assert_int_equal(r.cause, REFUSAL_PEER_ALERT);
+}
+
 static void
 probes_and_ends_are_no_refusals(void **state)
 {
@@ -161,6 +178,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_row_has_its_name_words_and_remedy),
+		cmocka_unit_test(late_alerts_are_understood),
 		cmocka_unit_test(probes_and_ends_are_no_refusals),
 		cmocka_unit_test(refusals_are_rationed),
 	};

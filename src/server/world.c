@@ -7,12 +7,14 @@
 
 #include "base/file.h"
 
-/* "FILE:LINE: " of the directive before the error. */
+/* "FILE:LINE: DIRECTIVE: " before the error. */
 static bool
-fail_at(const struct config *c, struct config_place at, struct err *err)
+fail_at(const struct config *c, struct config_place at, const char *directive, struct err *err)
 {
 	char where[CONFIG_PLACE_CAP];
 
+	if (directive != NULL)
+		(void)err_prefix(err, "%s", directive);
 	if (at.line == 0)
 		return false;
 	return err_prefix(err, "%s", config_place_text(c, at, where, sizeof(where)));
@@ -38,7 +40,7 @@ load_policy(const struct config *c, const struct config_listener *l, struct auth
     struct err *err)
 {
 	const struct config_security *s = l->security;
-	const char *name = s->policy;
+	const char *name = s->policy, *directive;
 
 	if (name == NULL && s->acl_file == NULL) {
 		if (c->n_role_cas == 0) {
@@ -53,7 +55,43 @@ load_policy(const struct config *c, const struct config_listener *l, struct auth
 	}
 	if (load_policy_text(s, name != NULL ? name : s->acl_file, ret, err))
 		return true;
-	return fail_at(c, option_at(s->at, name != NULL ? "policy" : "acl_file"), err);
+	directive = name != NULL ? "policy" : "acl_file";
+	return fail_at(c, option_at(s->at, directive), directive, err);
+}
+
+static bool
+is_about(const struct err *err, const char *file)
+{
+	return file != NULL && slice_starts(slice_str(err->text), slice_str(file));
+}
+
+/* pki names the file; the reader of the configuration wants the line. */
+static bool
+fail_trust(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	unsigned i;
+
+	for (i = 0; i < c->n_role_cas; i++)
+		if (is_about(err, c->role_cas[i].file))
+			return fail_at(c, c->role_cas[i].place, "role_ca", err);
+	if (is_about(err, l->crlfile))
+		return fail_at(c, option_at(l->at, "crlfile"), "crlfile", err);
+	if (is_about(err, l->cafile))
+		return fail_at(c, option_at(l->at, "cafile"), "cafile", err);
+	return fail_at(c, l->place, NULL, err);
+}
+
+/* net begins its texts with the directive. */
+static bool
+fail_tls(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	struct slice rest = slice_str(err->text), word = parse_word(&rest);
+	const struct option *o = option_find(word);
+	struct config_place at = l->place;
+
+	if (o != NULL && o->scope == OPTION_LISTENER && l->at[o - options].line != 0)
+		at = l->at[o - options];
+	return fail_at(c, at, NULL, err);
 }
 
 static bool
@@ -73,8 +111,7 @@ load_trust(const struct config *c, const struct config_listener *l, struct pki_t
 	for (i = 0; i < c->n_role_cas; i++)
 		roles[i] = (struct pki_role_ca){ c->role_cas[i].role, c->role_cas[i].file };
 	*ret = pki_trust_new(&t, err);
-	return *ret != NULL ||
-	       fail_at(c, option_at(l->at, l->cafile != NULL ? "cafile" : "capath"), err);
+	return *ret != NULL || fail_trust(c, l, err);
 }
 
 static bool
@@ -99,7 +136,7 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 	if (ask && j != NULL)
 		t.hooks = judge_hooks(j);
 	ret->tls = tls_ctx_new(&t, err);
-	return ret->tls != NULL || fail_at(c, option_at(l->at, "certfile"), err);
+	return ret->tls != NULL || fail_tls(c, l, err);
 }
 
 struct world *
