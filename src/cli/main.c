@@ -17,6 +17,9 @@ static const struct command commands[] = {
 	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
+	{ "pub", "publish messages; the flags of mosquitto_pub", cmd_pub },
+	{ "sub", "subscribe and show messages; the flags of mosquitto_sub", cmd_sub },
+	{ "rr", "publish a request and show the answer; the flags of mosquitto_rr", cmd_rr },
 };
 
 static void
