@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "cli/cmd_broker.h"
+#include "cli/internal.h"
 #include "server/server.h"
 
 static void
