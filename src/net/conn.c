@@ -1,0 +1,563 @@
+/* The life of a connection: accepted, let in or refused, moved, closed. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/assert.h"
+#include "net/internal.h"
+
+/* ---- what a stream may ask for ---- */
+
+void
+conn_mark_dirty(struct conn *c)
+{
+	struct loop *l = c->loop;
+
+	if (c->dirty)
+		return;
+	c->dirty = true;
+	c->next_dirty = NULL;
+	*l->dirty_end = c;
+	l->dirty_end = &c->next_dirty;
+}
+
+static void
+on_wake(void *conn)
+{
+	conn_mark_dirty(conn);
+}
+
+static void
+on_move(void *conn, unsigned worker)
+{
+	struct conn *c = conn;
+
+	ASSERT(c->feeding);
+	ASSERT(worker < c->loop->n_peers && worker != c->loop->index);
+	c->target = (uint16_t)worker;
+	c->state = CONN_MOVING;
+}
+
+static void
+want_resume(struct conn *c, bool on)
+{
+	if (c->resume == on)
+		return;
+	c->resume = on;
+	c->loop->n_resume += on ? 1 : -1u;
+	if (on)
+		conn_mark_dirty(c);
+}
+
+static void
+on_read_enable(void *conn, bool on)
+{
+	struct conn *c = conn;
+
+	if (c->paused == !on)
+		return;
+	c->paused = !on;
+	/* epoll is told when the connection is flushed: a pause that ends in the same turn costs nothing. */
+	conn_mark_dirty(c);
+	want_resume(c, on && !c->feeding);
+}
+
+static const struct waker_ops waker = { .wake = on_wake, .move = on_move, .read_enable = on_read_enable };
+
+/* ---- lists and readiness ---- */
+
+static void
+link_to(struct conn **head, struct conn *c)
+{
+	c->next = *head;
+	c->prev = head;
+	if (c->next != NULL)
+		c->next->prev = &c->next;
+	*head = c;
+}
+
+static void
+unlink_conn(struct conn *c)
+{
+	*c->prev = c->next;
+	if (c->next != NULL)
+		c->next->prev = c->prev;
+}
+
+static bool
+wants_input(const struct conn *c)
+{
+	if (c->eof && c->state != CONN_OPEN)
+		return false;
+	return !c->paused || c->state != CONN_OPEN;
+}
+
+/* Tell epoll what changed; mostly nothing has. EPOLLOUT is asked for only while the socket is full. */
+static void
+watch(struct conn *c)
+{
+	uint32_t want = (wants_input(c) ? (uint32_t)EPOLLIN : 0) | (c->tail != NULL ? (uint32_t)EPOLLOUT : 0);
+
+	if (c->polled && want == c->watched)
+		return;
+	if (net_poll(c->loop, c->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, &c->src, want) == -1) {
+		conn_close(c, "out of memory");
+		return;
+	}
+	c->polled = true;
+	c->watched = (uint8_t)want;
+}
+
+/* ---- limbo ---- */
+
+static void
+stop_counting(struct conn *c)
+{
+	if (c->counted)
+		c->loop->n_handshakes--;
+	c->counted = false;
+}
+
+static void
+limbo_free(struct conn *c)
+{
+	struct limbo *b = c->limbo;
+
+	if (b == NULL)
+		return;
+	stop_counting(c);
+	timer_cancel(c->loop->wheel, &b->timer);
+	tls_shake_free(b->ssl);
+	if (b->shake.identity != NULL && b->shake.ctx->hooks.peer_free != NULL)
+		b->shake.ctx->hooks.peer_free(b->shake.identity);
+	tls_ctx_unref(b->shake.ctx);
+	free(b);
+	c->limbo = NULL;
+}
+
+static struct limbo *
+limbo_new(struct conn *c, uint64_t ms)
+{
+	struct limbo *b = calloc(1, sizeof(*b));
+
+	if (b == NULL)
+		return NULL;
+	b->conn = c;
+	b->shake.alert_sent = b->shake.alert_received = -1;
+	timer_set(c->loop->wheel, &b->timer, c->loop->now + ms);
+	c->limbo = b;
+	return b;
+}
+
+static bool
+end_by(struct conn *c, uint64_t ms)
+{
+	if (c->limbo == NULL)
+		return limbo_new(c, ms) != NULL;
+	timer_set(c->loop->wheel, &c->limbo->timer, c->loop->now + ms);
+	return true;
+}
+
+/* ---- beginning ---- */
+
+void
+conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr)
+{
+	struct conn *c = calloc(1, sizeof(*c));
+	struct limbo *b;
+
+	if (c == NULL) {
+		(void)close(fd);
+		return;
+	}
+	c->src = (struct source){ fd, SOURCE_CONN };
+	c->loop = l;
+	c->secure = ls->tls != NULL;
+	link_to(&l->all, c);
+	l->n_conns++;
+	b = limbo_new(c, l->limits.handshake_timeout_ms);
+	if (b == NULL) {
+		conn_close(c, NULL);
+		return;
+	}
+	b->addr = *addr;
+	b->listener = ls->cookie;
+	if (c->secure) {
+		b->shake.ctx = tls_ctx_ref(ls->tls);
+		c->counted = true;
+		l->n_handshakes++;
+	}
+	watch(c);
+}
+
+static struct net_peer
+peer_of(const struct conn *c)
+{
+	const struct limbo *b = c->limbo;
+	struct net_peer p = { .addr = b->addr, .listener = b->listener, .ssl = b->ssl, .identity = b->shake.identity };
+
+	if (b->ssl != NULL)
+		tls_describe(b->ssl, &p);
+	return p;
+}
+
+bool
+conn_open(struct conn *c)
+{
+	struct loop *l = c->loop;
+	struct net_peer peer = peer_of(c);
+	struct waker w = { &waker, c };
+
+	c->limbo->shake.identity = NULL; /* open() takes it */
+	c->state = CONN_OPEN;
+	stop_counting(c);
+	c->stream = l->h->open(l->ctx, &peer, &w, &c->ops);
+	if (c->limbo->ssl != NULL)
+		c->records = tls_established(&c->limbo->ssl, &c->tls);
+	conn_mark_dirty(c);
+	if (c->stream == NULL) {
+		c->state = CONN_DRAIN;
+		return false;
+	}
+	limbo_free(c);
+	return true;
+}
+
+void
+conn_fail(struct conn *c, const struct net_failure *f)
+{
+	struct loop *l = c->loop;
+	struct net_peer peer = peer_of(c);
+
+	l->h->failed(l->ctx, &peer, f);
+	l->again = true;
+	stop_counting(c);
+	tls_shake_free(c->limbo->ssl);
+	c->limbo->ssl = NULL;
+	block_free(&c->rest);
+	if (l->io.out_n == 0 && c->tail == NULL) {
+		conn_close(c, NULL);
+		return;
+	}
+	/* A peer that learns nothing tries again and again: what we have to say, the alert, must not be lost to a reset. */
+	c->state = CONN_FLUSH;
+	secure_send(c);
+	conn_mark_dirty(c);
+}
+
+/* ---- end ---- */
+
+void
+conn_end_stream(struct conn *c, const char *why)
+{
+	void *stream = c->stream;
+
+	if (stream == NULL)
+		return;
+	c->stream = NULL;
+	c->ops->closed(stream, why);
+	c->loop->again = true;
+}
+
+static void
+release(struct conn *c)
+{
+	limbo_free(c);
+	if (c->tls != NULL)
+		c->records->free(c->tls);
+	c->tls = NULL;
+	block_free(&c->rest);
+	block_free(&c->raw);
+	block_free(&c->tail);
+}
+
+void
+conn_close(struct conn *c, const char *why)
+{
+	struct loop *l = c->loop;
+
+	if (c->state == CONN_DEAD)
+		return;
+	want_resume(c, false);
+	c->state = CONN_DEAD;
+	conn_end_stream(c, why);
+	release(c);
+	(void)close(c->src.fd); /* leaves epoll with it */
+	unlink_conn(c);
+	link_to(&l->dead, c);
+	l->n_conns--;
+}
+
+void
+conn_free(struct conn *c)
+{
+	unlink_conn(c);
+	free(c);
+}
+
+void
+conn_broken(struct conn *c, int no)
+{
+	if (c->broken == 0)
+		c->broken = no > 0 && no < UINT8_MAX ? (uint8_t)no : EPIPE;
+	block_free(&c->tail);
+	conn_mark_dirty(c);
+}
+
+static const char *
+text_of(int no)
+{
+	const char *text = strerrordesc_np(no);
+
+	return text != NULL ? text : "unknown error";
+}
+
+void
+conn_recv_end(struct conn *c, ssize_t n)
+{
+	int no = n == 0 ? 0 : errno;
+	struct net_failure f = { .kind = NET_FAIL_CLOSED, .alert = -1 };
+
+	if (no == EAGAIN || no == EINTR)
+		return;
+	if (no == 0 && c->broken != 0)
+		no = c->broken;
+	switch ((enum conn_state)c->state) {
+	case CONN_WAIT:
+	case CONN_SHAKE:
+		f.probe = c->state == CONN_WAIT && c->rest == NULL && c->raw == NULL;
+		f.detail = no != 0 ? text_of(no) : "connection closed by the peer";
+		conn_fail(c, &f);
+		break;
+	case CONN_DRAIN:
+	case CONN_FLUSH:
+		/* It may have shut its side only, and still read what is left. */
+		if (no != 0)
+			conn_close(c, text_of(no));
+		c->eof = true;
+		conn_mark_dirty(c); /* epoll must stop to tell us */
+		break;
+	case CONN_OPEN:
+	case CONN_LINGER:
+	case CONN_MOVING:
+	case CONN_DEAD:
+		conn_close(c, no != 0 ? text_of(no) : NULL);
+		break;
+	}
+}
+
+void
+conn_timeout(struct conn *c)
+{
+	struct net_failure f = { .kind = NET_FAIL_TIMEOUT, .alert = -1,
+		.probe = c->rest == NULL && c->raw == NULL && c->state == CONN_WAIT,
+		.detail = c->secure ? "the TLS handshake was not done in time" : "nothing was sent in time" };
+
+	if (c->state == CONN_WAIT || c->state == CONN_SHAKE) {
+		block_free(&c->tail); /* no lingering for who kept us waiting */
+		conn_fail(c, &f);
+	}
+	conn_close(c, "the last output was not read in time");
+}
+
+/* Nothing more will be said. */
+static void
+finish(struct conn *c)
+{
+	conn_end_stream(c, NULL);
+	if (c->tls != NULL) {
+		c->records->close_notify(c->tls, &c->loop->io);
+		secure_send(c);
+		c->records->free(c->tls);
+		c->tls = NULL;
+	}
+	c->state = CONN_FLUSH;
+	if (c->broken != 0)
+		return;
+	if (c->tail != NULL) {
+		if (c->limbo == NULL && !end_by(c, DRAIN_MS))
+			conn_close(c, NULL);
+		return;
+	}
+	/* Closing with input unread would reset the connection, and the peer might never see the end of our output. */
+	if (c->eof || shutdown(c->src.fd, SHUT_WR) == -1 || !end_by(c, LINGER_MS)) {
+		conn_close(c, NULL);
+		return;
+	}
+	c->state = CONN_LINGER;
+}
+
+/* ---- moving ---- */
+
+static void
+hand_over(struct conn *c)
+{
+	struct loop *l = c->loop, *to = l->peers[c->target];
+
+	want_resume(c, false);
+	if (net_poll(l, EPOLL_CTL_DEL, &c->src, 0) == -1) {
+		conn_close(c, "cannot leave epoll");
+		return;
+	}
+	c->polled = false;
+	if (c->tls != NULL)
+		c->records->bind(c->tls, NULL);
+	unlink_conn(c);
+	l->n_conns--;
+	c->loop = to;
+	/* From here on it belongs to the other thread. */
+	if (inbox_push(&to->arrivals, &c->arrival))
+		loop_wake(to);
+}
+
+void
+conn_arrive(struct loop *l, struct conn *c)
+{
+	struct waker w = { &waker, c };
+
+	link_to(&l->all, c);
+	l->n_conns++;
+	if (c->tls != NULL)
+		c->records->bind(c->tls, l->bio);
+	c->state = CONN_OPEN;
+	c->ops->moved(c->stream, l->ctx, &w);
+	conn_mark_dirty(c);
+	watch(c);
+	if (c->state == CONN_OPEN)
+		conn_resume(c);
+}
+
+/* ---- events ---- */
+
+/* Read and throw away; the peer is told nothing more. */
+static void
+discard(struct conn *c)
+{
+	ssize_t n = recv(c->src.fd, c->loop->rx, RX_SIZE, 0);
+
+	if (n <= 0)
+		conn_recv_end(c, n);
+}
+
+static void
+readable(struct conn *c)
+{
+	switch ((enum conn_state)c->state) {
+	case CONN_WAIT:
+	case CONN_SHAKE:
+		/* Level-triggered: those who do not get their turn now are reported again. */
+		if (c->secure && c->loop->shakes >= SHAKES_A_TURN)
+			return;
+		/* fall through */
+	case CONN_OPEN:
+		if (c->secure)
+			secure_readable(c);
+		else
+			plain_readable(c);
+		break;
+	case CONN_DRAIN:
+	case CONN_FLUSH:
+	case CONN_LINGER:
+		discard(c);
+		break;
+	case CONN_MOVING:
+	case CONN_DEAD:
+		break;
+	}
+}
+
+static const char *
+socket_error(const struct conn *c)
+{
+	int no = 0;
+	socklen_t n = sizeof(no);
+
+	if (getsockopt(c->src.fd, SOL_SOCKET, SO_ERROR, &no, &n) == -1 || no == 0)
+		no = ECONNRESET;
+	return text_of(no);
+}
+
+void
+conn_event(struct conn *c, uint32_t events)
+{
+	if (c->state == CONN_MOVING || c->state == CONN_DEAD)
+		return;
+	if (events & EPOLLOUT) {
+		output_tail(c);
+		conn_mark_dirty(c);
+	}
+	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP) && wants_input(c))
+		readable(c);
+	else if (events & (EPOLLERR | EPOLLHUP))
+		conn_close(c, socket_error(c));
+	/* Before it has a stream it is in no list that would tell epoll later. */
+	if ((c->state == CONN_WAIT || c->state == CONN_SHAKE) && c->polled)
+		watch(c);
+}
+
+void
+conn_resume(struct conn *c)
+{
+	want_resume(c, false);
+	if (c->state != CONN_OPEN || c->paused)
+		return;
+	input_again(c);
+	if (c->secure && c->state == CONN_OPEN && !c->paused)
+		secure_resume(c);
+}
+
+/* A failed send() ends only what we say: what the peer sent before it went away is read first. */
+static void
+flush_broken(struct conn *c)
+{
+	/* A handshake ends when recv() says so, and is reported. */
+	if (c->state == CONN_WAIT || c->state == CONN_SHAKE)
+		return;
+	if (c->state != CONN_OPEN || c->paused)
+		conn_close(c, text_of(c->broken));
+}
+
+static void
+pull(struct conn *c)
+{
+	int n = c->secure ? secure_pull(c) : plain_pull(c);
+
+	if (n > 0 && c->tail == NULL && c->broken == 0)
+		conn_mark_dirty(c); /* it has more, after the others */
+	if (n == STREAM_CLOSE || (n == 0 && c->state == CONN_DRAIN)) {
+		block_free(&c->rest);
+		block_free(&c->raw);
+		finish(c);
+	}
+}
+
+void
+conn_flush(struct conn *c)
+{
+	if (c->state == CONN_DEAD)
+		return;
+	if (c->state == CONN_MOVING) {
+		hand_over(c);
+		return;
+	}
+	if (c->state == CONN_DRAIN && c->limbo == NULL && !end_by(c, DRAIN_MS)) {
+		conn_close(c, "out of memory");
+		return;
+	}
+	if (c->tail == NULL && c->broken == 0) {
+		if ((c->state == CONN_OPEN || c->state == CONN_DRAIN) && c->stream != NULL)
+			pull(c);
+		else if (c->state == CONN_DRAIN || c->state == CONN_FLUSH)
+			finish(c);
+	}
+	if (c->broken != 0 && c->state != CONN_DEAD)
+		flush_broken(c);
+	if (c->state == CONN_DEAD)
+		return;
+	/* What waits for the next turn must come again. */
+	if (c->resume)
+		conn_mark_dirty(c);
+	watch(c);
+}
