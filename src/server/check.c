@@ -209,30 +209,30 @@ is_key_name(const char *name)
 /* A CA's key beside its certificate, readable by who runs the broker, makes every break-in one into
  * the CA. */
 static bool
-warn_ca_key(struct config *c, const struct config_listener *l, const struct privileges *p)
+warn_ca_key(struct config *c, const char *file, struct config_place at, const struct privileges *p)
 {
 	char dir[PATH_MAX], path[PATH_MAX], where[CONFIG_PLACE_CAP];
-	const char *slash = strrchr(l->cafile, '/');
+	const char *slash = strrchr(file, '/');
 	struct certs certs;
 	const struct dirent *e;
 	bool ok = true;
 	DIR *d;
 
-	(void)snprintf(dir, sizeof(dir), "%.*s", slash != NULL ? (int)(slash - l->cafile) + 1 : 1,
-	    slash != NULL ? l->cafile : ".");
+	(void)snprintf(dir, sizeof(dir), "%.*s", slash != NULL ? (int)(slash - file) + 1 : 1,
+	    slash != NULL ? file : ".");
 	d = opendir(dir);
 	if (d == NULL)
 		return true;
-	certs_read(&certs, l->cafile);
+	certs_read(&certs, file);
 	while (ok && (e = readdir(d)) != NULL) {
 		if (!is_key_name(e->d_name) || !path_join(path, sizeof(path), dir, e->d_name) ||
 		    !may_read(p, path) || !is_key_of(path, &certs))
 			continue;
-		(void)config_place_text(c, option_at(l->at, "cafile"), where, sizeof(where));
+		(void)config_place_text(c, at, where, sizeof(where));
 		ok = config_warn(c,
-		    "%s: cafile: %s is the private key of this CA and the broker can read it; keep "
-		    "it on "
-		    "another machine",
+		    "%s: %s is the private key of this CA, unencrypted, and the broker can read "
+		    "it; "
+		    "encrypt it or keep it on another machine",
 		    where, path);
 	}
 	(void)closedir(d); /* only read from */
@@ -270,9 +270,11 @@ check_config(struct config *c, const struct privileges *p)
 		if (l->certfile != NULL)
 			ok = warn_certificates(c, l) && warn_key_mode(c, l) && ok;
 		if (l->cafile != NULL)
-			ok = warn_ca_key(c, l, p) && ok;
+			ok = warn_ca_key(c, l->cafile, option_at(l->at, "cafile"), p) && ok;
 		if (p->drop)
 			ok = warn_reload(c, l, p) && ok;
 	}
+	for (i = 0; i < c->n_role_cas; i++)
+		ok = warn_ca_key(c, c->role_cas[i].file, c->role_cas[i].place, p) && ok;
 	return ok;
 }

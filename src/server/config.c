@@ -158,8 +158,7 @@ apply(struct parse *p, const struct option *o, struct slice value)
 		p->security_seen = true;
 	/* include_dir may have moved the listeners in memory. */
 	(void)scope_base(p, o, &at);
-	if (o->call == NULL || o->call == read_per_listener)
-		at[index] = p->here;
+	at[index] = p->here;
 	return true;
 }
 

@@ -68,6 +68,7 @@ logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, stru
 {
 	unsigned dest = c->log_none ? CONFIG_LOG_NONE : c->log_dest;
 	void *ctx = (void *)(uintptr_t)c;
+	char where[CONFIG_PLACE_CAP];
 	bool ok = true;
 
 	log_reset_sinks();
@@ -80,7 +81,8 @@ logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, stru
 		dest = CONFIG_LOG_SYSLOG;
 	if (c->log_file != NULL &&
 	    (!make_log_file(c->log_file, owner, group, err) || !log_open_file(c->log_file, err)))
-		return err_prefix(err, "log_dest");
+		return err_prefix(err, "%s: log_dest",
+		    config_place_text(c, option_at(c->at, "log_dest"), where, sizeof(where)));
 	if ((dest & CONFIG_LOG_STDERR) != 0)
 		ok = log_add_stderr() && ok;
 	if ((dest & CONFIG_LOG_STDOUT) != 0)

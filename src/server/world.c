@@ -62,7 +62,7 @@ load_policy(const struct config *c, const struct config_listener *l, struct auth
 static bool
 is_about(const struct err *err, const char *file)
 {
-	return file != NULL && slice_starts(slice_str(err->text), slice_str(file));
+	return file != NULL && strstr(err->text, file) != NULL;
 }
 
 /* pki names the file; the reader of the configuration wants the line. */
