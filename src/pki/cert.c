@@ -63,7 +63,8 @@ add_extensions(X509 *x, const struct cert_spec *s)
 	    !add_extension(x, &ctx, NID_subject_key_identifier, "hash"))
 		return false;
 	/* An adopted CA may lack the identifier that this one would repeat. */
-	if (X509_get0_subject_key_id(issuer) != NULL && !add_extension(x, &ctx, NID_authority_key_identifier, "keyid"))
+	if (X509_get_ext_by_NID(issuer, NID_subject_key_identifier, -1) >= 0 &&
+	    !add_extension(x, &ctx, NID_authority_key_identifier, "keyid"))
 		return false;
 	if (s->san != NULL && sk_GENERAL_NAME_num(s->san) > 0)
 		return X509_add1_ext_i2d(x, NID_subject_alt_name, (void *)(uintptr_t)s->san, 0, 0) == 1;

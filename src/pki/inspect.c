@@ -200,7 +200,7 @@ show_cert(const struct look *l, X509 *x)
 	uint8_t serial[AUTHZ_SERIAL_MAX], print[32];
 	size_t n = serial_bytes(X509_get0_serialNumber(x), serial);
 	auto_gens san = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
-	char version[16];
+	char version[24];
 
 	put_name(l, "subject", X509_get_subject_name(x));
 	put_name(l, "issuer", X509_get_issuer_name(x));
