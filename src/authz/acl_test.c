@@ -130,7 +130,7 @@ patterns(void **state)
 		{ "+", "c", "sensor/x/data", 0 },
 		{ "+", "c", "sensor/+/data", 0 },
 		{ "#", "c", "x/own/y", 0 },
-		{ "#", "c", "#", 0 },
+		{ "#", "c", "#", S }, /* for cmd/c/# and deny/# alone */
 		{ "u", "+", "cmd/x/1", 0 },
 		{ "u", "#", "cmd/x/1", 0 },
 		{ "u", "#", "cmd/#", 0 },
@@ -142,10 +142,11 @@ patterns(void **state)
 		{ "$SYS", "c", "$SYS/own/x", 0 },
 		{ "$SYS", "c", "$SYS/#", 0 },
 		/* nor a way around what is denied */
-		{ "a/b", "c", "deny/a/b/x", 0 },
-		{ "+", "c", "deny/+", 0 },
-		/* No filter can be compared with "deny/+/#", so none is granted. */
-		{ "+", "c", "cmd/c/1", R },
+		{ "a/b", "c", "deny/a/b/x", S },
+		{ "a/b", "c", "deny/c", S },
+		{ "+", "c", "deny/+", S },
+		{ "+", "c", "deny/+/#", S },
+		{ "+", "c", "cmd/c/1", R | S }, /* no filter can be compared with "deny/+/#" */
 	};
 	struct authz_policy *p = test_acl(text);
 
@@ -267,11 +268,95 @@ long_values(void **state)
 	memset(id, 'x', sizeof id - 1);
 	assert_false(authz_allowed(p, anon, slice_str(id), AUTHZ_SUBSCRIBE, SL("a/#"), &v));
 	assert_false(authz_allowed(p, anon, slice_str(id), AUTHZ_PUBLISH, SL("a/x"), &v));
-	/* A deny rule that cannot be compared denies. */
-	assert_false(authz_allowed(p, anon, slice_str(id), AUTHZ_SUBSCRIBE, SL("d/#"), &v));
-	assert_true(authz_allowed(p, anon, SL("x"), AUTHZ_SUBSCRIBE, SL("d/#"), &v));
+	/* A deny rule that cannot be compared leaves nothing unseen. */
+	assert_true(authz_allowed(p, anon, slice_str(id), AUTHZ_SUBSCRIBE, SL("d/y"), &v));
+	assert_false(v.whole);
+	assert_true(authz_allowed(p, anon, SL("x"), AUTHZ_SUBSCRIBE, SL("d/y"), &v));
+	assert_true(v.whole);
 	authz_principal_unref(anon);
 	authz_policy_unref(p);
+}
+
+/* ---- what a granted filter promises ---- */
+
+enum { DEPTH = 3, WORDS_MAX = 6 };
+
+/* The <i>-th topic of at most DEPTH levels out of <n> words; false behind the last. */
+static bool
+nth_topic(const char *const *words, unsigned n, unsigned i, char *out, size_t cap)
+{
+	unsigned depth = 1, count = n;
+	size_t used = 0;
+
+	while (i >= count) {
+		i -= count;
+		count *= n;
+		if (++depth > DEPTH)
+			return false;
+	}
+	for (; depth > 0; depth--, i /= n)
+		used += (size_t)snprintf(
+		    out + used, cap - used, "%s%s", words[i % n], depth > 1 ? "/" : "");
+	return true;
+}
+
+static void
+filter_keeps_its_promise(const struct authz_policy *p, const struct authz_principal *who,
+    struct slice filter, bool strict)
+{
+	static const char *const words[] = { "a", "b", "", "$x" };
+	struct authz_verdict sub, rec;
+	char name[64];
+
+	(void)authz_allowed(p, who, SL("b"), AUTHZ_SUBSCRIBE, filter, &sub);
+	assert_true(!strict || sub.whole == sub.allowed);
+	for (unsigned i = 0; nth_topic(words, 4, i, name, sizeof name); i++) {
+		if (name[0] == '\0' || !topic_matches(filter, slice_str(name)))
+			continue;
+		(void)authz_allowed(p, who, SL("b"), AUTHZ_RECEIVE, slice_str(name), &rec);
+		if (sub.whole && !rec.allowed)
+			fail_msg("%.*s is granted whole, %s is not", SL_ARG(filter), name);
+		if (!sub.allowed && !strict && rec.allowed)
+			fail_msg("%.*s is refused, %s is not", SL_ARG(filter), name);
+	}
+}
+
+/* All filters against all names over a small alphabet: whole means that nothing needs another look,
+ * and what is refused would not have had anything to deliver. */
+static void
+whole_means_whole(void **state)
+{
+	static const char *const words[] = { "a", "b", "", "$x", "+", "#" };
+	static const char *const acls[] = { "topic #\n", "topic a/#\ntopic deny a/b\n",
+		"topic +/b\ntopic $x/#\n", "pattern %u/#\n", "pattern +/%c\npattern deny a/%u/+\n",
+		"topic /#\npattern deny %u\n", "topic +/+/+\ntopic deny +/b/#\n",
+		"topic #\ntopic deny $x/#\ntopic $x/a\n" };
+	static const char *const users[] = { NULL, "a", "b", "+", "$x", "a/b" };
+	char filter[64], text[200];
+
+	(void)state;
+	for (size_t a = 0; a < sizeof acls / sizeof acls[0] * 6; a++) {
+		const char *user = users[a % 6];
+		struct authz_principal *who = test_user(user);
+		struct authz_policy *loose;
+		struct authz_policy *strict =
+		    test_policy("connect everyone\nallow everyone subscribe +/a\nallow everyone "
+				"subscribe %c/#\n"
+				"deny everyone subscribe b/%u\n");
+
+		(void)snprintf(text, sizeof text, "%s%s\n%s", user != NULL ? "user " : "#",
+		    user != NULL ? user : "", acls[a / 6]);
+		loose = test_acl(text);
+		for (unsigned i = 0; nth_topic(words, WORDS_MAX, i, filter, sizeof filter); i++) {
+			if (!topic_filter_ok(slice_str(filter)))
+				continue;
+			filter_keeps_its_promise(loose, who, slice_str(filter), false);
+			filter_keeps_its_promise(strict, who, slice_str(filter), true);
+		}
+		authz_policy_unref(strict);
+		authz_policy_unref(loose);
+		authz_principal_unref(who);
+	}
 }
 
 int
@@ -285,6 +370,7 @@ main(void)
 		cmocka_unit_test(reasons),
 		cmocka_unit_test(certificate_users),
 		cmocka_unit_test(long_values),
+		cmocka_unit_test(whole_means_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

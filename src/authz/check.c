@@ -240,7 +240,8 @@ extent_of_rule(const struct asker *a, const struct authz_rule *r, struct slice f
 	case AUTHZ_NO:
 		return EXTENT_NONE;
 	case AUTHZ_UNFIT:
-		return r->deny ? EXTENT_COVERED : EXTENT_NONE;
+		/* Each delivery is compared up to the value; the filter cannot be. */
+		return r->deny ? EXTENT_TOUCHED : EXTENT_NONE;
 	case AUTHZ_YES:
 		break;
 	}
