@@ -4,6 +4,9 @@
 BUILD := build
 MAKEFLAGS += --no-print-directory
 
+# What meson says is of interest when it fails.
+SETUP = test -f $(BUILD)/build.ninja || said=$$(meson setup $(BUILD) -Dtests=disabled 2>&1) || { echo "$$said"; exit 1; }
+
 .PHONY: help run check build install bench clean
 
 help:
@@ -16,12 +19,12 @@ help:
 
 build:
 	@tools/deps build
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dtests=disabled
+	@$(SETUP)
 	@ninja -C $(BUILD)
 
 run:
 	@tools/deps build run
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dtests=disabled
+	@$(SETUP)
 	@ninja -C $(BUILD) src/cli/signet
 	@exec tools/run
 
