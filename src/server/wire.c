@@ -96,6 +96,12 @@ leave(struct worker *w, uint64_t now_ms)
 	return LEAVE_TURN_MS;
 }
 
+static void
+on_begin(void *ctx, uint64_t now_ms)
+{
+	shard_begin(((struct worker *)ctx)->shard, now_ms);
+}
+
 static uint64_t
 on_turn(void *ctx, uint64_t now_ms)
 {
@@ -110,7 +116,7 @@ on_turn(void *ctx, uint64_t now_ms)
 	return next;
 }
 
-const struct net_handler server_handler = { .open = on_open, .failed = on_failed, .turn = on_turn };
+const struct net_handler server_handler = { .open = on_open, .failed = on_failed, .begin = on_begin, .turn = on_turn };
 
 static void
 port_wake(void *ctx, unsigned shard)
