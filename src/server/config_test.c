@@ -206,6 +206,29 @@ bytes_that_are_no_text_are_refused(void **state)
 	assert_string_equal(err.text, "cannot open m.conf: No such file or directory");
 }
 
+static void
+check_globals(const struct config *c)
+{
+	assert_int_equal(c->tls_handshake_timeout, 3);
+	assert_int_equal(c->max_handshakes, 9);
+	assert_string_equal(c->user, "root");
+	assert_int_equal(c->max_keepalive, 60);
+	assert_int_equal(c->max_packet_size, 1000);
+	assert_int_equal(c->max_inflight_messages, 1);
+	assert_int_equal(c->max_queued_messages, 0);
+	assert_int_equal(c->max_queued_bytes, 5);
+	assert_true(c->queue_qos0_messages && !c->retain_available && c->persistence);
+	assert_int_equal(c->persistent_client_expiration, 14 * 86400);
+	assert_int_equal(c->workers, 4);
+	assert_string_equal(c->persistence_location, "/p/");
+	assert_string_equal(c->pid_file, "/pid");
+	assert_string_equal(c->log_file, "/l");
+	assert_int_equal(c->log_dest, CONFIG_LOG_STDOUT);
+	assert_int_equal(c->log_level, LOG_LVL_NOTICE);
+	assert_true(c->log_subscribe && !c->log_unsubscribe && !c->log_timestamp &&
+		    !c->connection_messages);
+}
+
 /* Each directive once with a value that is not its default; all must end where they belong. */
 static void
 every_directive_is_read(void **state)
@@ -261,24 +284,7 @@ every_directive_is_read(void **state)
 	assert_int_equal(c->n_role_cas, 2);
 	assert_int_equal(c->role_cas[1].role, AUTHZ_ROLE_WATCH);
 	assert_string_equal(c->role_cas[1].file, "w x.pem");
-	assert_int_equal(c->tls_handshake_timeout, 3);
-	assert_int_equal(c->max_handshakes, 9);
-	assert_string_equal(c->user, "root");
-	assert_int_equal(c->max_keepalive, 60);
-	assert_int_equal(c->max_packet_size, 1000);
-	assert_int_equal(c->max_inflight_messages, 1);
-	assert_int_equal(c->max_queued_messages, 0);
-	assert_int_equal(c->max_queued_bytes, 5);
-	assert_true(c->queue_qos0_messages && !c->retain_available && c->persistence);
-	assert_int_equal(c->persistent_client_expiration, 14 * 86400);
-	assert_int_equal(c->workers, 4);
-	assert_string_equal(c->persistence_location, "/p/");
-	assert_string_equal(c->pid_file, "/pid");
-	assert_string_equal(c->log_file, "/l");
-	assert_int_equal(c->log_dest, CONFIG_LOG_STDOUT);
-	assert_int_equal(c->log_level, LOG_LVL_NOTICE);
-	assert_true(c->log_subscribe && !c->log_unsubscribe && !c->log_timestamp &&
-		    !c->connection_messages);
+	check_globals(c);
 	config_free(c);
 }
 
@@ -526,7 +532,9 @@ expect_line(void *ctx, const char *line)
 {
 	(void)ctx;
 	if (doc_at == NULL || strncmp(doc_at, line, strlen(line)) != 0)
-		fail_msg("docs/configuration.md lacks \"%s\"; `signet broker --directives-markdown` prints the table", line);
+		fail_msg("docs/configuration.md lacks \"%s\"; `signet broker "
+			 "--directives-markdown` prints the table",
+		    line);
 	doc_at += strlen(line) + 1;
 }
 

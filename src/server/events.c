@@ -109,7 +109,7 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 	struct line x = { "TLS handshake", net_addr_text(&peer->addr, addr, sizeof(addr)), "-", "-",
 		"-", "-" };
 
-	refusal_of_failure(f, p, peer->tls_version, &r);
+	refusal_of_failure(f, p, &r);
 	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
 		return;
 	if (f->kind == NET_FAIL_TLS_ON_PLAIN || f->kind == NET_FAIL_LIMIT ||
@@ -130,7 +130,7 @@ event_of_limit(struct listener *l, const char *peer)
 	struct line x = { "connection", peer, "-", "-", "-", "-" };
 	struct refusal r;
 
-	refusal_of_failure(&f, NULL, NULL, &r);
+	refusal_of_failure(&f, NULL, &r);
 	(void)snprintf(r.text, sizeof(r.text),
 	    "the listener has its max_connections of %" PRId64 " already",
 	    l->config->max_connections);

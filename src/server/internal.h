@@ -159,8 +159,8 @@ struct refusal {
 	char text[640];     /* the exact reason */
 	const char *remedy; /* what to do; never NULL */
 };
-void refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer,
-    const char *tls_version, struct refusal *ret);
+void refusal_of_failure(
+    const struct net_failure *f, const struct pki_peer *peer, struct refusal *ret);
 void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *ret);
 
 /* Words that identity.c and refuse.c must agree on. */

@@ -12,8 +12,11 @@ verify(void *ctx, struct x509_store_ctx_st *store, void **ret_peer)
 	bool ok;
 
 	(void)pthread_mutex_lock(&j->lock);
-	t = pki_trust_ref(j->trust);
+	t = j->trust != NULL ? pki_trust_ref(j->trust) : NULL;
 	(void)pthread_mutex_unlock(&j->lock);
+	/* A reload took the CAs away while this handshake was under way: nobody is trusted any more. */
+	if (t == NULL)
+		return false;
 	ok = pki_judge(t, store, &peer);
 	pki_trust_unref(t);
 	*ret_peer = peer;

@@ -200,10 +200,8 @@ of_tls(const struct net_failure *f, struct refusal *r)
 }
 
 void
-refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer,
-    const char *tls_version, struct refusal *ret)
+refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, struct refusal *ret)
 {
-	(void)tls_version;
 	switch (f->kind) {
 	case NET_FAIL_CLOSED:
 		(void)snprintf(ret->text, sizeof(ret->text),
@@ -274,7 +272,8 @@ of_connect(const struct broker_event *e, struct refusal *r)
 		    e->text[0] != '\0' ? e->text : mqtt_reason_text(e->reason));
 }
 
-/* net writes "TLS alert from peer: unknown CA (48)" when a connection ends so after its handshake. */
+/* net writes "TLS alert from peer: unknown CA (48)" when a connection ends so after its
+ * handshake. */
 static int
 alert_number(const char *text)
 {

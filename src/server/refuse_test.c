@@ -88,7 +88,7 @@ each_row_has_its_name_words_and_remedy(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_LEN(failures); i++, n++) {
-		refusal_of_failure(&failures[i].f, NULL, NULL, &all[n]);
+		refusal_of_failure(&failures[i].f, NULL, &all[n]);
 		assert_string_equal(all[n].name, failures[i].name);
 	}
 	for (i = 0; i < ARRAY_LEN(events); i++, n++) {
@@ -102,7 +102,7 @@ each_row_has_its_name_words_and_remedy(void **state)
 		peers[i].cause = (enum pki_cause)i;
 		(void)snprintf(peers[i].text, sizeof(peers[i].text), "cause %zu", i);
 		(void)snprintf(peers[i].remedy, sizeof(peers[i].remedy), "remedy %zu", i);
-		refusal_of_failure(&f, &peers[i], "TLSv1.3", &all[n]);
+		refusal_of_failure(&f, &peers[i], &all[n]);
 		assert_int_equal(all[n].cause, REFUSAL_CERTIFICATE);
 		assert_string_equal(all[n].text, peers[i].text);
 		assert_string_equal(all[n].remedy, peers[i].remedy);
@@ -117,13 +117,16 @@ each_row_has_its_name_words_and_remedy(void **state)
 	}
 }
 
-/* With TLS 1.3 the server is done before the client has looked: its alert comes to an open connection. */
+/* With TLS 1.3 the server is done before the client has looked: its alert comes to an open
+ * connection. */
 static void
 late_alerts_are_understood(void **state)
 {
-	static const struct broker_event late = { .kind = BROKER_DROPPED, .reason = MQTT_RC_UNSPECIFIED,
+	static const struct broker_event late = { .kind = BROKER_DROPPED,
+		.reason = MQTT_RC_UNSPECIFIED,
 		.text = "TLS alert from peer: unknown CA (48)" };
-	static const struct broker_event odd = { .kind = BROKER_DROPPED, .reason = MQTT_RC_UNSPECIFIED,
+	static const struct broker_event odd = { .kind = BROKER_DROPPED,
+		.reason = MQTT_RC_UNSPECIFIED,
 		.text = "TLS alert from peer: what" };
 	struct refusal r;
 
@@ -146,7 +149,7 @@ probes_and_ends_are_no_refusals(void **state)
 	struct refusal r;
 
 	(void)state;
-	refusal_of_failure(&probe, NULL, NULL, &r);
+	refusal_of_failure(&probe, NULL, &r);
 	assert_int_equal(r.cause, REFUSAL_NONE);
 	refusal_of_event(&left, false, &r);
 	assert_int_equal(r.cause, REFUSAL_NONE);

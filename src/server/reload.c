@@ -2,6 +2,7 @@
  * the old. */
 #include "server/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/num.h"
@@ -38,9 +39,8 @@ same_listeners(const struct config *old, const struct config *new, struct err *e
 	return true;
 }
 
-/* What was changed and does not take effect now is said, not forgotten. */
 static void
-say_later(const struct config *old, const struct config *new)
+say_scope(enum option_scope scope, const void *old, const void *new, const char *of)
 {
 	char a[512], b[512];
 	unsigned i;
@@ -48,14 +48,28 @@ say_later(const struct config *old, const struct config *new)
 	for (i = 0; i < options_n; i++) {
 		const struct option *o = &options[i];
 
-		if (o->scope != OPTION_GLOBAL || (o->flags & OPTION_NEXT_START) == 0 ||
+		if (o->scope != scope || (o->flags & OPTION_NEXT_START) == 0 ||
 		    o->type == OPTION_CALL)
 			continue;
 		if (strcmp(option_show(o, old, a, sizeof(a)), option_show(o, new, b, sizeof(b))) !=
 		    0)
-			log_warning("%s has changed from '%s' to '%s'; this takes effect at the "
+			log_warning("%s%s has changed from '%s' to '%s'; this takes effect at the "
 				    "next start.",
-			    o->name, a, b);
+			    o->name, of, a, b);
+	}
+}
+
+/* What was changed and does not take effect now is said, not forgotten. */
+static void
+say_later(const struct config *old, const struct config *new)
+{
+	char of[200];
+	unsigned i;
+
+	say_scope(OPTION_GLOBAL, old, new, "");
+	for (i = 0; i < old->n_listeners; i++) {
+		(void)snprintf(of, sizeof(of), " of listener %s", old->listeners[i].name);
+		say_scope(OPTION_LISTENER, &old->listeners[i], &new->listeners[i], of);
 	}
 	if (old->log_dest != new->log_dest || !same_text(old->log_file, new->log_file) ||
 	    old->log_level != new->log_level)
