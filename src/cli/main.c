@@ -14,6 +14,7 @@ struct command {
 /* In the order in which a new user needs them. */
 static const struct command commands[] = {
 	{ "init", "make a certificate authority and a configuration that works", cmd_init },
+	{ "broker", "run the MQTT broker; reads the syntax of mosquitto.conf", cmd_broker },
 	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
