@@ -148,8 +148,6 @@ warn_key_mode(struct config *c, const struct config_listener *l)
 
 	if (stat(l->keyfile, &st) == -1 || (st.st_mode & 077) == 0)
 		return true;
-	/* A group of its own (root:mosquitto 0640) is how many set it up; others are nobody's
-	 * business. */
 	(void)config_place_text(c, option_at(l->at, "keyfile"), where, sizeof(where));
 	return config_warn(c,
 	    "%s: keyfile %s: %s can read the private key (mode %04o); chmod 600 it", where,
@@ -166,8 +164,8 @@ may_read(const struct privileges *p, const char *path)
 static int
 no_passphrase(char *buf, int n, int writing, void *ctx)
 {
-	(void)buf;
-	(void)n;
+	if (n > 0)
+		buf[0] = '\0';
 	(void)writing;
 	(void)ctx;
 	return -1;
