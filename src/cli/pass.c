@@ -107,7 +107,7 @@ ask(const char *what, bool creating, char *buf, size_t cap, struct err *err)
 		if (read_line(STDIN_FILENO, buf, cap) > 0)
 			return true;
 		return err_set(err, ERR_USAGE,
-		    "%s needs a passphrase: give --passphrase-file FILE, SIGNET_PASSPHRASE, or a line on standard input%s", what,
+		    "a passphrase is needed for %s: give --passphrase-file FILE, SIGNET_PASSPHRASE, or a line on standard input%s", what,
 		    creating ? " (or --no-passphrase to leave the key unencrypted)" : "");
 	}
 	tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);

@@ -37,7 +37,7 @@ set_rules(const struct pki_trust *t, X509_STORE_CTX *ctx)
 	    X509_VERIFY_PARAM_set_purpose(param, X509_PURPOSE_SSL_CLIENT) == 1;
 }
 
-/* The leaf itself stands in the cafile and is its own issuer: an operator pinned one client. */
+/* The leaf itself stands in the cafile: an operator pinned one client. */
 static bool
 is_pinned(STACK_OF(X509) *chain)
 {
@@ -52,7 +52,8 @@ check_leaf(const struct pki_trust *t, X509 *leaf, STACK_OF(X509) *chain, struct 
 		    "the certificate's serial number has more than %d octets", AUTHZ_SERIAL_MAX);
 		return false;
 	}
-	if (!is_pinned(chain) && (X509_get_extension_flags(leaf) & EXFLAG_CA) != 0) {
+	/* "openssl req -x509" makes self-signed certificates with CA:TRUE; one that is pinned is a client all the same. */
+	if ((X509_get_extension_flags(leaf) & EXFLAG_CA) != 0 && !(is_pinned(chain) && cert_is_self_issued(leaf))) {
 		peer_refuse(p, PKI_BAD_IS_CA, X509_V_ERR_INVALID_PURPOSE, "give the client a certificate of its own",
 		    "the certificate is that of a CA (basicConstraints CA:TRUE), not of a client");
 		return false;

@@ -169,6 +169,19 @@ legacy_is_accepted(void **state)
 	t_done(&ca);
 }
 
+/* A certificate that stands in the cafile itself: a self-signed client is what the operator says it is, a CA is no client. */
+static void
+pinned(void **state)
+{
+	struct t_cert self = t_make(&(struct t_want){ .cn = "me", .constraints = "CA:TRUE" }, NULL);
+	struct t_cert sub = t_make(&(struct t_want){ .cn = "Open CA", .constraints = "critical,CA:TRUE" }, &w.root);
+
+	(void)state;
+	t_put_certs(&w.dir, "pinned.pem", (struct t_cert[]){ self, sub, w.root }, 3);
+	check((struct expect){ .ca_file = "pinned.pem", .leaf = self });
+	check((struct expect){ .ca_file = "pinned.pem", .leaf = sub, .cause = PKI_BAD_IS_CA, .says = "that of a CA" });
+}
+
 static void
 dates(void **state)
 {
@@ -421,6 +434,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(roles_come_from_keys),
 		cmocka_unit_test(legacy_is_accepted),
+		cmocka_unit_test(pinned),
 		cmocka_unit_test(dates),
 		cmocka_unit_test(issuers),
 		cmocka_unit_test(names_of_cas),

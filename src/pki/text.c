@@ -1,7 +1,6 @@
 /* What stands in certificates, as text and plain values; and libcrypto's error queue as one sentence. */
 #include "pki/internal.h"
 
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -82,7 +81,7 @@ time_of(const ASN1_TIME *t)
 	struct tm tm = { 0 };
 
 	if (t == NULL || ASN1_TIME_to_tm(t, &tm) != 1)
-		return INT64_MIN;
+		return NO_TIME;
 	return (int64_t)timegm(&tm);
 }
 
