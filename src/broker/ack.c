@@ -74,7 +74,7 @@ on_pubrel(struct client *c, const struct mqtt_frame *f)
 
 	if (!decode(c, f, &a))
 		return false;
-	known = session_in_id_del(c->session, a.packet_id);
+	known = idset_del(&c->session->received, a.packet_id);
 	return out_ack(c, MQTT_PUBCOMP, a.packet_id,
 	    known || c->version != MQTT_V5 ? MQTT_RC_OK : MQTT_RC_ID_NOT_FOUND, "");
 }

@@ -651,6 +651,30 @@ receive_maximum(void **state)
 	assert_int_equal(kit_expect(e, MQTT_DISCONNECT).body.p[0], MQTT_RC_RECEIVE_MAXIMUM);
 }
 
+/* 3.1.1 has no Receive Maximum: a client may leave every id open, and each is remembered. */
+static void
+many_open_exchanges(void **state)
+{
+	struct kit *k;
+	k = begin(state, NULL, NULL);
+	struct end *e = join(k, 4, "v3"), *sub = join(k, 4, "sub");
+	kit_subscribe(sub, "t", 0);
+	for (unsigned round = 0; round < 2; round++)
+		for (uint16_t i = 1; i <= 300; i++) {
+			kit_publish(e, "t", "x", 2, false, i);
+			kit_expect(e, MQTT_PUBREC);
+		}
+	for (uint16_t i = 1; i <= 300; i++)
+		kit_message(sub, "t", "x");
+	kit_expect_nothing(sub);
+	for (uint16_t i = 300; i > 0; i--) {
+		kit_ack(e, MQTT_PUBREL, i);
+		kit_expect(e, MQTT_PUBCOMP);
+	}
+	kit_publish(e, "t", "again", 2, false, 7);
+	kit_message(sub, "t", "again");
+}
+
 static void
 timeouts(void **state)
 {
@@ -881,6 +905,7 @@ static const struct {
 	TEST(aliases),
 	TEST(limits),
 	TEST(receive_maximum),
+	TEST(many_open_exchanges),
 	TEST(timeouts),
 	TEST(rights),
 	TEST(rights_taken_away),

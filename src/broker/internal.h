@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "base/wheel.h"
 #include "broker/broker.h"
+#include "broker/idset.h"
 #include "broker/keep.h"
 #include "broker/ring.h"
 #include "msg/msg.h"
@@ -60,12 +61,11 @@ struct session {
 	struct timer timer;   /* offline: will delay or session expiry, on the session wheel */
 	uint64_t offline_ms;  /* since when */
 	size_t pending_bytes;
-	uint16_t *in_ids;     /* QoS 2 packet ids received and not released */
+	struct idset received; /* QoS 2 packet ids received and not released */
 	uint32_t slot, generation;
 	uint32_t match_seq, match_index; /* where route.c has put it in the present match */
 	uint32_t expiry_s;    /* session expiry interval; 0 ends with the connection, UINT32_MAX never */
 	uint32_t n_subs, cap_subs, n_shared;
-	uint16_t n_in_ids, cap_in_ids;
 	uint16_t next_packet_id, live; /* live: entries of inflight that still wait */
 	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
 	uint16_t id_n;
@@ -247,9 +247,6 @@ void session_timer(void *shard, struct timer *t);
 void session_offer(struct session *s, struct msg *m, const struct hit *h);
 /* The same for a retained message that answers a subscription. */
 void session_offer_retained(struct session *s, struct msg *m, const struct hit *h);
-bool session_in_id(struct session *s, uint16_t packet_id);       /* QoS 2 id received and not released? */
-bool session_in_id_add(struct session *s, uint16_t packet_id);   /* false: out of memory */
-bool session_in_id_del(struct session *s, uint16_t packet_id);   /* false: was not there */
 
 /* ---- inflight.c: QoS 1 and 2 outwards ---- */
 

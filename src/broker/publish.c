@@ -71,7 +71,9 @@ check(struct client *c, struct mqtt_publish *p, const char **ret_why)
 	if (p->retain && !set->retain_available)
 		return MQTT_RC_RETAIN_UNSUPPORTED;
 	*ret_why = "more QoS 2 messages than Receive Maximum";
-	if (p->qos == 2 && c->session->n_in_ids >= set->receive_maximum && !session_in_id(c->session, p->packet_id))
+	/* Only 5.0 knows the limit (3.3.4). */
+	if (c->version == MQTT_V5 && p->qos == 2 && c->session->received.n >= set->receive_maximum &&
+	    !idset_has(&c->session->received, p->packet_id))
 		return MQTT_RC_RECEIVE_MAXIMUM;
 	*ret_why = "payload is not the UTF-8 that its format indicator says";
 	if (p->utf8_payload && !utf8_ok(p->payload))
@@ -150,11 +152,11 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	stat_add(c->shard, messages_in, 1);
 	stat_add(c->shard, bytes_in, f->size);
 	/* Received before and not released: the answer was lost, the message was not [MQTT-4.3.3-10]. */
-	if (p.qos == 2 && session_in_id(c->session, p.packet_id))
+	if (p.qos == 2 && idset_has(&c->session->received, p.packet_id))
 		return out_ack(c, MQTT_PUBREC, p.packet_id, MQTT_RC_OK, "");
 	if (!may_publish(c, &p, &why, &v))
 		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
-	if (p.qos == 2 && !session_in_id_add(c->session, p.packet_id))
+	if (p.qos == 2 && !idset_add(&c->session->received, p.packet_id))
 		return deny(c, &p, MQTT_RC_QUOTA, "out of memory");
 	m = msg_new(&p, session_id(c->session), c->session->slot, c->shard->now_s);
 	if (m == NULL)

@@ -93,7 +93,7 @@ session_free(struct session *s)
 	will_free(s->will);
 	authz_principal_unref(s->who);
 	stat_sub(sh, sessions, 1);
-	free(s->in_ids);
+	idset_clear(&s->received);
 	free(s);
 }
 
@@ -250,52 +250,4 @@ void
 session_offer_retained(struct session *s, struct msg *m, const struct hit *h)
 {
 	offer(s, m, h, true);
-}
-
-/* QoS 2 ids are few (Receive Maximum), so a plain array is enough. */
-static uint16_t *
-in_id_at(struct session *s, uint16_t id)
-{
-	for (uint16_t i = 0; i < s->n_in_ids; i++)
-		if (s->in_ids[i] == id)
-			return &s->in_ids[i];
-	return NULL;
-}
-
-bool
-session_in_id(struct session *s, uint16_t id)
-{
-	return in_id_at(s, id) != NULL;
-}
-
-bool
-session_in_id_add(struct session *s, uint16_t id)
-{
-	if (s->n_in_ids == s->cap_in_ids) {
-		uint32_t cap = s->cap_in_ids > 0 ? s->cap_in_ids * 2u : 8;
-		uint16_t *v = cap > UINT16_MAX ? NULL : realloc(s->in_ids, cap * sizeof *v);
-
-		if (v == NULL)
-			return false;
-		s->in_ids = v;
-		s->cap_in_ids = (uint16_t)cap;
-	}
-	s->in_ids[s->n_in_ids++] = id;
-	return true;
-}
-
-bool
-session_in_id_del(struct session *s, uint16_t id)
-{
-	uint16_t *at = in_id_at(s, id);
-
-	if (at == NULL)
-		return false;
-	*at = s->in_ids[--s->n_in_ids];
-	if (s->n_in_ids == 0) {
-		free(s->in_ids);
-		s->in_ids = NULL;
-		s->cap_in_ids = 0;
-	}
-	return true;
 }
