@@ -444,28 +444,17 @@ discard(struct conn *c)
 static void
 readable(struct conn *c)
 {
-	switch ((enum conn_state)c->state) {
-	case CONN_WAIT:
-	case CONN_SHAKE:
-		/* Level-triggered: those who do not get their turn now are reported again. */
-		if (c->secure && c->loop->shakes >= SHAKES_A_TURN)
-			return;
-		/* fall through */
-	case CONN_OPEN:
-		if (c->secure)
-			secure_readable(c);
-		else
-			plain_readable(c);
-		break;
-	case CONN_DRAIN:
-	case CONN_FLUSH:
-	case CONN_LINGER:
+	bool shaking = c->state == CONN_WAIT || c->state == CONN_SHAKE;
+
+	/* Level-triggered: those who do not get their turn now are reported again. */
+	if (shaking && c->secure && c->loop->shakes >= SHAKES_A_TURN)
+		return;
+	if (!shaking && c->state != CONN_OPEN)
 		discard(c);
-		break;
-	case CONN_MOVING:
-	case CONN_DEAD:
-		break;
-	}
+	else if (c->secure)
+		secure_readable(c);
+	else
+		plain_readable(c);
 }
 
 static const char *

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -60,10 +61,26 @@ answer(struct echo *e, const uint8_t *p, size_t n)
 static void
 wait_for_turn(struct echo *e, char verb)
 {
+	bool already = e->wait != 0;
+
 	e->wait = verb;
+	if (already)
+		return;
 	e->next = e->on->waiting;
 	e->on->waiting = e;
 	loop_wake(e->on->loop);
+}
+
+static void
+stop_waiting(struct echo *e)
+{
+	for (struct echo **at = &e->on->waiting; *at != NULL; at = &(*at)->next) {
+		if (*at == e) {
+			*at = e->next;
+			break;
+		}
+	}
+	e->wait = 0;
 }
 
 /* False: no more of this input now. */
@@ -72,6 +89,7 @@ obey(struct echo *e, char verb)
 {
 	switch (verb) {
 	case 'm':
+		stop_waiting(e);
 		e->w.ops->move(e->w.conn, (e->on->index + 1) % e->on->kit->n);
 		return false;
 	case 'p':
@@ -80,7 +98,7 @@ obey(struct echo *e, char verb)
 		return false;
 	case 't':
 		wait_for_turn(e, verb);
-		return false;
+		return true;
 	case 'c':
 		e->closing = true;
 		return true;
@@ -95,8 +113,6 @@ echo_feed(void *self, struct slice in)
 	struct echo *e = self;
 	size_t used = 0;
 
-	if (e->wait != 0)
-		return 0;
 	while (in.n - used >= 5 && !e->paused) {
 		const uint8_t *p = in.p + used;
 		size_t n = 4 + ((size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3]);
@@ -161,15 +177,10 @@ echo_sent(void *self)
 static void
 echo_closed(void *self, const char *why)
 {
-	struct echo *e = self, **at;
+	struct echo *e = self;
 	struct kit *k = e->on->kit;
 
-	for (at = &e->on->waiting; *at != NULL; at = &(*at)->next) {
-		if (*at == e) {
-			*at = e->next;
-			break;
-		}
-	}
+	stop_waiting(e);
 	UNDER_LOCK(k, k->closed++; (void)snprintf(k->why, sizeof(k->why), "%s", why != NULL ? why : "-"));
 	free(e->out);
 	free(e);
@@ -341,6 +352,7 @@ client_connect(const struct kit *k)
 	setsockopt(c.fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
 	setsockopt(c.fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
 	assert_int_equal(connect(c.fd, (const struct sockaddr *)&k->addr, sizeof(k->addr)), 0);
+	setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	return c;
 }
 
@@ -519,7 +531,7 @@ pki_init(struct pki *p)
 	p->root = cert_make("root", NULL, -60, 3600);
 	p->server = cert_make("localhost", &p->root, -60, 3600);
 	p->client = cert_make("device1", &p->root, -60, 3600);
-	p->stranger_root = cert_make("root", NULL, -60, 3600);
+	p->stranger_root = cert_make("other root", NULL, -60, 3600);
 	p->stranger = cert_make("device1", &p->stranger_root, -60, 3600);
 	pki_write_cert(p, "ca.pem", &p->root, false);
 	pki_write_cert(p, "cert.pem", &p->server, false);
@@ -550,6 +562,7 @@ client_ctx(const struct cert *me, const struct cert *trusted, int version)
 	SSL_CTX *s = SSL_CTX_new(TLS_client_method());
 
 	assert_non_null(s);
+	SSL_CTX_set_mode(s, SSL_MODE_NO_AUTO_CHAIN); /* devices send their leaf only */
 	if (version != 0) {
 		SSL_CTX_set_min_proto_version(s, version);
 		SSL_CTX_set_max_proto_version(s, version);

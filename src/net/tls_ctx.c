@@ -36,6 +36,8 @@ on_verify(X509_STORE_CTX *store, void *arg)
 		return 0; /* once a handshake, and never after it */
 	good = t->hooks.verify(t->hooks.ctx, store, &peer);
 	s->identity = peer;
+	/* The hook took from the chain what it wants; libssl would keep it as long as the connection lives. */
+	X509_STORE_CTX_set0_verified_chain(store, NULL);
 	if (!good && X509_STORE_CTX_get_error(store) == X509_V_OK)
 		X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
 	return good ? 1 : 0;
@@ -239,6 +241,13 @@ set_alpn(struct tls_ctx *t, const char *names, struct err *err)
 	return true;
 }
 
+/* SSL_CTX_set1_groups_list() is a macro that casts const away where nothing is written. */
+static bool
+set_groups(SSL_CTX *s, const char *list)
+{
+	return SSL_CTX_ctrl(s, SSL_CTRL_SET_GROUPS_LIST, 0, (void *)(uintptr_t)list) == 1;
+}
+
 static bool
 set_algorithms(SSL_CTX *s, const struct tls_config *c, struct err *err)
 {
@@ -249,9 +258,9 @@ set_algorithms(SSL_CTX *s, const struct tls_config *c, struct err *err)
 	if (SSL_CTX_set_ciphersuites(s, c->ciphersuites != NULL ? c->ciphersuites : ciphers_13) != 1)
 		return err_set(err, ERR_USAGE, "ciphers_tls1.3 %s: not a list of TLS 1.3 cipher suites", c->ciphersuites);
 	if (c->groups != NULL)
-		groups = SSL_CTX_set1_groups_list(s, c->groups) == 1;
+		groups = set_groups(s, c->groups);
 	else
-		groups = SSL_CTX_set1_groups_list(s, groups_pq) == 1 || SSL_CTX_set1_groups_list(s, groups_ec) == 1;
+		groups = set_groups(s, groups_pq) || set_groups(s, groups_ec);
 	if (!groups)
 		return err_set(err, ERR_USAGE, "groups %s: not a list of groups that this OpenSSL knows",
 		    c->groups != NULL ? c->groups : groups_ec);
