@@ -1,4 +1,5 @@
 """Fixtures: one PKI for all tests of a worker process, brokers as they are asked for."""
+import itertools
 import pathlib
 import shutil
 
@@ -45,6 +46,38 @@ def plain(broker_of):
     """An open broker without TLS, with four workers."""
     port = kit.free_port()
     return broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 4\n", port)
+
+
+@pytest.fixture(scope="module")
+def open_brokers(tmp_path_factory):
+    """The broker of all tests of a module that can share one, and those that replaced it after a test had ended it."""
+    running = []
+    yield running
+    for broker in running:
+        assert broker.stop() == 0, f"exit code {broker.process.returncode}:\n{broker.log()[-6000:]}"
+
+
+@pytest.fixture
+def shared(open_brokers, tmp_path_factory):
+    """An open broker without TLS, with four workers, that other tests of the module use too: choose topics by <topic>."""
+    if not open_brokers:
+        port = kit.free_port()
+        conf = f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 4\nmax_queued_messages 0\n"
+        open_brokers.append(kit.Broker(tmp_path_factory.mktemp("shared"), conf, port).start())
+    broker = open_brokers[-1]
+    yield broker
+    if broker.process.poll() is not None:
+        open_brokers.remove(broker)
+        pytest.fail(f"the broker died with {broker.process.returncode}:\n{broker.log()[-6000:]}")
+
+
+_topics = itertools.count()
+
+
+@pytest.fixture
+def topic():
+    """A topic that no other test uses."""
+    return f"t{next(_topics)}"
 
 
 @pytest.fixture(scope="session")
