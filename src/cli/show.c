@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/file.h"
 #include "base/num.h"
+#include "base/secret.h"
 #include "base/text.h"
 
 enum { SHOW_FILE_MAX = 256 << 20 }; /* a CRL may be large */
@@ -123,7 +124,7 @@ show_file(struct show *s, const char *path, struct err *err)
 	if (!file_read(path, SHOW_FILE_MAX, &data, &n, err))
 		return false;
 	ok = show_bytes(s, slice_of(data, n), path, err);
-	free(data);
+	secret_free(data, n); /* it may be a key */
 	return ok;
 }
 
@@ -178,6 +179,6 @@ show_field(const char *path, const char *field, char *out, size_t cap, struct er
 	if (!file_read(path, PKI_FILE_MAX, &data, &n, err))
 		return false;
 	ok = pki_inspect(slice_of(data, n), path, 0, &view, err);
-	free(data);
+	secret_free(data, n);
 	return ok;
 }

@@ -135,12 +135,13 @@ trust_name(X509 *cert, const char *name, char out[33], struct err *err)
 
 /* The same certificate under the same name is fine: adding it again repairs what an earlier failure left undone. */
 static bool
-keep_copy(const char *path, X509 *cert, const char *pem, struct err *err)
+keep_copy(const char *path, X509 *cert, const char *pem, bool *ret_new, struct err *err)
 {
 	struct err e;
 	auto_x509 old = NULL;
 
-	if (file_write(path, slice_str(pem), 0644, 0, &e))
+	*ret_new = file_write(path, slice_str(pem), 0644, 0, &e);
+	if (*ret_new)
 		return true;
 	if (e.code == ERR_EXISTS && (old = cert_read_one(path, err)) != NULL && X509_cmp(old, cert) == 0)
 		return true;
@@ -156,6 +157,7 @@ pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, cons
 	char slugged[33], sub[128], folder[PKI_PATH_MAX], path[PKI_PATH_MAX];
 	auto_x509 cert = NULL;
 	auto_str pem = NULL;
+	bool new = false;
 
 	if (!home_check(dir, err) || (cert = cert_read_one(cert_file, err)) == NULL ||
 	    !check_ca(cert, cert_file, pki_clock(0), err) || !trust_name(cert, name, slugged, err) ||
@@ -163,9 +165,13 @@ pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, cons
 	    !dir_make(folder, 0700, err))
 		return false;
 	(void)snprintf(sub, sizeof sub, "pki/trusted/%s-%s.pem", authz_role_name(role), slugged);
-	if (!home_path(path, dir, sub, err) || !keep_copy(path, cert, pem, err) ||
-	    !home_trust(dir, cert, path, role, err))
+	if (!home_path(path, dir, sub, err) || !keep_copy(path, cert, pem, &new, err))
 		return false;
+	if (!home_trust(dir, cert, path, role, err)) {
+		if (new)
+			(void)unlink(path);
+		return false;
+	}
 	memcpy(ret_path, path, sizeof path);
 	return true;
 }

@@ -128,6 +128,17 @@ ca_write(const char *dir, EVP_PKEY *key, X509 *cert, const struct pki_secret *se
 		0600, 0, err);
 }
 
+/* Replace a file that people may have changed the mode of. */
+static bool
+rewrite(const char *path, const char *text, struct err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) == -1)
+		return err_sys(err, "%s", path);
+	return file_write(path, slice_str(text), st.st_mode & 07777, FILE_REPLACE, err);
+}
+
 static bool
 has_cert(STACK_OF(X509) *list, X509 *x)
 {
@@ -161,7 +172,45 @@ add_to_bundle(const char *path, X509 *cert, struct err *err)
 	free(old);
 	if (joined == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return file_write(path, slice_str(joined), 0644, FILE_REPLACE, err);
+	return rewrite(path, joined, err);
+}
+
+/* One line of signet.conf: does it give the key of <cert> another role? Lines that cannot be followed are the broker's to
+ * complain about. */
+static bool
+check_role_line(struct slice line, X509 *cert, enum authz_role role, struct err *err)
+{
+	uint8_t ours[32], theirs[32];
+	char path[PKI_PATH_MAX];
+	bool more;
+	struct slice word = slice_cut(&line, ' ', &more);
+	enum authz_role other;
+	auto_x509 x = NULL;
+
+	if (!slice_eq(word, SL("role_ca")))
+		return true;
+	word = slice_cut(&line, ' ', &more);
+	if (!authz_role_parse(word, &other) || other == role || !text_copy(path, sizeof path, line) ||
+	    (x = cert_read_one(path, NULL)) == NULL || !spki_hash(x, theirs) || !spki_hash(cert, ours) ||
+	    memcmp(ours, theirs, sizeof ours) != 0)
+		return true;
+	return err_set(err, ERR_EXISTS, "the key of this CA has the role \"%s\" already (%s): one key gives one role",
+	    authz_role_name(other), path);
+}
+
+static bool
+check_role(const char *conf, X509 *cert, enum authz_role role, struct err *err)
+{
+	uint8_t *text;
+	size_t n;
+	bool ok = true, more = true;
+
+	if (!file_read(conf, PKI_FILE_MAX, &text, &n, err))
+		return false;
+	for (struct slice rest = slice_of(text, n); ok && more;)
+		ok = check_role_line(slice_cut(&rest, '\n', &more), cert, role, err);
+	free(text);
+	return ok;
 }
 
 static bool
@@ -186,7 +235,7 @@ add_role_line(const char *path, const char *cert_path, enum authz_role role, str
 		return true;
 	if (joined == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return file_write(path, slice_str(joined), 0644, FILE_REPLACE, err);
+	return rewrite(path, joined, err);
 }
 
 /* The lock of the bundle's folder: two commands that add a CA at once must not lose one. */
@@ -212,6 +261,8 @@ home_trust(const char *dir, X509 *cert, const char *cert_path, enum authz_role r
 
 	if (!home_path(pki, dir, "pki", err) || !home_path(bundle, dir, "pki/ca.pem", err) ||
 	    !home_path(conf, dir, "signet.conf", err) || (lock = lock_dir(pki, err)) == -1)
+		return false;
+	if (role != AUTHZ_ROLE_NONE && !check_role(conf, cert, role, err))
 		return false;
 	/* In this order a failure between the two leaves a CA that is trusted without a role: it may do nothing. */
 	return add_to_bundle(bundle, cert, err) &&
