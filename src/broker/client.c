@@ -309,7 +309,7 @@ client_arm(struct client *c)
 void
 client_timer(void *shard, struct timer *t)
 {
-	struct client *c = (struct client *)((char *)t - offsetof(struct client, timer));
+	struct client *c = (void *)((char *)t - offsetof(struct client, timer));
 	struct shard *sh = shard;
 	struct authz_facts facts;
 

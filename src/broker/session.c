@@ -152,7 +152,7 @@ session_detach(struct session *s, bool clean)
 void
 session_timer(void *shard, struct timer *t)
 {
-	struct session *s = (struct session *)((char *)t - offsetof(struct session, timer));
+	struct session *s = (void *)((char *)t - offsetof(struct session, timer));
 	struct shard *sh = shard;
 	uint64_t gone = sh->now_ms - s->offline_ms;
 	int64_t end = expiry_ms(s);
