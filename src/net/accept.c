@@ -1,4 +1,5 @@
-/* Listening sockets: who may come in, how many at once, and what happens when there are no descriptors left. */
+/* Listening sockets: who may come in, how many at once, and what happens when there are no
+ * descriptors left. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,7 +33,8 @@ set_tcp_options(int fd)
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
 		/* Each is an improvement, none is needed. */
-		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+		(void)setsockopt(
+		    fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
 bool
@@ -46,7 +48,10 @@ loop_listen(struct loop *l, int fd, struct tls_ctx *tls, void *listener, struct 
 		(void)close(fd);
 		return err_set(err, ERR_MEMORY, "out of memory");
 	}
-	*ls = (struct listener){ .src = { fd, SOURCE_LISTENER }, .watched = true, .cookie = listener, .next = l->listeners };
+	*ls = (struct listener){ .src = { fd, SOURCE_LISTENER },
+		.watched = true,
+		.cookie = listener,
+		.next = l->listeners };
 	if (getsockname(fd, (struct sockaddr *)&a, &n) == 0 && a.ss_family != AF_UNIX)
 		set_tcp_options(fd);
 	if (net_poll(l, EPOLL_CTL_ADD, &ls->src, EPOLLIN) == -1) {
@@ -81,7 +86,8 @@ is_shaking_enough(const struct loop *l, const struct listener *ls)
 }
 
 static void
-report(struct loop *l, const struct listener *ls, const struct sockaddr_storage *addr, const char *detail)
+report(struct loop *l, const struct listener *ls, const struct sockaddr_storage *addr,
+    const char *detail)
 {
 	struct net_peer peer = { .listener = ls->cookie };
 	struct net_failure f = { .kind = NET_FAIL_LIMIT, .alert = -1, .detail = detail };
@@ -91,13 +97,15 @@ report(struct loop *l, const struct listener *ls, const struct sockaddr_storage 
 	l->h->failed(l->ctx, &peer, &f);
 }
 
-/* A listener that is ready and cannot be served would keep the loop spinning: it rests, the backlog holds the queue. */
+/* A listener that is ready and cannot be served would keep the loop spinning: it rests, the backlog
+ * holds the queue. */
 static void
 starve(struct loop *l, const struct listener *ls, int no)
 {
 	if (!l->starved)
 		report(l, ls, NULL,
-		    no == EMFILE || no == ENFILE ? "no file descriptors left (ulimit -n)" : "no memory for a new socket");
+		    no == EMFILE || no == ENFILE ? "no file descriptors left (ulimit -n)"
+						 : "no memory for a new socket");
 	l->starved = true;
 	timer_set(l->wheel, &l->starving, l->now + STARVED_MS);
 }
@@ -112,7 +120,8 @@ accept_one(struct loop *l, struct listener *ls)
 	if (fd == -1) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 			starve(l, ls, errno);
-		/* The others, ECONNABORTED and what the network had to say, are about a connection that is gone. */
+		/* The others, ECONNABORTED and what the network had to say, are about a connection
+		 * that is gone. */
 		return errno == EINTR || errno == ECONNABORTED;
 	}
 	if (l->limits.max_connections > 0 && l->n_conns >= l->limits.max_connections) {
@@ -127,7 +136,9 @@ accept_one(struct loop *l, struct listener *ls)
 void
 listener_ready(struct loop *l, struct listener *ls)
 {
-	for (int i = 0; i < ACCEPTS_A_TURN && ls->src.fd != -1 && !l->starved && !is_shaking_enough(l, ls); i++)
+	for (int i = 0;
+	     i < ACCEPTS_A_TURN && ls->src.fd != -1 && !l->starved && !is_shaking_enough(l, ls);
+	     i++)
 		if (!accept_one(l, ls))
 			return;
 }
@@ -139,7 +150,8 @@ listeners_update(struct loop *l)
 		bool want = !l->starved && !is_shaking_enough(l, ls);
 
 		/* Without memory for epoll it stays as it is; the next turn tries again. */
-		if (want != ls->watched && net_poll(l, EPOLL_CTL_MOD, &ls->src, want ? EPOLLIN : 0) == 0)
+		if (want != ls->watched &&
+		    net_poll(l, EPOLL_CTL_MOD, &ls->src, want ? EPOLLIN : 0) == 0)
 			ls->watched = want;
 	}
 }

@@ -24,7 +24,8 @@ inet_text(const struct sockaddr_storage *a, char *out, size_t cap)
 	} else {
 		(void)inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof(host));
 		if (v6->sin6_scope_id != 0)
-			(void)snprintf(out, cap, "[%s%%%u]:%u", host, v6->sin6_scope_id, ntohs(v6->sin6_port));
+			(void)snprintf(
+			    out, cap, "[%s%%%u]:%u", host, v6->sin6_scope_id, ntohs(v6->sin6_port));
 		else
 			(void)snprintf(out, cap, "[%s]:%u", host, ntohs(v6->sin6_port));
 	}
@@ -61,7 +62,8 @@ is_ours(const struct sockaddr *addr, socklen_t len)
 		socklen_t n = sizeof(a), size = sizeof(int);
 		int listens = 0;
 
-		if (getsockname(fd, (struct sockaddr *)&a, &n) == 0 && n == len && memcmp(&a, addr, len) == 0 &&
+		if (getsockname(fd, (struct sockaddr *)&a, &n) == 0 && n == len &&
+		    memcmp(&a, addr, len) == 0 &&
 		    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0)
 			return true;
 	}
@@ -79,7 +81,8 @@ new_socket(const struct sockaddr *addr, const char *bind_device)
 	if (good && addr->sa_family != AF_UNIX)
 		good = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
 	if (good && bind_device != NULL)
-		good = setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, bind_device, (socklen_t)strlen(bind_device)) == 0;
+		good = setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, bind_device,
+			   (socklen_t)strlen(bind_device)) == 0;
 	if (!good && fd != -1) {
 		int no = errno;
 
@@ -90,19 +93,22 @@ new_socket(const struct sockaddr *addr, const char *bind_device)
 	return fd;
 }
 
-/* <shared>: SO_REUSEPORT from the beginning, so that the address may be one of our own sockets'. Otherwise only after listen():
- * up to then the kernel itself refuses the port if anybody else listens on it, and later those who ask for it without owning it;
- * two brokers cannot share a port by mistake, whichever comes first. */
+/* <shared>: SO_REUSEPORT from the beginning, so that the address may be one of our own sockets'.
+ * Otherwise only after listen(): up to then the kernel itself refuses the port if anybody else
+ * listens on it, and later those who ask for it without owning it; two brokers cannot share a port
+ * by mistake, whichever comes first. */
 static int
-bind_one(const struct sockaddr *addr, socklen_t len, int backlog, const char *bind_device, bool shared)
+bind_one(
+    const struct sockaddr *addr, socklen_t len, int backlog, const char *bind_device, bool shared)
 {
 	int on = 1, fd = new_socket(addr, bind_device), no;
 	bool tcp = addr->sa_family != AF_UNIX;
 
 	if (fd == -1)
 		return -1;
-	if ((!shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) && bind(fd, addr, len) == 0 &&
-	    listen(fd, backlog) == 0 && (shared || !tcp || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0))
+	if ((!shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
+	    bind(fd, addr, len) == 0 && listen(fd, backlog) == 0 &&
+	    (shared || !tcp || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0))
 		return fd;
 	no = errno;
 	(void)close(fd);
@@ -111,7 +117,8 @@ bind_one(const struct sockaddr *addr, socklen_t len, int backlog, const char *bi
 }
 
 int
-net_bind(const struct sockaddr *addr, socklen_t len, int backlog, const char *bind_device, struct err *err)
+net_bind(const struct sockaddr *addr, socklen_t len, int backlog, const char *bind_device,
+    struct err *err)
 {
 	struct sockaddr_storage a = { 0 };
 	char text[160];
@@ -127,14 +134,18 @@ net_bind(const struct sockaddr *addr, socklen_t len, int backlog, const char *bi
 		return fd;
 	memcpy(&a, addr, len < sizeof(a) ? len : sizeof(a));
 	if (addr->sa_family == AF_UNIX)
-		(void)snprintf(text, sizeof(text), "unix socket %.108s", ((const struct sockaddr_un *)(const void *)&a)->sun_path);
+		(void)snprintf(text, sizeof(text), "unix socket %.108s",
+		    ((const struct sockaddr_un *)(const void *)&a)->sun_path);
 	else
 		(void)net_addr_text(&a, text, sizeof(text));
 	if (errno == EADDRINUSE)
-		(void)err_set(err, ERR_EXISTS, "cannot listen on %s: it is in use already, perhaps by another broker (ss -ltnp shows by whom)",
+		(void)err_set(err, ERR_EXISTS,
+		    "cannot listen on %s: it is in use already, perhaps by another broker (ss "
+		    "-ltnp shows by whom)",
 		    text);
 	else if (errno == EACCES)
-		(void)err_sys(err, "cannot listen on %s (ports below 1024 need CAP_NET_BIND_SERVICE)", text);
+		(void)err_sys(
+		    err, "cannot listen on %s (ports below 1024 need CAP_NET_BIND_SERVICE)", text);
 	else
 		(void)err_sys(err, "cannot listen on %s", text);
 	return -1;
@@ -151,10 +162,12 @@ has_family(int family)
 }
 
 int
-net_resolve(const char *host, uint16_t port, int family, struct sockaddr_storage *ret, socklen_t *ret_len, int max,
-    struct err *err)
+net_resolve(const char *host, uint16_t port, int family, struct sockaddr_storage *ret,
+    socklen_t *ret_len, int max, struct err *err)
 {
-	struct addrinfo hints = { .ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
+	struct addrinfo hints = { .ai_family = family,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_PASSIVE | AI_NUMERICSERV };
 	struct addrinfo *list = NULL;
 	char service[8];
 	int r, n = 0;
@@ -162,7 +175,8 @@ net_resolve(const char *host, uint16_t port, int family, struct sockaddr_storage
 	(void)snprintf(service, sizeof(service), "%u", port);
 	r = getaddrinfo(host, service, &hints, &list);
 	if (r != 0) {
-		(void)err_set(err, ERR_INPUT, "cannot resolve %s: %s", host != NULL ? host : "any address",
+		(void)err_set(err, ERR_INPUT, "cannot resolve %s: %s",
+		    host != NULL ? host : "any address",
 		    r == EAI_SYSTEM ? strerrordesc_np(errno) : gai_strerror(r));
 		return -1;
 	}

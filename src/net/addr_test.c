@@ -34,7 +34,8 @@ test_text(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		assert_int_equal(net_resolve(cases[i].host, cases[i].port, AF_UNSPEC, a, len, 2, &err), 1);
+		assert_int_equal(
+		    net_resolve(cases[i].host, cases[i].port, AF_UNSPEC, a, len, 2, &err), 1);
 		assert_string_equal(net_addr_text(&a[0], text, sizeof(text)), cases[i].text);
 	}
 	a[0] = (struct sockaddr_storage){ .ss_family = AF_UNIX };
@@ -78,7 +79,8 @@ bind_to(const struct sockaddr_in *a, struct err *err)
 	return net_bind((const struct sockaddr *)a, sizeof(*a), 16, NULL, err);
 }
 
-/* What another process gets that asks for the same port: false when it was told that the port is taken. */
+/* What another process gets that asks for the same port: false when it was told that the port is
+ * taken. */
 static bool
 other_process_binds(const struct sockaddr_in *a, const int *ours, int n)
 {
@@ -93,7 +95,9 @@ other_process_binds(const struct sockaddr_in *a, const int *ours, int n)
 		for (int i = 0; i < n; i++)
 			close(ours[i]);
 		fd = bind_to(a, &err);
-		_exit(fd != -1 ? 1 : err.code == ERR_EXISTS && strstr(err.text, "in use already") != NULL ? 0 : 2);
+		_exit(fd != -1                                                               ? 1
+		      : err.code == ERR_EXISTS && strstr(err.text, "in use already") != NULL ? 0
+											     : 2);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);

@@ -1,4 +1,5 @@
-/* Bytes of one connection that have to wait; most of the time there are none, and no block either. */
+/* Bytes of one connection that have to wait; most of the time there are none, and no block
+ * either. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/num.h"
@@ -17,7 +18,8 @@ block_room(struct block **b, size_t want)
 	if (!num_add(have, want, &cap) || cap > REST_MAX)
 		return false;
 	if (old != NULL && old->cap >= cap && old->off >= old->n) {
-		/* Enough room once the bytes that are done are gone; moving the rest is cheap against them. */
+		/* Enough room once the bytes that are done are gone; moving the rest is cheap
+		 * against them. */
 		memcpy(old->p, old->p + old->off, have);
 		old->off = 0;
 		return true;

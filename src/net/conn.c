@@ -59,12 +59,15 @@ on_read_enable(void *conn, bool on)
 	if (c->paused == !on)
 		return;
 	c->paused = !on;
-	/* epoll is told when the connection is flushed: a pause that ends in the same turn costs nothing. */
+	/* epoll is told when the connection is flushed: a pause that ends in the same turn costs
+	 * nothing. */
 	conn_mark_dirty(c);
 	want_resume(c, on && !c->feeding);
 }
 
-static const struct waker_ops waker = { .wake = on_wake, .move = on_move, .read_enable = on_read_enable };
+static const struct waker_ops waker = {
+	.wake = on_wake, .move = on_move, .read_enable = on_read_enable
+};
 
 /* ---- lists and readiness ---- */
 
@@ -94,11 +97,13 @@ wants_input(const struct conn *c)
 	return !c->paused || c->state != CONN_OPEN;
 }
 
-/* Tell epoll what changed; mostly nothing has. EPOLLOUT is asked for only while the socket is full. */
+/* Tell epoll what changed; mostly nothing has. EPOLLOUT is asked for only while the socket is
+ * full. */
 static void
 watch(struct conn *c)
 {
-	uint32_t want = (wants_input(c) ? (uint32_t)EPOLLIN : 0) | (c->tail != NULL ? (uint32_t)EPOLLOUT : 0);
+	uint32_t want =
+	    (wants_input(c) ? (uint32_t)EPOLLIN : 0) | (c->tail != NULL ? (uint32_t)EPOLLOUT : 0);
 
 	if (c->polled && want == c->watched)
 		return;
@@ -196,7 +201,10 @@ static struct net_peer
 peer_of(const struct conn *c)
 {
 	const struct limbo *b = c->limbo;
-	struct net_peer p = { .addr = b->addr, .listener = b->listener, .ssl = b->ssl, .identity = b->shake.identity };
+	struct net_peer p = { .addr = b->addr,
+		.listener = b->listener,
+		.ssl = b->ssl,
+		.identity = b->shake.identity };
 
 	if (b->ssl != NULL)
 		tls_describe(b->ssl, &p);
@@ -241,7 +249,8 @@ conn_fail(struct conn *c, const struct net_failure *f)
 		conn_close(c, NULL);
 		return;
 	}
-	/* A peer that learns nothing tries again and again: what we have to say, the alert, must not be lost to a reset. */
+	/* A peer that learns nothing tries again and again: what we have to say, the alert, must
+	 * not be lost to a reset. */
 	c->state = CONN_FLUSH;
 	secure_send(c);
 	conn_mark_dirty(c);
@@ -351,9 +360,11 @@ conn_recv_end(struct conn *c, ssize_t n)
 void
 conn_timeout(struct conn *c)
 {
-	struct net_failure f = { .kind = NET_FAIL_TIMEOUT, .alert = -1,
+	struct net_failure f = { .kind = NET_FAIL_TIMEOUT,
+		.alert = -1,
 		.probe = c->rest == NULL && c->raw == NULL && c->state == CONN_WAIT,
-		.detail = c->secure ? "the TLS handshake was not done in time" : "nothing was sent in time" };
+		.detail = c->secure ? "the TLS handshake was not done in time"
+				    : "nothing was sent in time" };
 
 	if (c->state == CONN_WAIT || c->state == CONN_SHAKE) {
 		block_free(&c->tail); /* no lingering for who kept us waiting */
@@ -381,7 +392,8 @@ finish(struct conn *c)
 			conn_close(c, NULL);
 		return;
 	}
-	/* Closing with input unread would reset the connection, and the peer might never see the end of our output. */
+	/* Closing with input unread would reset the connection, and the peer might never see the
+	 * end of our output. */
 	if (c->eof || shutdown(c->src.fd, SHUT_WR) == -1 || !end_by(c, LINGER_MS)) {
 		conn_close(c, NULL);
 		return;

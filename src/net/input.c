@@ -1,5 +1,6 @@
-/* Input on its way to the stream. While a packet is unfinished its beginning waits on the heap; when more arrives, a short
- * beginning is put in front of it in the loop's window, and a long one grows where it is. */
+/* Input on its way to the stream. While a packet is unfinished its beginning waits on the heap;
+ * when more arrives, a short beginning is put in front of it in the loop's window, and a long one
+ * grows where it is. */
 #include <stdlib.h>
 #include <string.h>
 #include "base/assert.h"
@@ -28,7 +29,8 @@ input_space(struct conn *c, struct space *ret)
 static bool
 is_within(const struct block *b, const uint8_t *p)
 {
-	return b != NULL && (uintptr_t)p >= (uintptr_t)b->p && (uintptr_t)p <= (uintptr_t)b->p + b->cap;
+	return b != NULL && (uintptr_t)p >= (uintptr_t)b->p &&
+	       (uintptr_t)p <= (uintptr_t)b->p + b->cap;
 }
 
 bool
@@ -75,7 +77,8 @@ offer(struct conn *c, const uint8_t *p, size_t n)
 	}
 	ASSERT(used >= 0 && (size_t)used <= n);
 	if (!input_keep(c, p + used, n - (size_t)used))
-		conn_close(c, n - (size_t)used > IN_HEAD ? "no memory for an unfinished packet" : "out of memory");
+		conn_close(c, n - (size_t)used > IN_HEAD ? "no memory for an unfinished packet"
+							 : "out of memory");
 }
 
 void

@@ -12,25 +12,27 @@ struct bio_st;
 struct ssl_ctx_st;
 
 enum {
-	RX_SIZE = 64 * 1024,      /* one recv() */
-	TLS_RECORD_MAX = 16384,   /* plaintext of one record, RFC 8446 5.1 */
-	IN_HEAD = 64 * 1024,      /* kept input up to this is put in front of what arrives, not beside it */
+	RX_SIZE = 64 * 1024,    /* one recv() */
+	TLS_RECORD_MAX = 16384, /* plaintext of one record, RFC 8446 5.1 */
+	IN_HEAD =
+	    64 * 1024, /* kept input up to this is put in front of what arrives, not beside it */
 	/* What one recv() can decrypt to, with the record that libssl had begun. */
 	IN_ROOM = RX_SIZE + TLS_RECORD_MAX,
-	OUT_HIGH = 64 * 1024,     /* ciphertext that is worth a send() before more is sealed */
+	OUT_HIGH = 64 * 1024, /* ciphertext that is worth a send() before more is sealed */
 	OUT_MAX = 16 * 1024 * 1024,
-	IOV_PIECES = 256,         /* pieces that a stream may lend at once */
+	IOV_PIECES = 256,          /* pieces that a stream may lend at once */
 	FLUSH_BUDGET = 256 * 1024, /* output of one connection in a row; the others come then */
-	FLUSH_ROUNDS = 4,         /* connections that wake each other while they are pulled */
+	FLUSH_ROUNDS = 4,          /* connections that wake each other while they are pulled */
 	EVENTS_A_TURN = 256,
-	ACCEPTS_A_TURN = 64,      /* of one listener */
-	SHAKES_A_TURN = 16,       /* a storm of handshakes must not starve the sessions that live */
-	STARVED_MS = 500,         /* no descriptors: try accept() again after this */
+	ACCEPTS_A_TURN = 64, /* of one listener */
+	SHAKES_A_TURN = 16,  /* a storm of handshakes must not starve the sessions that live */
+	STARVED_MS = 500,    /* no descriptors: try accept() again after this */
 	HANDSHAKE_MS = 10000,
 	HANDSHAKES_MAX = 1000,
-	DRAIN_MS = 5000,          /* for a peer to take the last output of a stream that closed */
-	LINGER_MS = 1000,         /* for a peer to read it and close its side */
-	REST_MAX = 272 * 1024 * 1024, /* above the longest MQTT packet: the stream should have said no */
+	DRAIN_MS = 5000,  /* for a peer to take the last output of a stream that closed */
+	LINGER_MS = 1000, /* for a peer to read it and close its side */
+	REST_MAX =
+	    272 * 1024 * 1024, /* above the longest MQTT packet: the stream should have said no */
 };
 
 /* ---- bytes that have to wait, on the heap only while there are some (block.c) ---- */
@@ -40,7 +42,8 @@ struct block {
 	uint8_t p[];
 };
 
-/* At least <want> free bytes behind what is there; grows geometrically. False when out of memory or above REST_MAX. */
+/* At least <want> free bytes behind what is there; grows geometrically. False when out of memory or
+ * above REST_MAX. */
 bool block_room(struct block **b, size_t want);
 bool block_append(struct block **b, const uint8_t *p, size_t n);
 /* The first <n> bytes are done; the block is freed (and *b NULL) when nothing is left. */
@@ -57,7 +60,8 @@ struct tls_ctx {
 	unsigned alpn_n;
 };
 
-/* The loop's windows, through which TLS of all its connections reads and writes. Empty between two connections. */
+/* The loop's windows, through which TLS of all its connections reads and writes. Empty between two
+ * connections. */
 struct tls_io {
 	const uint8_t *in;
 	size_t in_n;
@@ -73,8 +77,9 @@ enum tls_result {
 	TLS_BROKEN, /* io->why; an alert may be in the out window */
 };
 
-/* Records of an established connection. The one implementation keeps libssl's object; one that has only keys (after a TLS
- * 1.3 handshake) fits behind the same functions. <t> belongs to the connection that has it. */
+/* Records of an established connection. The one implementation keeps libssl's object; one that has
+ * only keys (after a TLS 1.3 handshake) fits behind the same functions. <t> belongs to the
+ * connection that has it. */
 struct record_ops {
 	/* Decrypt from io->in to <p>. */
 	enum tls_result (*open)(void *t, struct tls_io *io, uint8_t *p, size_t room, size_t *ret_n);
@@ -89,19 +94,21 @@ struct record_ops {
 /* What a handshake leaves behind for those who ask why. */
 struct tls_shake {
 	struct tls_ctx *ctx;
-	void *identity; /* from the verify hook */
+	void *identity;                 /* from the verify hook */
 	int alert_sent, alert_received; /* -1: none */
 };
 
 enum shake_result { SHAKE_MORE, SHAKE_DONE, SHAKE_FAILED };
 
-/* One shared by all connections of a loop: its windows as seen by libssl. NULL when out of memory. */
+/* One shared by all connections of a loop: its windows as seen by libssl. NULL when out of
+ * memory. */
 struct bio_st *tls_bio_new(struct tls_io *io);
 void tls_bio_free(struct bio_st *b);
 /* <s> stays valid until SHAKE_DONE or tls_free. NULL when out of memory. */
 struct ssl_st *tls_shake_new(struct tls_shake *s, struct bio_st *bio);
 /* One step with what is in the in window; <ret_f> is filled on SHAKE_FAILED. */
-enum shake_result tls_shake_step(struct ssl_st *ssl, struct tls_shake *s, struct net_failure *ret_f);
+enum shake_result tls_shake_step(
+    struct ssl_st *ssl, struct tls_shake *s, struct net_failure *ret_f);
 /* The handshake is done: who carries the records from here on. */
 const struct record_ops *tls_established(struct ssl_st **ssl, void **ret_state);
 void tls_shake_free(struct ssl_st *ssl);
@@ -142,16 +149,16 @@ struct conn {
 	struct source src;
 	uint8_t state;
 	uint8_t watched; /* EPOLLIN, EPOLLOUT: what epoll was told */
-	uint8_t broken;  /* errno of a failed send(): nothing is sent any more, but what the peer had sent is still read */
+	uint8_t broken;  /* errno of a failed send(): then we only read what the peer had sent */
 	bool secure : 1;
 	bool counted : 1; /* in loop.n_handshakes */
 	bool dirty : 1;   /* in loop.dirty */
 	bool paused : 1;  /* read_enable(false) */
 	bool resume : 1;  /* kept bytes are to be fed again, in loop.n_resume */
 	bool feeding : 1;
-	bool eof : 1;     /* the peer will send no more */
-	bool polled : 1;  /* in epoll */
-	uint16_t target;  /* CONN_MOVING: to which loop */
+	bool eof : 1;    /* the peer will send no more */
+	bool polled : 1; /* in epoll */
+	uint16_t target; /* CONN_MOVING: to which loop */
 	struct loop *loop;
 	const struct stream_ops *ops;
 	void *stream;
@@ -163,12 +170,13 @@ struct conn {
 		struct inbox_node arrival; /* on its way to another loop it is in no list */
 	};
 	struct conn *next, **prev; /* loop.all or loop.dead */
-	struct block *rest; /* input that the stream did not use */
-	struct block *raw;  /* ciphertext that nobody may decrypt yet */
-	struct block *tail; /* output that the socket did not take */
+	struct block *rest;        /* input that the stream did not use */
+	struct block *raw;         /* ciphertext that nobody may decrypt yet */
+	struct block *tail;        /* output that the socket did not take */
 };
 
-/* A hundred thousand idle devices must fit: what is rarely needed is on the heap while it is needed. */
+/* A hundred thousand idle devices must fit: what is rarely needed is on the heap while it is
+ * needed. */
 _Static_assert(sizeof(struct conn) <= 128, "struct conn has a budget");
 
 struct listener {
@@ -221,10 +229,12 @@ void listeners_bury(struct loop *l);
 
 /* conn.c: life */
 /* Takes <fd>. */
-void conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr);
+void conn_accept(
+    struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr);
 /* Ready for the protocol. False when it was refused (the connection is on its way out then). */
 bool conn_open(struct conn *c);
-/* The end of a connection that has no stream yet. An alert in the out window still reaches the peer. */
+/* The end of a connection that has no stream yet. An alert in the out window still reaches the
+ * peer. */
 void conn_fail(struct conn *c, const struct net_failure *f);
 /* The end, at once. */
 void conn_close(struct conn *c, const char *why);
@@ -239,7 +249,8 @@ void conn_arrive(struct loop *l, struct conn *c);
 void conn_timeout(struct conn *c);
 void conn_free(struct conn *c);
 void conn_mark_dirty(struct conn *c);
-/* The peer takes no more: forget output, go on reading what it had sent. The connection is there until it is flushed. */
+/* The peer takes no more: forget output, go on reading what it had sent. The connection is there
+ * until it is flushed. */
 void conn_broken(struct conn *c, int no);
 
 /* input.c: bytes for the stream */

@@ -1,4 +1,5 @@
-/* One loop a thread: readiness, timers, letters from other threads, and the order of things in a turn. */
+/* One loop a thread: readiness, timers, letters from other threads, and the order of things in a
+ * turn. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,13 +50,15 @@ open_poll(struct loop *l, struct err *err)
 {
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);
 	l->wake = (struct source){ eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), SOURCE_WAKE };
-	if (l->epfd == -1 || l->wake.fd == -1 || net_poll(l, EPOLL_CTL_ADD, &l->wake, EPOLLIN) == -1)
+	if (l->epfd == -1 || l->wake.fd == -1 ||
+	    net_poll(l, EPOLL_CTL_ADD, &l->wake, EPOLLIN) == -1)
 		return err_sys(err, "cannot set up the event loop");
 	return true;
 }
 
 struct loop *
-loop_new(unsigned index, const struct net_handler *h, void *ctx, const struct loop_limits *limits, struct err *err)
+loop_new(unsigned index, const struct net_handler *h, void *ctx, const struct loop_limits *limits,
+    struct err *err)
 {
 	struct loop *l = calloc(1, sizeof(*l));
 
@@ -105,7 +108,8 @@ loop_wake(struct loop *l)
 	uint64_t one = 1;
 
 	if (!atomic_exchange(&l->woken, true))
-		(void)!write(l->wake.fd, &one, sizeof(one)); /* fails only when it is readable already */
+		(void)!write(
+		    l->wake.fd, &one, sizeof(one)); /* fails only when it is readable already */
 	errno = keep;
 }
 
@@ -168,7 +172,8 @@ on_wake_event(struct loop *l)
 	uint64_t n;
 
 	(void)!read(l->wake.fd, &n, sizeof(n)); /* only clears it */
-	/* An exchange, not a store: it makes visible what was pushed before a wake that found the flag set. */
+	/* An exchange, not a store: it makes visible what was pushed before a wake that found the
+	 * flag set. */
 	(void)atomic_exchange(&l->woken, false);
 }
 
@@ -179,10 +184,12 @@ on_event(struct loop *l, const struct epoll_event *ev)
 
 	switch ((enum source_kind)s->kind) {
 	case SOURCE_CONN:
-		conn_event((struct conn *)(void *)((char *)s - offsetof(struct conn, src)), ev->events);
+		conn_event(
+		    (struct conn *)(void *)((char *)s - offsetof(struct conn, src)), ev->events);
 		break;
 	case SOURCE_LISTENER:
-		listener_ready(l, (struct listener *)(void *)((char *)s - offsetof(struct listener, src)));
+		listener_ready(
+		    l, (struct listener *)(void *)((char *)s - offsetof(struct listener, src)));
 		break;
 	case SOURCE_WAKE:
 		on_wake_event(l);
@@ -198,10 +205,12 @@ on_timer(void *ctx, struct timer *t)
 	if (t == &l->starving)
 		l->starved = false;
 	else
-		conn_timeout(((struct limbo *)(void *)((char *)t - offsetof(struct limbo, timer)))->conn);
+		conn_timeout(
+		    ((struct limbo *)(void *)((char *)t - offsetof(struct limbo, timer)))->conn);
 }
 
-/* Those that are allowed to read again get what is here already: with the other input, so that turn() sees the results. */
+/* Those that are allowed to read again get what is here already: with the other input, so that
+ * turn() sees the results. */
 static void
 resume_reading(struct loop *l)
 {
@@ -296,7 +305,8 @@ loop_run(struct loop *l)
 		last = atomic_load(&l->stop);
 		next = turn(l, ev, n);
 	} while (!last && !atomic_load(&l->stop));
-	/* On this thread, while the other loops are still there: what streams say at their end may wake them. */
+	/* On this thread, while the other loops are still there: what streams say at their end may
+	 * wake them. */
 	close_all(l);
 }
 

@@ -139,7 +139,8 @@ test_slow_reader(void **state)
 	assert_true(k.most <= KIT_HIGH + 1005);
 }
 
-/* All output of a stream that closes reaches a peer that reads late; then comes the end of file and no reset. */
+/* All output of a stream that closes reaches a peer that reads late; then comes the end of file and
+ * no reset. */
 static void
 test_close_with_output(void **state)
 {
@@ -261,7 +262,10 @@ test_not_tls_after_all(void **state)
 	start(&k, 1, NULL);
 	c = client_connect(&k);
 	client_write(&c, "\x16", 1);
-	client_write(&c, "\x00\x00\x01""e", 4); /* a frame that is too long: the stream closes */
+	client_write(&c,
+	    "\x00\x00\x01"
+	    "e",
+	    4); /* a frame that is too long: the stream closes */
 	kit_await(&k, &k.closed, 1);
 	assert_int_equal(k.opened, 1);
 	client_close(&c);
@@ -306,7 +310,8 @@ test_no_descriptors(void **state)
 
 	(void)state;
 	start(&k, 1, NULL);
-	c = client_connect(&k); /* its own descriptor is here; accept() may have been faster than we are */
+	c = client_connect(
+	    &k); /* its own descriptor is here; accept() may have been faster than we are */
 	client_echo(&c, 'e', "x", 1);
 	client_close(&c);
 	kit_await(&k, &k.closed, 1);

@@ -1,4 +1,5 @@
-/* Connections that go from loop to loop under load, with bytes of theirs already here that belong to the other side. */
+/* Connections that go from loop to loop under load, with bytes of theirs already here that belong
+ * to the other side. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -30,7 +31,8 @@ pipeline(uint8_t *out, unsigned seed)
 	for (size_t i = 0; i < sizeof(payload); i++)
 		payload[i] = (uint8_t)(seed + i);
 	for (const char *v = verbs; *v != '\0'; v++)
-		n += frame(out + n, *v, payload, (seed * 7919u + (unsigned)(v - verbs) * 271u) % sizeof(payload));
+		n += frame(out + n, *v, payload,
+		    (seed * 7919u + (unsigned)(v - verbs) * 271u) % sizeof(payload));
 	return n;
 }
 

@@ -29,7 +29,8 @@ struct tls_config {
 	const char *ca_file, *ca_path;         /* trust anchors for client certificates; NULL: none */
 	const char *ciphers, *ciphersuites;    /* NULL: ours (docs: TLS 1.2 list, 1.3 list) */
 	const char *groups;                    /* NULL: "X25519:P-256" */
-	const char *alpn;                      /* NULL: "mqtt" is chosen if offered; absence is fine */
+	const char *alpn;                      /* ours in order of preference, "mqtt,http/1.1"; NULL: "mqtt". A client that
+	                                        * offers none is fine, one that offers only others is refused (RFC 7301 3.2) */
 	int min_version;                       /* TLS1_2_VERSION (default, 0) or TLS1_3_VERSION */
 	bool ask_client_cert, require_client_cert;
 	struct tls_hooks hooks;
@@ -54,14 +55,14 @@ struct net_peer {
 /* Why a connection ended before open(). */
 enum net_failure_kind {
 	NET_FAIL_CLOSED,       /* peer closed before the handshake ended (no byte at all: probe = true) */
-	NET_FAIL_TIMEOUT,      /* handshake not done in time */
+	NET_FAIL_TIMEOUT,      /* handshake not done in time; on a plain listener: not one byte in that time */
 	NET_FAIL_PLAIN_ON_TLS, /* first bytes are not TLS: see .first */
 	NET_FAIL_TLS_ON_PLAIN, /* a TLS ClientHello on a plain listener */
 	NET_FAIL_VERIFY,       /* our side refused the certificate: peer->identity has the reasons */
 	NET_FAIL_NO_CERT,      /* a certificate is required and none was sent */
 	NET_FAIL_ALERT,        /* the peer sent a fatal alert: .alert */
 	NET_FAIL_TLS,          /* other TLS error: .detail (no common version, no shared cipher, bad record, …) */
-	NET_FAIL_LIMIT,        /* too many connections */
+	NET_FAIL_LIMIT,        /* too many connections; or no descriptors left: then once until it is over, without address */
 };
 struct net_failure {
 	enum net_failure_kind kind;
@@ -88,17 +89,20 @@ struct net_handler {
 struct loop_limits {
 	unsigned max_connections;      /* per loop; 0 = as many as descriptors allow */
 	unsigned handshake_timeout_ms; /* 0 = 10,000 */
-	unsigned max_handshakes;       /* in flight per loop; 0 = 1,000; above it accept() waits */
+	unsigned max_handshakes;       /* in flight per loop (from accept() to open()); 0 = 1,000; above it TLS listeners wait */
 };
 
 /* NULL and <err> on failure. <ctx> is given to the handler's functions and to stream moved(). <index> numbers the loops from 0. */
 struct loop *loop_new(unsigned index, const struct net_handler *h, void *ctx, const struct loop_limits *limits, struct err *err);
 /* Tell each loop all the others (for moves): call on every loop before any runs. */
 void loop_set_peers(struct loop *l, struct loop *const *loops, unsigned n);
-/* After the thread has ended: closes everything that is left, calling closed() on streams. */
+/* After the thread has ended: closes what is left, that is connections that moved here too late for loop_run(), calling closed()
+ * on their streams. Letters that were not read are dropped. NULL is accepted. */
 void loop_free(struct loop *l);
 
-/* Open a listening socket for <addr> (TCP: SO_REUSEPORT so that each loop has its own; unix: one). Names the address and, for
+/* Open a listening socket for <addr>. TCP: call it once for each loop, with the same address; the kernel spreads connections over
+ * them (SO_REUSEPORT). An address on which another process listens is refused without a race, although two processes of one user
+ * could share it by SO_REUSEPORT: the first socket binds and listens without that option. Unix: one. Names the address and, for
  * EADDRINUSE, that it is taken. Returns the descriptor or -1. <bind_device> may be NULL. Port 0 picks one; getsockname() tells. */
 int net_bind(const struct sockaddr *addr, socklen_t len, int backlog, const char *bind_device, struct err *err);
 /* Resolve HOST (NULL: any address, both families) and PORT for net_bind; at most <max> results; their number or -1. Blocks. */
@@ -115,12 +119,13 @@ void loop_stop_listening(struct loop *l);
 /* On the loop's thread: connections that are here (handshakes included). */
 unsigned loop_connections(const struct loop *l);
 
-/* Run until loop_stop(). */
+/* Run until loop_stop(); then close what is here, calling closed() on streams while the other loops still exist. */
 void loop_run(struct loop *l);
 /* Any thread, async-signal-safe: make the loop take a turn / end after the present one. */
 void loop_wake(struct loop *l);
 void loop_stop(struct loop *l);
-/* Any thread: run <fn> once on the loop's thread. False when out of memory. */
+/* Any thread: run <fn> once on the loop's thread (<ctx> is the loop's). What was posted before loop_stop() still runs. False when
+ * out of memory. */
 bool loop_post(struct loop *l, void (*fn)(void *ctx, void *arg), void *arg);
 
 

@@ -5,11 +5,14 @@
 
 enum { TLS_HANDSHAKE = 22, TLS_MAJOR = 3 }; /* RFC 8446 5.1: how a ClientHello begins */
 
-/* Does it speak TLS where nobody listens for it? True when the connection can go on to the stream now. */
+/* Does it speak TLS where nobody listens for it? True when the connection can go on to the stream
+ * now. */
 static bool
 first_look(struct conn *c, const uint8_t *p, size_t n)
 {
-	struct net_failure f = { .kind = NET_FAIL_TLS_ON_PLAIN, .alert = -1, .first = { p, n < 16 ? n : 16 },
+	struct net_failure f = { .kind = NET_FAIL_TLS_ON_PLAIN,
+		.alert = -1,
+		.first = { p, n < 16 ? n : 16 },
 		.detail = "a TLS handshake on a listener without TLS" };
 
 	if (p[0] != TLS_HANDSHAKE)

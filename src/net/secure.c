@@ -1,5 +1,6 @@
-/* Bytes under TLS: one recv() fills the loop's window, from which records are opened into the plaintext window; what a stream
- * lends is gathered into whole records, and all of them leave in one send(). */
+/* Bytes under TLS: one recv() fills the loop's window, from which records are opened into the
+ * plaintext window; what a stream lends is gathered into whole records, and all of them leave in
+ * one send(). */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -32,14 +33,17 @@ keep_raw(struct conn *c)
 		conn_close(c, "out of memory");
 }
 
-/* Nothing is allocated for a peer before it has shown that it speaks TLS, and before its ClientHello is here as a whole: up
- * to then it costs us a few hundred bytes. True when the handshake can begin. */
+/* Nothing is allocated for a peer before it has shown that it speaks TLS, and before its
+ * ClientHello is here as a whole: up to then it costs us a few hundred bytes. True when the
+ * handshake can begin. */
 static bool
 first_look(struct conn *c)
 {
 	const struct tls_io *io = &c->loop->io;
-	struct net_failure f = { .kind = NET_FAIL_PLAIN_ON_TLS, .alert = -1,
-		.first = { io->in, NUM_MIN(io->in_n, (size_t)16) }, .detail = "the first bytes are not TLS" };
+	struct net_failure f = { .kind = NET_FAIL_PLAIN_ON_TLS,
+		.alert = -1,
+		.first = { io->in, NUM_MIN(io->in_n, (size_t)16) },
+		.detail = "the first bytes are not TLS" };
 	size_t len;
 
 	if (io->in[0] != TLS_HANDSHAKE || (io->in_n > 1 && io->in[1] != TLS_MAJOR)) {
@@ -84,7 +88,8 @@ broken(struct conn *c, const char *why)
 {
 	char text[sizeof c->loop->io.why];
 
-	/* The alert must reach the peer: the stream is told now, the socket closes in its own time. */
+	/* The alert must reach the peer: the stream is told now, the socket closes in its own
+	 * time. */
 	memcpy(text, why, sizeof text);
 	secure_send(c);
 	conn_end_stream(c, text);
@@ -120,7 +125,8 @@ pump(struct conn *c)
 	}
 	if (c->state == CONN_DEAD)
 		return;
-	/* While the stream wants nothing, what came before the end of file still has to reach it. */
+	/* While the stream wants nothing, what came before the end of file still has to reach
+	 * it. */
 	if (c->eof && c->state == CONN_OPEN && !c->paused) {
 		c->records->close_notify(c->tls, io);
 		secure_send(c);
@@ -196,7 +202,8 @@ seal_stage(struct conn *c)
 	return good;
 }
 
-/* Into records of full size: the one copy of a payload. Long pieces are encrypted from where they are. */
+/* Into records of full size: the one copy of a payload. Long pieces are encrypted from where they
+ * are. */
 static bool
 gather(struct conn *c, struct slice piece)
 {

@@ -10,13 +10,12 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/num.h"
 
 enum { LONG_S = 60 }; /* only when something is broken */
 
@@ -32,12 +31,12 @@ struct echo {
 	char wait; /* verb whose answer turn() allows */
 };
 
-#define UNDER_LOCK(k, what) \
-	do { \
-		pthread_mutex_lock(&(k)->lock); \
-		what; \
-		pthread_cond_broadcast(&(k)->changed); \
-		pthread_mutex_unlock(&(k)->lock); \
+#define UNDER_LOCK(k, what)                                                                        \
+	do {                                                                                       \
+		pthread_mutex_lock(&(k)->lock);                                                    \
+		what;                                                                              \
+		pthread_cond_broadcast(&(k)->changed);                                             \
+		pthread_mutex_unlock(&(k)->lock);                                                  \
 	} while (0)
 
 static void
@@ -49,8 +48,7 @@ answer(struct echo *e, const uint8_t *p, size_t n)
 	assert_non_null(e->out);
 	memcpy(e->out + e->n, p, n);
 	e->n += n;
-	if (e->n - e->off > k->most)
-		UNDER_LOCK(k, k->most = e->n - e->off);
+	UNDER_LOCK(k, k->most = NUM_MAX(k->most, e->n - e->off));
 	if (e->n - e->off >= KIT_HIGH && !e->paused) {
 		e->paused = true;
 		e->w.ops->read_enable(e->w.conn, false);
@@ -181,7 +179,8 @@ echo_closed(void *self, const char *why)
 	struct kit *k = e->on->kit;
 
 	stop_waiting(e);
-	UNDER_LOCK(k, k->closed++; (void)snprintf(k->why, sizeof(k->why), "%s", why != NULL ? why : "-"));
+	UNDER_LOCK(k, k->closed++;
+		   (void)snprintf(k->why, sizeof(k->why), "%s", why != NULL ? why : "-"));
 	free(e->out);
 	free(e);
 }
@@ -198,13 +197,17 @@ echo_moved(void *self, void *ctx, const struct waker *w)
 	wake(&e->w);
 }
 
-static const struct stream_ops echo_ops = { .feed = echo_feed, .pull = echo_pull, .sent = echo_sent, .closed = echo_closed,
+static const struct stream_ops echo_ops = { .feed = echo_feed,
+	.pull = echo_pull,
+	.sent = echo_sent,
+	.closed = echo_closed,
 	.moved = echo_moved };
 
 /* ---- the handler ---- */
 
 static void *
-on_open(void *ctx, const struct net_peer *peer, const struct waker *w, const struct stream_ops **ret_ops)
+on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
+    const struct stream_ops **ret_ops)
 {
 	struct kit_loop *on = ctx;
 	struct kit *k = on->kit;
@@ -231,7 +234,10 @@ static void
 on_failed(void *ctx, const struct net_peer *peer, const struct net_failure *f)
 {
 	struct kit *k = ((struct kit_loop *)ctx)->kit;
-	struct kit_failure seen = { .kind = f->kind, .alert = f->alert, .probe = f->probe, .identity = peer->identity != NULL,
+	struct kit_failure seen = { .kind = f->kind,
+		.alert = f->alert,
+		.probe = f->probe,
+		.identity = peer->identity != NULL,
 		.first_n = f->first.n };
 
 	assert_non_null(f->detail);
@@ -265,14 +271,16 @@ kit_init(struct kit *k, unsigned loops, const struct loop_limits *limits)
 	struct loop *all[KIT_LOOPS];
 	struct err err;
 
-	*k = (struct kit){ .n = loops, .handler = { .open = on_open, .failed = on_failed, .turn = on_turn } };
+	*k = (struct kit){ .n = loops,
+		.handler = { .open = on_open, .failed = on_failed, .turn = on_turn } };
 	if (limits != NULL)
 		k->limits = *limits;
 	pthread_mutex_init(&k->lock, NULL);
 	pthread_cond_init(&k->changed, NULL);
 	for (unsigned i = 0; i < loops; i++) {
 		k->loops[i] = (struct kit_loop){ .kit = k, .index = i };
-		all[i] = k->loops[i].loop = loop_new(i, &k->handler, &k->loops[i], &k->limits, &err);
+		all[i] = k->loops[i].loop =
+		    loop_new(i, &k->handler, &k->loops[i], &k->limits, &err);
 		assert_non_null(all[i]);
 	}
 	for (unsigned i = 0; i < loops; i++)
@@ -284,7 +292,8 @@ kit_listen(struct kit *k, unsigned listeners, struct tls_ctx *tls)
 {
 	struct err err;
 
-	k->addr = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	k->addr = (struct sockaddr_in){ .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	for (unsigned i = 0; i < listeners; i++) {
 		socklen_t n = sizeof(k->addr);
 		int fd = net_bind((struct sockaddr *)&k->addr, sizeof(k->addr), 1024, NULL, &err);
@@ -442,141 +451,7 @@ client_echo(struct client *c, char verb, const void *payload, size_t n)
 	free(sent);
 }
 
-/* ---- certificates ---- */
-
-static void
-extend(X509 *x, X509 *issuer, int nid, const char *value)
-{
-	X509V3_CTX ctx;
-	X509_EXTENSION *e;
-
-	X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
-	e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	assert_non_null(e);
-	assert_int_equal(X509_add_ext(x, e, -1), 1);
-	X509_EXTENSION_free(e);
-}
-
-struct cert
-cert_make(const char *cn, const struct cert *ca, long not_before_s, long not_after_s)
-{
-	struct cert c = { X509_new(), EVP_EC_gen("P-256") };
-	X509 *issuer = ca != NULL ? ca->x : c.x;
-	X509_NAME *name = X509_get_subject_name(c.x);
-
-	assert_non_null(c.key);
-	X509_set_version(c.x, 2);
-	ASN1_INTEGER_set_uint64(X509_get_serialNumber(c.x), (uint64_t)(uintptr_t)c.x);
-	X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
-	X509_set_issuer_name(c.x, X509_get_subject_name(issuer));
-	X509_gmtime_adj(X509_getm_notBefore(c.x), not_before_s);
-	X509_gmtime_adj(X509_getm_notAfter(c.x), not_after_s);
-	X509_set_pubkey(c.x, c.key);
-	extend(c.x, issuer, NID_basic_constraints, ca == NULL ? "critical,CA:TRUE" : "CA:FALSE");
-	assert_true(X509_sign(c.x, ca != NULL ? ca->key : c.key, EVP_sha256()) > 0);
-	return c;
-}
-
-void
-cert_done(struct cert *c)
-{
-	X509_free(c->x);
-	EVP_PKEY_free(c->key);
-}
-
-static FILE *
-open_in(const struct pki *p, const char *name, const char *mode)
-{
-	char path[128];
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "%s/%s", p->dir, name);
-	f = fopen(path, mode);
-	assert_non_null(f);
-	return f;
-}
-
-void
-pki_write(const struct pki *p, const char *name, const char *text)
-{
-	FILE *f = open_in(p, name, "w");
-
-	(void)fputs(text, f);
-	(void)fclose(f);
-}
-
-void
-pki_write_cert(const struct pki *p, const char *name, const struct cert *c, bool key)
-{
-	FILE *f = open_in(p, name, "w");
-
-	if (key)
-		assert_int_equal(PEM_write_PrivateKey(f, c->key, NULL, NULL, 0, NULL, NULL), 1);
-	else
-		assert_int_equal(PEM_write_X509(f, c->x), 1);
-	(void)fclose(f);
-}
-
-void
-pki_init(struct pki *p)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	*p = (struct pki){ 0 };
-	(void)snprintf(p->dir, sizeof(p->dir), "%.40s/net-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
-	assert_non_null(mkdtemp(p->dir));
-	(void)snprintf(p->ca, sizeof(p->ca), "%s/ca.pem", p->dir);
-	(void)snprintf(p->cert, sizeof(p->cert), "%s/cert.pem", p->dir);
-	(void)snprintf(p->key, sizeof(p->key), "%s/key.pem", p->dir);
-	p->root = cert_make("root", NULL, -60, 3600);
-	p->server = cert_make("localhost", &p->root, -60, 3600);
-	p->client = cert_make("device1", &p->root, -60, 3600);
-	p->stranger_root = cert_make("other root", NULL, -60, 3600);
-	p->stranger = cert_make("device1", &p->stranger_root, -60, 3600);
-	pki_write_cert(p, "ca.pem", &p->root, false);
-	pki_write_cert(p, "cert.pem", &p->server, false);
-	pki_write_cert(p, "key.pem", &p->server, true);
-}
-
-void
-pki_done(struct pki *p)
-{
-	static const char *const names[] = { "ca.pem", "cert.pem", "key.pem", "extra.pem" };
-	char path[128];
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		(void)snprintf(path, sizeof(path), "%s/%s", p->dir, names[i]);
-		(void)unlink(path);
-	}
-	(void)rmdir(p->dir);
-	cert_done(&p->root);
-	cert_done(&p->server);
-	cert_done(&p->client);
-	cert_done(&p->stranger_root);
-	cert_done(&p->stranger);
-}
-
-SSL_CTX *
-client_ctx(const struct cert *me, const struct cert *trusted, int version)
-{
-	SSL_CTX *s = SSL_CTX_new(TLS_client_method());
-
-	assert_non_null(s);
-	SSL_CTX_set_mode(s, SSL_MODE_NO_AUTO_CHAIN); /* devices send their leaf only */
-	if (version != 0) {
-		SSL_CTX_set_min_proto_version(s, version);
-		SSL_CTX_set_max_proto_version(s, version);
-	}
-	if (trusted != NULL) {
-		X509_STORE_add_cert(SSL_CTX_get_cert_store(s), trusted->x);
-		SSL_CTX_set_verify(s, SSL_VERIFY_PEER, NULL);
-	}
-	if (me != NULL) {
-		assert_int_equal(SSL_CTX_use_certificate(s, me->x), 1);
-		assert_int_equal(SSL_CTX_use_PrivateKey(s, me->key), 1);
-	}
-	return s;
-}
+/* ---- the verify hook ---- */
 
 static bool
 judge(void *ctx, X509_STORE_CTX *store, void **ret_peer)
@@ -599,6 +474,8 @@ struct tls_config
 kit_tls_config(struct kit *k, const struct pki *p)
 {
 	the_kit = k;
-	return (struct tls_config){ .cert_file = p->cert, .key_file = p->key, .ca_file = p->ca,
+	return (struct tls_config){ .cert_file = p->cert,
+		.key_file = p->key,
+		.ca_file = p->ca,
 		.hooks = { .verify = judge, .peer_free = count_free } };
 }

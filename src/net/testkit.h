@@ -1,4 +1,5 @@
-/* For net's tests: loops in threads with a toy protocol on them, blocking clients, and certificates made in memory. */
+/* For net's tests: loops in threads with a toy protocol on them, blocking clients, and certificates
+ * made in memory. */
 #ifndef NET_TESTKIT_H
 #define NET_TESTKIT_H
 
@@ -9,10 +10,11 @@
 
 enum { KIT_LOOPS = 4, KIT_HIGH = 256 * 1024, KIT_FRAME_MAX = 1 << 20 };
 
-/* The toy protocol: four bytes length (big endian) of what follows, one byte verb, payload. Each frame comes back as it was:
+/* The toy protocol: four bytes length (big endian) of what follows, one byte verb, payload. Each
+ * frame comes back as it was:
  *   e  at once
  *   m  after the stream has moved to the next loop
- *   t  from turn() (a wake-up from outside feed)
+ *   t  when turn() allows it (a wake-up from outside feed)
  *   p  after it stopped reading and turn() allowed it again
  *   q  and then the stream closes
  *   c  the stream closes when it is pulled */

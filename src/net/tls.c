@@ -1,5 +1,6 @@
-/* TLS by libssl, which never sees a socket: it reads from and writes to the loop's windows through one BIO that all
- * connections of the loop share. Here are the handshake, and records that libssl goes on to carry after it. */
+/* TLS by libssl, which never sees a socket: it reads from and writes to the loop's windows through
+ * one BIO that all connections of the loop share. Here are the handshake, and records that libssl
+ * goes on to carry after it. */
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -38,7 +39,8 @@ window_write(BIO *b, const char *p, size_t n, size_t *ret_n)
 	if (!num_add(io->out_n, n, &want) || want > OUT_MAX)
 		return 0;
 	if (want > io->out_cap) {
-		/* Rare: the sealer sends in time, so this is a certificate chain of unusual length. */
+		/* Rare: the sealer sends in time, so this is a certificate chain of unusual
+		 * length. */
 		size_t cap = NUM_MAX(want, io->out_cap * 2);
 		uint8_t *grown = realloc(io->out, cap);
 
@@ -68,8 +70,8 @@ tls_bio_new(struct tls_io *io)
 	BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "window");
 	BIO *b = NULL;
 
-	if (m != NULL && BIO_meth_set_read_ex(m, window_read) == 1 && BIO_meth_set_write_ex(m, window_write) == 1 &&
-	    BIO_meth_set_ctrl(m, window_ctrl) == 1)
+	if (m != NULL && BIO_meth_set_read_ex(m, window_read) == 1 &&
+	    BIO_meth_set_write_ex(m, window_write) == 1 && BIO_meth_set_ctrl(m, window_ctrl) == 1)
 		b = BIO_new(m);
 	if (b == NULL) {
 		BIO_meth_free(m);
@@ -117,7 +119,8 @@ explain(struct tls_io *io)
 	if (reason > SSL_AD_REASON_OFFSET) {
 		int alert = reason - SSL_AD_REASON_OFFSET;
 
-		(void)snprintf(io->why, sizeof(io->why), "TLS alert from peer: %s (%d)", SSL_alert_desc_string_long(alert), alert);
+		(void)snprintf(io->why, sizeof(io->why), "TLS alert from peer: %s (%d)",
+		    SSL_alert_desc_string_long(alert), alert);
 	} else {
 		(void)snprintf(io->why, sizeof(io->why), "TLS: %s", text);
 	}
@@ -163,7 +166,8 @@ classify(struct tls_shake *s, struct net_failure *f)
 	f->detail = take_reason(&reason);
 	if (reason > SSL_AD_REASON_OFFSET || s->alert_received >= 0) {
 		f->kind = NET_FAIL_ALERT;
-		f->alert = s->alert_received >= 0 ? s->alert_received : reason - SSL_AD_REASON_OFFSET;
+		f->alert =
+		    s->alert_received >= 0 ? s->alert_received : reason - SSL_AD_REASON_OFFSET;
 		f->detail = SSL_alert_desc_string_long(f->alert);
 	} else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
 		f->kind = NET_FAIL_VERIFY;
@@ -181,7 +185,8 @@ tls_shake_step(SSL *ssl, struct tls_shake *s, struct net_failure *ret_f)
 	r = SSL_do_handshake(ssl);
 	if (r == 1)
 		return SHAKE_DONE;
-	*ret_f = (struct net_failure){ .kind = NET_FAIL_CLOSED, .alert = -1,
+	*ret_f = (struct net_failure){ .kind = NET_FAIL_CLOSED,
+		.alert = -1,
 		.detail = "the peer ended the handshake with close_notify" };
 	switch (SSL_get_error(ssl, r)) {
 	case SSL_ERROR_WANT_READ:

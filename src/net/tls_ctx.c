@@ -1,4 +1,5 @@
-/* One listener's TLS settings: read from files, checked, then never changed. A reload makes a new one. */
+/* One listener's TLS settings: read from files, checked, then never changed. A reload makes a new
+ * one. */
 #include <dirent.h>
 #include <errno.h>
 #include <openssl/err.h>
@@ -13,11 +14,11 @@
 
 enum { VERIFY_DEPTH = 3 }; /* leaf, issuing CA, an intermediate above it, root */
 
-static const char ciphers_12[] =
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
-static const char ciphers_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+static const char ciphers_12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+				 "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+				 "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+static const char ciphers_13[] =
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 static const char groups_pq[] = "X25519MLKEM768:X25519:P-256"; /* OpenSSL 3.5 has it */
 static const char groups_ec[] = "X25519:P-256";
 
@@ -36,7 +37,8 @@ on_verify(X509_STORE_CTX *store, void *arg)
 		return 0; /* once a handshake, and never after it */
 	good = t->hooks.verify(t->hooks.ctx, store, &peer);
 	s->identity = peer;
-	/* The hook took from the chain what it wants; libssl would keep it as long as the connection lives. */
+	/* The hook took from the chain what it wants; libssl would keep it as long as the
+	 * connection lives. */
 	X509_STORE_CTX_set0_verified_chain(store, NULL);
 	if (!good && X509_STORE_CTX_get_error(store) == X509_V_OK)
 		X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
@@ -67,7 +69,8 @@ on_alpn(SSL *ssl, const uint8_t **out, uint8_t *out_n, const uint8_t *in, unsign
 	uint8_t *chosen;
 
 	(void)ssl;
-	if (SSL_select_next_proto(&chosen, out_n, t->alpn, t->alpn_n, in, in_n) != OPENSSL_NPN_NEGOTIATED)
+	if (SSL_select_next_proto(&chosen, out_n, t->alpn, t->alpn_n, in, in_n) !=
+	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;
@@ -119,7 +122,8 @@ open_pem(const char *directive, const char *file, struct err *err)
 		return err_set(err, ERR_INPUT, "%s %s: the file is empty", directive, file);
 	if (memmem(head, n, "-----BEGIN ", 11) == NULL)
 		return err_set(err, ERR_INPUT, "%s %s: not in PEM format%s", directive, file,
-		    head[0] == 0x30 ? " (it looks like DER; convert it: openssl x509 -inform DER)" : "");
+		    head[0] == 0x30 ? " (it looks like DER; convert it: openssl x509 -inform DER)"
+				    : "");
 	return true;
 }
 
@@ -138,11 +142,14 @@ check_dates(const struct tls_config *c, const X509 *x, struct err *err)
 
 	if (X509_cmp_current_time(X509_get0_notBefore(x)) >= 0) {
 		(void)date_text(X509_get0_notBefore(x), date, sizeof(date));
-		return err_set(err, ERR_INPUT, "certfile %s: not valid before %s; check the clock of this machine", c->cert_file, date);
+		return err_set(err, ERR_INPUT,
+		    "certfile %s: not valid before %s; check the clock of this machine",
+		    c->cert_file, date);
 	}
 	if (X509_cmp_current_time(X509_get0_notAfter(x)) <= 0) {
 		(void)date_text(X509_get0_notAfter(x), date, sizeof(date));
-		return err_set(err, ERR_INPUT, "certfile %s: expired on %s; issue a new one", c->cert_file, date);
+		return err_set(err, ERR_INPUT, "certfile %s: expired on %s; issue a new one",
+		    c->cert_file, date);
 	}
 	return true;
 }
@@ -153,7 +160,8 @@ load_certificate(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 	if (!open_pem("certfile", c->cert_file, err))
 		return false;
 	if (SSL_CTX_use_certificate_chain_file(t->ssl, c->cert_file) != 1)
-		return err_set(err, ERR_INPUT, "certfile %s: no usable certificate in it (%s)", c->cert_file, last_reason());
+		return err_set(err, ERR_INPUT, "certfile %s: no usable certificate in it (%s)",
+		    c->cert_file, last_reason());
 	return check_dates(c, SSL_CTX_get0_certificate(t->ssl), err);
 }
 
@@ -172,17 +180,22 @@ load_key(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 	(void)BIO_free(b);
 	if (key == NULL && asked)
 		return err_set(err, ERR_INPUT,
-		    "keyfile %s: the key is encrypted; the broker cannot ask for a passphrase, give it a key without one", c->key_file);
+		    "keyfile %s: the key is encrypted; the broker cannot ask for a passphrase, "
+		    "give it a key without one",
+		    c->key_file);
 	if (key == NULL)
-		return err_set(err, ERR_INPUT, "keyfile %s: no private key in it (%s)", c->key_file, last_reason());
+		return err_set(err, ERR_INPUT, "keyfile %s: no private key in it (%s)", c->key_file,
+		    last_reason());
 	fits = X509_check_private_key(SSL_CTX_get0_certificate(t->ssl), key);
 	if (fits == 1 && SSL_CTX_use_PrivateKey(t->ssl, key) != 1)
 		fits = -1;
 	EVP_PKEY_free(key);
 	if (fits == -1)
-		return err_set(err, ERR_INPUT, "keyfile %s: cannot be used (%s)", c->key_file, last_reason());
-	return fits == 1 ||
-	    err_set(err, ERR_INPUT, "keyfile %s: does not belong to the certificate in certfile %s", c->key_file, c->cert_file);
+		return err_set(
+		    err, ERR_INPUT, "keyfile %s: cannot be used (%s)", c->key_file, last_reason());
+	return fits == 1 || err_set(err, ERR_INPUT,
+				"keyfile %s: does not belong to the certificate in certfile %s",
+				c->key_file, c->cert_file);
 }
 
 static bool
@@ -203,16 +216,22 @@ load_anchors(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 		if (!open_pem("cafile", c->ca_file, err))
 			return false;
 		if (SSL_CTX_load_verify_file(t->ssl, c->ca_file) != 1)
-			return err_set(err, ERR_INPUT, "cafile %s: no usable certificate in it (%s)", c->ca_file, last_reason());
+			return err_set(err, ERR_INPUT,
+			    "cafile %s: no usable certificate in it (%s)", c->ca_file,
+			    last_reason());
 	}
 	if (c->ca_path != NULL) {
 		if (!check_folder(c->ca_path, err))
 			return false;
 		if (SSL_CTX_load_verify_dir(t->ssl, c->ca_path) != 1)
-			return err_set(err, ERR_INPUT, "capath %s: cannot be used (%s)", c->ca_path, last_reason());
+			return err_set(err, ERR_INPUT, "capath %s: cannot be used (%s)", c->ca_path,
+			    last_reason());
 	}
-	if ((c->ask_client_cert || c->require_client_cert) && c->ca_file == NULL && c->ca_path == NULL && c->hooks.verify == NULL)
-		return err_set(err, ERR_USAGE, "client certificates are asked for, but there is no cafile or capath to judge them by");
+	if ((c->ask_client_cert || c->require_client_cert) && c->ca_file == NULL &&
+	    c->ca_path == NULL && c->hooks.verify == NULL)
+		return err_set(err, ERR_USAGE,
+		    "client certificates are asked for, but there is no cafile or capath to judge "
+		    "them by");
 	return true;
 }
 
@@ -232,7 +251,8 @@ set_alpn(struct tls_ctx *t, const char *names, struct err *err)
 		struct slice one = slice_cut(&all, ',', &more);
 
 		if (one.n == 0 || one.n > 255)
-			return err_set(err, ERR_USAGE, "ALPN protocol names have 1 to 255 characters");
+			return err_set(
+			    err, ERR_USAGE, "ALPN protocol names have 1 to 255 characters");
 		t->alpn[t->alpn_n++] = (uint8_t)one.n;
 		memcpy(t->alpn + t->alpn_n, one.p, one.n);
 		t->alpn_n += (unsigned)one.n;
@@ -254,39 +274,50 @@ set_algorithms(SSL_CTX *s, const struct tls_config *c, struct err *err)
 	bool groups;
 
 	if (SSL_CTX_set_cipher_list(s, c->ciphers != NULL ? c->ciphers : ciphers_12) != 1)
-		return err_set(err, ERR_USAGE, "ciphers %s: no cipher that this OpenSSL knows", c->ciphers);
-	if (SSL_CTX_set_ciphersuites(s, c->ciphersuites != NULL ? c->ciphersuites : ciphers_13) != 1)
-		return err_set(err, ERR_USAGE, "ciphers_tls1.3 %s: not a list of TLS 1.3 cipher suites", c->ciphersuites);
+		return err_set(
+		    err, ERR_USAGE, "ciphers %s: no cipher that this OpenSSL knows", c->ciphers);
+	if (SSL_CTX_set_ciphersuites(s, c->ciphersuites != NULL ? c->ciphersuites : ciphers_13) !=
+	    1)
+		return err_set(err, ERR_USAGE,
+		    "ciphers_tls1.3 %s: not a list of TLS 1.3 cipher suites", c->ciphersuites);
 	if (c->groups != NULL)
 		groups = set_groups(s, c->groups);
 	else
 		groups = set_groups(s, groups_pq) || set_groups(s, groups_ec);
 	if (!groups)
-		return err_set(err, ERR_USAGE, "groups %s: not a list of groups that this OpenSSL knows",
+		return err_set(err, ERR_USAGE,
+		    "groups %s: not a list of groups that this OpenSSL knows",
 		    c->groups != NULL ? c->groups : groups_ec);
-	if (SSL_CTX_set_min_proto_version(s, c->min_version != 0 ? c->min_version : TLS1_2_VERSION) != 1 ||
+	if (SSL_CTX_set_min_proto_version(
+		s, c->min_version != 0 ? c->min_version : TLS1_2_VERSION) != 1 ||
 	    SSL_CTX_set_max_proto_version(s, TLS1_3_VERSION) != 1)
 		return err_set(err, ERR_USAGE, "tls_version: this OpenSSL does not have it");
 	return true;
 }
 
-/* Memory and safety; docs of the figures: an idle connection holds no record buffers, a resumption costs more than a full
- * handshake with OpenSSL 3.0, and early data can be replayed. */
+/* Memory and safety; docs of the figures: an idle connection holds no record buffers, a resumption
+ * costs more than a full handshake with OpenSSL 3.0, and early data can be replayed. */
 static bool
 set_behaviour(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 {
-	static const uint8_t context[] = "signet"; /* must be set where client certificates are asked for */
+	static const uint8_t context[] =
+	    "signet"; /* must be set where client certificates are asked for */
 	SSL_CTX *s = t->ssl;
 
-	(void)SSL_CTX_set_options(s, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |
-	    SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-	(void)SSL_CTX_set_mode(s, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	(void)SSL_CTX_set_options(s, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+					 SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE |
+					 SSL_OP_PRIORITIZE_CHACHA);
+	(void)SSL_CTX_set_mode(s, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	(void)SSL_CTX_set_session_cache_mode(s, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_read_ahead(s, 0);
 	SSL_CTX_set_verify_depth(s, VERIFY_DEPTH);
 	SSL_CTX_set_info_callback(s, on_info);
 	if (c->ask_client_cert || c->require_client_cert)
-		SSL_CTX_set_verify(s, SSL_VERIFY_PEER | (c->require_client_cert ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+		SSL_CTX_set_verify(s,
+		    SSL_VERIFY_PEER |
+			(c->require_client_cert ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+		    NULL);
 	if (c->hooks.verify != NULL)
 		SSL_CTX_set_cert_verify_callback(s, on_verify, t);
 	if (SSL_CTX_set_num_tickets(s, 0) != 1 || SSL_CTX_set_max_early_data(s, 0) != 1 ||
@@ -312,8 +343,9 @@ tls_ctx_new(const struct tls_config *c, struct err *err)
 		(void)err_set(err, ERR_SYSTEM, "cannot set up TLS: %s", last_reason());
 	else if (c->cert_file == NULL || c->key_file == NULL)
 		(void)err_set(err, ERR_USAGE, "a TLS listener needs both certfile and keyfile");
-	else if (set_algorithms(t->ssl, c, err) && set_behaviour(t, c, err) && set_alpn(t, c->alpn, err) &&
-	    load_certificate(t, c, err) && load_key(t, c, err) && load_anchors(t, c, err)) {
+	else if (set_algorithms(t->ssl, c, err) && set_behaviour(t, c, err) &&
+		 set_alpn(t, c->alpn, err) && load_certificate(t, c, err) && load_key(t, c, err) &&
+		 load_anchors(t, c, err)) {
 		ERR_clear_error();
 		return t;
 	}

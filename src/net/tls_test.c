@@ -79,7 +79,8 @@ test_echo(void **state)
 	}
 }
 
-/* Ciphertext cut at every byte, the handshake included: a pair of memory BIOs stands for the network. */
+/* Ciphertext cut at every byte, the handshake included: a pair of memory BIOs stands for the
+ * network. */
 static void
 test_split(void **state)
 {
@@ -100,7 +101,8 @@ test_split(void **state)
 	SSL_set_connect_state(ssl);
 	n = frame(sent, 'e', sent + 5, 200);
 	for (size_t have = 0; have < n;) {
-		int out, r = done ? SSL_read(ssl, got + have, (int)(n - have)) : SSL_do_handshake(ssl);
+		int out,
+		    r = done ? SSL_read(ssl, got + have, (int)(n - have)) : SSL_do_handshake(ssl);
 
 		if (!done && r == 1) {
 			done = true;
@@ -123,8 +125,8 @@ test_split(void **state)
 	SSL_CTX_free(ctx);
 }
 
-/* Bytes through a socket pair into TLS would need a second thread on one SSL object, which libssl does not allow: write and read
- * alternate, and the client reads late. */
+/* Bytes through a socket pair into TLS would need a second thread on one SSL object, which libssl
+ * does not allow: write and read alternate, and the client reads late. */
 static void
 test_slow_reader(void **state)
 {
@@ -138,7 +140,8 @@ test_slow_reader(void **state)
 	start(&k, REQUIRED, 0, NULL);
 	c = client_connect(&k);
 	assert_true(client_shake(&c, ctx));
-	/* 1.4 MB: more than stream and tail hold, less than the sockets of loopback take in addition. */
+	/* 1.4 MB: more than stream and tail hold, less than the sockets of loopback take in
+	 * addition. */
 	for (int i = 0; i < 7; i++) {
 		n = frame(buf, 'e', payload, 200000);
 		buf[100] = (uint8_t)i;
@@ -176,7 +179,8 @@ test_close_with_output(void **state)
 		assert_int_equal(client_read(&c, buf, n), n);
 		assert_int_equal(client_read(&c, more, 1), 0);
 		/* In good order: not a cut, not a reset. */
-		assert_int_equal(SSL_get_shutdown(c.ssl) & SSL_RECEIVED_SHUTDOWN, SSL_RECEIVED_SHUTDOWN);
+		assert_int_equal(
+		    SSL_get_shutdown(c.ssl) & SSL_RECEIVED_SHUTDOWN, SSL_RECEIVED_SHUTDOWN);
 		client_close(&c);
 		kit_done(&k);
 		assert_string_equal(k.why, "-");
@@ -234,10 +238,13 @@ test_client_certs(void **state)
 		{ NONE, &pki.client, true, false, 0, 0, 0 },
 		{ OPTIONAL, NULL, true, false, 0, 0, 0 },
 		{ OPTIONAL, &pki.client, true, true, 0, 0, 0 },
-		{ OPTIONAL, &pki.stranger, false, true, NET_FAIL_VERIFY, SSL_AD_UNKNOWN_CA, SSL_AD_UNKNOWN_CA },
-		{ REQUIRED, NULL, false, false, NET_FAIL_NO_CERT, SSL_AD_CERTIFICATE_REQUIRED, SSL_AD_HANDSHAKE_FAILURE },
+		{ OPTIONAL, &pki.stranger, false, true, NET_FAIL_VERIFY, SSL_AD_UNKNOWN_CA,
+		    SSL_AD_UNKNOWN_CA },
+		{ REQUIRED, NULL, false, false, NET_FAIL_NO_CERT, SSL_AD_CERTIFICATE_REQUIRED,
+		    SSL_AD_HANDSHAKE_FAILURE },
 		{ REQUIRED, &pki.client, true, true, 0, 0, 0 },
-		{ REQUIRED, &pki.stranger, false, true, NET_FAIL_VERIFY, SSL_AD_UNKNOWN_CA, SSL_AD_UNKNOWN_CA },
+		{ REQUIRED, &pki.stranger, false, true, NET_FAIL_VERIFY, SSL_AD_UNKNOWN_CA,
+		    SSL_AD_UNKNOWN_CA },
 	};
 	static const int versions[] = { TLS1_3_VERSION, TLS1_2_VERSION };
 
@@ -345,7 +352,8 @@ test_alpn(void **state)
 		const char *offer;
 		unsigned n;
 		bool in;
-	} cases[] = { { "\x04mqtt", 5, true }, { "\x02h2\x04mqtt", 8, true }, { "\x02h2", 3, false } };
+	} cases[] = { { "\x04mqtt", 5, true }, { "\x02h2\x04mqtt", 8, true },
+		{ "\x02h2", 3, false } };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -453,7 +461,8 @@ test_failures(void **state)
 static void
 test_bad_record(void **state)
 {
-	static const uint8_t bad[] = "\x17\x03\x03\x00\x20" "0123456789abcdef0123456789abcdef";
+	static const uint8_t bad[] = "\x17\x03\x03\x00\x20"
+				     "0123456789abcdef0123456789abcdef";
 	SSL_CTX *ctx = client_ctx(NULL, &pki.root, 0);
 	struct kit k;
 	struct client c;
@@ -472,7 +481,8 @@ test_bad_record(void **state)
 	SSL_CTX_free(ctx);
 }
 
-/* Above the bound accept() waits; the queue of the kernel holds those who come, and they are served later. */
+/* Above the bound accept() waits; the queue of the kernel holds those who come, and they are served
+ * later. */
 static void
 test_max_handshakes(void **state)
 {
@@ -567,9 +577,12 @@ test_config_errors(void **state)
 		pki_write(&pki, "extra.pem", "");
 		if (cases[i].written != NULL)
 			pki_write_cert(&pki, "extra.pem", cases[i].written, false);
-		(void)snprintf(path[0], 128, "%s/%s", pki.dir, cases[i].cert != NULL ? cases[i].cert : "cert.pem");
-		(void)snprintf(path[1], 128, "%s/%s", pki.dir, cases[i].key != NULL ? cases[i].key : "key.pem");
-		(void)snprintf(path[2], 128, "%s/%s", pki.dir, cases[i].ca != NULL ? cases[i].ca : "ca.pem");
+		(void)snprintf(path[0], 128, "%s/%s", pki.dir,
+		    cases[i].cert != NULL ? cases[i].cert : "cert.pem");
+		(void)snprintf(path[1], 128, "%s/%s", pki.dir,
+		    cases[i].key != NULL ? cases[i].key : "key.pem");
+		(void)snprintf(
+		    path[2], 128, "%s/%s", pki.dir, cases[i].ca != NULL ? cases[i].ca : "ca.pem");
 		c.cert_file = path[0];
 		c.key_file = path[1];
 		c.ca_file = path[2];
@@ -595,7 +608,9 @@ test_encrypted_key(void **state)
 	(void)snprintf(path, sizeof(path), "%s/extra.pem", pki.dir);
 	f = fopen(path, "w");
 	assert_non_null(f);
-	assert_int_equal(PEM_write_PrivateKey(f, pki.server.key, EVP_aes_128_cbc(), (const unsigned char *)"secret", 6, NULL, NULL), 1);
+	assert_int_equal(PEM_write_PrivateKey(f, pki.server.key, EVP_aes_128_cbc(),
+			     (const unsigned char *)"secret", 6, NULL, NULL),
+	    1);
 	(void)fclose(f);
 	c = kit_tls_config(&k, &pki);
 	c.key_file = path;
@@ -611,7 +626,8 @@ test_encrypted_key(void **state)
 	assert_int_equal(err.code, ERR_USAGE);
 }
 
-/* What an idle connection with a client certificate costs on the heap. The clients' objects are gone when it is measured. */
+/* What an idle connection with a client certificate costs on the heap. The clients' objects are
+ * gone when it is measured. */
 static void
 test_memory(void **state)
 {
@@ -636,7 +652,8 @@ test_memory(void **state)
 		c[i].ssl = NULL;
 		kit_await(&k, &k.opened, i + 1);
 		if (i == 0)
-			before = mallinfo2().uordblks; /* the first also pays for what is made once */
+			before =
+			    mallinfo2().uordblks; /* the first also pays for what is made once */
 	}
 	after = mallinfo2().uordblks;
 	each = (after - before) / N;
