@@ -2,7 +2,6 @@
 import itertools
 import time
 
-import paho.mqtt.client as paho
 import pytest
 
 import kit
