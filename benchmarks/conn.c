@@ -141,6 +141,27 @@ conn_start(struct conn *c)
 }
 
 static void
+at_eof(struct conn *c)
+{
+	if (c->state != CONN_CLOSING) {
+		conn_fail(c, "closed by the broker");
+		return;
+	}
+	conn_close(c);
+	c->bench->total.connects++;
+}
+
+/* A broker that has read DISCONNECT need not read what comes behind it. */
+static void
+send_failed(struct conn *c)
+{
+	if (c->state == CONN_CLOSING)
+		at_eof(c);
+	else
+		fail_errno(c, "send");
+}
+
+static void
 put(struct conn *c, const uint8_t *p, size_t n)
 {
 	ssize_t r = 0;
@@ -150,7 +171,7 @@ put(struct conn *c, const uint8_t *p, size_t n)
 	if (c->out.n == 0) {
 		r = send(c->fd, p, n, MSG_NOSIGNAL);
 		if (r == -1 && errno != EAGAIN) {
-			fail_errno(c, "send");
+			send_failed(c);
 			return;
 		}
 		r = NUM_MAX(r, 0);
@@ -202,7 +223,7 @@ send_rest(struct conn *c)
 
 	if (r == -1) {
 		if (errno != EAGAIN)
-			fail_errno(c, "send");
+			send_failed(c);
 		return;
 	}
 	c->out.n -= (size_t)r;
@@ -225,17 +246,6 @@ feed(struct conn *c, size_t n)
 	c->in.n = 0;
 	if (c->fd != -1 && used < n && !buf_append(&c->in, b->plain + used, n - used))
 		conn_fail(c, "out of memory");
-}
-
-static void
-at_eof(struct conn *c)
-{
-	if (c->state != CONN_CLOSING) {
-		conn_fail(c, "closed by the broker");
-		return;
-	}
-	conn_close(c);
-	c->bench->total.connects++;
 }
 
 /* The ciphertext in the window becomes plaintext behind what waits. */
