@@ -36,7 +36,7 @@ def read_layers(path):
 
 
 def is_test(path):
-    return path.stem.endswith(("_test", "_fuzz", "_bench"))
+    return path.stem.endswith(("_test", "_fuzz", "_bench", "testkit"))
 
 
 def check_include(where, path, target, allowed):
