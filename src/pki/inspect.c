@@ -111,16 +111,18 @@ put_san(const struct look *l, const GENERAL_NAMES *names)
 		int type;
 		const ASN1_STRING *v = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names, i), &type);
 		const char *prefix = type == GEN_DNS ? "DNS:" : type == GEN_EMAIL ? "email:" : type == GEN_URI ? "URI:" : NULL;
-		char shown[300], text[320];
+		char shown[300], text[400];
 
 		if (type == GEN_IPADD) {
 			put_ip(l, v);
 			continue;
 		}
-		if (prefix != NULL)
-			(void)text_show(slice_of(ASN1_STRING_get0_data(v), (size_t)ASN1_STRING_length(v)), shown, sizeof shown);
-		(void)snprintf(text, sizeof text, "%s%s", prefix != NULL ? prefix : "(another kind of name)",
-		    prefix != NULL ? shown : "");
+		if (prefix == NULL) {
+			put_many(l, "san", "(another kind of name)");
+			continue;
+		}
+		(void)text_show(slice_of(ASN1_STRING_get0_data(v), (size_t)ASN1_STRING_length(v)), shown, sizeof shown);
+		(void)snprintf(text, sizeof text, "%s%s", prefix, shown);
 		put_many(l, "san", text);
 	}
 }

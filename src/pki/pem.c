@@ -34,7 +34,7 @@ mark_label(struct slice line, const char *mark, struct slice *ret)
 bool
 is_pem(struct slice file)
 {
-	return file.n > 0 && memmem(file.p, file.n, dashes, sizeof dashes - 1) != NULL &&
+	return file.p != NULL && memmem(file.p, file.n, dashes, sizeof dashes - 1) != NULL &&
 	    memmem(file.p, file.n, "BEGIN ", 6) != NULL;
 }
 
