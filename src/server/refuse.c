@@ -212,7 +212,7 @@ refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, str
 			     : ret->text);
 		return;
 	case NET_FAIL_TIMEOUT:
-		set(ret, REFUSAL_HANDSHAKE_TIMEOUT, "the TLS handshake was not done in time");
+		set(ret, REFUSAL_HANDSHAKE_TIMEOUT, f->detail);
 		return;
 	case NET_FAIL_PLAIN_ON_TLS:
 		of_plain_bytes(f->first, ret);

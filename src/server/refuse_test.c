@@ -25,7 +25,7 @@ static const struct {
 	{ { .kind = NET_FAIL_ALERT, .alert = 45, .detail = "certificate expired" }, "peer-says-expired" },
 	{ { .kind = NET_FAIL_ALERT, .alert = 40, .detail = "handshake failure" }, "peer-alert" },
 	{ { .kind = NET_FAIL_CLOSED, .detail = "unexpected eof while reading" }, "left-during-handshake" },
-	{ { .kind = NET_FAIL_TIMEOUT, .detail = "" }, "handshake-timeout" },
+	{ { .kind = NET_FAIL_TIMEOUT, .detail = "the TLS handshake was not done in time" }, "handshake-timeout" },
 	{ { .kind = NET_FAIL_PLAIN_ON_TLS, .first = { (const uint8_t *)"\x10\x0e\0\x04MQTT", 8 }, .detail = "" },
 	    "plain-mqtt-on-tls" },
 	{ { .kind = NET_FAIL_PLAIN_ON_TLS, .first = { (const uint8_t *)"GET / HTTP/1.1", 14 }, .detail = "" }, "http-on-tls" },

@@ -122,8 +122,10 @@ server_done(struct server *s)
 {
 	unsigned i;
 
-	for (i = 0; s->workers != NULL && i < s->n_workers; i++)
+	for (i = 0; s->workers != NULL && i < s->n_workers; i++) {
 		loop_free(s->workers[i].loop);
+		s->workers[i].loop = NULL;
+	}
 	broker_free(s->broker);
 	free(s->workers);
 	for (i = 0; i < s->n_listeners; i++) {

@@ -123,7 +123,9 @@ port_wake(void *ctx, unsigned shard)
 {
 	const struct server *s = ctx;
 
-	loop_wake(s->workers[shard].loop);
+	/* At the very end the loops go one by one, and connections that close then may still have letters. */
+	if (s->workers[shard].loop != NULL)
+		loop_wake(s->workers[shard].loop);
 }
 
 static uint8_t
