@@ -1,4 +1,5 @@
-/* What the files of signet-bench share: the options, the loop with its connections, the counts. One thread. */
+/* What the files of signet-bench share: the options, the loop with its connections, the counts.
+ * One thread. */
 #ifndef BENCHMARKS_BENCH_H
 #define BENCHMARKS_BENCH_H
 
@@ -13,13 +14,14 @@ struct ssl_st;
 #define NS_PER_S 1000000000ull
 
 enum {
-	EXIT_CHECK = 1, EXIT_USAGE = 2,
-	RX_SIZE = 256 * 1024,       /* one recv() */
-	TX_HIGH = 128 * 1024,       /* one send() */
+	EXIT_CHECK = 1,
+	EXIT_USAGE = 2,
+	RX_SIZE = 256 * 1024, /* one recv() */
+	TX_HIGH = 128 * 1024, /* one send() */
 	TLS_RECORD = 16384,
-	PAYLOAD_HEAD = 24,          /* time, magic, publisher, sequence */
+	PAYLOAD_HEAD = 24, /* time, magic, publisher, sequence */
 	PAYLOAD_MAX = 1024 * 1024,
-	PACKET_HEAD_MAX = 512,      /* of a PUBLISH: everything before the payload */
+	PACKET_HEAD_MAX = 512, /* of a PUBLISH: everything before the payload */
 	SUBSCRIBE_ID = 1,
 };
 
@@ -28,13 +30,13 @@ enum mode { MODE_CONNECT, MODE_IDLE, MODE_P2P, MODE_FANIN, MODE_FANOUT };
 struct options {
 	enum mode mode;
 	const char *mode_name, *host, *ca, *cert, *key, *cert_pattern, *id_prefix, *topic, *json;
-	unsigned port, pid, mqtt, conns, pubs, subs, qos, payload, window, refill, batch, certs, sources, ramp,
-	    moderate;
+	unsigned port, pid, mqtt, conns, pubs, subs, qos, payload, window, refill, batch, certs,
+	    sources, ramp, moderate;
 	bool tls, tls12, id_from_cert, quiet;
 	double rate, warmup, time, drain; /* messages a second; seconds */
 };
 
-/* False: *ret_exit is the code to leave with (0 after --help). Whatever is to be said has been said. */
+/* False: *ret_exit is the code to leave with (0 after --help), and what is to be said has been. */
 bool options_read(struct options *o, int argc, char **argv, int *ret_exit);
 
 /* ---- latencies: 32 steps for each power of two, so at most 1.6 % off (hist.c) ---- */
@@ -87,12 +89,13 @@ struct track {
 
 struct publisher {
 	uint64_t sent, delivered; /* messages; deliveries, to all subscribers together */
+	unsigned inflight_max;    /* the broker's Receive Maximum */
 	unsigned inflight;        /* QoS > 0: not yet acknowledged to the end */
 	uint16_t packet_id;       /* the last one used */
 	uint16_t ack_id, comp_id; /* the last ones that came: PUBACK or PUBREC, PUBCOMP */
-	uint8_t *packet;          /* a whole PUBLISH; identifier, time and sequence are written over */
+	uint8_t *packet; /* a whole PUBLISH; identifier, time and sequence are written over */
 	size_t packet_n, id_at, payload_at;
-	bool dirty;               /* in bench.dirty */
+	bool dirty; /* in bench.dirty */
 };
 
 struct conn {

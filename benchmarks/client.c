@@ -91,6 +91,8 @@ on_connack(struct conn *c, const struct mqtt_frame *f)
 		conn_fail(c, text);
 		return;
 	}
+	c->pub.inflight_max =
+	    mqtt_has(&m.props, MQTT_P_RECEIVE_MAXIMUM) ? m.props.receive_maximum : UINT16_MAX;
 	if (b->o.mode == MODE_CONNECT) {
 		if (b->phase == PHASE_MEASURE)
 			hist_add(&b->latency, now_ns() - c->started);
@@ -107,8 +109,8 @@ on_suback(struct conn *c, const struct mqtt_frame *f)
 {
 	struct mqtt_suback m;
 
-	if (c->state != CONN_SUBACK || mqtt_decode_suback(f, version_of(c), &m) != MQTT_RC_OK
-	    || m.packet_id != SUBSCRIBE_ID || m.codes.n != 1 || m.codes.p[0] != c->bench->o.qos) {
+	if (c->state != CONN_SUBACK || mqtt_decode_suback(f, version_of(c), &m) != MQTT_RC_OK ||
+	    m.packet_id != SUBSCRIBE_ID || m.codes.n != 1 || m.codes.p[0] != c->bench->o.qos) {
 		conn_fail(c, "the subscription was not granted as asked");
 		return;
 	}
@@ -136,7 +138,8 @@ answer(struct conn *c, uint8_t type, uint16_t packet_id)
 	if (ACKS_CAP - b->acks_n < ACK_SIZE)
 		flush_acks(c);
 	w = wr_of(b->acks + b->acks_n, ACKS_CAP - b->acks_n);
-	(void)mqtt_put_ack(&w, version_of(c), type, packet_id, 0, (struct slice){ 0 }); /* there is room */
+	(void)mqtt_put_ack(
+	    &w, version_of(c), type, packet_id, 0, (struct slice){ 0 }); /* there is room */
 	b->acks_n += wr_len(&w);
 }
 
@@ -145,8 +148,8 @@ on_publish(struct conn *c, const struct mqtt_frame *f)
 {
 	struct mqtt_publish m;
 
-	if (c->is_publisher || mqtt_decode_publish(f, version_of(c), false, &m) != MQTT_RC_OK
-	    || m.qos != c->bench->o.qos) {
+	if (c->is_publisher || mqtt_decode_publish(f, version_of(c), false, &m) != MQTT_RC_OK ||
+	    m.qos != c->bench->o.qos) {
 		c->bench->faults.foreign++;
 		return;
 	}
@@ -161,8 +164,8 @@ on_ack(struct conn *c, const struct mqtt_frame *f)
 	struct mqtt_ack m;
 	bool to_publisher = f->type != MQTT_PUBREL;
 
-	if (mqtt_decode_ack(f, version_of(c), &m) != MQTT_RC_OK || m.reason >= 0x80
-	    || to_publisher != c->is_publisher) {
+	if (mqtt_decode_ack(f, version_of(c), &m) != MQTT_RC_OK || m.reason >= 0x80 ||
+	    to_publisher != c->is_publisher) {
 		c->bench->faults.bad_acks++;
 		return;
 	}
@@ -181,7 +184,8 @@ on_end(struct conn *c, const struct mqtt_frame *f)
 	char text[96];
 
 	(void)mqtt_decode_disconnect(f, version_of(c), &m); /* the connection ends either way */
-	(void)snprintf(text, sizeof text, "DISCONNECT from the broker: %s", mqtt_reason_text(m.reason));
+	(void)snprintf(
+	    text, sizeof text, "DISCONNECT from the broker: %s", mqtt_reason_text(m.reason));
 	conn_fail(c, text);
 }
 

@@ -66,8 +66,8 @@ conn_fail(struct conn *c, const char *what)
 		return;
 	b->faults.failed++;
 	if (b->said++ < FAILURES_SHOWN)
-		(void)fprintf(
-		    stderr, "signet-bench: connection %u, %s: %s\n", c->number, state_text[c->state], what);
+		(void)fprintf(stderr, "signet-bench: connection %u, %s: %s\n", c->number,
+		    state_text[c->state], what);
 	conn_close(c);
 }
 
@@ -100,7 +100,8 @@ watch_out(struct conn *c, bool on)
 	(void)epoll_ctl(c->bench->epfd, EPOLL_CTL_MOD, c->fd, &e); /* it was added: cannot fail */
 }
 
-/* Many connections from one address would run out of ports: they are spread over 127.0.0.1, 127.0.0.2, … */
+/* Many connections from one address would run out of ports: they are spread over 127.0.0.1 and
+ * those behind it. */
 static bool
 bind_source(struct conn *c)
 {
@@ -110,7 +111,8 @@ bind_source(struct conn *c)
 	if (c->bench->o.sources <= 1)
 		return true;
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK + c->number % c->bench->o.sources);
-	(void)setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one); /* only economy */
+	(void)setsockopt(
+	    c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one); /* only economy */
 	return bind(c->fd, (const struct sockaddr *)&a, sizeof a) == 0;
 }
 
@@ -135,8 +137,8 @@ conn_start(struct conn *c)
 		return;
 	}
 	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* TCP has it */
-	if (!bind_source(c) || epoll_ctl(b->epfd, EPOLL_CTL_ADD, c->fd, &e) == -1
-	    || (connect(c->fd, (const struct sockaddr *)&a, sizeof a) == -1 && errno != EINPROGRESS))
+	if (!bind_source(c) || epoll_ctl(b->epfd, EPOLL_CTL_ADD, c->fd, &e) == -1 ||
+	    (connect(c->fd, (const struct sockaddr *)&a, sizeof a) == -1 && errno != EINPROGRESS))
 		fail_errno(c, "connect");
 }
 

@@ -6,8 +6,8 @@ enum { STEP_BITS = 6 };
 _Static_assert(1 << STEP_BITS == HIST_STEPS, "steps are a power of two");
 _Static_assert(HIST_N == HIST_STEPS * (64 - STEP_BITS + 1), "every 64-bit number has its place");
 
-/* Row 0 holds the small numbers as they are; row e those whose upper STEP_BITS bits remain after a shift by e. Of these
- * rows only the upper half is used: it keeps the index simple. */
+/* Row 0 holds the small numbers as they are; row e those whose upper STEP_BITS bits remain after a
+ * shift by e. Of these rows only the upper half is used: it keeps the index simple. */
 void
 hist_add(struct hist *h, uint64_t v)
 {
@@ -28,7 +28,8 @@ hist_at(const struct hist *h, double q)
 
 		sum += h->count[i];
 		if (sum > want)
-			return (double)((uint64_t)(i % HIST_STEPS) << e) + (double)(e > 0 ? (uint64_t)1 << (e - 1) : 0);
+			return (double)((uint64_t)(i % HIST_STEPS) << e) +
+			       (double)(e > 0 ? (uint64_t)1 << (e - 1) : 0);
 	}
 	return (double)h->max;
 }

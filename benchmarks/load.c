@@ -1,8 +1,8 @@
 /* Publishing in a closed loop or at a fixed rate, and the checks on what comes out.
  *
- * Each payload begins with its time, a magic number, the publisher's index and a sequence number. A subscriber credits
- * what it receives to that publisher, which keeps at most `window` messages unseen: what is measured is what the broker
- * delivers and not how fast it drops. */
+ * Each payload begins with its time, a magic number, the publisher's index and a sequence number. A
+ * subscriber credits what it receives to that publisher, which keeps at most `window` messages
+ * unseen: what is measured is what the broker delivers and not how fast it drops. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -89,7 +89,7 @@ make_packet(struct conn *c)
 	free(payload);
 	c->pub.packet_n = wr_len(&w);
 	c->pub.payload_at = c->pub.packet_n - o->payload;
-	/* The identifier stands behind the topic, before the properties (none: one byte in version 5). */
+	/* The identifier stands behind the topic, before the properties (none: one byte in 5.0). */
 	c->pub.id_at = c->pub.payload_at - 2 - (version_of(c) == MQTT_V5 ? 1 : 0);
 	return good;
 }
@@ -101,7 +101,7 @@ load_init(struct bench *b, struct err *err)
 		struct conn *c = &b->conns[i];
 
 		if (c->is_publisher ? make_packet(c)
-		                    : (c->tracks = calloc(b->n_tracks, sizeof *c->tracks)) != NULL)
+				    : (c->tracks = calloc(b->n_tracks, sizeof *c->tracks)) != NULL)
 			continue;
 		return err_set(err, ERR_MEMORY, "out of memory for %u connections", b->n_conns);
 	}
@@ -127,13 +127,17 @@ unseen(const struct bench *b, const struct publisher *p)
 	return p->sent > seen ? p->sent - seen : 0; /* duplicates would take it below */
 }
 
-/* How many messages may be sent now. */
+/* How many messages may be sent now; with QoS > 0 no more than the broker allows [MQTT-3.3.4-7]. */
 static uint64_t
 room(const struct bench *b, const struct publisher *p)
 {
-	uint64_t out = NUM_MAX(unseen(b, p), (uint64_t)p->inflight);
+	uint64_t out = unseen(b, p);
+	uint64_t n = out < b->o.window ? b->o.window - out : 0;
+	uint64_t limit = NUM_MIN(b->o.window, p->inflight_max);
 
-	return out < b->o.window ? b->o.window - out : 0;
+	if (b->o.qos > 0)
+		n = NUM_MIN(n, limit > p->inflight ? limit - p->inflight : 0);
+	return n;
 }
 
 static size_t
@@ -162,7 +166,7 @@ pump(struct conn *c)
 	uint64_t n;
 
 	/* Not before a good batch fits: half the window, unless told otherwise. */
-	if (room(b, &c->pub) < b->o.refill)
+	if (room(b, &c->pub) < NUM_MIN(b->o.refill, c->pub.inflight_max))
 		return;
 	while (c->state == CONN_READY && c->out.n == 0 && (n = room(b, &c->pub)) > 0) {
 		size_t size = 0;
@@ -262,7 +266,7 @@ note(struct track *t, uint64_t sequence, struct faults *f)
 	}
 	back = t->next - 1 - sequence;
 	bit = back < SEEN_BITS ? (uint64_t)1 << back : 0;
-	/* One that is further behind than the mask reaches counts as a repeat: a fault in either case. */
+	/* Further behind than the mask reaches counts as a repeat: a fault either way. */
 	if (bit == 0 || (t->seen & bit) != 0) {
 		f->duplicates++;
 		return false;
@@ -306,7 +310,8 @@ load_on_ack(struct conn *c, uint8_t type, uint16_t packet_id)
 	uint16_t *last = type == MQTT_PUBCOMP ? &p->comp_id : &p->ack_id;
 	uint16_t next = *last == UINT16_MAX ? 1 : (uint16_t)(*last + 1);
 
-	if (packet_id != next || p->inflight == 0 || (c->bench->o.qos == 1) != (type == MQTT_PUBACK))
+	if (packet_id != next || p->inflight == 0 ||
+	    (c->bench->o.qos == 1) != (type == MQTT_PUBACK))
 		c->bench->faults.bad_acks++;
 	*last = packet_id;
 	if (type == MQTT_PUBREC || p->inflight == 0)

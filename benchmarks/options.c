@@ -108,7 +108,8 @@ static const char *const mode_names[] = { "connect", "idle", "p2p", "fanin", "fa
 static bool
 complain(const char *what, const char *value, const char *remedy)
 {
-	(void)fprintf(stderr, "signet-bench: %s \"%s\": %s; see signet-bench --help\n", what, value, remedy);
+	(void)fprintf(
+	    stderr, "signet-bench: %s \"%s\": %s; see signet-bench --help\n", what, value, remedy);
 	return false;
 }
 
@@ -129,13 +130,15 @@ take(struct options *o, const struct entry *e, const char *value)
 		return true;
 	case NUMBER:
 		if (!text_u64(slice_str(value), e->min, e->max, &n))
-			return complain(e->name, value, "not a number in the range that makes sense");
+			return complain(
+			    e->name, value, "not a number in the range that makes sense");
 		*(unsigned *)field = (unsigned)n;
 		return true;
 	case SECONDS:
 		d = strtod(value, &end);
 		if (end == value || *end != '\0' || !(d >= (double)e->min && d <= (double)e->max))
-			return complain(e->name, value, "not a number in the range that makes sense");
+			return complain(
+			    e->name, value, "not a number in the range that makes sense");
 		*(double *)field = d;
 		return true;
 	case HELP:
@@ -155,11 +158,14 @@ finish(struct options *o)
 	if (inet_pton(AF_INET, o->host, &a) != 1)
 		return complain("--host", o->host, "not an IPv4 address");
 	if ((o->cert == NULL) != (o->key == NULL))
-		return complain("--cert/--key", o->cert != NULL ? o->cert : o->key, "the two belong together");
+		return complain(
+		    "--cert/--key", o->cert != NULL ? o->cert : o->key, "the two belong together");
 	if (o->cert_pattern != NULL && (o->cert != NULL || o->certs == 0))
-		return complain("--cert-pattern", o->cert_pattern, "needs --certs, and --cert does not go with it");
+		return complain("--cert-pattern", o->cert_pattern,
+		    "needs --certs, and --cert does not go with it");
 	if (o->id_from_cert && o->cert_pattern == NULL && o->conns > 1)
-		return complain("--id-from-cert", "", "one certificate gives one client id; use --cert-pattern");
+		return complain("--id-from-cert", "",
+		    "one certificate gives one client id; use --cert-pattern");
 	if (strlen(o->topic) > 64 || strlen(o->id_prefix) > 64)
 		return complain("--topic/--id-prefix", o->topic, "at most 64 bytes");
 	if (o->refill == 0)
@@ -184,7 +190,8 @@ read_mode(struct options *o, const char *name)
 		o->subs = o->mode == MODE_FANOUT ? 100 : 1;
 		return true;
 	}
-	return complain("mode", name != NULL ? name : "", "not one of connect, idle, p2p, fanin, fanout");
+	return complain(
+	    "mode", name != NULL ? name : "", "not one of connect, idle, p2p, fanin, fanout");
 }
 
 bool
@@ -193,8 +200,17 @@ options_read(struct options *o, int argc, char **argv, int *ret_exit)
 	struct option known[ARRAY_LEN(entries) + 1] = { { 0 } };
 	int i, c;
 
-	*o = (struct options){ .host = "127.0.0.1", .id_prefix = "bench", .topic = "bench", .mqtt = MQTT_V311,
-		.conns = 16, .payload = 64, .window = 32, .ramp = 64, .sources = 1, .warmup = 0.25, .time = 1,
+	*o = (struct options){ .host = "127.0.0.1",
+		.id_prefix = "bench",
+		.topic = "bench",
+		.mqtt = MQTT_V311,
+		.conns = 16,
+		.payload = 64,
+		.window = 32,
+		.ramp = 64,
+		.sources = 1,
+		.warmup = 0.25,
+		.time = 1,
 		.drain = 3 };
 	for (size_t k = 0; k < ARRAY_LEN(entries); k++)
 		known[k] = (struct option){ entries[k].name,

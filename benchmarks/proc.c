@@ -37,7 +37,7 @@ read_kb(const char *path, const char *format)
 	while (kb == 0 && fgets(line, sizeof line, f) != NULL)
 		if (strncmp(line, format, strlen(format)) == 0)
 			(void)sscanf(line + strlen(format), "%llu", &kb); /* stays 0 */
-	(void)fclose(f); /* only read */
+	(void)fclose(f);                                                  /* only read */
 	return kb * 1024;
 }
 
@@ -51,7 +51,7 @@ proc_rss(pid_t pid)
 	rss = read_kb(path, "Rss:");
 	if (rss > 0)
 		return rss;
-	/* A process that protects its memory shows this one still; it may be off by some pages for each thread. */
+	/* A process that protects its memory still shows this one; it may be off by some pages. */
 	(void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	return read_kb(path, "VmRSS:");
 }

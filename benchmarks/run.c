@@ -42,7 +42,7 @@ turn(struct bench *b, uint64_t until)
 	for (int i = 0; i < n; i++)
 		conn_event(events[i].data.ptr, events[i].events);
 	load_pump(b);
-	/* As the interrupt moderation of a network card: what comes a little later shares a round. */
+	/* As a network card moderates interrupts: what comes a little later shares a round. */
 	if (b->o.moderate > 0 && n > 0 && b->phase >= PHASE_WARMUP && b->turn_deliveries < limit)
 		nap(b->o.moderate);
 }
@@ -78,12 +78,13 @@ open_all(struct bench *b, unsigned from, unsigned end, struct err *err)
 		from = begin_some(b, from, end);
 		turn(b, now_ns() + ns_of(0.1));
 		if (b->faults.failed > 0)
-			return err_set(err, ERR_SYSTEM, "%u of %u connections stand, then one failed: is the "
+			return err_set(err, ERR_SYSTEM,
+			    "%u of %u connections stand, then one failed: is the "
 			    "broker at %s port %u, and does it accept the certificate?",
 			    b->ready, end, b->o.host, b->o.port);
 		if (b->now > until)
-			return err_set(err, ERR_SYSTEM, "only %u of %u connections stood after %d s", b->ready,
-			    end, SETUP_S);
+			return err_set(err, ERR_SYSTEM,
+			    "only %u of %u connections stood after %d s", b->ready, end, SETUP_S);
 	}
 	return true;
 }
@@ -242,8 +243,8 @@ prepare(struct bench *b, struct err *err)
 	b->acks = malloc(ACKS_CAP);
 	b->conns = calloc(b->n_conns, sizeof *b->conns);
 	b->dirty = load ? calloc(b->n_pubs, sizeof(struct conn *)) : NULL;
-	if (b->io.out == NULL || b->rx == NULL || b->plain == NULL || b->batch == NULL || b->acks == NULL
-	    || b->conns == NULL || (load && b->dirty == NULL))
+	if (b->io.out == NULL || b->rx == NULL || b->plain == NULL || b->batch == NULL ||
+	    b->acks == NULL || b->conns == NULL || (load && b->dirty == NULL))
 		return err_set(err, ERR_MEMORY, "out of memory for %u connections", b->n_conns);
 	for (unsigned i = 0; i < b->n_conns; i++) {
 		struct conn *c = &b->conns[i];

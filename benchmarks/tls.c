@@ -1,4 +1,5 @@
-/* TLS through a BIO on the loop's windows: one recv() feeds any number of records, one send() carries any number. */
+/* TLS through a BIO on the loop's windows: one recv() feeds any number of records, one send()
+ * carries any number. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -100,7 +101,8 @@ use_certificate(SSL_CTX *ctx, const char *cert, const char *key, struct err *err
 	return true;
 }
 
-/* A folder holds cert.pem and key.pem, as `signet device add` makes them; else it is NAME.crt and NAME.key. */
+/* A folder holds cert.pem and key.pem, as `signet device add` makes them; else there are NAME.crt
+ * and NAME.key. */
 static bool
 use_pattern(SSL_CTX *ctx, const char *pattern, unsigned n, struct err *err)
 {
@@ -153,9 +155,9 @@ tls_init(struct bench *b, struct err *err)
 
 	b->bio = m;
 	b->ctx = calloc(n, sizeof *b->ctx);
-	if (m == NULL || b->ctx == NULL || BIO_meth_set_create(m, bio_create) != 1
-	    || BIO_meth_set_read(m, bio_read) != 1 || BIO_meth_set_write(m, bio_write) != 1
-	    || BIO_meth_set_ctrl(m, bio_ctrl) != 1)
+	if (m == NULL || b->ctx == NULL || BIO_meth_set_create(m, bio_create) != 1 ||
+	    BIO_meth_set_read(m, bio_read) != 1 || BIO_meth_set_write(m, bio_write) != 1 ||
+	    BIO_meth_set_ctrl(m, bio_ctrl) != 1)
 		return err_set(err, ERR_MEMORY, "out of memory for TLS");
 	for (b->n_ctx = 0; b->n_ctx < n; b->n_ctx++) {
 		b->ctx[b->n_ctx] = new_context(&b->o, b->n_ctx, err);
@@ -233,6 +235,6 @@ tls_name(const struct bench *b, unsigned number, char *out, size_t cap)
 {
 	const X509 *x = SSL_CTX_get0_certificate(b->ctx[number % b->n_ctx]);
 
-	return x != NULL
-	    && X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, out, (int)cap) > 0;
+	return x != NULL && X509_NAME_get_text_by_NID(
+				X509_get_subject_name(x), NID_commonName, out, (int)cap) > 0;
 }
