@@ -42,4 +42,4 @@ bench: build
 	@exec benchmarks/run
 
 clean:
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-asan build-tsan build-fuzz build-release
