@@ -242,6 +242,9 @@ flush(struct mqttc *c)
 		c->out.at += n;
 		c->last_out = wire_now();
 	}
+	/* What went out before CONNACK is CONNECT, with the password. */
+	if (!c->up)
+		secret_wipe(c->out.p, c->out.n);
 	c->out.at = c->out.n = 0;
 	return MQTTC_OK;
 }

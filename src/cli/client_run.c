@@ -17,7 +17,7 @@
 
 enum { PAYLOAD_MAX = 268435455, STDIN_STEP = 65536, RECEIVE_MAX = 20 };
 
-static void
+static __attribute__((format(printf, 2, 0))) void
 say(const char *kind, const char *fmt, va_list ap)
 {
 	fflush(stdout); /* what was shown before comes before */

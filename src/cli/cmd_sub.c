@@ -65,6 +65,7 @@ on_subscribed(void *ctx, uint16_t id, struct slice codes)
 			printf("Subscribed (mid: %u): ", id);
 		printf("%u%s", codes.p[i], i + 1 == codes.n ? "\n" : ", ");
 	}
+	fflush(stdout);
 	s->subscribed = true;
 	if (client_run_granted(&s->run, &s->run.o.topics, codes) == 0)
 		s->done = true;

@@ -428,6 +428,14 @@ wire_cert_name(const char *path, char *out, size_t cap, struct err *err)
 
 /* ---- connections ---- */
 
+/* SSL_set_tlsext_host_name() without its cast from const; libssl copies the name. */
+static bool
+set_server_name(SSL *ssl, const char *host)
+{
+	return SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+		   (void *)(uintptr_t)host) == 1;
+}
+
 bool
 wire_tls_start(struct wire *w, struct err *err)
 {
@@ -440,8 +448,7 @@ wire_tls_start(struct wire *w, struct err *err)
 	SSL_set_app_data(w->ssl, w);
 	/* RFC 6066 3: no addresses in the server name indication. */
 	if (t->unix_path == NULL && inet_pton(AF_INET, t->host, &ip) != 1 &&
-	    inet_pton(AF_INET6, t->host, &ip) != 1 &&
-	    SSL_set_tlsext_host_name(w->ssl, t->host) != 1)
+	    inet_pton(AF_INET6, t->host, &ip) != 1 && !set_server_name(w->ssl, t->host))
 		return err_set(err, ERR_USAGE, "the host name is too long for TLS");
 	SSL_set_connect_state(w->ssl);
 	return true;
