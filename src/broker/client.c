@@ -143,6 +143,8 @@ client_end(struct client *c, uint8_t reason, const char *text, bool clean)
 
 	if (c->state == CLIENT_CLOSING)
 		return;
+	/* First of all: what follows may run out of memory, and that would end the client again. */
+	c->state = CLIENT_CLOSING;
 	client_report(c, &e);
 	timer_cancel(c->shard->clients_wheel, &c->timer);
 	if (s != NULL && c->version == MQTT_V5 && reason >= MQTT_RC_UNSPECIFIED) {
@@ -153,7 +155,6 @@ client_end(struct client *c, uint8_t reason, const char *text, bool clean)
 		if (mqtt_put_disconnect(&w, MQTT_V5, &m))
 			(void)out_packet(c, buf, wr_len(&w));
 	}
-	c->state = CLIENT_CLOSING;
 	retained_forget(c);
 	if (s != NULL) {
 		c->session = NULL;
