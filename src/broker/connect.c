@@ -227,6 +227,7 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		    rc == MQTT_RC_CLIENT_ID ? "the client id belongs to another identity's session" : "out of memory");
 	}
 	set_limits(c, m, t->keep_alive);
+	t->id = session_id(s); /* it may have been borrowed from the principal that goes now */
 	authz_principal_unref(c->who);
 	c->who = authz_principal_ref(t->who);
 	will_free(s->will);
