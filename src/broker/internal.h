@@ -70,6 +70,7 @@ struct session {
 	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
 	uint16_t id_n;
 	bool overflowing;     /* the queue was full at the last offer */
+	bool judge_all;       /* subscriptions were granted to another identity or listener: each delivery is judged */
 	char id[];
 };
 

@@ -97,9 +97,22 @@ session_free(struct session *s)
 	free(s);
 }
 
+/* Would a policy judge <a> and <b> alike? */
+static bool
+same_rights(const struct authz_principal *a, const struct authz_principal *b)
+{
+	return authz_same_identity(a, b) && authz_principal_role(a) == authz_principal_role(b) &&
+	    slice_eq(authz_principal_username(a), authz_principal_username(b));
+}
+
 void
 session_attach(struct session *s, struct client *c)
 {
+	/* What was granted was granted to him who asked, under his listener's policy. */
+	if (s->who != NULL && (s->listener != c->listener || !same_rights(s->who, c->who))) {
+		s->judge_all = true;
+		s->queue_tag = 0;
+	}
 	timer_cancel(s->shard->sessions_wheel, &s->timer);
 	s->client = c;
 	s->listener = (uint16_t)c->listener;
@@ -192,7 +205,7 @@ may_receive(const struct session *s, const struct msg *m, const struct hit *h)
 {
 	struct authz_verdict v;
 
-	if (h->extra == s->shard->policy_tag)
+	if (h->extra == s->shard->policy_tag && !s->judge_all)
 		return true;
 	if (authz_allowed(listener_of(s->shard, s->listener)->policy, s->who, session_id(s), AUTHZ_RECEIVE,
 		msg_topic(m), &v))
