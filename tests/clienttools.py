@@ -141,6 +141,8 @@ def run(tool, args, stdin=b"", env=None, patience=PATIENCE):
 class Background:
     """A client that runs on; what it says is collected."""
 
+    running = []  # to be ended when the test is over, however that went
+
     def __init__(self, tool, args, stdin=subprocess.DEVNULL, env=None):
         self.process = subprocess.Popen(
             command(tool, [str(a) for a in args]),
@@ -149,6 +151,7 @@ class Background:
             stderr=subprocess.PIPE,
             env=environment(env),
         )
+        self.running.append(self)
         self.out, self.err = b"", b""
         self.threads = [
             threading.Thread(target=self._collect, args=(self.process.stdout, "out"), daemon=True),
@@ -180,6 +183,11 @@ class Background:
         err = self.err.decode(errors="replace")
         assert "Sanitizer" not in err and "runtime error" not in err, err
         return Result(code, self.out, err)
+
+    @classmethod
+    def kill_all(cls):
+        while cls.running:
+            cls.running.pop().kill()
 
     def kill(self):
         if self.process.poll() is None:

@@ -17,6 +17,12 @@ SIGNET, MOSQUITTO = "signet {}", "mosquitto_{}"
 BOTH = [SIGNET, MOSQUITTO]
 
 
+@pytest.fixture(autouse=True)
+def no_leftovers():
+    yield
+    Background.kill_all()
+
+
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory):
     return Pki(tmp_path_factory.mktemp("pki"))
