@@ -43,10 +43,8 @@ on_pubrec(struct client *c, const struct mqtt_frame *f)
 		flight_done(c->session, o); /* 4.3.3: an error ends the exchange */
 		return true;
 	}
-	if (o->flight == FLIGHT_PUBREC) {
-		out_release(o); /* the message may be forgotten now, the id not yet */
-		o->flight = FLIGHT_PUBCOMP;
-	}
+	if (o->flight == FLIGHT_PUBREC)
+		flight_received(c->session, o);
 	return out_ack(c, MQTT_PUBREL, a.packet_id, MQTT_RC_OK, "");
 }
 

@@ -2,6 +2,7 @@
 #include "broker/internal.h"
 
 enum { JUDGED = 1 };
+enum { UNSENT = 1 }; /* .raw_n of what is in flight: still to be sent again on this connection */
 enum { WINDOW_SPAN_MAX = 65000 }; /* packet ids between the oldest in flight and the newest: ids never meet themselves */
 
 static void
@@ -41,7 +42,7 @@ enqueue(struct session *s, struct out *o)
 static bool
 window_open(const struct session *s)
 {
-	return s->client != NULL && s->live < s->client->window && s->inflight.count < WINDOW_SPAN_MAX;
+	return s->client != NULL && s->unsent == 0 && s->live < s->client->window && s->inflight.count < WINDOW_SPAN_MAX;
 }
 
 /* Give it the next packet id and send it. Takes the reference. */
@@ -85,11 +86,63 @@ may_send(const struct session *s, const struct out *o)
 	    msg_topic(out_msg(o)), &v);
 }
 
+static uint32_t
+distance(const struct session *s, uint16_t id)
+{
+	/* Ids follow one another without gaps, 65535 is followed by 1: the place follows from the distance. */
+	return (id + 65535u - ring_at(&s->inflight, 0)->packet_id) % 65535u;
+}
+
+/* Release what <o> holds; it is not to be sent again. */
+static void
+let_go(struct session *s, struct out *o)
+{
+	if (o->kind != OUT_RAW && o->raw_n == UNSENT)
+		s->unsent--;
+	out_release(o);
+}
+
+static void
+bury(struct session *s, struct out *o)
+{
+	let_go(s, o);
+	o->flight = FLIGHT_DEAD;
+	s->live--;
+}
+
+static void
+resend(struct session *s, struct out *o)
+{
+	struct out copy = out_ref(o);
+
+	copy.dup = 1; /* [MQTT-3.3.1-1] */
+	(void)out_publish(s->client, &copy);
+}
+
+/* Go on with what did not fit into the window when the client came back. */
+static void
+resend_more(struct session *s)
+{
+	while (s->unsent > 0 && s->live - s->unsent < s->client->window) {
+		uint32_t i = distance(s, s->resend_id);
+		struct out *o = ring_at(&s->inflight, i < s->inflight.count ? i : 0);
+
+		s->resend_id = o->packet_id == UINT16_MAX ? 1 : (uint16_t)(o->packet_id + 1);
+		if (o->kind == OUT_RAW || o->raw_n != UNSENT)
+			continue;
+		o->raw_n = 0;
+		s->unsent--;
+		resend(s, o);
+	}
+}
+
 void
 flight_fill(struct session *s)
 {
 	struct out o;
 
+	if (s->client != NULL)
+		resend_more(s);
 	while (s->pending.count > 0 && s->client != NULL) {
 		if (ring_at(&s->pending, 0)->qos > 0 && !window_open(s))
 			return;
@@ -97,8 +150,9 @@ flight_fill(struct session *s)
 			return;
 		s->pending_bytes -= NUM_MIN(s->pending_bytes, msg_size(out_msg(&o)));
 		s->overflowing = false;
-		/* Expired while it waited [MQTT-3.3.2-5], or no longer allowed: rights are asked at delivery. */
-		if (msg_expired(out_msg(&o), s->shard->now_s) || !may_send(s, &o)) {
+		/* Expired while it waited [MQTT-3.3.2-5], too large for this connection, or no longer allowed: rights are
+		 * asked at delivery. */
+		if (msg_expired(out_msg(&o), s->shard->now_s) || !out_fits(s->client, &o) || !may_send(s, &o)) {
 			out_release(&o);
 			continue;
 		}
@@ -109,34 +163,30 @@ flight_fill(struct session *s)
 	}
 }
 
-static void
-resend(struct session *s, struct out *o)
-{
-	struct out copy;
-
-	if (o->flight == FLIGHT_PUBCOMP) {
-		(void)out_ack(s->client, MQTT_PUBREL, o->packet_id, MQTT_RC_OK, "");
-		return;
-	}
-	copy = out_ref(o);
-	copy.dup = 1; /* [MQTT-3.3.1-1] */
-	(void)out_publish(s->client, &copy);
-}
-
+/* [MQTT-4.4.0-1], as far as the client's Receive Maximum of this time allows [MQTT-3.3.4-9]. */
 void
 flight_resume(struct session *s)
 {
-	for (uint32_t i = 0; i < s->inflight.count && s->client != NULL; i++) {
+	struct client *c = s->client;
+	unsigned sent = 0;
+
+	s->unsent = 0;
+	for (uint32_t i = 0; i < s->inflight.count; i++) {
 		struct out *o = ring_at(&s->inflight, i);
 
-		if (o->flight == FLIGHT_DEAD)
+		if (o->flight == FLIGHT_PUBCOMP && !out_ack(c, MQTT_PUBREL, o->packet_id, MQTT_RC_OK, ""))
+			return; /* out of memory: the client was ended, and perhaps the session with it */
+		if (o->flight != FLIGHT_PUBACK && o->flight != FLIGHT_PUBREC)
 			continue;
-		if (o->flight == FLIGHT_PUBCOMP || may_send(s, o))
+		o->raw_n = 0;
+		if (!may_send(s, o) || !out_fits(c, o)) {
+			bury(s, o);
+		} else if (sent < c->window) {
 			resend(s, o);
-		else {
-			out_release(o);
-			o->flight = FLIGHT_DEAD;
-			s->live--;
+			sent++;
+		} else {
+			o->raw_n = UNSENT;
+			s->resend_id = s->unsent++ == 0 ? o->packet_id : s->resend_id;
 		}
 	}
 	flight_fill(s);
@@ -148,24 +198,22 @@ flight_clear(struct session *s)
 	for (uint32_t i = 0; i < s->inflight.count; i++)
 		out_release(ring_at(&s->inflight, i));
 	ring_drop(&s->inflight, s->inflight.count);
-	s->live = 0;
+	s->live = s->unsent = 0;
 	s->pending_bytes = 0;
 }
 
 struct out *
 flight_find(struct session *s, uint16_t id)
 {
-	uint32_t first, distance;
+	uint32_t i;
 	struct out *o;
 
 	if (s->inflight.count == 0 || id == 0)
 		return NULL;
-	/* Ids follow one another without gaps, 65535 is followed by 1: the place follows from the distance. */
-	first = ring_at(&s->inflight, 0)->packet_id;
-	distance = (id + 65535u - first) % 65535u;
-	if (distance >= s->inflight.count)
+	i = distance(s, id);
+	if (i >= s->inflight.count)
 		return NULL;
-	o = ring_at(&s->inflight, distance);
+	o = ring_at(&s->inflight, i);
 	ASSERT_HOT(o->packet_id == id);
 	return o->flight == FLIGHT_DEAD ? NULL : o;
 }
@@ -175,12 +223,17 @@ flight_done(struct session *s, struct out *o)
 {
 	uint32_t dead = 0;
 
-	out_release(o);
-	o->flight = FLIGHT_DEAD;
-	s->live--;
+	bury(s, o);
 	while (dead < s->inflight.count && ring_at(&s->inflight, dead)->flight == FLIGHT_DEAD)
 		dead++;
 	ring_drop(&s->inflight, dead);
-	if (s->pending.count > 0)
+	if (s->pending.count > 0 || s->unsent > 0)
 		flight_fill(s);
+}
+
+void
+flight_received(struct session *s, struct out *o)
+{
+	let_go(s, o);
+	o->flight = FLIGHT_PUBCOMP;
 }

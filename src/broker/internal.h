@@ -67,6 +67,7 @@ struct session {
 	uint32_t expiry_s;    /* session expiry interval; 0 ends with the connection, UINT32_MAX never */
 	uint32_t n_subs, cap_subs, n_shared;
 	uint16_t next_packet_id, live; /* live: entries of inflight that still wait */
+	uint16_t unsent, resend_id;    /* live ones that were not sent again yet since the client came back; where to look */
 	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
 	uint16_t id_n;
 	bool overflowing;     /* the queue was full at the last offer */
@@ -222,6 +223,8 @@ handler on_connect, on_publish, on_puback, on_pubrec, on_pubrel, on_pubcomp, on_
 
 bool out_packet(struct client *c, const void *p, size_t n);       /* a whole packet, copied */
 bool out_ack(struct client *c, uint8_t type, uint16_t packet_id, uint8_t reason, const char *text);
+/* Is it small enough for the client's Maximum Packet Size? Never sent is the same as sent, for the sender [MQTT-3.1.2-25]. */
+bool out_fits(const struct client *c, const struct out *o);
 /* <o> with its reference is taken in any case; false: dropped. */
 bool out_publish(struct client *c, const struct out *o);
 int out_pull(struct client *c, struct iovec *iov, int max);
@@ -260,6 +263,8 @@ void flight_fill(struct session *s);
 void flight_clear(struct session *s);
 struct out *flight_find(struct session *s, uint16_t packet_id); /* NULL: not in flight */
 void flight_done(struct session *s, struct out *o);
+/* PUBREC came: the message may be forgotten, the id not yet. */
+void flight_received(struct session *s, struct out *o);
 
 /* ---- will.c ---- */
 

@@ -76,6 +76,22 @@ out_ack(struct client *c, uint8_t type, uint16_t packet_id, uint8_t reason, cons
 }
 
 bool
+out_fits(const struct client *c, const struct out *o)
+{
+	/* An alias that is new to the client comes with the topic. */
+	struct msg_out how = { .ids = &o->id, .n_ids = o->id != 0, .version = c->version, .qos = o->qos,
+		.alias = c->alias_max_out > 0 };
+
+	if (c->max_packet_out == 0)
+		return true;
+	if (o->kind == OUT_MANY) {
+		how.ids = o->many->ids;
+		how.n_ids = o->many->n;
+	}
+	return msg_wire_size(out_msg(o), &how) <= c->max_packet_out;
+}
+
+bool
 out_publish(struct client *c, const struct out *src)
 {
 	struct msg *m = out_msg(src);

@@ -214,36 +214,28 @@ may_receive(const struct session *s, const struct msg *m, const struct hit *h)
 	return false;
 }
 
-static bool
-too_large(const struct client *c, const struct msg *m, const struct msg_out *how)
-{
-	return c->max_packet_out != 0 && msg_size(m) + 64 > c->max_packet_out &&
-	    msg_wire_size(m, how) > c->max_packet_out;
-}
-
 static void
 offer(struct session *s, struct msg *m, const struct hit *h, bool retain)
 {
 	struct client *c = s->client;
 	uint8_t qos = NUM_MIN(m->qos, h->qos);
 	struct out o = { .kind = OUT_MSG, .id = h->id, .qos = qos & 3u, .retain = retain };
-	struct msg_out how = { .version = c != NULL ? c->version : MQTT_V5, .qos = qos, .ids = &h->id, .n_ids = h->id != 0 };
 
 	if (c == NULL && qos == 0 && !settings_of(s->shard)->queue_qos0)
 		return;
 	if (!may_receive(s, m, h))
 		return;
-	/* Never sent is the same as sent, for the sender [MQTT-3.1.2-25]. */
-	if (c != NULL && too_large(c, m, &how)) {
-		stat_add(s->shard, dropped, 1);
-		return;
-	}
 	if (h->more != 0) {
 		if ((o.many = many_new(s->shard, m, h)) == NULL)
 			return;
 		o.kind = OUT_MANY;
 	} else
 		o.msg = msg_ref(m);
+	if (c != NULL && !out_fits(c, &o)) {
+		stat_add(s->shard, dropped, 1);
+		out_release(&o);
+		return;
+	}
 	if (c != NULL && qos == 0)
 		(void)out_publish(c, &o);
 	else
