@@ -35,6 +35,8 @@ on_pubrec(struct client *c, const struct mqtt_frame *f)
 	if (!decode(c, f, &a))
 		return false;
 	o = flight_find(c->session, a.packet_id);
+	if (o == NULL && a.reason >= MQTT_RC_UNSPECIFIED)
+		return true;
 	if (o == NULL)
 		return out_ack(c, MQTT_PUBREL, a.packet_id, c->version == MQTT_V5 ? MQTT_RC_ID_NOT_FOUND : 0, "");
 	if (o->flight == FLIGHT_PUBACK)
