@@ -156,11 +156,12 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		return out_ack(c, MQTT_PUBREC, p.packet_id, MQTT_RC_OK, "");
 	if (!may_publish(c, &p, &why, &v))
 		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
-	if (p.qos == 2 && !idset_add(&c->session->received, p.packet_id))
-		return deny(c, &p, MQTT_RC_QUOTA, "out of memory");
 	m = msg_new(&p, session_id(c->session), c->session->slot, c->shard->now_s);
-	if (m == NULL)
+	/* The end rather than an acknowledgement of what was not passed on; and the id must not count as received. */
+	if (m == NULL || (p.qos == 2 && !idset_add(&c->session->received, p.packet_id))) {
+		msg_unref(m);
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	}
 	received = publish_message(c->shard, m);
 	msg_unref(m);
 	return c->state == CLIENT_OPEN && acknowledge(c, &p, received);
