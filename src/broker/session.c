@@ -151,15 +151,17 @@ session_detach(struct session *s, bool clean)
 		will_free(s->will); /* [MQTT-3.14.4-3] */
 		s->will = NULL;
 	}
+	/* Before the will, which a group of which it is a member must not give to it. */
+	if (s->expiry_s == 0)
+		session_unsubscribe_all(s);
+	else if (s->n_shared > 0)
+		share_presence(s, false);
 	if (s->will != NULL && (s->will->delay_s == 0 || s->expiry_s == 0))
 		will_publish(s);
-	if (s->expiry_s == 0) {
+	if (s->expiry_s == 0)
 		session_free(s);
-		return;
-	}
-	if (s->n_shared > 0)
-		share_presence(s, false);
-	arm_offline(s);
+	else
+		arm_offline(s);
 }
 
 void
