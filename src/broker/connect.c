@@ -185,8 +185,7 @@ take_session(struct client *c, const struct mqtt_connect *m, const struct terms 
 		s = session_find(c->shard, t->id); /* it ended with the connection if its expiry was 0 */
 	}
 	if (s != NULL && m->clean_start) {
-		will_publish(s);
-		session_free(s);
+		session_end(s);
 		s = NULL;
 	}
 	return s;

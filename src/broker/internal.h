@@ -243,6 +243,8 @@ session_handle(const struct session *s)
 {
 	return (struct handle){ s->slot, s->generation };
 }
+/* The same, but its will is published. */
+void session_end(struct session *s);
 void session_attach(struct session *s, struct client *c);
 /* The connection is gone: publish or delay the will, keep or end the session. */
 void session_detach(struct session *s, bool clean);

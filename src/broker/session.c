@@ -143,6 +143,14 @@ arm_offline(struct session *s)
 }
 
 void
+session_end(struct session *s)
+{
+	session_unsubscribe_all(s);
+	will_publish(s);
+	session_free(s);
+}
+
+void
 session_detach(struct session *s, bool clean)
 {
 	s->client = NULL;
@@ -152,16 +160,15 @@ session_detach(struct session *s, bool clean)
 		s->will = NULL;
 	}
 	/* Before the will, which a group of which it is a member must not give to it. */
-	if (s->expiry_s == 0)
-		session_unsubscribe_all(s);
-	else if (s->n_shared > 0)
+	if (s->expiry_s == 0) {
+		session_end(s);
+		return;
+	}
+	if (s->n_shared > 0)
 		share_presence(s, false);
-	if (s->will != NULL && (s->will->delay_s == 0 || s->expiry_s == 0))
+	if (s->will != NULL && s->will->delay_s == 0)
 		will_publish(s);
-	if (s->expiry_s == 0)
-		session_free(s);
-	else
-		arm_offline(s);
+	arm_offline(s);
 }
 
 void
@@ -174,12 +181,13 @@ session_timer(void *shard, struct timer *t)
 	bool over = end != NO_EXPIRY && gone >= (uint64_t)end;
 
 	/* The will goes out at its delay or at the session's end, whichever is first [MQTT-3.1.3-9]. */
-	if (s->will != NULL && (over || gone >= (uint64_t)s->will->delay_s * 1000))
+	if (over) {
+		session_end(s);
+		return;
+	}
+	if (s->will != NULL && gone >= (uint64_t)s->will->delay_s * 1000)
 		will_publish(s);
-	if (over)
-		session_free(s);
-	else
-		arm_offline(s);
+	arm_offline(s);
 }
 
 /* Further subscription identifiers of a hit, as one counted block; NULL: out of memory. */
