@@ -178,7 +178,10 @@ on_usage(struct fault *f)
 		    "%s may not issue certificates for TLS clients", f->who);
 		return;
 	}
-	if ((eku & XKU_SSL_CLIENT) == 0)
+	/* A CA's key usage forbids it as well; what it is says more. */
+	if ((flags & EXFLAG_CA) != 0)
+		diagnose_ca(f->p, f->error);
+	else if ((eku & XKU_SSL_CLIENT) == 0)
 		peer_refuse(f->p, PKI_BAD_USAGE, f->error, "issue a client's certificate (extended key usage clientAuth)",
 		    "the certificate may not be used by a client: its extended key usage has no clientAuth%s",
 		    (eku & XKU_SSL_SERVER) != 0 ? " (it is a server's)" : "");
@@ -233,6 +236,13 @@ static const struct {
 	{ X509_V_ERR_CA_KEY_TOO_SMALL, on_weak },
 	{ X509_V_ERR_CA_MD_TOO_WEAK, on_weak },
 };
+
+void
+diagnose_ca(struct pki_peer *p, int error)
+{
+	peer_refuse(p, PKI_BAD_IS_CA, error, "give the client a certificate of its own",
+	    "the certificate is that of a CA (basicConstraints CA:TRUE), not of a client");
+}
 
 void
 diagnose(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_peer *p)

@@ -54,8 +54,7 @@ check_leaf(const struct pki_trust *t, X509 *leaf, STACK_OF(X509) *chain, struct 
 	}
 	/* "openssl req -x509" makes self-signed certificates with CA:TRUE; one that is pinned is a client all the same. */
 	if ((X509_get_extension_flags(leaf) & EXFLAG_CA) != 0 && !(is_pinned(chain) && cert_is_self_issued(leaf))) {
-		peer_refuse(p, PKI_BAD_IS_CA, X509_V_ERR_INVALID_PURPOSE, "give the client a certificate of its own",
-		    "the certificate is that of a CA (basicConstraints CA:TRUE), not of a client");
+		diagnose_ca(p, X509_V_ERR_INVALID_PURPOSE);
 		return false;
 	}
 	if (!is_pinned(chain) && cert_is_self_issued(leaf)) {

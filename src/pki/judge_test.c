@@ -255,6 +255,9 @@ usages(void **state)
 	    .role = AUTHZ_ROLE_CLIENT });
 	check((struct expect){ .leaf = t_make(&(struct t_want){ .cn = "ca", .constraints = "critical,CA:TRUE" }, &w.root),
 	    .cause = PKI_BAD_IS_CA, .says = "that of a CA" });
+	/* As CAs really are: the key usage would forbid it, too. */
+	check((struct expect){ .leaf = t_make(&(struct t_want){ .cn = "ca", .constraints = "critical,CA:TRUE",
+	    .usage = "critical,keyCertSign,cRLSign" }, &w.root), .cause = PKI_BAD_IS_CA, .says = "that of a CA" });
 	check((struct expect){ .leaf = t_make(&(struct t_want){ .cn = "x" }, &leaf_as_ca), .sent = leaf_as_ca.x,
 	    .cause = PKI_BAD_NOT_A_CA, .says = "not that of a CA" });
 	check((struct expect){ .leaf = t_leaf("x", &deep), .sent = deep.x, .cause = PKI_BAD_NOT_A_CA, .says = "path length" });

@@ -36,6 +36,8 @@ void peer_refuse(struct pki_peer *p, enum pki_cause cause, int error, const char
 
 /* X509_verify_cert() said no: find out why and say it in <p>. */
 void diagnose(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_peer *p);
+/* The leaf is a CA's certificate. */
+void diagnose_ca(struct pki_peer *p, int error);
 /* A CRL said no of chain[<depth>]. */
 void diagnose_crl(const struct crl_answer *a, const X509 *cert, int depth, struct pki_peer *p);
 
