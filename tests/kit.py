@@ -17,8 +17,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SIGNET = os.environ.get("SIGNET", str(ROOT / "build-asan/src/cli/signet"))
 BUILD = os.environ.get("SIGNET_BUILD", "asan")
 # Sanitizers and a busy machine make everything slower, never different.
-PATIENCE = 30.0
+PATIENCE = float(os.environ.get("SIGNET_PATIENCE", "30"))
 V311, V5 = paho.MQTTv311, paho.MQTTv5
+# A broker that was started as root becomes somebody who may not read the tests' folders again, at a reload.
+STAY_ROOT = "user root\n" if os.geteuid() == 0 else ""
 PREFIX = "springcard/springcore"
 
 
@@ -105,7 +107,9 @@ class Pki:
 class Broker:
     """`signet broker` as a process; a context manager that ends it and asserts a clean exit."""
 
-    def __init__(self, directory, conf, ports, *options, host="127.0.0.1", env=None):
+    def __init__(self, directory, conf, ports, *options, host="127.0.0.1", env=None, under=()):
+        """<under>: a program that runs it, with its words (prlimit)."""
+        self.under = under
         self.dir = pathlib.Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.ports = ports if isinstance(ports, (list, tuple)) else [ports]
@@ -120,7 +124,7 @@ class Broker:
 
     def start(self):
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen([SIGNET, "broker", "-c", str(self.conf), *self.options], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([*self.under, SIGNET, "broker", "-c", str(self.conf), *self.options], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env={**os.environ, **(self.env or {})})
         for port in self.ports:
             wait_for(lambda: self.listens(port), f"port {port}")
