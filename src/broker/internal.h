@@ -257,6 +257,7 @@ void session_offer_retained(struct session *s, struct msg *m, const struct hit *
 /* ---- inflight.c: QoS 1 and 2 outwards ---- */
 
 enum flight { FLIGHT_DEAD, FLIGHT_PUBACK, FLIGHT_PUBREC, FLIGHT_PUBCOMP };
+enum { OUT_ANSWER = 1 }; /* .flight of a retained QoS 0 message that answers a subscription: its scan minds the room */
 /* Queue <o> (QoS > 0, or 0 for offline clients) for the session; takes the reference. */
 void flight_offer(struct session *s, struct out o);
 /* Resend what was in flight, then fill the window [MQTT-4.4.0-1]. */

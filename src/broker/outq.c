@@ -100,7 +100,7 @@ out_publish(struct client *c, const struct out *src)
 
 	/* A slow reader loses QoS 0, not the broker its memory. QoS > 0 is bounded by the window. */
 	c->dropping = c->out_bytes > limit || (c->dropping && c->out_bytes > limit / 2);
-	if ((src->qos == 0 && c->dropping) || (o = out_room(c)) == NULL) {
+	if ((src->qos == 0 && c->dropping && src->flight != OUT_ANSWER) || (o = out_room(c)) == NULL) {
 		struct out copy = *src;
 
 		stat_add(c->shard, dropped, 1);

@@ -216,7 +216,8 @@ room(const struct client *c)
 	uint32_t max = settings_of(c->shard)->max_queued_messages;
 	uint32_t queue = max != 0 ? (max + 1) / 2 : OUT_PACKETS_LOW;
 
-	if (c->session == NULL || c->out.count >= OUT_PACKETS_LOW || c->session->pending.count >= queue)
+	if (c->session == NULL || c->out.count >= OUT_PACKETS_LOW || c->session->pending.count >= queue ||
+	    c->out_bytes > settings_of(c->shard)->max_out_bytes / 2)
 		return 0;
 	return NUM_MIN(queue - c->session->pending.count, (uint32_t)SCAN_BATCH);
 }

@@ -225,7 +225,7 @@ may_receive(const struct session *s, const struct msg *m, const struct hit *h)
 }
 
 static void
-offer(struct session *s, struct msg *m, const struct hit *h, bool retain)
+offer(struct session *s, struct msg *m, const struct hit *h, bool retain, bool answer)
 {
 	struct client *c = s->client;
 	uint8_t qos = NUM_MIN(m->qos, h->qos);
@@ -246,9 +246,10 @@ offer(struct session *s, struct msg *m, const struct hit *h, bool retain)
 		out_release(&o);
 		return;
 	}
-	if (c != NULL && qos == 0)
+	if (c != NULL && qos == 0) {
+		o.flight = answer ? OUT_ANSWER : 0;
 		(void)out_publish(c, &o);
-	else
+	} else
 		flight_offer(s, o);
 }
 
@@ -258,11 +259,11 @@ session_offer(struct session *s, struct msg *m, const struct hit *h)
 	/* [MQTT-3.8.3-3] */
 	if (h->no_local && m->origin_n == s->id_n && slice_eq(msg_origin(m), session_id(s)))
 		return;
-	offer(s, m, h, h->as_published && m->retain);
+	offer(s, m, h, h->as_published && m->retain, false);
 }
 
 void
 session_offer_retained(struct session *s, struct msg *m, const struct hit *h)
 {
-	offer(s, m, h, true);
+	offer(s, m, h, true, true);
 }

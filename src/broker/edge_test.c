@@ -1,0 +1,261 @@
+/* Cases at the edges: what a change of identity, a smaller client or a slow one makes of a session. */
+#include "broker/testkit.h"
+#include <stdio.h>
+#include <string.h>
+
+struct variant {
+	unsigned shards;
+	struct kit kit;
+};
+
+static struct kit *
+begin(void **state, const struct broker_settings *settings, const char *policy)
+{
+	struct variant *v = *state;
+
+	kit_init(&v->kit, v->shards, settings, policy);
+	return &v->kit;
+}
+
+static int
+end(void **state)
+{
+	kit_done(&((struct variant *)*state)->kit);
+	return 0;
+}
+
+static struct end *
+join(struct kit *k, uint8_t version, const char *id)
+{
+	return kit_connect(k, &(struct connect_options){ .version = version, .id = id }, NULL);
+}
+
+/* The policy gives the id, borrowed from the certificate; the user name makes the principal another. */
+static void
+assigned_id_outlives_the_certificate(void **state)
+{
+	struct kit *k = begin(state, NULL, "connect everyone\nclient-id role client equals %u\nallow role client publish #\n");
+	struct end *e = kit_open(k, 0, "dev1", AUTHZ_ROLE_CLIENT);
+	struct mqtt_connect m = { .version = MQTT_V5, .clean_start = true, .has_username = true, .username = SL("other") };
+	uint8_t buf[64];
+	struct wr w = wr_of(buf, sizeof buf);
+	struct mqtt_frame f;
+	struct mqtt_connack a;
+
+	assert_true(mqtt_put_connect(&w, &m));
+	e->version = MQTT_V5;
+	kit_feed(e, buf, wr_len(&w));
+	f = kit_expect(e, MQTT_CONNACK);
+	assert_int_equal(mqtt_decode_connack(&f, MQTT_V5, &a), MQTT_RC_OK);
+	assert_int_equal(a.code, 0);
+	assert_true(slice_eq(a.props.assigned_client_id, SL("dev1")));
+}
+
+static const char roles[] = "connect everyone\nallow role watch subscribe #\nallow role client subscribe dev/%u/#\n"
+			    "allow role control publish,subscribe #\n";
+
+static struct end *
+enter(struct kit *k, const char *cn, enum authz_role role, const char *id)
+{
+	struct end *e = kit_open(k, (unsigned)cn[0] % k->n, cn, role);
+
+	kit_send_connect(e, &(struct connect_options){ .version = 5, .id = id, .keep = true, .expiry = 100 });
+	assert_int_equal(kit_connack(e), 0);
+	return e;
+}
+
+/* Where anybody may go on with a session, what it subscribed to and what waits in it was granted to somebody else. */
+static void
+rights_do_not_pass_on(void **state)
+{
+	struct kit *k = begin(state, NULL, roles);
+	struct broker_listener l = { .takeover_same_identity = false };
+	struct err err;
+	struct end *e, *control;
+
+	l.policy = authz_policy_parse(slice_str(roles), "test", &err);
+	assert_non_null(l.policy);
+	assert_true(broker_set_listeners(k->broker, &l, 1));
+	authz_policy_unref(l.policy);
+	kit_pump(k);
+	control = enter(k, "boss", AUTHZ_ROLE_CONTROL, "boss");
+	e = enter(k, "watcher", AUTHZ_ROLE_WATCH, "x");
+	kit_subscribe_opt(e, "#", 1, 0, 1);
+	kit_subscribe_opt(e, "$share/g/shared", 1, 0, 1);
+	for (uint16_t i = 1; i <= 25; i++) { /* more than the window: some wait */
+		kit_publish(control, "secret", "waits", 1, false, i);
+		kit_expect(control, MQTT_PUBACK);
+	}
+	kit_cut(e);
+	e = enter(k, "device", AUTHZ_ROLE_CLIENT, "x");
+	kit_publish(control, "secret", "new", 1, false, 30);
+	kit_publish(control, "shared", "new", 1, false, 31);
+	kit_expect_nothing(e);
+	kit_publish(control, "dev/device/a", "yours", 1, false, 32);
+	kit_message(e, "dev/device/a", "yours");
+	kit_expect_nothing(e);
+}
+
+/* Maximum Packet Size and Receive Maximum are those of the connection that a message goes to, not of the one for which it
+ * was queued [MQTT-3.1.2-24] [MQTT-3.3.4-9]. */
+static void
+smaller_on_return(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct connect_options o = { .version = 5, .id = "sub", .keep = true, .expiry = 100 };
+	struct end *sub = kit_connect(k, &o, NULL), *pub = join(k, 4, "pub");
+	char big[200];
+	uint16_t ids[3];
+
+	memset(big, 'x', sizeof big - 1);
+	big[sizeof big - 1] = 0;
+	kit_subscribe(sub, "t", 1);
+	kit_publish(pub, "t", big, 1, false, 1); /* in flight, and too large later */
+	kit_publish(pub, "t", "1", 1, false, 2);
+	kit_publish(pub, "t", "2", 1, false, 3);
+	kit_publish(pub, "t", "3", 1, false, 4);
+	kit_cut(sub);
+	kit_publish(pub, "t", big, 1, false, 5); /* waits */
+	kit_publish(pub, "t", "4", 1, false, 6);
+	o.maximum_packet = 100;
+	o.receive_maximum = 2;
+	sub = kit_connect(k, &o, NULL);
+	ids[0] = kit_message(sub, "t", "1").packet_id;
+	ids[1] = kit_message(sub, "t", "2").packet_id;
+	kit_expect_nothing(sub);
+	kit_ack(sub, MQTT_PUBACK, ids[1]);
+	ids[2] = kit_message(sub, "t", "3").packet_id;
+	kit_expect_nothing(sub);
+	kit_ack(sub, MQTT_PUBACK, ids[0]);
+	ids[0] = kit_message(sub, "t", "4").packet_id;
+	kit_ack(sub, MQTT_PUBACK, ids[2]);
+	kit_ack(sub, MQTT_PUBACK, ids[0]);
+	kit_publish(pub, "t", "5", 1, false, 7);
+	kit_message(sub, "t", "5");
+}
+
+/* A QoS 2 exchange half done, with a smaller window on return. */
+static void
+smaller_on_return_qos2(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct connect_options o = { .version = 5, .id = "sub", .keep = true, .expiry = 100 };
+	struct end *sub = kit_connect(k, &o, NULL), *pub = join(k, 4, "pub");
+	uint16_t one, two, three;
+
+	kit_subscribe(sub, "t", 2);
+	for (uint16_t i = 1; i <= 3; i++) {
+		kit_publish(pub, "t", (char[2]){ (char)('0' + i), 0 }, 2, false, i);
+		kit_ack(pub, MQTT_PUBREL, i);
+	}
+	one = kit_message(sub, "t", "1").packet_id;
+	two = kit_message(sub, "t", "2").packet_id;
+	three = kit_message(sub, "t", "3").packet_id;
+	kit_ack(sub, MQTT_PUBREC, two);
+	kit_expect(sub, MQTT_PUBREL);
+	kit_cut(sub);
+	o.receive_maximum = 1;
+	sub = kit_connect(k, &o, NULL);
+	assert_int_equal(kit_message(sub, "t", "1").packet_id, one);
+	kit_expect(sub, MQTT_PUBREL);
+	kit_expect_nothing(sub);
+	kit_ack(sub, MQTT_PUBCOMP, two);
+	kit_expect_nothing(sub);
+	kit_ack(sub, MQTT_PUBREC, one);
+	kit_expect(sub, MQTT_PUBREL);
+	kit_expect_nothing(sub);
+	kit_ack(sub, MQTT_PUBCOMP, one);
+	assert_int_equal(kit_message(sub, "t", "3").packet_id, three);
+	kit_ack(sub, MQTT_PUBREC, three);
+	kit_expect(sub, MQTT_PUBREL);
+	kit_ack(sub, MQTT_PUBCOMP, three);
+	kit_publish(pub, "t", "4", 1, false, 9);
+	kit_message(sub, "t", "4");
+}
+
+/* 4.3.3: an error in PUBREC ends the exchange, known or not. */
+static void
+pubrec_with_error(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct end *e = join(k, 5, "e");
+
+	kit_feed(e, "\x50\x03\0\7\x87", 5);
+	kit_expect_nothing(e);
+}
+
+/* The will of a member goes to those who stay. */
+static void
+will_of_a_member(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct end *other = join(k, 5, "other");
+
+	kit_subscribe(other, "$share/g/w", 1);
+	for (unsigned i = 0; i < 4; i++) {
+		struct end *e = kit_connect(k, &(struct connect_options){ .version = 5, .id = "dying", .will_topic = "w",
+		    .will_payload = "gone", .will_qos = 1 }, NULL);
+
+		kit_subscribe(e, "$share/g/w", 1);
+		kit_cut(e);
+		kit_ack(other, MQTT_PUBACK, kit_message(other, "w", "gone").packet_id);
+	}
+}
+
+/* Retained messages in plenty for a client that reads: all of them, whatever their size. */
+static void
+retained_in_bulk(void **state)
+{
+	struct broker_settings s;
+	struct kit *k;
+	struct end *pub, *sub;
+	char topic[16], payload[900];
+	unsigned n = 0;
+	struct mqtt_frame f;
+
+	broker_settings_default(&s);
+	s.max_out_bytes = 20000;
+	k = begin(state, &s, NULL);
+	pub = join(k, 4, "pub");
+	memset(payload, 'x', sizeof payload - 1);
+	payload[sizeof payload - 1] = 0;
+	for (unsigned i = 0; i < 300; i++) {
+		(void)snprintf(topic, sizeof topic, "r/%u", i);
+		kit_publish(pub, topic, payload, 0, true, 0);
+	}
+	sub = join(k, 4, "sub");
+	kit_subscribe(sub, "r/#", 0);
+	while (kit_next(sub, &f))
+		n++;
+	assert_int_equal(n, 300);
+}
+
+#define TEST(name) { #name, name }
+static const struct {
+	const char *name;
+	CMUnitTestFunction fn;
+} tests[] = {
+	TEST(assigned_id_outlives_the_certificate),
+	TEST(rights_do_not_pass_on),
+	TEST(smaller_on_return),
+	TEST(smaller_on_return_qos2),
+	TEST(pubrec_with_error),
+	TEST(will_of_a_member),
+	TEST(retained_in_bulk),
+};
+
+int
+main(void)
+{
+	static struct variant one = { .shards = 1 }, four = { .shards = 4 };
+	static char names[2 * ARRAY_LEN(tests)][64];
+	struct CMUnitTest all[2 * ARRAY_LEN(tests)];
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		struct variant *v = i & 1 ? &four : &one;
+
+		(void)snprintf(names[i], sizeof names[i], "%s on %u", tests[i / 2].name, v->shards);
+		all[i] = (struct CMUnitTest){ names[i], tests[i / 2].fn, NULL, end, v };
+	}
+	return cmocka_run_group_tests_name("broker edges", all, NULL, NULL);
+}
