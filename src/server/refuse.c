@@ -234,7 +234,7 @@ refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, str
 		of_tls(f, ret);
 		return;
 	case NET_FAIL_LIMIT:
-		set(ret, REFUSAL_LIMIT, "there are too many connections");
+		set(ret, REFUSAL_LIMIT, f->detail[0] != '\0' ? f->detail : "there are too many connections");
 		return;
 	}
 	set(ret, REFUSAL_TLS_OTHER, f->detail);
