@@ -136,6 +136,12 @@ def split_publish(flags, body, version=4):
     return topic, packet_id, properties, body[at:]
 
 
+def refuses(answer):
+    """PUBREC with an error ends the exchange (4.3.3)."""
+    kind, _, rest = answer
+    return kind == PUBREC and rest[:1] >= b"\x80"
+
+
 class Peer:
     """A client of raw packets with a thread of its own, the only one that touches the socket (a TLS connection must not be
     read and written at the same time). It keeps what it hears, answers QoS 1 and 2 as a client must (unless <answers> is
@@ -225,7 +231,7 @@ class Peer:
             return b""
         packet_id = int.from_bytes(body[:2], "big")
         self.acks.append((kind, packet_id, body[2:]))
-        return ack(PUBREL, packet_id) if kind == PUBREC and (len(body) < 3 or body[2] < 0x80) else b""
+        return ack(PUBREL, packet_id) if kind == PUBREC and not refuses(self.acks[-1]) else b""
 
     def send(self, data):
         with self.changed:
@@ -269,7 +275,8 @@ class Peer:
         packet_id = next(self.ids)
         self.send(publish(topic, payload, qos, packet_id, self.version, retain, properties=properties))
         if qos and wait:
-            self.wait_ack(PUBACK if qos == 1 else PUBCOMP, packet_id)
+            self.wait(lambda: any(a[1] == packet_id and (a[0] in (PUBACK, PUBCOMP) or refuses(a)) for a in self.acks),
+                      f"the end of the exchange {packet_id}")
         return packet_id
 
     def fence(self):
