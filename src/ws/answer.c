@@ -1,0 +1,168 @@
+/* What a request gets: the upgrade, a file, or why not. */
+#include "ws/internal.h"
+
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/num.h"
+
+enum { KEY_N = 24 };
+
+/* 16 bytes in base64 (RFC 6455 4.2.1). */
+static bool
+is_key(struct slice s)
+{
+	size_t i;
+
+	if (s.n != KEY_N || s.p[22] != '=' || s.p[23] != '=')
+		return false;
+	for (i = 0; i < 22; i++) {
+		uint8_t c = s.p[i];
+
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+			c == '+' || c == '/'))
+			return false;
+	}
+	return true;
+}
+
+static bool
+may_come(struct slice origin, const struct ws_config *c)
+{
+	unsigned i;
+
+	if (c->n_origins == 0 || origin.p == NULL)
+		return true;
+	for (i = 0; i < c->n_origins; i++)
+		if (slice_eq(origin, slice_str(c->origins[i])))
+			return true;
+	return false;
+}
+
+static struct answer
+error(unsigned status, const char *why)
+{
+	return (struct answer){ ANSWER_ERROR, status, why };
+}
+
+static struct answer
+answer_to_file(const struct request *r, const struct ws_config *c)
+{
+	if (!slice_eq(r->method, SL("GET")) && !slice_eq(r->method, SL("HEAD")))
+		return error(405, "a method other than GET and HEAD");
+	if (c->files == NULL)
+		return error(404, "a request without Upgrade: websocket, and there is no http_dir");
+	return (struct answer){ ANSWER_FILE, 200, "" };
+}
+
+struct answer
+answer_to(const struct request *r, const struct ws_config *c)
+{
+	if (r->has_body)
+		return error(400, "a request with a body");
+	if (!r->has_upgrade)
+		return answer_to_file(r, c);
+	if (!slice_eq(r->method, SL("GET")))
+		return error(405, "an upgrade whose method is not GET");
+	if (!r->upgrade_websocket)
+		return error(400, "an upgrade to something other than websocket");
+	if (!r->connection_upgrade)
+		return error(400, "no Connection: Upgrade");
+	if (!r->version_13)
+		return error(426, "a Sec-WebSocket-Version other than 13");
+	if (!is_key(r->key))
+		return error(400, "no Sec-WebSocket-Key of 16 bytes");
+	if (!may_come(r->origin, c))
+		return (struct answer){ ANSWER_CLOSE, 403,
+			"an Origin that is not in websockets_origin" };
+	/* [MQTT-6.0.0-3] */
+	if (!r->protocol_mqtt && !r->protocol_mqttv31)
+		return error(400, r->has_protocol
+				      ? "no Sec-WebSocket-Protocol that is mqtt or mqttv3.1"
+				      : "no Sec-WebSocket-Protocol: mqtt");
+	return (struct answer){ ANSWER_SWITCH, 101, "" };
+}
+
+static size_t put(char *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static size_t
+put(char *out, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(out, ANSWER_CAP, fmt, ap);
+	va_end(ap);
+	ASSERT(n > 0 && n < ANSWER_CAP);
+	return (size_t)n;
+}
+
+/* In the order and spelling that mosquitto's clients have seen for years. */
+size_t
+answer_put_switch(const struct request *r, char *out)
+{
+	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 1.3 */
+	uint8_t text[KEY_N + sizeof(guid) - 1], digest[SHA_DIGEST_LENGTH];
+	char accept[32];
+
+	ASSERT(r->key.n == KEY_N);
+	memcpy(text, r->key.p, KEY_N);
+	memcpy(text + KEY_N, guid, sizeof(guid) - 1);
+	(void)SHA1(text, sizeof(text), digest);
+	(void)EVP_EncodeBlock((unsigned char *)accept, digest, sizeof(digest));
+	return put(out,
+	    "HTTP/1.1 101 Switching Protocols\r\n"
+	    "Upgrade: WebSocket\r\n"
+	    "Connection: Upgrade\r\n"
+	    "Sec-WebSocket-Accept: %s\r\n"
+	    "Sec-WebSocket-Protocol: %s\r\n\r\n",
+	    accept, r->protocol_mqtt ? "mqtt" : "mqttv3.1");
+}
+
+size_t
+answer_put_file(const char *type, uint64_t size, char *out)
+{
+	return put(out,
+	    "HTTP/1.1 200 OK\r\n"
+	    "Content-Type: %s\r\n"
+	    "Content-Length: %" PRIu64 "\r\n"
+	    "X-Content-Type-Options: nosniff\r\n"
+	    "Connection: close\r\n\r\n",
+	    type, size);
+}
+
+static const struct {
+	unsigned status;
+	const char *text, *header;
+} statuses[] = {
+	{ 400, "Bad Request", "" },
+	{ 404, "Not Found", "" },
+	{ 405, "Method Not Allowed", "Allow: GET, HEAD\r\n" },
+	{ 426, "Upgrade Required",
+	    "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" }, /* RFC 6455 4.2.2 */
+	{ 431, "Request Header Fields Too Large", "" },
+	{ 505, "HTTP Version Not Supported", "" },
+};
+
+/* Nothing of the request is repeated in it. */
+size_t
+answer_put_error(unsigned status, const char *why, bool head_only, char *out)
+{
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(statuses) - 1 && statuses[i].status != status)
+		i++;
+	return put(out,
+	    "HTTP/1.1 %u %s\r\n"
+	    "%s"
+	    "Content-Type: text/plain\r\n"
+	    "Content-Length: %zu\r\n"
+	    "Connection: close%s\r\n\r\n"
+	    "%s%s",
+	    statuses[i].status, statuses[i].text, statuses[i].header, strlen(why) + 1,
+	    status == 426 ? ", Upgrade" : "", head_only ? "" : why, head_only ? "" : "\n");
+}

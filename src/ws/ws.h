@@ -1,0 +1,47 @@
+/* MQTT over WebSockets (RFC 6455, MQTT 5.0 section 6): a stream around a stream. Below it a transport, which carries HTTP
+ * and then frames; inside it a protocol, which sees the bytes of binary frames and nothing else. Sans-I/O: it has
+ * neither sockets nor files. It can also answer plain GET requests with files that it is given. */
+#ifndef WS_WS_H
+#define WS_WS_H
+
+#include "base/stream.h"
+
+enum {
+	WS_HEADERS_DEFAULT = 4096, /* bytes of a request with all its headers */
+	WS_PATH_MAX = 1024,        /* of a file, decoded */
+};
+
+/* Where files come from. None of it may wait for anything but a disk. */
+struct ws_files {
+	void *ctx;
+	/* <path> is relative, and clean: components are not empty and do not begin with a dot, there are no control
+	 * characters and no backslashes in it. NULL: there is no such file, or it is nobody's business. */
+	void *(*open)(void *ctx, const char *path, uint64_t *ret_size);
+	/* The next bytes, at most <n>; <= 0: no more. */
+	ptrdiff_t (*read)(void *file, void *p, size_t n);
+	void (*close)(void *file);
+};
+
+/* Settings of one listener; must outlive every stream made under it. */
+struct ws_config {
+	size_t headers_max;         /* 0: WS_HEADERS_DEFAULT */
+	const char *const *origins; /* web pages whose scripts may come, "https://example.com"; */
+	unsigned n_origins; /* 0: all. Clients that are no browsers name none and are let in */
+	const struct ws_files *files; /* NULL: none */
+};
+
+struct ws;
+
+/* In this order: ws_new(), the inner stream is made with ws_waker(), ws_take() gives it to the WebSocket, and the transport gets
+ * the WebSocket with ws_stream. <below> is the transport's. NULL: out of memory. */
+struct ws *ws_new(const struct ws_config *c, const struct waker *below);
+struct waker ws_waker(struct ws *w);
+/* <inner> is owned from now on. Its feed() is called only with bytes that came in binary frames after a good upgrade. A request that
+ * does not end in an upgrade ends it: its closed() gets a text that begins with "WebSocket: ", or with "HTTP: " when
+ * nothing was wrong. Any time limit for the upgrade is the inner stream's limit for its own first packet. */
+void ws_take(struct ws *w, void *inner, const struct stream_ops *ops);
+/* Only before ws_take(). */
+void ws_free(struct ws *w);
+extern const struct stream_ops ws_stream;
+
+#endif
