@@ -230,6 +230,39 @@ retained_in_bulk(void **state)
 	assert_int_equal(n, 300);
 }
 
+/* A session's subscriptions have a limit, and the answers that a client does not read hold up what it sends. */
+static void
+subscriptions_have_a_limit(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct end *e = join(k, 5, "e");
+	uint8_t *buf = malloc(8 + 8u * 70000), code = 0;
+	struct wr w;
+	struct mqtt_sub subs[2000];
+	char text[2000][8];
+	unsigned total = 0, refused = 0;
+	struct mqtt_suback a;
+
+	assert_non_null(buf);
+	for (unsigned round = 0; round < 34; round++) {
+		for (unsigned i = 0; i < 2000; i++) {
+			(void)snprintf(text[i], sizeof text[i], "%u", total++);
+			subs[i] = (struct mqtt_sub){ slice_str(text[i]), 0 };
+		}
+		w = wr_of(buf, 8 + 8u * 70000);
+		assert_true(mqtt_put_filters(&w, 5, MQTT_SUBSCRIBE, 1, subs, 2000, NULL));
+		kit_feed(e, buf, wr_len(&w));
+		struct mqtt_frame f = kit_expect(e, MQTT_SUBACK);
+		assert_int_equal(mqtt_decode_suback(&f, 5, &a), MQTT_RC_OK);
+		for (size_t i = 0; i < a.codes.n; i++)
+			if (a.codes.p[i] != 0)
+				refused++, code = a.codes.p[i];
+	}
+	free(buf);
+	assert_int_equal(total - refused, 65536);
+	assert_int_equal(code, MQTT_RC_QUOTA);
+}
+
 #define TEST(name) { #name, name }
 static const struct {
 	const char *name;
@@ -242,6 +275,7 @@ static const struct {
 	TEST(pubrec_with_error),
 	TEST(will_of_a_member),
 	TEST(retained_in_bulk),
+	TEST(subscriptions_have_a_limit),
 };
 
 int

@@ -21,6 +21,7 @@ enum {
 	LEND_PACKETS_MAX = 64,
 	OUT_PACKETS_HIGH = 8192,         /* unsent packets at which a peer that does not read is no longer read from */
 	OUT_PACKETS_LOW = 1024,
+	SUBSCRIPTIONS_MAX = 65536,       /* of one session; also filters in one packet */
 	SCAN_BATCH = 128,                /* retained messages sent before the receiver must ask for more */
 	SCAN_VISITS = 2048,              /* nodes looked at in one turn */
 	SWEEP_VISITS = 16,               /* retained topics looked at for expiry in one turn */
@@ -90,7 +91,7 @@ struct client {
 	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
 	uint32_t scan_active, scan_home; /* the one that was let go on; 0 = none */
 	uint64_t last_rx_ms;
-	uint32_t out_bytes;
+	size_t out_bytes;        /* of .out: messages and blocks */
 	uint32_t max_packet_out; /* the client's Maximum Packet Size; 0 = none */
 	uint32_t listener;
 	uint16_t keep_alive, window, alias_max_out, lent;

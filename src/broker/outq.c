@@ -12,7 +12,7 @@ struct alias_out {
 static void
 push_back(struct client *c)
 {
-	if (c->out.count < OUT_PACKETS_HIGH || c->paused)
+	if ((c->out.count < OUT_PACKETS_HIGH && c->out_bytes <= settings_of(c->shard)->max_out_bytes) || c->paused)
 		return;
 	c->paused = true;
 	c->waker.ops->read_enable(c->waker.conn, false);
@@ -50,6 +50,7 @@ out_packet(struct client *c, const void *p, size_t n)
 	if (b != NULL) {
 		o->kind = OUT_BLOCK;
 		o->block = b;
+		c->out_bytes += b->n;
 	} else {
 		memcpy(o->raw, p, n);
 		o->raw_n = (uint8_t)(n & 15);
@@ -108,7 +109,7 @@ out_publish(struct client *c, const struct out *src)
 		return false;
 	}
 	*o = *src;
-	c->out_bytes += (uint32_t)NUM_MIN(msg_size(m), (size_t)UINT32_MAX / 2);
+	c->out_bytes += msg_size(m);
 	return true;
 }
 
@@ -182,8 +183,7 @@ lend_many(struct client *c, struct out *o, struct iovec *iov)
 		b->n += (uint32_t)iov[i].iov_len;
 	}
 	free(scratch);
-	size_t size = msg_size(out_msg(o));
-	c->out_bytes -= (uint32_t)NUM_MIN((size_t)c->out_bytes, size);
+	c->out_bytes += b->n - msg_size(out_msg(o));
 	out_release(o);
 	o->kind = OUT_BLOCK;
 	o->block = b;
@@ -239,8 +239,10 @@ out_sent(struct client *c)
 	for (uint32_t i = 0; i < lent; i++) {
 		struct out *o = ring_at(&c->out, i);
 
-		if (o->kind == OUT_MSG)
-			c->out_bytes -= (uint32_t)NUM_MIN((size_t)c->out_bytes, msg_size(o->msg));
+		if (o->kind == OUT_BLOCK)
+			c->out_bytes -= o->block->n;
+		else if (o->kind != OUT_RAW)
+			c->out_bytes -= msg_size(out_msg(o));
 		out_release(o);
 	}
 	c->lent = 0;
@@ -254,6 +256,7 @@ out_clear(struct client *c)
 	for (uint32_t i = 0; i < c->out.count; i++)
 		out_release(ring_at(&c->out, i));
 	ring_drop(&c->out, c->out.count);
+	c->out_bytes = 0;
 	for (uint16_t i = 0; c->alias_out != NULL && i < c->alias_out->n; i++)
 		free(c->alias_out->topic[i]);
 	free(c->alias_out);

@@ -13,6 +13,8 @@ static struct sub *
 sub_room(struct session *s)
 {
 	if (s->n_subs == s->cap_subs) {
+		if (s->n_subs >= SUBSCRIPTIONS_MAX)
+			return NULL;
 		uint32_t cap = s->cap_subs > 0 ? s->cap_subs * 2 : 2;
 		struct sub *v = realloc(s->subs, cap * sizeof *v);
 
@@ -130,7 +132,7 @@ subscribe_one(struct client *c, struct mqtt_sub *sub, uint32_t id, struct outcom
 	}
 	out->extra = v.whole ? c->shard->policy_tag : 0;
 	ok = out->shared ? add_shared(s, sub, name, id, out) : add_plain(s, sub, id, out);
-	out->code = ok ? qos : MQTT_RC_UNSPECIFIED;
+	out->code = ok ? qos : c->version == MQTT_V5 ? MQTT_RC_QUOTA : MQTT_RC_UNSPECIFIED;
 	if (ok)
 		report(c, BROKER_SUBSCRIBED, sub, qos, "");
 }
@@ -198,6 +200,8 @@ on_subscribe(struct client *c, const struct mqtt_frame *f)
 
 	if (rc != MQTT_RC_OK)
 		return client_fail(c, rc, "malformed SUBSCRIBE");
+	if (filters.count > SUBSCRIPTIONS_MAX)
+		return client_fail(c, MQTT_RC_QUOTA, "too many filters in one SUBSCRIBE");
 	if ((fault = find_fault(c, filters)) != NULL)
 		return client_fail(c, MQTT_RC_PROTOCOL, fault);
 	codes = malloc(filters.count);
