@@ -70,7 +70,10 @@ client_feed(void *self, struct slice in)
 	struct mqtt_frame f;
 	size_t used = 0;
 
-	c->last_rx_ms = c->shard->now_ms;
+	if (in.n > 0)
+		c->last_rx_ms = c->shard->now_ms;
+	/* What others posted before they acknowledged it holds for what was sent after that, even within one turn. */
+	mail_take(c->shard);
 	while (c->state < CLIENT_CLOSING && !c->paused) {
 		struct slice rest = slice_from(in, used);
 		size_t max = packet_limit(c, rest);
@@ -111,7 +114,7 @@ client_sent(void *self)
 	struct client *c = self;
 
 	out_sent(c);
-	if (c->paused && c->out.count < OUT_PACKETS_LOW) {
+	if (c->paused && c->out.count < OUT_PACKETS_LOW && c->out_bytes <= settings_of(c->shard)->max_out_bytes / 2) {
 		c->paused = false;
 		c->waker.ops->read_enable(c->waker.conn, true);
 	}
