@@ -65,7 +65,9 @@ collect(void *ctx, const struct trie_entry *e)
 	struct session *s = e->kind == SUB_SESSION ? e->who : NULL;
 	struct hit *h;
 
-	if (s != NULL && s->match_seq == sh->match_seq) {
+	/* The place is looked at too: the sequence comes round again. */
+	if (s != NULL && s->match_seq == sh->match_seq && s->match_index < sh->n_hits &&
+	    sh->hits[s->match_index].session == s) {
 		merge(sh, &sh->hits[s->match_index], e);
 		return;
 	}
