@@ -186,6 +186,8 @@ kit_pump(struct kit *k)
 {
 	bool more = true;
 
+	if (k->manual)
+		return;
 	for (unsigned i = 0; i < k->n; i++)
 		k->awake[i] = true;
 	for (unsigned round = 0; more; round++) {
@@ -203,6 +205,31 @@ kit_pump(struct kit *k)
 				more = true;
 			}
 	}
+}
+
+void
+kit_turn(struct kit *k, unsigned shard)
+{
+	k->awake[shard] = shard_turn(broker_shard(k->broker, shard), k->now_ms) == 0;
+	for (struct end *e = k->ends; e != NULL; e = e->next)
+		if (e->woken && !e->closed && e->shard == shard) {
+			end_drain(e);
+			end_give(e);
+		}
+}
+
+void
+kit_forget(struct end *e)
+{
+	struct end **at = &e->kit->ends;
+
+	assert_true(e->closed);
+	while (*at != e)
+		at = &(*at)->next;
+	*at = e->next;
+	free(e->in);
+	free(e->kept);
+	free(e);
 }
 
 void

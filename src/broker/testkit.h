@@ -22,6 +22,7 @@ struct kit {
 	enum broker_event_kind last;
 	char last_text[200], last_id[100];
 	uint8_t last_reason;
+	bool manual;                    /* kit_pump() does nothing: kit_turn() is the only motion */
 	struct end *ends;
 };
 
@@ -45,6 +46,10 @@ void kit_init(struct kit *k, unsigned shards, const struct broker_settings *s, c
 void kit_done(struct kit *k);
 void kit_policy(struct kit *k, const char *policy_text); /* reload */
 void kit_pump(struct kit *k);
+/* One turn of one shard, and output and input of the connections that are there. */
+void kit_turn(struct kit *k, unsigned shard);
+/* Take the end, which is closed, out of the kit. */
+void kit_forget(struct end *e);
 void kit_sleep(struct kit *k, uint64_t ms);
 
 /* A connection accepted by shard <shard> with a certificate CN (NULL: anonymous) and role. */
