@@ -1,0 +1,465 @@
+/* Every allocation of a broad scenario fails once: nothing leaks, nothing falls over, and those who had no part in it are
+ * served as before. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "base/num.h"
+#include "broker/broker.h"
+
+/* ---- the allocator, by way of the linker's --wrap ---- */
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void __wrap_free(void *p);
+
+static bool armed, hit;
+static unsigned fuse, lasting; /* allocations until the first failure; failures in a row */
+static long live;
+
+static bool
+fails(void)
+{
+	if (!armed)
+		return false;
+	if (fuse > 0) {
+		fuse--;
+		return false;
+	}
+	hit = true;
+	if (lasting == 0)
+		return false;
+	lasting--;
+	return true;
+}
+
+void *
+__wrap_malloc(size_t n)
+{
+	void *p = fails() ? NULL : __real_malloc(n);
+
+	live += p != NULL;
+	return p;
+}
+
+void *
+__wrap_calloc(size_t n, size_t size)
+{
+	void *p = fails() ? NULL : __real_calloc(n, size);
+
+	live += p != NULL;
+	return p;
+}
+
+void *
+__wrap_realloc(void *p, size_t n)
+{
+	void *q = fails() ? NULL : __real_realloc(p, n);
+
+	live += p == NULL && q != NULL;
+	return q;
+}
+
+void
+__wrap_free(void *p)
+{
+	live -= p != NULL;
+	__real_free(p);
+}
+
+/* ---- a broker and peers that allocate nothing themselves ---- */
+
+enum { SHARDS = 2, PEERS_MAX = 16 };
+
+struct peer {
+	void *stream;
+	struct waker waker;
+	unsigned shard, target;
+	bool woken, moving, closed, silent;
+	uint8_t version, in[16384], kept[16384];
+	size_t in_n, kept_n;
+	unsigned messages; /* PUBLISH packets received */
+};
+
+static struct {
+	struct broker *broker;
+	struct authz_policy *policy;
+	uint64_t now_ms;
+	struct peer peers[PEERS_MAX];
+	unsigned n_peers;
+} w;
+
+static void
+port_wake(void *ctx, unsigned shard)
+{
+	(void)ctx, (void)shard;
+}
+
+static uint8_t
+port_authenticate(void *ctx, unsigned listener, struct authz_principal *cert, const struct mqtt_connect *m,
+    struct authz_principal **ret_who, char *why, size_t why_cap)
+{
+	(void)ctx, (void)listener, (void)m, (void)why, (void)why_cap;
+	*ret_who = authz_principal_ref(cert);
+	return MQTT_RC_OK;
+}
+
+static void
+port_event(void *ctx, const struct broker_event *e)
+{
+	(void)ctx, (void)e;
+}
+
+static int64_t
+port_wall(void *ctx)
+{
+	(void)ctx;
+	return 1800000000;
+}
+
+static void
+peer_wake(void *conn)
+{
+	((struct peer *)conn)->woken = true;
+}
+
+static void
+peer_move(void *conn, unsigned worker)
+{
+	((struct peer *)conn)->moving = true;
+	((struct peer *)conn)->target = worker;
+}
+
+static void
+peer_read(void *conn, bool on)
+{
+	(void)conn, (void)on;
+}
+
+static const struct waker_ops peer_ops = { peer_wake, peer_move, peer_read };
+
+static void
+peer_close(struct peer *p)
+{
+	if (!p->closed && p->stream != NULL)
+		client_stream.closed(p->stream, NULL);
+	p->closed = true;
+}
+
+static void
+peer_give(struct peer *p)
+{
+	while (!p->closed && p->kept_n > 0) {
+		ptrdiff_t used;
+
+		shard_begin(broker_shard(w.broker, p->shard), w.now_ms);
+		used = client_stream.feed(p->stream, slice_of(p->kept, p->kept_n));
+		p->woken = true;
+		if (used == STREAM_CLOSE) {
+			p->kept_n = 0;
+			return;
+		}
+		memmove(p->kept, p->kept + used, p->kept_n - (size_t)used);
+		p->kept_n -= (size_t)used;
+		if (p->moving) {
+			p->moving = false;
+			p->shard = p->target;
+			client_stream.moved(p->stream, NULL, &p->waker);
+		} else if (used == 0)
+			return;
+	}
+}
+
+static void
+put(struct peer *p, const void *bytes, size_t n)
+{
+	if (p->closed)
+		return;
+	assert_true(p->kept_n + n <= sizeof p->kept);
+	memcpy(p->kept + p->kept_n, bytes, n);
+	p->kept_n += n;
+	p->woken = true;
+}
+
+static void
+put_ack(struct peer *p, uint8_t type, uint16_t id)
+{
+	uint8_t buf[8];
+	struct wr wr = wr_of(buf, sizeof buf);
+
+	assert_true(mqtt_put_ack(&wr, p->version, type, id, 0, SL("")));
+	put(p, buf, wr_len(&wr));
+}
+
+/* Answers as a client does. */
+static void
+answer(struct peer *p, const struct mqtt_frame *f)
+{
+	struct mqtt_publish m;
+	struct mqtt_ack a;
+
+	if (f->type == MQTT_PUBLISH) {
+		assert_int_equal(mqtt_decode_publish(f, p->version, false, &m), MQTT_RC_OK);
+		p->messages++;
+		if (m.qos > 0 && !p->silent)
+			put_ack(p, m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, m.packet_id);
+	}
+	if (f->type != MQTT_PUBREC && f->type != MQTT_PUBREL)
+		return;
+	assert_int_equal(mqtt_decode_ack(f, p->version, &a), MQTT_RC_OK);
+	if (a.reason < 0x80)
+		put_ack(p, f->type == MQTT_PUBREC ? MQTT_PUBREL : MQTT_PUBCOMP, a.packet_id);
+}
+
+static void
+peer_drain(struct peer *p)
+{
+	struct iovec iov[40];
+	struct mqtt_frame f;
+	size_t at = 0;
+	int n = 0;
+
+	while (!p->closed && (n = client_stream.pull(p->stream, iov, 40)) > 0) {
+		for (int i = 0; i < n; i++) {
+			assert_true(p->in_n + iov[i].iov_len <= sizeof p->in);
+			memcpy(p->in + p->in_n, iov[i].iov_base, iov[i].iov_len);
+			p->in_n += iov[i].iov_len;
+		}
+		client_stream.sent(p->stream);
+	}
+	if (n == STREAM_CLOSE)
+		peer_close(p);
+	while (mqtt_frame(slice_of(p->in + at, p->in_n - at), 1u << 20, &f) == MQTT_FRAME_OK) {
+		answer(p, &f);
+		at += f.size;
+	}
+	memmove(p->in, p->in + at, p->in_n - at);
+	p->in_n -= at;
+}
+
+static void
+pump(void)
+{
+	for (unsigned round = 0; round < 30; round++) {
+		for (unsigned i = 0; i < SHARDS; i++)
+			(void)shard_turn(broker_shard(w.broker, i), w.now_ms);
+		for (unsigned i = 0; i < w.n_peers; i++) {
+			struct peer *p = &w.peers[i];
+
+			if (!p->woken || p->closed)
+				continue;
+			p->woken = false;
+			peer_drain(p);
+			peer_give(p);
+		}
+	}
+}
+
+static struct peer *
+come(const char *id, uint8_t version, bool keep)
+{
+	static const struct authz_facts nobody;
+	struct peer *p = &w.peers[w.n_peers++];
+	struct mqtt_connect m = { .version = version, .client_id = slice_str(id), .clean_start = !keep,
+		.will = { .present = true, .qos = 1, .retain = true, .topic = SL("t/will"), .payload = SL("w") } };
+	struct authz_principal *who;
+	uint8_t buf[256];
+	struct wr wr = wr_of(buf, sizeof buf);
+
+	assert_true(w.n_peers <= PEERS_MAX);
+	*p = (struct peer){ .version = version, .shard = w.n_peers % SHARDS };
+	p->waker = (struct waker){ &peer_ops, p };
+	if (version == 5) {
+		mqtt_set(&m.props, MQTT_P_SESSION_EXPIRY), m.props.session_expiry = keep ? 100 : 0;
+		mqtt_set(&m.props, MQTT_P_TOPIC_ALIAS_MAXIMUM), m.props.topic_alias_maximum = 2;
+	}
+	assert_true(mqtt_put_connect(&wr, &m));
+	who = authz_principal_new(&nobody);
+	if (who != NULL)
+		p->stream = client_new(broker_shard(w.broker, p->shard), 0, who, "peer", &p->waker);
+	p->closed = p->stream == NULL;
+	put(p, buf, wr_len(&wr));
+	pump();
+	return p;
+}
+
+static void
+subscribe(struct peer *p, uint8_t type, const char *filter, uint8_t options, uint32_t id)
+{
+	struct mqtt_sub s = { slice_str(filter), options };
+	struct mqtt_props props = { .subscription_id = id };
+	uint8_t buf[256];
+	struct wr wr = wr_of(buf, sizeof buf);
+
+	if (id != 0)
+		mqtt_set(&props, MQTT_P_SUBSCRIPTION_ID);
+	assert_true(mqtt_put_filters(&wr, p->version, type, 3, &s, 1, p->version == 5 ? &props : NULL));
+	put(p, buf, wr_len(&wr));
+	pump();
+}
+
+static void
+publish(struct peer *p, const char *topic, uint8_t qos, bool retain, uint16_t id)
+{
+	struct mqtt_publish m = { .topic = slice_str(topic), .payload = SL("a payload of some length"), .qos = qos,
+		.retain = retain, .packet_id = id, .topic_alias = p->version == 5 ? 1 : 0 };
+	uint8_t buf[256];
+	struct wr wr = wr_of(buf, sizeof buf);
+
+	assert_true(mqtt_put_publish(&wr, p->version, &m));
+	put(p, buf, wr_len(&wr));
+	pump();
+}
+
+/* ---- the scenario ---- */
+
+static bool
+make_broker(void)
+{
+	struct broker_settings s;
+	struct broker_listener l = { .policy = w.policy };
+	struct broker_ports ports = { NULL, port_wake, port_authenticate, port_event, port_wall };
+
+	broker_settings_default(&s);
+	s.max_inflight = 3;
+	w.now_ms = 1000000;
+	w.n_peers = 0;
+	w.broker = broker_new(SHARDS, &s, &l, 1, &ports);
+	return w.broker != NULL;
+}
+
+static void
+scenario(void)
+{
+	struct broker_listener l = { .policy = w.policy };
+	struct peer *a = come("a", 5, true), *b = come("b", 4, true), *pub = come("pub", 5, false), *old = come("old", 4, false);
+
+	subscribe(a, MQTT_SUBSCRIBE, "t/#", 2, 5);
+	subscribe(a, MQTT_SUBSCRIBE, "t/+", 1, 6);
+	subscribe(b, MQTT_SUBSCRIBE, "t/x", 2, 0);
+	subscribe(a, MQTT_SUBSCRIBE, "$share/g/s/#", 1, 0);
+	subscribe(b, MQTT_SUBSCRIBE, "$share/g/s/#", 1, 0);
+	subscribe(old, MQTT_SUBSCRIBE, "$share/g/s/#", 1, 0);
+	b->silent = true; /* its window fills */
+	for (uint16_t i = 1; i <= 6; i++) {
+		publish(pub, "t/x", (uint8_t)(i % 3), false, i);
+		publish(pub, "s/x", 1, false, (uint16_t)(i + 20));
+		publish(old, i & 1 ? "r/1" : "r/2", 1, true, i);
+	}
+	subscribe(a, MQTT_SUBSCRIBE, "r/#", 1, 0);
+	subscribe(b, MQTT_SUBSCRIBE, "r/1", 1, 0);
+	peer_close(a);
+	publish(pub, "t/x", 2, false, 50);
+	(void)broker_set_listeners(w.broker, &l, 1);
+	a = come("a", 5, true);
+	b = come("b", 4, true); /* takes over */
+	subscribe(a, MQTT_UNSUBSCRIBE, "t/+", 0, 0);
+	subscribe(b, MQTT_UNSUBSCRIBE, "$share/g/s/#", 0, 0);
+	peer_close(old); /* its will */
+	put(pub, "\xe0\x00", 2);
+	pump();
+	peer_close(a);
+	w.now_ms += 200000; /* the session's end */
+	pump();
+}
+
+static void
+bystander(struct peer *listener, struct peer *speaker)
+{
+	unsigned before = listener->messages;
+
+	if (listener->closed || speaker->closed)
+		fail_msg("%s was hurt", listener->closed ? "the listener" : "the speaker");
+	publish(speaker, "by", 1, false, 7);
+	publish(speaker, "by", 2, false, 8);
+	assert_int_equal(listener->messages, before + 2);
+}
+
+/* Returns whether any allocation was to fail. */
+static bool
+run_once(unsigned k, unsigned failures)
+{
+	long before = live;
+	struct peer *listener, *speaker;
+
+	assert_true(make_broker());
+	pump(); /* the shards learn the time */
+	listener = come("listener", 4, false);
+	speaker = come("speaker", 4, false);
+	subscribe(listener, MQTT_SUBSCRIBE, "by", 2, 0);
+	bystander(listener, speaker);
+	hit = false;
+	fuse = k;
+	lasting = failures;
+	armed = true;
+	scenario();
+	armed = false;
+	bystander(listener, speaker);
+	for (unsigned i = 0; i < w.n_peers; i++)
+		peer_close(&w.peers[i]);
+	pump();
+	broker_free(w.broker);
+	if (live != before)
+		fail_msg("allocation %u failed %u times: %ld blocks are left", k, failures, live - before);
+	return hit;
+}
+
+static void
+each_allocation_fails(void **state)
+{
+	static const unsigned failures[] = { 1, 2, 10 };
+
+	(void)state;
+	w.policy = authz_policy_open();
+	for (unsigned i = 0; i < ARRAY_LEN(failures); i++) {
+		unsigned k = 0;
+
+		while (run_once(k, failures[i]))
+			k++;
+		assert_in_range(k, 100, 100000);
+	}
+	authz_policy_unref(w.policy);
+}
+
+static void
+no_broker(void **state)
+{
+	long before = live;
+
+	(void)state;
+	w.policy = authz_policy_open();
+	for (unsigned k = 0;; k++) {
+		bool made;
+
+		hit = false;
+		fuse = k;
+		lasting = 1;
+		armed = true;
+		made = make_broker();
+		armed = false;
+		assert_int_equal(made, !hit);
+		if (made)
+			break;
+	}
+	broker_free(w.broker);
+	authz_policy_unref(w.policy);
+	assert_int_equal(live, before);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest all[] = {
+		cmocka_unit_test(no_broker),
+		cmocka_unit_test(each_allocation_fails),
+	};
+
+	return cmocka_run_group_tests_name("broker without memory", all, NULL, NULL);
+}
