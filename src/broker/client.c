@@ -103,8 +103,11 @@ static int
 client_pull(void *self, struct iovec *iov, int max)
 {
 	struct client *c = self;
-	int n = out_pull(c, iov, max);
+	int n;
 
+	if (c->starved)
+		client_end(c, MQTT_RC_UNSPECIFIED, "out of memory", false);
+	n = out_pull(c, iov, max);
 	return n == 0 && c->state == CLIENT_CLOSING ? STREAM_CLOSE : n;
 }
 

@@ -98,6 +98,7 @@ struct client {
 	uint8_t version, state;
 	bool paused;       /* not read from, as it does not read */
 	bool dropping;     /* output is over its bound */
+	bool starved;      /* there was no memory for something promised: the next pull ends it */
 	bool problem_info; /* reason strings and user properties are welcome (3.1.2.11.7) */
 	char peer[];
 };

@@ -104,6 +104,12 @@ out_publish(struct client *c, const struct out *src)
 	if ((src->qos == 0 && c->dropping && src->flight != OUT_ANSWER) || (o = out_room(c)) == NULL) {
 		struct out copy = *src;
 
+		/* It is in flight and would hold its place in the window for ever: the next connection gets it. Not ended
+		 * here, where others are being served. */
+		if (src->qos > 0) {
+			c->starved = true;
+			wake(&c->waker);
+		}
 		stat_add(c->shard, dropped, 1);
 		out_release(&copy);
 		return false;
@@ -168,13 +174,16 @@ lend_many(struct client *c, struct out *o, struct iovec *iov)
 	struct block *b;
 	int k;
 
-	if (scratch == NULL)
+	if (scratch == NULL) {
+		c->starved = true;
 		return 0;
+	}
 	k = lend_message(c, o, scratch, iov);
 	for (int i = 0; i < k; i++)
 		n += iov[i].iov_len;
 	if ((b = malloc(sizeof *b + n)) == NULL) {
 		free(scratch);
+		c->starved = true; /* it may have been the one that tells a topic alias, too */
 		return 0;
 	}
 	b->n = 0;
