@@ -60,6 +60,9 @@ utf8_ok(struct slice s)
 			i += 8;
 			continue;
 		}
+		/* The last few bytes by one look, which may see some a second time: most text is ASCII. */
+		if (s.n - i < 8 && s.n >= 8 && ascii8(s.p + s.n - 8))
+			return true;
 		n = decode(s, i, &cp);
 		if (n == 0 || cp == 0) /* [MQTT-1.5.4-1], [MQTT-1.5.4-2] */
 			return false;

@@ -143,6 +143,11 @@ msg_pieces(const struct msg *m, const struct msg_out *o, uint32_t now_s, uint8_t
 	head = wr_len(&w);
 	put_middle(&w, m, o, now_s);
 	iov[0] = (struct iovec){ scratch, head };
+	/* Nothing between topic and payload (v3, QoS 0): they stand together in the message, too. */
+	if (wr_len(&w) == head && !o->alias_only && m->props_n == 0) {
+		iov[1] = (struct iovec){ (void *)(uintptr_t)m->bytes, 2 + (size_t)m->topic_n + m->payload_n };
+		return 2;
+	}
 	iov[1] = o->alias_only ? (struct iovec){ (void *)(uintptr_t)no_topic, sizeof no_topic }
 			       : (struct iovec){ (void *)(uintptr_t)m->bytes, 2 + (size_t)m->topic_n };
 	if (wr_len(&w) > head)

@@ -228,6 +228,11 @@ attached_open(void *t, struct tls_io *io, uint8_t *p, size_t room, size_t *ret_n
 		if (SSL_read_ex(ssl, p + n, room - n, &got) != 1)
 			break;
 		n += got;
+		/* Everything that was there is out: to ask once more would only make libssl say so. */
+		if (io->in_n == 0 && SSL_pending(ssl) == 0 && n < room) {
+			*ret_n = n;
+			return TLS_MORE;
+		}
 	}
 	*ret_n = n;
 	if (n == room)
