@@ -1,0 +1,83 @@
+/* Password files in mosquitto's format: text in, verdict out. No I/O, no clock; any thread. */
+#ifndef PASSWD_PASSWD_H
+#define PASSWD_PASSWD_H
+
+#include "base/err.h"
+#include "base/slice.h"
+
+enum passwd_kind {
+	PASSWD_SHA512,   /* $6$salt$hash: one SHA-512 of password and salt; mosquitto 1.x */
+	PASSWD_PBKDF2,   /* $7$iterations$salt$hash: PBKDF2-HMAC-SHA512; mosquitto 2.0 */
+	PASSWD_ARGON2ID, /* $argon2id$v=19$m=KIB,t=PASSES,p=LANES$salt$hash; mosquitto 2.1 */
+	PASSWD_KINDS
+};
+const char *passwd_kind_name(enum passwd_kind k); /* "sha512", "sha512-pbkdf2", "argon2id"; static */
+bool passwd_kind_parse(struct slice name, enum passwd_kind *ret);
+
+enum {
+	PASSWD_FILE_MAX = 64 * 1024 * 1024, /* bytes; about 400,000 users */
+	PASSWD_USER_MAX = 65535,            /* bytes, as in CONNECT */
+	PASSWD_HASH_TEXT_MAX = 640,         /* room for what passwd_hash() writes */
+	/* What one login may cost at most, whatever the file says: about a second. */
+	PASSWD_ITERATIONS_MAX = 2000000,
+	PASSWD_ARGON2_KIB_MAX = 256 * 1024,
+	PASSWD_ARGON2_WORK_MAX = 1024 * 1024, /* KiB times passes */
+	PASSWD_ARGON2_LANES_MAX = 16,
+	/* What passwd_hash() takes for a cost of 0. */
+	PASSWD_ITERATIONS = 100000,
+	PASSWD_ARGON2_KIB = 47104, /* with one pass and one lane, as mosquitto 2.1 */
+};
+
+/* The users of one file and their hashes. Immutable, counted across threads. */
+struct passwd_file;
+
+/* <name> stands in error texts with the line number: "passwd:3: …". The first line that is not as it should be is the
+ * error: nobody is ever known without a hash (CVE-2018-12551), nobody twice. NULL and <err>. */
+struct passwd_file *passwd_parse(struct slice text, const char *name, struct err *err);
+struct passwd_file *passwd_ref(struct passwd_file *f);
+void passwd_unref(struct passwd_file *f); /* NULL is fine; wipes the hashes */
+size_t passwd_count(const struct passwd_file *f);
+
+enum passwd_verdict {
+	PASSWD_RIGHT,
+	PASSWD_WRONG,
+	PASSWD_UNKNOWN, /* no such user; took as long as PASSWD_WRONG of some user of the file */
+	PASSWD_FAILED,  /* out of memory: nothing is known */
+};
+/* Compute one hash, always exactly one unless the file is empty, and compare in constant time. *ret_kind: which one. Takes
+ * up to a second and PASSWD_ARGON2_KIB_MAX of memory. */
+enum passwd_verdict passwd_check(const struct passwd_file *f, struct slice user, struct slice password,
+    enum passwd_kind *ret_kind);
+
+/* ---- making files ---- */
+
+/* The text behind "user:", with a fresh salt. <cost>: iterations (PBKDF2) or KiB (argon2id); 0: ours. False and <err>: out
+ * of range or memory. */
+bool passwd_hash(enum passwd_kind kind, uint32_t cost, struct slice password, char out[static PASSWD_HASH_TEXT_MAX],
+    struct err *err);
+/* A name that can stand in a file: not empty, UTF-8 without control characters, no ':', no blank at an end, no '#' in front. */
+bool passwd_user_ok(struct slice user, struct err *err);
+/* <text> with the line of <user> set to <hash>, or removed (<hash> NULL); comments, other lines and their order stay.
+ * *ret_text is free()d by the caller (secret_free() is better), *ret_found says whether the user was there. False: out of
+ * memory. */
+bool passwd_edit(struct slice text, struct slice user, const char *hash, uint8_t **ret_text, size_t *ret_n, bool *ret_found);
+/* <text> in which every password that stands there in plain is replaced by a hash; those that are hashes already stay.
+ * *ret_changed: how many. */
+bool passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint32_t cost, uint8_t **ret_text,
+    size_t *ret_n, size_t *ret_changed, struct err *err);
+
+/* ---- pre-shared keys: "identity:hex" ---- */
+
+enum { PSK_KEY_MAX = 256, PSK_KEY_STRONG = 16, PSK_IDENTITY_MAX = 256 }; /* bytes; libssl takes no longer identities */
+
+struct psk_file;
+struct psk_file *psk_parse(struct slice text, const char *name, struct err *err);
+struct psk_file *psk_ref(struct psk_file *f);
+void psk_unref(struct psk_file *f);
+size_t psk_count(const struct psk_file *f);
+size_t psk_weak(const struct psk_file *f); /* keys shorter than PSK_KEY_STRONG: one handshake heard is enough to guess them */
+/* The key of <identity> into <key>, its length in *ret_n. False: no such identity, and then the key is one that nobody can
+ * have, so that a handshake goes on and fails as with a wrong key. */
+bool psk_find(const struct psk_file *f, struct slice identity, uint8_t key[static PSK_KEY_MAX], size_t *ret_n);
+
+#endif
