@@ -534,6 +534,22 @@ pull(struct conn *c)
 	}
 }
 
+/* As long as the socket takes nothing the stream is not pulled, and cannot say that it wants to
+ * close. An empty feed() asks: a peer that reads nothing must not outlive its session, its keep
+ * alive or its certificate. */
+static void
+ask_stuck(struct conn *c)
+{
+	if (c->state != CONN_OPEN || c->tail == NULL || c->stream == NULL)
+		return;
+	c->feeding = true;
+	if (c->ops->feed(c->stream, slice_of("", 0)) == STREAM_CLOSE) {
+		c->state = CONN_DRAIN;
+		block_free(&c->rest);
+	}
+	c->feeding = false;
+}
+
 void
 conn_flush(struct conn *c)
 {
@@ -543,6 +559,7 @@ conn_flush(struct conn *c)
 		hand_over(c);
 		return;
 	}
+	ask_stuck(c);
 	if (c->state == CONN_DRAIN && c->limbo == NULL && !end_by(c, DRAIN_MS)) {
 		conn_close(c, "out of memory");
 		return;
