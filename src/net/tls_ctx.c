@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,6 +210,21 @@ check_folder(const char *path, struct err *err)
 	return true;
 }
 
+/* libcrypto reads a certificate's extensions when they are first asked for: here, while nobody else has the store, and not by
+ * all threads at once at their first handshakes. */
+static void
+read_extensions(const SSL_CTX *s)
+{
+	STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(SSL_CTX_get_cert_store(s));
+
+	for (int i = 0; i < sk_X509_OBJECT_num(all); i++) {
+		X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(all, i));
+
+		if (x != NULL)
+			(void)X509_check_purpose(x, -1, 0);
+	}
+}
+
 static bool
 load_anchors(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 {
@@ -219,6 +235,7 @@ load_anchors(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 			return err_set(err, ERR_INPUT,
 			    "cafile %s: no usable certificate in it (%s)", c->ca_file,
 			    last_reason());
+		read_extensions(t->ssl);
 	}
 	if (c->ca_path != NULL) {
 		if (!check_folder(c->ca_path, err))
