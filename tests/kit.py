@@ -213,9 +213,9 @@ class Client:
     """A paho client that keeps what it hears in queues and never waits without a bound."""
 
     def __init__(self, broker, client_id="", files=None, version=V311, clean=True, port=None, host="localhost", will=None,
-                 keepalive=60, connect_properties=None, username=None, password=None, connect=True, context=None):
+                 keepalive=60, connect_properties=None, username=None, password=None, connect=True, context=None, transport="tcp"):
         extra = {} if version == V5 else {"clean_session": clean}
-        self.client = paho.Client(client_id=client_id, protocol=version, **extra)
+        self.client = paho.Client(client_id=client_id, protocol=version, transport=transport, **extra)
         self.version, self.clean, self.files = version, clean, files
         self.messages, self.events, self.lock = queue.Queue(), queue.Queue(), None
         if files is not None or context is not None:

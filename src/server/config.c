@@ -177,6 +177,9 @@ config_listener_done(struct config_listener *l)
 	options_free(OPTION_SECURITY, &l->own);
 	free(l->host);
 	free(l->path);
+	while (l->n_origins > 0)
+		free(l->origins[--l->n_origins]);
+	free(l->origins);
 }
 
 /* ---- files ---- */

@@ -16,6 +16,7 @@ enum {
 	CONFIG_DEPTH_MAX = 16,  /* include_dir within include_dir */
 	CONFIG_LISTENERS_MAX = 64,
 	CONFIG_ROLE_CAS_MAX = 64,
+	CONFIG_ORIGINS_MAX = 64, /* of one listener */
 	CONFIG_WORKERS_MAX = 256,
 	CONFIG_PLACE_CAP = 320, /* room for "FILE:LINE" in words */
 };
@@ -37,6 +38,8 @@ struct config_security {
 	char *acl_file, *policy;
 };
 
+enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS };
+
 struct config_listener {
 	struct config_place at[CONFIG_OPTIONS_MAX];
 	struct config_place place; /* of its `listener` or `port` line */
@@ -44,6 +47,7 @@ struct config_listener {
 	char *host;                /* NULL: every address */
 	char *path;
 	bool local_only; /* nothing was configured: loopback */
+	bool loopback;   /* WebSocket without TLS and without an address: loopback too */
 	char name[160];  /* "8883", "192.0.2.1:8883", "/run/x.sock": for log lines */
 
 	char *cafile, *capath, *certfile, *keyfile, *crlfile, *ciphers, *ciphersuites,
@@ -51,6 +55,10 @@ struct config_listener {
 	int64_t tls_version; /* the least minor version: 2 or 3 */
 	int64_t max_connections, max_qos, socket_domain;
 	bool require_certificate, use_identity_as_username, use_subject_as_username;
+	int64_t protocol; /* enum config_protocol */
+	char *http_dir;
+	char **origins; /* websockets_origin; none: all */
+	unsigned n_origins;
 	struct config_security own;
 	const struct config_security
 	    *security; /* <own> or the common one; set by config_finish() */
@@ -85,7 +93,7 @@ struct config {
 	struct config_role_ca *role_cas;
 	unsigned n_role_cas;
 
-	int64_t workers, tls_handshake_timeout, max_handshakes;
+	int64_t workers, tls_handshake_timeout, max_handshakes, websockets_headers_size;
 	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration;
 	bool retain_available, queue_qos0_messages, persistence, set_tcp_nodelay;
@@ -212,6 +220,7 @@ bool read_include_dir(struct parse *p, struct slice value);
 bool read_log_dest(struct parse *p, struct slice value);
 bool read_log_type(struct parse *p, struct slice value);
 bool read_role_ca(struct parse *p, struct slice value);
+bool read_websockets_origin(struct parse *p, struct slice value);
 bool read_bool(struct parse *p, struct slice value, bool *ret);
 bool read_text(struct parse *p, struct slice value, char **ret);
 

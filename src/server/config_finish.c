@@ -205,6 +205,54 @@ check_common(const struct config *c, const struct config_listener *l, struct err
 	    "max_qos: must be the same for all listeners; give each the same line");
 }
 
+/* Directives that would do nothing, and the address of a plain WebSocket listener: web pages of everybody reach it through a
+ * browser, so it is not opened to the network without a word. */
+static bool
+check_websockets(const struct config *c, struct config_listener *l, struct err *err)
+{
+	static const char *const words[] = { "websockets_origin", "http_dir" };
+	char text[320];
+	size_t i;
+
+	if (l->protocol == CONFIG_WEBSOCKETS) {
+		l->loopback = l->certfile == NULL && l->host == NULL && l->path == NULL &&
+			      l->bind_interface == NULL && !l->local_only;
+		return true;
+	}
+	for (i = 0; i < ARRAY_LEN(words); i++) {
+		if (option_at(l->at, words[i]).line == 0)
+			continue;
+		(void)snprintf(text, sizeof(text),
+		    "%s: listener %s does not speak WebSocket; add `protocol websockets` or remove "
+		    "this line",
+		    words[i], l->name);
+		return fail_at(c, option_at(l->at, words[i]), err, text);
+	}
+	return true;
+}
+
+static bool
+warn_websockets(struct config *c, const struct config_listener *l)
+{
+	char where[CONFIG_PLACE_CAP];
+
+	if (l->protocol != CONFIG_WEBSOCKETS)
+		return true;
+	(void)config_place_text(c, option_at(l->at, "protocol"), where, sizeof(where));
+	if (l->loopback &&
+	    !config_warn(c,
+		"%s: listener %s speaks WebSocket without TLS and names no address, so only "
+		"clients on this machine can reach it; give it certfile and keyfile, or an address "
+		"if it shall be open: listener %u 0.0.0.0",
+		where, l->name, l->port))
+		return false;
+	return l->n_origins > 0 ||
+	       config_warn(c,
+		   "%s: listener %s lets scripts of every web page in, with the certificate of the "
+		   "browser they run in; name the sites that may come with websockets_origin",
+		   where, l->name);
+}
+
 static bool
 is_loopback(const char *host)
 {
@@ -217,7 +265,8 @@ warn_plain(struct config *c, const struct config_listener *l)
 {
 	char where[CONFIG_PLACE_CAP];
 
-	if (l->certfile != NULL || l->path != NULL || l->local_only || is_loopback(l->host))
+	if (l->certfile != NULL || l->path != NULL || l->local_only || l->loopback ||
+	    is_loopback(l->host))
 		return true;
 	(void)config_place_text(c, l->place, where, sizeof(where));
 	return config_warn(c,
@@ -237,9 +286,10 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	if (c->per_listener_settings && l->own.allow_anonymous < 0)
 		l->own.allow_anonymous = l->local_only;
 	if (!check_twice(c, n, err) || !check_tls(c, l, err) ||
-	    !check_security(c, l->security, err) || !check_common(c, l, err))
+	    !check_security(c, l->security, err) || !check_common(c, l, err) ||
+	    !check_websockets(c, l, err))
 		return false;
-	if (!warn_plain(c, l))
+	if (!warn_plain(c, l) || !warn_websockets(c, l))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	if (l->bind_interface != NULL && l->path != NULL) {
 		(void)config_place_text(

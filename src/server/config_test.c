@@ -100,7 +100,17 @@ static const struct {
 	{ "listener 1883\nplugin /x.so\n", "m.conf:2: plugin: plugins of mosquitto cannot be loaded; see `policy`" },
 	{ "auth_opt_backends x\n", "m.conf:1: auth_opt_backends: plugins of mosquitto cannot be loaded; see `policy`" },
 	{ "connection b\n", "m.conf:1: connection: bridges are not supported yet; remove the bridge's lines" },
-	{ "protocol websockets\n", "m.conf:1: protocol: WebSocket listeners are not supported yet; remove the line" },
+	{ "protocol http\n", "m.conf:1: protocol: \"http\" is none of mqtt|websockets" },
+	{ "protocol mqttsn\n", "m.conf:1: protocol: MQTT-SN is not supported; write mqtt or websockets" },
+	{ "websockets_log_level 7\n", "m.conf:1: websockets_log_level: it is about libwebsockets, which is not used here; remove the line" },
+	{ "websockets_headers_size 65536\n", "m.conf:1: websockets_headers_size: 65536 is not within 0 and 65535" },
+	{ "listener 1\nhttp_dir /srv\n",
+	    "m.conf:2: http_dir: listener 1 does not speak WebSocket; add `protocol websockets` or remove this line" },
+	{ "listener 1\nprotocol mqtt\nwebsockets_origin http://a\n",
+	    "m.conf:3: websockets_origin: listener 1 does not speak WebSocket; add `protocol websockets` or remove this line" },
+	{ "listener 1\nprotocol websockets\nwebsockets_origin https://a/\n",
+	    "m.conf:3: websockets_origin: \"https://a/\" is not what a browser sends: SCHEME://HOST or SCHEME://HOST:PORT, "
+	    "one a line and without a slash at the end" },
 	{ "allow_anonymous\n", "m.conf:1: allow_anonymous: a value is missing: allow_anonymous true|false" },
 	{ "allow_anonymous yes\n", "m.conf:1: allow_anonymous: \"yes\" is neither true nor false" },
 	{ "port 0\n", "m.conf:1: port: 0 is not within 1 and 65535" },
@@ -210,6 +220,7 @@ static void
 check_globals(const struct config *c)
 {
 	assert_int_equal(c->tls_handshake_timeout, 3);
+	assert_int_equal(c->websockets_headers_size, 600);
 	assert_int_equal(c->max_handshakes, 9);
 	assert_string_equal(c->user, "root");
 	assert_int_equal(c->max_keepalive, 60);
@@ -236,6 +247,8 @@ every_directive_is_read(void **state)
 	struct config *c =
 	    load_text("listener 8883 127.0.0.1\r\nbind_interface lo\r\nsocket_domain "
 		      "ipv4\nmax_connections 7\n"
+		      "protocol websockets\nwebsockets_origin https://a\nwebsockets_origin "
+		      "http://b:1\nhttp_dir /h\nwebsockets_headers_size 600\n"
 		      "maximum_qos 1\ncertfile a b.pem  \nkeyfile k\n  cafile \t c\ncapath "
 		      "p\ncrlfile r\nrequire_certificate true\n"
 		      "use_identity_as_username 1\nuse_subject_as_username TRUE\ntls_version "
@@ -267,6 +280,12 @@ every_directive_is_read(void **state)
 	assert_int_equal(l->socket_domain, 4);
 	assert_int_equal(l->max_connections, 7);
 	assert_int_equal(l->max_qos, 1);
+	assert_int_equal(l->protocol, CONFIG_WEBSOCKETS);
+	assert_int_equal(l->n_origins, 2);
+	assert_string_equal(l->origins[0], "https://a");
+	assert_string_equal(l->origins[1], "http://b:1");
+	assert_string_equal(l->http_dir, "/h");
+	assert_false(l->loopback);
 	assert_string_equal(l->certfile, "a b.pem");
 	assert_string_equal(l->keyfile, "k");
 	assert_string_equal(l->cafile, "c");
@@ -311,6 +330,45 @@ defaults_are_the_documented_ones(void **state)
 	assert_true(c->log_timestamp && c->connection_messages && c->retain_available);
 	assert_int_equal(c->n_warnings, 0);
 	config_free(c);
+}
+
+/* D10: a plain WebSocket listener is for this machine unless somebody wrote an address. */
+static void
+plain_websockets_without_an_address_are_local(void **state)
+{
+	static const struct {
+		const char *text;
+		bool loopback;
+		unsigned warnings;
+	} rows[] = {
+		{ "listener 9001\nprotocol websockets\nwebsockets_origin http://a\n", true, 1 },
+		{ "listener 9001\nprotocol websockets\n", true, 2 },
+		{ "port 9001\nprotocol websockets\nwebsockets_origin http://a\n", true, 1 },
+		{ "listener 9001 0.0.0.0\nprotocol websockets\nwebsockets_origin http://a\n", false,
+		    1 },
+		{ "listener 9001 127.0.0.1\nprotocol websockets\nwebsockets_origin http://a\n",
+		    false, 0 },
+		{ "listener 0 /s\nprotocol websockets\nwebsockets_origin http://a\n", false, 0 },
+		{ "listener 9001\nbind_interface eth0\nprotocol websockets\nwebsockets_origin "
+		  "http://a\n",
+		    false, 1 },
+		{ "listener 9001\nprotocol websockets\nwebsockets_origin http://a\ncertfile "
+		  "c\nkeyfile k\n",
+		    false, 0 },
+		{ "listener 9001\nprotocol mqtt\n", false, 1 },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_LEN(rows); i++) {
+		struct config *c = load_text(rows[i].text);
+
+		assert_int_equal(c->listeners[0].loopback, rows[i].loopback);
+		assert_int_equal(c->n_warnings, rows[i].warnings);
+		/* Only no configuration at all lets everybody in. */
+		assert_int_equal(c->common.allow_anonymous, 0);
+		config_free(c);
+	}
 }
 
 static void
@@ -565,6 +623,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(bytes_that_are_no_text_are_refused),
 		cmocka_unit_test(every_directive_is_read),
 		cmocka_unit_test(defaults_are_the_documented_ones),
+		cmocka_unit_test(plain_websockets_without_an_address_are_local),
 		cmocka_unit_test(anonymous_clients_are_refused_once_a_listener_is_configured),
 		cmocka_unit_test(the_article_and_debian_load_unchanged),
 		cmocka_unit_test(included_files_come_in_order),

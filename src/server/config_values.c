@@ -302,3 +302,30 @@ read_role_ca(struct parse *p, struct slice value)
 	more[p->c->n_role_cas++] = rc;
 	return true;
 }
+
+bool
+read_websockets_origin(struct parse *p, struct slice value)
+{
+	struct config_listener *l =
+	    p->listener < 0 ? &p->c->fallback : &p->c->listeners[p->listener];
+	char **more, show[SHOW_CAP];
+
+	if (memchr(value.p, ' ', value.n) != NULL || value.p[value.n - 1] == '/')
+		return parse_fail(p, ERR_USAGE,
+		    "\"%s\" is not what a browser sends: SCHEME://HOST or SCHEME://HOST:PORT, one "
+		    "a "
+		    "line and without a slash at the end",
+		    text_show(value, show, sizeof(show)));
+	if (l->n_origins >= CONFIG_ORIGINS_MAX)
+		return parse_fail(
+		    p, ERR_LIMIT, "more than %d origins of one listener", CONFIG_ORIGINS_MAX);
+	more = reallocarray(l->origins, (size_t)l->n_origins + 1, sizeof(*more));
+	if (more == NULL)
+		return parse_fail(p, ERR_MEMORY, "out of memory");
+	l->origins = more;
+	more[l->n_origins] = NULL;
+	if (!read_text(p, value, &more[l->n_origins]))
+		return false;
+	l->n_origins++;
+	return true;
+}

@@ -112,6 +112,8 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 	refusal_of_failure(f, p, &r);
 	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
 		return;
+	if (r.cause == REFUSAL_HTTP_ON_TLS && l->config->protocol == CONFIG_WEBSOCKETS)
+		r.remedy = "this port speaks TLS: use wss:// or https://";
 	if (f->kind == NET_FAIL_TLS_ON_PLAIN || f->kind == NET_FAIL_LIMIT ||
 	    l->config->certfile == NULL)
 		x.what = "connection";
@@ -157,8 +159,11 @@ refused_event(struct listener *l, const struct broker_event *e)
 	refusal_of_event(e, l->config->certfile != NULL, &r);
 	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
 		return;
-	(void)snprintf(what, sizeof(what), e->topic.n > 0 ? "%s '%s'" : "%s", whats[e->kind],
-	    text_show(e->topic, topic, sizeof(topic)));
+	if (e->kind == BROKER_DROPPED && l->config->protocol == CONFIG_WEBSOCKETS)
+		(void)snprintf(what, sizeof(what), "%s", "WebSocket connection");
+	else
+		(void)snprintf(what, sizeof(what), e->topic.n > 0 ? "%s '%s'" : "%s",
+		    whats[e->kind], text_show(e->topic, topic, sizeof(topic)));
 	if (e->who != NULL)
 		authz_principal_facts(e->who, &facts);
 	if (facts.has_cert) {

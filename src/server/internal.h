@@ -10,6 +10,7 @@
 #include "pki/pki.h"
 #include "server/config.h"
 #include "server/server.h"
+#include "ws/ws.h"
 
 struct server;
 
@@ -68,6 +69,9 @@ struct listener {
 	atomic_uint rules;                    /* enum listener_rules; a reload exchanges them */
 	bool unix_made;                       /* the socket file is ours to remove */
 	_Atomic int64_t connections;          /* counted only with max_connections */
+	struct ws_config ws;                  /* used when config->protocol says so */
+	struct ws_files files;
+	int http_fd; /* http_dir, or -1 */
 
 	pthread_mutex_t log_lock; /* of the three below: refusals are rationed */
 	uint64_t log_last_ms;
@@ -144,6 +148,8 @@ enum refusal_cause {
 	REFUSAL_VERSION,
 	REFUSAL_PROTOCOL,
 	REFUSAL_CONNECT_TIMEOUT,
+	REFUSAL_WEBSOCKET,
+	REFUSAL_ORIGIN,
 	REFUSAL_CONNECT_OTHER,
 	REFUSAL_WILL,
 	REFUSAL_PUBLISH,
@@ -186,6 +192,13 @@ bool event_ration(struct listener *l, uint64_t now_ms, uint32_t *ret_suppressed)
 /* Wrap <inner> so that the listener's count goes down when it closes. NULL: out of memory. */
 void *limit_new(struct listener *l, void *inner, const struct stream_ops *ops,
     const struct stream_ops **ret_ops);
+
+/* ---- files.c: http_dir ---- */
+
+/* A directory to serve from; *ret_fd is the caller's to close. */
+bool files_open_dir(const char *path, int *ret_fd, struct err *err);
+/* What is below <fd>, which must stay open: no symbolic link is followed on the way. */
+struct ws_files files_below(const int *fd);
 
 /* ---- logdest.c, privileges.c, check.c, listen.c ---- */
 

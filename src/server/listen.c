@@ -65,7 +65,7 @@ find_addresses(const struct config_listener *l, struct addresses *ret, struct er
 	*ret = (struct addresses){ 0 };
 	if (l->path != NULL)
 		return unix_address(l, ret, err);
-	if (!l->local_only)
+	if (!l->local_only && !l->loopback)
 		return add_host(l->host, l, ret, err);
 	return (l->socket_domain == 6 || add_host("127.0.0.1", l, ret, err)) &&
 	       (l->socket_domain == 4 || add_host("::1", l, ret, err));
@@ -161,7 +161,8 @@ open_address(struct server *s, struct listener *l, const struct sockaddr_storage
 	if (!open_one(s, l, a, len, err))
 		return false;
 	l->unix_made = a->ss_family == AF_UNIX;
-	log_info("Listening on %s (%s).", a->ss_family == AF_UNIX ? l->config->path : text,
+	log_info("Listening on %s (%s%s).", a->ss_family == AF_UNIX ? l->config->path : text,
+	    l->config->protocol == CONFIG_WEBSOCKETS ? "WebSocket, " : "",
 	    s->world->listeners[l->index].tls != NULL ? "TLS" : "not encrypted");
 	*ret_opened = true;
 	return true;

@@ -23,6 +23,13 @@ static const struct option_choice domains[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice protocols[] = {
+	{ "mqtt", CONFIG_MQTT, NULL },
+	{ "websockets", CONFIG_WEBSOCKETS, NULL },
+	{ "mqttsn", 0, "MQTT-SN is not supported; write mqtt or websockets" },
+	{ NULL, 0, NULL },
+};
+
 #define IN_CONFIG(field) .scope = OPTION_GLOBAL, .offset = offsetof(struct config, field)
 #define IN_LISTENER(field)                                                                         \
 	.scope = OPTION_LISTENER, .offset = offsetof(struct config_listener, field)
@@ -49,6 +56,15 @@ const struct option options[] = {
 	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_NEXT_START },
 	{ "maximum_qos", "0|1|2", "Another name of max_qos",
 	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_OLD | OPTION_NEXT_START },
+	{ "protocol", "mqtt|websockets", "What clients speak here; websockets without TLS and without an address: only on this machine",
+	  IN_LISTENER(protocol), .type = OPTION_CHOICE, .choices = protocols, .flags = OPTION_NEXT_START },
+	{ "websockets_origin", "ORIGIN", "A web site whose pages may connect, as https://example.com; several lines add up",
+	  .scope = OPTION_LISTENER, .type = OPTION_CALL, .call = read_websockets_origin, .def_text = "all",
+	  .flags = OPTION_REPEATS | OPTION_NEXT_START },
+	{ "http_dir", "DIRECTORY", "Serve the files in it to browsers that come to this WebSocket listener",
+	  IN_LISTENER(http_dir), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
+	{ "websockets_headers_size", "BYTES", "The largest WebSocket request with all its headers; 0: 4096",
+	  IN_CONFIG(websockets_headers_size), .type = OPTION_INT, .min = 0, .max = 65535, .def = 4096, .flags = OPTION_NEXT_START },
 	{ "per_listener_settings", "true|false", "The security directives belong to the listener above them, not to all",
 	  .scope = OPTION_GLOBAL, .type = OPTION_CALL, .call = read_per_listener, .flags = OPTION_NEXT_START },
 
@@ -170,8 +186,8 @@ static const struct {
 	{ " autosave_interval autosave_on_changes persistence_file ",
 	    "not supported yet: sessions and retained messages are kept in memory only; remove the "
 	    "line" },
-	{ " protocol http_dir websockets_origin websockets_headers_size websockets_log_level ",
-	    "WebSocket listeners are not supported yet; remove the line" },
+	{ " websockets_log_level ",
+	    "it is about libwebsockets, which is not used here; remove the line" },
 	{ " dhparamfile tls_engine tls_engine_kpass_sha1 tls_keyform ",
 	    "not supported; key exchange is always by elliptic curves and keys are PEM files; "
 	    "remove the line" },

@@ -54,6 +54,9 @@ static const struct {
 	[REFUSAL_VERSION] = { "mqtt-version", "set the client to MQTT 3.1.1 or 5" },
 	[REFUSAL_PROTOCOL] = { "protocol", "what connects here is not a working MQTT client: check what it is and its port" },
 	[REFUSAL_CONNECT_TIMEOUT] = { "connect-timeout", "the client opened a connection and said nothing: check what it is" },
+	[REFUSAL_WEBSOCKET] = { "websocket",
+	    "this port speaks MQTT over WebSocket: set the client's transport to it (ws:// or wss://, subprotocol mqtt), or its port" },
+	[REFUSAL_ORIGIN] = { "origin", "add a websockets_origin line for the web site that this page came from, if it should be let in" },
 	[REFUSAL_CONNECT_OTHER] = { "connect", "change the client's settings accordingly" },
 	[REFUSAL_WILL] = { "will", "give the client a will topic that it may publish to, or change the policy" },
 	[REFUSAL_PUBLISH] = { "publish", "let the client publish below its own topics, or change the policy" },
@@ -289,7 +292,14 @@ alert_number(const char *text)
 static void
 of_drop(const struct broker_event *e, bool tls, struct refusal *r)
 {
-	if (e->reason >= MQTT_RC_MALFORMED) {
+	if (slice_starts(slice_str(e->text), SL("WebSocket: "))) {
+		set(r,
+		    slice_starts(slice_str(e->text), SL("WebSocket: an Origin")) ? REFUSAL_ORIGIN
+									      : REFUSAL_WEBSOCKET,
+		    e->text);
+	} else if (slice_starts(slice_str(e->text), SL("HTTP: "))) {
+		set(r, REFUSAL_NONE, e->text);
+	} else if (e->reason >= MQTT_RC_MALFORMED) {
 		set(r, REFUSAL_PROTOCOL, e->text);
 	} else if (strstr(e->text, "in time") != NULL) {
 		set(r, REFUSAL_CONNECT_TIMEOUT, e->text);

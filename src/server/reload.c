@@ -29,7 +29,7 @@ same_listeners(const struct config *old, const struct config *new, struct err *e
 
 		if (same_text(a->name, b->name) &&
 		    same_text(a->bind_interface, b->bind_interface) &&
-		    a->socket_domain == b->socket_domain &&
+		    a->socket_domain == b->socket_domain && a->protocol == b->protocol &&
 		    (a->certfile != NULL) == (b->certfile != NULL))
 			continue;
 		return err_set(err, ERR_USAGE,
@@ -59,6 +59,17 @@ say_scope(enum option_scope scope, const void *old, const void *new, const char 
 	}
 }
 
+static bool
+same_origins(const struct config_listener *a, const struct config_listener *b)
+{
+	unsigned i;
+
+	for (i = 0; a->n_origins == b->n_origins && i < a->n_origins; i++)
+		if (strcmp(a->origins[i], b->origins[i]) != 0)
+			return false;
+	return a->n_origins == b->n_origins;
+}
+
 /* What was changed and does not take effect now is said, not forgotten. */
 static void
 say_later(const struct config *old, const struct config *new)
@@ -70,6 +81,10 @@ say_later(const struct config *old, const struct config *new)
 	for (i = 0; i < old->n_listeners; i++) {
 		(void)snprintf(of, sizeof(of), " of listener %s", old->listeners[i].name);
 		say_scope(OPTION_LISTENER, &old->listeners[i], &new->listeners[i], of);
+		if (!same_origins(&old->listeners[i], &new->listeners[i]))
+			log_warning(
+			    "websockets_origin%s has changed; this takes effect at the next start.",
+			    of);
 	}
 	if (old->log_dest != new->log_dest || !same_text(old->log_file, new->log_file) ||
 	    old->log_level != new->log_level)

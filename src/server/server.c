@@ -26,6 +26,25 @@ count_cores(void)
 	return (unsigned)NUM_MIN(NUM_MAX(n, 1), (int)CONFIG_WORKERS_MAX);
 }
 
+/* What clients that speak WebSocket may do before they speak MQTT. */
+static bool
+make_websocket(struct server *s, struct listener *l, struct err *err)
+{
+	const struct config_listener *c = l->config;
+
+	l->ws = (struct ws_config){ .headers_max = (size_t)s->config->websockets_headers_size,
+		.origins = (const char *const *)c->origins,
+		.n_origins = c->n_origins };
+	if (c->http_dir == NULL)
+		return true;
+	/* Opened before privileges are dropped, and the same directory for as long as we run. */
+	if (!files_open_dir(c->http_dir, &l->http_fd, err))
+		return false;
+	l->files = files_below(&l->http_fd);
+	l->ws.files = &l->files;
+	return true;
+}
+
 static bool
 make_listeners(struct server *s, struct err *err)
 {
@@ -42,6 +61,7 @@ make_listeners(struct server *s, struct err *err)
 		l->server = s;
 		l->index = i;
 		l->config = &c->listeners[i];
+		l->http_fd = -1;
 		atomic_store(&l->rules, listener_rules_of(c, l->config));
 		if (pthread_mutex_init(&l->log_lock, NULL) != 0)
 			return err_set(err, ERR_MEMORY, "out of memory");
@@ -50,6 +70,8 @@ make_listeners(struct server *s, struct err *err)
 			return err_set(err, ERR_MEMORY, "out of memory");
 		}
 		s->n_listeners++;
+		if (!make_websocket(s, l, err))
+			return false;
 	}
 	return true;
 }
@@ -131,6 +153,8 @@ server_done(struct server *s)
 	for (i = 0; i < s->n_listeners; i++) {
 		judge_done(&s->judges[i]);
 		(void)pthread_mutex_destroy(&s->listeners[i].log_lock);
+		if (s->listeners[i].http_fd != -1)
+			(void)close(s->listeners[i].http_fd); /* only read from */
 		if (s->listeners[i].unix_made)
 			(void)unlink(
 			    s->listeners[i]

@@ -81,8 +81,10 @@ print_listener(const struct config *c, unsigned n, const struct world *w, struct
 {
 	const struct config_listener *l = &c->listeners[n];
 	struct out o = { true };
+	unsigned i;
 
-	(void)printf("listener %s: %s\n", l->name,
+	(void)printf("listener %s: %s%s\n", l->name,
+	    l->protocol == CONFIG_WEBSOCKETS ? "WebSocket, " : "",
 	    l->certfile == NULL   ? "not encrypted"
 	    : l->tls_version == 3 ? "TLS 1.3"
 				  : "TLS 1.2 or 1.3");
@@ -90,6 +92,8 @@ print_listener(const struct config *c, unsigned n, const struct world *w, struct
 		return false;
 	(void)printf("\n    lets in: %s\n", who_may_come(c, l));
 	print_set(c, OPTION_LISTENER, l, l->at, "    ");
+	for (i = 0; i < l->n_origins; i++)
+		(void)printf("    websockets_origin %s\n", l->origins[i]);
 	if (c->per_listener_settings)
 		print_set(c, OPTION_SECURITY, l->security, l->security->at, "    ");
 	(void)printf("    may do:\n");

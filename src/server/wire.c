@@ -22,6 +22,29 @@ count_connection(struct listener *l)
 	return false;
 }
 
+/* An MQTT client inside a WebSocket. Takes <who>. */
+static void *
+websocket_new(struct worker *worker, struct listener *l, struct authz_principal *who,
+    const char *addr, const struct waker *w)
+{
+	struct ws *ws = ws_new(&l->ws, w);
+	struct waker inner;
+	void *client;
+
+	if (ws == NULL) {
+		authz_principal_unref(who);
+		return NULL;
+	}
+	inner = ws_waker(ws);
+	client = client_new(worker->shard, l->index, who, addr, &inner);
+	if (client == NULL) {
+		ws_free(ws);
+		return NULL;
+	}
+	ws_take(ws, client, &client_stream);
+	return ws;
+}
+
 static void *
 on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
     const struct stream_ops **ret_ops)
@@ -30,7 +53,9 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 	struct listener *l = peer->listener;
 	struct authz_principal *who =
 	    identity_of_peer(atomic_load(&l->rules), peer->identity, worker->server->nobody);
+	const struct stream_ops *ops;
 	void *stream, *wrapped;
+	bool websocket;
 	char addr[80];
 
 	pki_peer_free(peer->identity);
@@ -45,15 +70,18 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 		event_of_limit(l, addr);
 		return NULL;
 	}
-	stream = client_new(worker->shard, l->index, who, addr, w);
-	*ret_ops = &client_stream;
+	websocket = l->config->protocol == CONFIG_WEBSOCKETS;
+	ops = websocket ? &ws_stream : &client_stream;
+	stream = websocket ? websocket_new(worker, l, who, addr, w)
+			   : client_new(worker->shard, l->index, who, addr, w);
+	*ret_ops = ops;
 	if (l->config->max_connections < 0)
 		return stream;
-	wrapped = stream != NULL ? limit_new(l, stream, &client_stream, ret_ops) : NULL;
+	wrapped = stream != NULL ? limit_new(l, stream, ops, ret_ops) : NULL;
 	if (wrapped == NULL)
 		(void)atomic_fetch_sub(&l->connections, 1);
 	if (wrapped == NULL && stream != NULL)
-		client_stream.closed(stream, "out of memory");
+		ops->closed(stream, "out of memory");
 	return wrapped;
 }
 

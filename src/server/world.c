@@ -4,6 +4,7 @@
 
 #include <openssl/ssl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/file.h"
 
@@ -126,6 +127,8 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 		.ca_path = l->capath,
 		.ciphers = l->ciphers,
 		.ciphersuites = l->ciphersuites,
+		/* Browsers offer http/1.1 for wss:, and nothing of MQTT. */
+		.alpn = l->protocol == CONFIG_WEBSOCKETS ? "http/1.1,mqtt" : NULL,
 		.min_version = l->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION,
 		.ask_client_cert = ask,
 		.require_client_cert = l->require_certificate,
@@ -137,6 +140,20 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 		t.hooks = judge_hooks(j);
 	ret->tls = tls_ctx_new(&t, err);
 	return ret->tls != NULL || fail_tls(c, l, err);
+}
+
+/* The server opens it once, at its start; a look says early what is wrong with it. */
+static bool
+look_at_http_dir(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	int fd = -1;
+
+	if (l->http_dir == NULL)
+		return true;
+	if (!files_open_dir(l->http_dir, &fd, err))
+		return fail_at(c, option_at(l->at, "http_dir"), "http_dir", err);
+	(void)close(fd); /* only looked at */
+	return true;
 }
 
 struct world *
@@ -157,7 +174,7 @@ world_load(const struct config *c, struct judge *judges, struct err *err)
 		const struct config_listener *l = &c->listeners[i];
 		struct world_listener *wl = &w->listeners[i];
 
-		if (!load_policy(c, l, &wl->policy, err) ||
+		if (!load_policy(c, l, &wl->policy, err) || !look_at_http_dir(c, l, err) ||
 		    (l->certfile != NULL &&
 			!load_tls(c, l, judges != NULL ? &judges[i] : NULL, wl, err))) {
 			world_free(w);

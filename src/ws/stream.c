@@ -49,7 +49,7 @@ struct ws {
 };
 
 /* A hundred thousand idle ones must fit beside their clients. */
-_Static_assert(sizeof(struct ws) <= 144, "struct ws has a budget");
+_Static_assert(sizeof(struct ws) <= 112, "struct ws has a budget");
 
 /* ---- the waker of the inner stream ---- */
 

@@ -24,9 +24,10 @@ struct ws_files {
 
 /* Settings of one listener; must outlive every stream made under it. */
 struct ws_config {
-	size_t headers_max;         /* 0: WS_HEADERS_DEFAULT */
-	const char *const *origins; /* web pages whose scripts may come, "https://example.com"; */
-	unsigned n_origins; /* 0: all. Clients that are no browsers name none and are let in */
+	size_t headers_max; /* 0: WS_HEADERS_DEFAULT */
+	/* Web sites whose pages may come, "https://example.com". A request that names none is no browser's. */
+	const char *const *origins;
+	unsigned n_origins;           /* 0: all may */
 	const struct ws_files *files; /* NULL: none */
 };
 
