@@ -303,16 +303,15 @@ def test_message_expiry_is_counted_down_and_obeyed(shared, topic):
         p.publish(f"{topic}/short", "dies retained", qos=1, retain=True, properties=kit.publish_properties(MessageExpiryInterval=1))
         p.publish(f"{topic}/long", "lives", qos=1, properties=kit.publish_properties(MessageExpiryInterval=500))
         p.publish(f"{topic}/free", "lives too", qos=1)
-        start = time.monotonic()
-
-        def retained_gone():
-            with Peer(shared.port, f"{topic}r") as r:
-                r.subscribe(f"{topic}/short")
-                r.publish(f"{topic}/short", "fence")
-                return r.wait_messages(1).payloads()[0] == b"fence"
-
-        kit.wait_for(retained_gone, "the end of the retained message")
-        assert time.monotonic() - start < 4
+        time.sleep(2.05)  # the passing of time is what is tested: a second, and the clock counts in whole ones
+        with Peer(shared.port, f"{topic}r") as r:
+            # The topic's home answers in turn: the second subscription brings what the first one would have brought before.
+            r.subscribe(f"{topic}/short")
+            r.publish(f"{topic}/short", "fence", qos=1, retain=True)
+            r.subscribe(f"{topic}/short")
+            r.wait(lambda: any(m[4] for m in r.got), "a retained message")
+            assert set(r.payloads()) == {b"fence"}
+            r.publish(f"{topic}/short", "", retain=True)
     s = kit.Client(shared, f"{topic}s", version=V5, clean=False)
     assert s.session_present
     m = s.message(f"{topic}/long", "lives")

@@ -147,7 +147,8 @@ class Peer:
     read and written at the same time). It keeps what it hears, answers QoS 1 and 2 as a client must (unless <answers> is
     false), and notes what comes back for what it sent."""
 
-    def __init__(self, port, client_id="", version=4, files=None, context=None, answers=True, behind=b"", **connect_words):
+    def __init__(self, port, client_id="", version=4, files=None, context=None, answers=True, behind=b"", unreleased=(), **connect_words):
+        """<behind>: sent in one piece with CONNECT; <unreleased>: QoS 2 ids that the session before has left open."""
         self.raw = kit.Raw(port, files=files, context=context)
         self.version, self.answers = version, answers
         self.changed = threading.Condition()
@@ -155,7 +156,7 @@ class Peer:
         self.acks = []       # (kind, packet id, the rest)
         self.closed = False
         self.reason = None   # of the server's DISCONNECT
-        self.unreleased = set()
+        self.unreleased = set(unreleased)
         self.ids = itertools.cycle(range(1, 65536))
         self.frames = Frames()
         self.out = bytearray()
@@ -178,6 +179,8 @@ class Peer:
     def _run(self):
         sock, again = self.raw.sock, (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
         try:
+            while not self._receive(sock, again):
+                pass  # TLS may hold what came in one record with CONNACK: no descriptor tells of that
             while not self.stopping:
                 with self.changed:
                     waiting = bool(self.out)
