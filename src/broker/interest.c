@@ -57,19 +57,30 @@ interest_del(struct broker *b, unsigned shard, struct slice filter)
 	atomic_fetch_sub_explicit(&table(b, shard)[filter_slot(filter)].count, 1, memory_order_release);
 }
 
-bool
-interest_any(const struct broker *b, unsigned shard, struct slice topic)
+struct interest_key
+interest_key_of(struct slice topic)
 {
-	const struct interest *t = table(b, shard);
+	struct interest_key k = { .n = 0 };
 	uint64_t h = 0xcbf29ce484222325u;
 	bool more = true;
 
+	_Static_assert(INTEREST_SLOTS <= UINT16_MAX + 1, "a slot's number fits");
 	for (unsigned depth = 0; depth <= INTEREST_DEPTH; depth++) {
-		if (atomic_load_explicit(&t[slot_of(h, depth)].count, memory_order_acquire) > 0)
-			return true;
+		k.slot[k.n++] = (uint16_t)slot_of(h, depth);
 		if (!more)
-			return false;
+			break;
 		h = mix(h, slice_cut(&topic, '/', &more));
 	}
+	return k;
+}
+
+bool
+interest_any(const struct broker *b, unsigned shard, const struct interest_key *k)
+{
+	const struct interest *t = table(b, shard);
+
+	for (unsigned i = 0; i < k->n; i++)
+		if (atomic_load_explicit(&t[k->slot[i]].count, memory_order_acquire) > 0)
+			return true;
 	return false;
 }

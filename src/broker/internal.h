@@ -290,7 +290,13 @@ bool publish_message(struct shard *sh, struct msg *m);
 
 void interest_add(struct broker *b, unsigned shard, struct slice filter);
 void interest_del(struct broker *b, unsigned shard, struct slice filter);
-bool interest_any(const struct broker *b, unsigned shard, struct slice topic); /* false: certainly not */
+/* Where a topic would be in every shard's table: worked out once for all of them. */
+struct interest_key {
+	uint16_t slot[INTEREST_DEPTH + 1];
+	uint8_t n;
+};
+struct interest_key interest_key_of(struct slice topic);
+bool interest_any(const struct broker *b, unsigned shard, const struct interest_key *k); /* false: certainly not */
 
 /* ---- subscribe.c ---- */
 

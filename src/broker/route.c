@@ -194,12 +194,14 @@ bool
 route_message(struct shard *sh, struct msg *m, bool spread)
 {
 	struct broker *b = sh->broker;
+	struct interest_key k;
 	bool any = false;
 
-	for (unsigned i = 0; spread && b->n_shards > 1 && i < b->n_shards; i++) {
-		if (i == sh->index || !interest_any(b, i, msg_topic(m)))
-			continue;
-		any = mail_post(sh, i, &(struct mail){ .kind = MAIL_PUBLISH, .msg = msg_ref(m) }) || any;
+	if (spread && b->n_shards > 1) {
+		k = interest_key_of(msg_topic(m));
+		for (unsigned i = 0; i < b->n_shards; i++)
+			if (i != sh->index && interest_any(b, i, &k))
+				any = mail_post(sh, i, &(struct mail){ .kind = MAIL_PUBLISH, .msg = msg_ref(m) }) || any;
 	}
 	return deliver_here(sh, m) || any;
 }
