@@ -263,6 +263,22 @@ subscriptions_have_a_limit(void **state)
 	assert_int_equal(code, MQTT_RC_QUOTA);
 }
 
+static void
+shared_have_a_limit(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct end *e = join(k, 5, "e");
+	char text[32];
+
+	for (unsigned i = 0; i < 1024; i++) {
+		(void)snprintf(text, sizeof text, "$share/g/%u", i);
+		kit_subscribe(e, text, 0);
+	}
+	kit_subscribe_opt(e, "$share/g/more", 0, 0, MQTT_RC_QUOTA);
+	kit_subscribe(e, "$share/g/7", 1); /* again */
+	kit_subscribe(e, "plain", 1);
+}
+
 #define TEST(name) { #name, name }
 static const struct {
 	const char *name;
@@ -276,6 +292,7 @@ static const struct {
 	TEST(will_of_a_member),
 	TEST(retained_in_bulk),
 	TEST(subscriptions_have_a_limit),
+	TEST(shared_have_a_limit),
 };
 
 int

@@ -22,6 +22,7 @@ enum {
 	OUT_PACKETS_HIGH = 8192,         /* unsent packets at which a peer that does not read is no longer read from */
 	OUT_PACKETS_LOW = 1024,
 	SUBSCRIPTIONS_MAX = 65536,       /* of one session; also filters in one packet */
+	SHARED_MAX = 1024,               /* shared ones among them: they are looked for one by one */
 	SCAN_BATCH = 128,                /* retained messages sent before the receiver must ask for more */
 	SCAN_VISITS = 2048,              /* nodes looked at in one turn */
 	SWEEP_VISITS = 16,               /* retained topics looked at for expiry in one turn */

@@ -77,7 +77,7 @@ add_shared(struct session *s, const struct mqtt_sub *sub, struct slice name, uin
 {
 	uint32_t at = find_shared(s, sub->filter);
 	struct shared_sub *sh_sub = malloc(sizeof *sh_sub + sub->filter.n);
-	struct sub *room = at == UINT32_MAX ? sub_room(s) : &s->subs[at];
+	struct sub *room = at != UINT32_MAX ? &s->subs[at] : s->n_shared < SHARED_MAX ? sub_room(s) : NULL;
 
 	if (sh_sub == NULL || room == NULL) {
 		free(sh_sub);
