@@ -255,8 +255,37 @@ session_unsubscribe_all(struct session *s)
 	s->cap_subs = 0;
 }
 
+/* What one packet takes out of the tree; the session's list is swept once for all of it, since a search for each would cost
+ * the square of their number. */
+struct gone {
+	struct trie_node **v; /* compared only: they may be freed */
+	size_t n;
+};
+
+static int
+by_address(const void *a, const void *b)
+{
+	uintptr_t x = (uintptr_t)*(struct trie_node *const *)a, y = (uintptr_t)*(struct trie_node *const *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void
+sweep(struct session *s, const struct gone *g)
+{
+	if (g->n == 0)
+		return;
+	qsort(g->v, g->n, sizeof(struct trie_node *), by_address);
+	for (uint32_t i = 0; i < s->n_subs;)
+		if (s->subs[i].node != NULL &&
+		    bsearch(&s->subs[i].node, g->v, g->n, sizeof(struct trie_node *), by_address) != NULL)
+			sub_forget(s, i);
+		else
+			i++;
+}
+
 static bool
-unsubscribe_one(struct session *s, struct slice filter)
+unsubscribe_one(struct session *s, struct slice filter, struct gone *g)
 {
 	struct slice name, inner;
 	struct trie_node *node;
@@ -270,9 +299,10 @@ unsubscribe_one(struct session *s, struct slice filter)
 		node = topic_filter_ok(filter) ? trie_find(s->shard->subs, filter) : NULL;
 		if (node == NULL || trie_entry_of(node, s) == NULL)
 			return false;
-		while (i < s->n_subs && s->subs[i].node != node)
-			i++;
-		ASSERT(i < s->n_subs);
+		(void)trie_del(s->shard->subs, node, s);
+		interest_del(s->shard->broker, s->shard->index, filter);
+		g->v[g->n++] = node;
+		return true;
 	}
 	drop(s, i);
 	return true;
@@ -283,18 +313,26 @@ on_unsubscribe(struct client *c, const struct mqtt_frame *f)
 {
 	struct mqtt_filters filters;
 	struct mqtt_sub sub;
+	struct gone gone = { 0 };
 	uint8_t rc = mqtt_decode_filters(f, c->version, &filters), *codes;
 	bool ok;
 
 	if (rc != MQTT_RC_OK)
 		return client_fail(c, rc, "malformed UNSUBSCRIBE");
-	if ((codes = malloc(filters.count)) == NULL)
+	codes = malloc(filters.count);
+	gone.v = calloc(filters.count, sizeof(struct trie_node *));
+	if (codes == NULL || gone.v == NULL) {
+		free(codes);
+		free(gone.v);
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	}
 	for (unsigned i = 0; i < filters.count && mqtt_filters_next(&filters, &sub); i++) {
 		sub.options = 0;
-		codes[i] = unsubscribe_one(c->session, sub.filter) ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIPTION;
+		codes[i] = unsubscribe_one(c->session, sub.filter, &gone) ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIPTION;
 		report(c, BROKER_UNSUBSCRIBED, &sub, codes[i], "");
 	}
+	sweep(c->session, &gone);
+	free(gone.v);
 	ok = suback(c, MQTT_UNSUBACK, filters.packet_id, slice_of(codes, filters.count));
 	free(codes);
 	return ok;
