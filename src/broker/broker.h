@@ -12,12 +12,17 @@
 struct broker; /* what all shards share: inboxes, interest map, configuration; immutable or atomic */
 struct shard;
 
+enum { BROKER_PREFIX_MAX = 64, BROKER_WHY_MAX = 200 };
+
 /* Settings of one listener. Copied; the policy is referenced. */
 struct broker_listener {
 	struct authz_policy *policy;
 	bool deny_v3_by_close;        /* a refused v3 QoS > 0 PUBLISH closes the connection; else it is acknowledged and dropped */
 	bool grant_denied_v3;         /* SUBACK to v3 as mosquitto: a refused filter is granted and delivers nothing */
 	bool takeover_same_identity;  /* a client id may only be taken over by the same identity (certificate) */
+	bool username_is_client_id;   /* the user name takes the place of the client id; without one nobody may connect */
+	char auto_id_prefix[BROKER_PREFIX_MAX + 1];   /* of client ids that the broker makes up; "": "auto-" */
+	char client_id_prefix[BROKER_PREFIX_MAX + 1]; /* what every client id must begin with */
 };
 
 /* Settings of the broker. 0 is a real value unless it says otherwise. */
@@ -68,16 +73,30 @@ struct broker_event {
 	const char *text;                     /* the exact cause in words, never NULL; may be "" */
 };
 
+/* One CONNECT that waits to be judged: who is this? */
+struct broker_login {
+	unsigned listener;
+	const char *peer;             /* address text given to client_new(); only within authenticate() */
+	struct authz_principal *cert; /* of the certificate, or of an anonymous peer; never NULL; valid until the verdict */
+	const struct mqtt_connect *connect; /* only within authenticate() */
+	/* The verdict. */
+	struct authz_principal *who;  /* with MQTT_RC_OK: a reference, <cert> itself or another */
+	char why[BROKER_WHY_MAX];     /* else: the cause in words */
+};
+/* What authenticate() returns when the verdict comes later: no MQTT reason. */
+enum { BROKER_LOGIN_PENDING = 0xff };
+/* Any thread, once for each login that is pending: <who> and <why> are set, <reason> as authenticate() would have returned it.
+ * The login is not the caller's any more. The client may be gone by now, the broker may not. */
+void broker_login_done(struct broker_login *login, uint8_t reason);
+
 /* What the broker needs of the world. */
 struct broker_ports {
 	void *ctx;
 	/* From any shard's thread: make shard <n>'s thread call shard_turn() soon. */
 	void (*wake)(void *ctx, unsigned shard);
-	/* Who is this? Called for each CONNECT on the session's home, before the policy is asked. <cert>: principal of the
-	 * certificate, or of an anonymous peer; never NULL. Returns MQTT_RC_OK with *ret_who (a reference: <cert> itself or another),
-	 * or the reason for CONNACK with words in <why>. */
-	uint8_t (*authenticate)(void *ctx, unsigned listener, struct authz_principal *cert, const struct mqtt_connect *m,
-	    struct authz_principal **ret_who, char *why, size_t why_cap);
+	/* Called for each CONNECT on the session's home, before the policy is asked. Must not block. Returns MQTT_RC_OK, or the
+	 * reason for CONNACK, or BROKER_LOGIN_PENDING: nothing more of this client is read until broker_login_done(). */
+	uint8_t (*authenticate)(void *ctx, struct broker_login *login);
 	void (*event)(void *ctx, const struct broker_event *e);
 	/* Wall clock, seconds since 1970: for certificates that expire during a session. */
 	int64_t (*wall)(void *ctx);

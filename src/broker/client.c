@@ -74,7 +74,7 @@ client_feed(void *self, struct slice in)
 		c->last_rx_ms = c->shard->now_ms;
 	/* What others posted before they acknowledged it holds for what was sent after that, even within one turn. */
 	mail_take(c->shard);
-	while (c->state < CLIENT_CLOSING && !c->paused) {
+	while (c->state < CLIENT_CLOSING && c->state != CLIENT_JUDGING && !c->paused) {
 		struct slice rest = slice_from(in, used);
 		size_t max = packet_limit(c, rest);
 
@@ -83,7 +83,7 @@ client_feed(void *self, struct slice in)
 			if (max == 0)
 				f = (struct mqtt_frame){ .type = rest.p[0] >> 4 == MQTT_CONNECT ? 0 : rest.p[0] >> 4 };
 			if (!dispatch(c, &f))
-				return c->state == CLIENT_MOVING ? (ptrdiff_t)used : STREAM_CLOSE;
+				return c->state < CLIENT_OPEN ? (ptrdiff_t)used : STREAM_CLOSE;
 			used += f.size;
 			break;
 		case MQTT_FRAME_MORE:
@@ -225,6 +225,7 @@ client_closed(void *self, const char *why)
 	client_end(c, MQTT_RC_UNSPECIFIED, why != NULL ? why : "connection closed by the peer", false);
 	timer_cancel(c->shard->clients_wheel, &c->timer);
 	client_unlink(c);
+	login_forget(c);
 	out_clear(c);
 	alias_in_clear(c);
 	authz_principal_unref(c->who);
@@ -296,7 +297,7 @@ client_arm(struct client *c)
 	uint64_t due = UINT64_MAX;
 	struct authz_facts facts;
 
-	if (c->state == CLIENT_NEW) {
+	if (c->state < CLIENT_OPEN) {
 		timer_set(sh->clients_wheel, &c->timer, c->last_rx_ms + settings_of(sh)->connect_timeout_ms);
 		return;
 	}
@@ -320,8 +321,9 @@ client_timer(void *shard, struct timer *t)
 	struct shard *sh = shard;
 	struct authz_facts facts;
 
-	if (c->state == CLIENT_NEW) {
-		client_end(c, MQTT_RC_UNSPECIFIED, "no CONNECT in time", false);
+	if (c->state < CLIENT_OPEN) {
+		client_end(c, MQTT_RC_UNSPECIFIED,
+		    c->state == CLIENT_NEW ? "no CONNECT in time" : "the login was not judged in time", false);
 		return;
 	}
 	authz_principal_facts(c->who, &facts);

@@ -3,7 +3,7 @@
 #include "base/secret.h"
 #include "broker/internal.h"
 
-enum { WHY_MAX = 200, AUTO_ID_N = 41 };
+enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N };
 
 /* A refusal: CONNACK and no further answer; nothing of an existing session was touched. */
 static bool
@@ -26,19 +26,21 @@ refuse(struct client *c, const struct mqtt_connect *m, uint8_t reason, const cha
 	return false;
 }
 
-/* "auto-" and a UUID in capitals, chosen so that the session's home is this shard. */
-static void
-make_id(const struct shard *sh, char id[static AUTO_ID_N + 1])
+/* A prefix and a UUID in capitals, chosen so that the session's home is this shard. */
+static struct slice
+make_id(const struct shard *sh, const struct broker_listener *l, char id[static AUTO_ID_MAX + 1])
 {
+	const char *prefix = l->auto_id_prefix[0] != '\0' ? l->auto_id_prefix : "auto-";
 	uint8_t r[16];
 
 	do {
 		random_bytes(r, sizeof r);
-		(void)snprintf(id, AUTO_ID_N + 1,
-		    "auto-%02X%02X%02X%02X-%02X%02X-%02X%02X-%02X%02X-%02X%02X%02X%02X%02X%02X", r[0], r[1], r[2],
+		(void)snprintf(id, AUTO_ID_MAX + 1,
+		    "%s%02X%02X%02X%02X-%02X%02X-%02X%02X-%02X%02X-%02X%02X%02X%02X%02X%02X", prefix, r[0], r[1], r[2],
 		    r[3], r[4], r[5], (r[6] & 0x0f) | 0x40, r[7], (r[8] & 0x3f) | 0x80, r[9], r[10], r[11], r[12],
 		    r[13], r[14], r[15]);
-	} while (map_hash(slice_of(id, AUTO_ID_N)) % sh->broker->n_shards != sh->index);
+	} while (map_hash(slice_str(id)) % sh->broker->n_shards != sh->index);
+	return slice_str(id);
 }
 
 /* What follows from CONNECT and the settings. */
@@ -49,8 +51,8 @@ struct terms {
 	uint32_t expiry_s;
 	struct will *will;
 	struct authz_principal *who;
-	char why[WHY_MAX];
-	char auto_id[AUTO_ID_N + 1];
+	char why[BROKER_WHY_MAX];
+	char auto_id[AUTO_ID_MAX + 1];
 };
 
 static uint32_t
@@ -65,16 +67,19 @@ session_expiry(const struct broker_settings *set, const struct mqtt_connect *m)
 static uint8_t
 judge(struct client *c, const struct mqtt_connect *m, struct terms *t)
 {
-	struct shard *sh = c->shard;
-	const struct broker_settings *set = settings_of(sh);
-	const struct broker_listener *l = listener_of(sh, c->listener);
+	const struct broker_settings *set = settings_of(c->shard);
+	const struct broker_listener *l = listener_of(c->shard, c->listener);
+	struct slice id = l->username_is_client_id ? t->id : m->client_id;
 	struct authz_verdict v;
-	uint8_t rc = sh->broker->ports.authenticate(sh->broker->ports.ctx, c->listener, c->who, m, &t->who, t->why,
-	    sizeof t->why);
+	uint8_t rc = login_judge(c, m, &t->who, t->why);
 
 	if (rc != MQTT_RC_OK)
 		return rc;
-	if (!authz_allowed(l->policy, t->who, m->client_id, AUTHZ_CONNECT, m->client_id, &v)) {
+	if (l->username_is_client_id && !slice_eq(authz_principal_username(t->who), t->id)) {
+		(void)snprintf(t->why, sizeof t->why, "the client id is the user name here, and the login is another's");
+		return MQTT_RC_NOT_AUTHORIZED;
+	}
+	if (!authz_allowed(l->policy, t->who, id, AUTHZ_CONNECT, id, &v)) {
 		(void)snprintf(t->why, sizeof t->why, "%s", v.why);
 		return MQTT_RC_NOT_AUTHORIZED;
 	}
@@ -244,10 +249,27 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	return c->state == CLIENT_OPEN;
 }
 
+/* Who will be known by the time of the verdict: the transport's identity before what CONNECT says. */
+static uint8_t
+username_as_id(const struct client *c, const struct mqtt_connect *m, struct terms *t)
+{
+	t->id = authz_principal_username(c->who);
+	if (t->id.n == 0 && m->has_username)
+		t->id = m->username;
+	if (t->id.n > 0)
+		return MQTT_RC_OK;
+	(void)snprintf(t->why, sizeof t->why, "there is no user name, and use_username_as_clientid is true");
+	return MQTT_RC_NOT_AUTHORIZED;
+}
+
 /* The client id, made up if it is empty and that is allowed [MQTT-3.1.3-6]. */
 static uint8_t
-choose_id(struct client *c, const struct mqtt_connect *m, struct terms *t)
+find_id(struct client *c, const struct mqtt_connect *m, struct terms *t)
 {
+	const struct broker_listener *l = listener_of(c->shard, c->listener);
+
+	if (l->username_is_client_id)
+		return username_as_id(c, m, t);
 	t->id = m->client_id;
 	if (t->id.n > 0)
 		return MQTT_RC_OK;
@@ -256,12 +278,21 @@ choose_id(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		return MQTT_RC_CLIENT_ID;
 	}
 	t->assigned = true;
-	t->id = authz_assigned_client_id(listener_of(c->shard, c->listener)->policy, c->who);
-	if (t->id.n == 0) {
-		make_id(c->shard, t->auto_id);
-		t->id = slice_of(t->auto_id, AUTO_ID_N);
-	}
+	t->id = authz_assigned_client_id(l->policy, c->who);
+	if (t->id.n == 0)
+		t->id = make_id(c->shard, l, t->auto_id);
 	return MQTT_RC_OK;
+}
+
+static uint8_t
+choose_id(struct client *c, const struct mqtt_connect *m, struct terms *t)
+{
+	uint8_t rc = find_id(c, m, t);
+
+	if (rc != MQTT_RC_OK || slice_starts(t->id, slice_str(listener_of(c->shard, c->listener)->client_id_prefix)))
+		return rc;
+	(void)snprintf(t->why, sizeof t->why, "the client id does not begin as clientid_prefixes demands");
+	return MQTT_RC_NOT_AUTHORIZED;
 }
 
 bool
@@ -290,6 +321,8 @@ on_connect(struct client *c, const struct mqtt_frame *f)
 	}
 	if ((rc = judge(c, &m, &t)) == MQTT_RC_OK)
 		rc = judge_will(c, &m, &t);
+	if (rc == BROKER_LOGIN_PENDING)
+		return false;
 	if (rc != MQTT_RC_OK)
 		ok = refuse(c, &m, rc, t.why);
 	else

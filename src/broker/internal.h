@@ -77,7 +77,8 @@ struct session {
 	char id[];
 };
 
-enum client_state { CLIENT_NEW, CLIENT_MOVING, CLIENT_OPEN, CLIENT_CLOSING };
+/* JUDGING: its CONNECT is still the transport's, which offers it again when the verdict is there. */
+enum client_state { CLIENT_NEW, CLIENT_MOVING, CLIENT_JUDGING, CLIENT_OPEN, CLIENT_CLOSING };
 
 struct client {
 	struct shard *shard;
@@ -87,6 +88,7 @@ struct client {
 	struct client *next, **prev; /* all of the shard */
 	struct ring out;
 	struct timer timer; /* CONNECT deadline, keep alive, certificate expiry; on the client wheel */
+	struct login *login; /* JUDGING: pending; NEW: the verdict on the CONNECT that comes again; or NULL */
 	struct alias_in *alias_in;
 	struct alias_out *alias_out;
 	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
@@ -153,7 +155,7 @@ struct shard {
 	/* mail.c */
 	struct batch **outboxes; /* one for each shard, or NULL */
 	bool outbox_dirty;
-	struct inbox inbox;
+	struct inbox inbox, verdicts;
 	uint8_t scratch[LEND_PACKETS_MAX * MSG_SCRATCH];
 	struct shard_stats stats;
 };
@@ -271,6 +273,16 @@ struct out *flight_find(struct session *s, uint16_t packet_id); /* NULL: not in 
 void flight_done(struct session *s, struct out *o);
 /* PUBREC came: the message may be forgotten, the id not yet. */
 void flight_received(struct session *s, struct out *o);
+
+/* ---- login.c: CONNECTs that wait for a verdict from elsewhere ---- */
+
+/* Ask who it is, or take the verdict that has come. BROKER_LOGIN_PENDING: the client is JUDGING now. Else an MQTT reason with
+ * *ret_who (a reference, NULL unless OK) and <why>. */
+uint8_t login_judge(struct client *c, const struct mqtt_connect *m, struct authz_principal **ret_who, char why[static BROKER_WHY_MAX]);
+/* The client goes; its verdict will not be needed. */
+void login_forget(struct client *c);
+void logins_take(struct shard *sh); /* verdicts that have arrived */
+void logins_done(struct shard *sh);
 
 /* ---- will.c ---- */
 

@@ -103,11 +103,10 @@ port_wake(void *ctx, unsigned shard)
 }
 
 static uint8_t
-port_authenticate(void *ctx, unsigned listener, struct authz_principal *cert, const struct mqtt_connect *m,
-    struct authz_principal **ret_who, char *why, size_t why_cap)
+port_authenticate(void *ctx, struct broker_login *l)
 {
-	(void)ctx, (void)listener, (void)m, (void)why, (void)why_cap;
-	*ret_who = authz_principal_ref(cert);
+	(void)ctx;
+	l->who = authz_principal_ref(l->cert);
 	return MQTT_RC_OK;
 }
 

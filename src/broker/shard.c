@@ -45,6 +45,7 @@ shard_free(struct shard *sh)
 	if (sh == NULL)
 		return;
 	sh->closing = true;
+	logins_done(sh);
 	if (sh->outboxes != NULL)
 		mail_done(sh);
 	scans_done(sh);
@@ -84,6 +85,7 @@ shard_begin(struct shard *sh, uint64_t now_ms)
 	sh->now_s = (uint32_t)(now_ms / 1000);
 	take_listeners(sh);
 	mail_take(sh);
+	logins_take(sh);
 }
 
 uint64_t

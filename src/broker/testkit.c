@@ -9,25 +9,61 @@ port_wake(void *ctx, unsigned shard)
 	((struct kit *)ctx)->awake[shard] = true;
 }
 
+/* The name that somebody says is his, known by another principal. */
 static uint8_t
-port_authenticate(void *ctx, unsigned listener, struct authz_principal *cert, const struct mqtt_connect *m,
-    struct authz_principal **ret_who, char *why, size_t why_cap)
+named(struct broker_login *l, struct slice name)
 {
-	(void)ctx, (void)listener;
+	struct authz_facts f;
+
+	authz_principal_facts(l->cert, &f);
+	f.username = name;
+	l->who = authz_principal_new(&f);
+	return l->who != NULL ? MQTT_RC_OK : MQTT_RC_UNAVAILABLE;
+}
+
+static uint8_t
+port_authenticate(void *ctx, struct broker_login *l)
+{
+	const struct mqtt_connect *m = l->connect;
+	struct kit *k = ctx;
+
 	if (m->has_username && slice_eq(m->username, SL("bad"))) {
-		(void)snprintf(why, why_cap, "bad user");
+		(void)snprintf(l->why, sizeof l->why, "bad user");
 		return MQTT_RC_CREDENTIALS;
 	}
+	if (m->has_username && slice_eq(m->username, SL("later"))) {
+		assert_in_range(k->n_logins, 0, KIT_LOGINS_MAX - 1);
+		k->logins[k->n_logins++] = l;
+		return BROKER_LOGIN_PENDING;
+	}
+	if (m->has_username && slice_starts(m->username, SL("user")))
+		return named(l, m->username);
 	/* The same person, as far as rights go, but known by another principal. */
 	if (m->has_username && slice_eq(m->username, SL("other"))) {
 		struct authz_facts f;
 
-		authz_principal_facts(cert, &f);
-		*ret_who = authz_principal_new(&f);
-		return *ret_who != NULL ? MQTT_RC_OK : MQTT_RC_UNAVAILABLE;
+		authz_principal_facts(l->cert, &f);
+		l->who = authz_principal_new(&f);
+		return l->who != NULL ? MQTT_RC_OK : MQTT_RC_UNAVAILABLE;
 	}
-	*ret_who = authz_principal_ref(cert);
+	l->who = authz_principal_ref(l->cert);
 	return MQTT_RC_OK;
+}
+
+void
+kit_verdict(struct kit *k, uint8_t reason)
+{
+	struct broker_login *l;
+
+	assert_true(k->n_logins > 0);
+	l = k->logins[0];
+	memmove(&k->logins[0], &k->logins[1], --k->n_logins * sizeof(k->logins[0]));
+	if (reason == MQTT_RC_OK)
+		assert_int_equal(named(l, SL("later")), MQTT_RC_OK);
+	else
+		(void)snprintf(l->why, sizeof l->why, "wrong password");
+	broker_login_done(l, reason);
+	kit_pump(k);
 }
 
 static void
@@ -77,6 +113,15 @@ kit_init(struct kit *k, unsigned shards, const struct broker_settings *s, const 
 }
 
 void
+kit_listener(struct kit *k, struct broker_listener *l)
+{
+	l->policy = policy_of(NULL);
+	assert_true(broker_set_listeners(k->broker, l, 1));
+	authz_policy_unref(l->policy);
+	kit_pump(k);
+}
+
+void
 kit_policy(struct kit *k, const char *policy_text)
 {
 	struct broker_listener l = { .takeover_same_identity = true, .policy = policy_of(policy_text) };
@@ -97,6 +142,8 @@ kit_done(struct kit *k)
 		free(e->kept);
 		free(e);
 	}
+	while (k->n_logins > 0)
+		broker_login_done(k->logins[--k->n_logins], MQTT_RC_SHUTTING_DOWN);
 	broker_free(k->broker);
 }
 
@@ -320,7 +367,8 @@ kit_send_connect(struct end *e, const struct connect_options *o)
 	static uint8_t buf[4096];
 	struct wr w = wr_of(buf, sizeof buf);
 	struct mqtt_connect m = { .version = o->version != 0 ? o->version : MQTT_V311, .clean_start = !o->keep,
-		.keep_alive = o->keep_alive, .client_id = slice_str(o->id) };
+		.keep_alive = o->keep_alive, .client_id = slice_str(o->id), .has_username = o->username != NULL,
+		.username = slice_str(o->username) };
 
 	if (o->will_topic != NULL) {
 		m.will = (struct mqtt_will){ .present = true, .retain = o->will_retain, .qos = o->will_qos,

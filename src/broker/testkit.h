@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "broker/broker.h"
 
-enum { KIT_SHARDS_MAX = 8, KIT_EVENTS = 64 };
+enum { KIT_SHARDS_MAX = 8, KIT_EVENTS = 64, KIT_LOGINS_MAX = 8 };
 
 struct kit {
 	struct broker *broker;
@@ -24,6 +24,8 @@ struct kit {
 	uint8_t last_reason;
 	bool manual;                    /* kit_pump() does nothing: kit_turn() is the only motion */
 	struct end *ends;
+	struct broker_login *logins[KIT_LOGINS_MAX]; /* of user "later", oldest first: kit_verdict() */
+	unsigned n_logins;
 };
 
 /* One client's end of a connection. */
@@ -45,6 +47,8 @@ struct end {
 void kit_init(struct kit *k, unsigned shards, const struct broker_settings *s, const char *policy_text);
 void kit_done(struct kit *k);
 void kit_policy(struct kit *k, const char *policy_text); /* reload */
+void kit_listener(struct kit *k, struct broker_listener *l); /* the same with other settings; the policy is open */
+void kit_verdict(struct kit *k, uint8_t reason);             /* on the oldest login that is pending */
 void kit_pump(struct kit *k);
 /* One turn of one shard, and output and input of the connections that are there. */
 void kit_turn(struct kit *k, unsigned shard);
@@ -65,7 +69,7 @@ void kit_expect_nothing(struct end *e);
 
 struct connect_options {
 	uint8_t version; /* 0: 3.1.1 */
-	const char *id;
+	const char *id, *username; /* user names: "bad" is refused, "later" is judged later, "user…" is who he says */
 	bool keep;       /* clean start off */
 	uint16_t keep_alive;
 	uint32_t expiry;

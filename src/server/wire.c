@@ -157,13 +157,12 @@ port_wake(void *ctx, unsigned shard)
 }
 
 static uint8_t
-port_authenticate(void *ctx, unsigned listener, struct authz_principal *cert,
-    const struct mqtt_connect *m, struct authz_principal **ret_who, char *why, size_t cap)
+port_authenticate(void *ctx, struct broker_login *login)
 {
 	struct server *s = ctx;
 
-	return identity_judge(
-	    atomic_load(&s->listeners[listener].rules), cert, m, ret_who, why, cap);
+	return identity_judge(atomic_load(&s->listeners[login->listener].rules), login->cert,
+	    login->connect, &login->who, login->why, sizeof(login->why));
 }
 
 static void
