@@ -99,11 +99,14 @@ wants_input(const struct conn *c)
 
 /* Tell epoll what changed; mostly nothing has. EPOLLOUT is asked for only while the socket is
  * full. */
-static void
-watch(struct conn *c)
+void
+conn_watch(struct conn *c)
 {
 	uint32_t want =
 	    (wants_input(c) ? (uint32_t)EPOLLIN : 0) | (c->tail != NULL ? (uint32_t)EPOLLOUT : 0);
+
+	if (c->state == CONN_DIAL)
+		want = EPOLLOUT;
 
 	if (c->polled && want == c->watched)
 		return;
@@ -138,6 +141,7 @@ limbo_free(struct conn *c)
 	if (b->shake.identity != NULL && b->shake.ctx->hooks.peer_free != NULL)
 		b->shake.ctx->hooks.peer_free(b->shake.identity);
 	tls_ctx_unref(b->shake.ctx);
+	free(b->shake.name);
 	free(b);
 	c->limbo = NULL;
 }
@@ -167,34 +171,43 @@ end_by(struct conn *c, uint64_t ms)
 
 /* ---- beginning ---- */
 
-void
-conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr)
+struct conn *
+conn_new(struct loop *l, int fd, bool secure, uint64_t ms)
 {
 	struct conn *c = calloc(1, sizeof(*c));
-	struct limbo *b;
 
 	if (c == NULL) {
 		(void)close(fd);
-		return;
+		return NULL;
 	}
 	c->src = (struct source){ fd, SOURCE_CONN };
 	c->loop = l;
-	c->secure = ls->tls != NULL;
+	c->secure = secure;
+	c->state = CONN_WAIT;
 	link_to(&l->all, c);
 	l->n_conns++;
-	b = limbo_new(c, l->limits.handshake_timeout_ms);
-	if (b == NULL) {
+	if (limbo_new(c, ms) == NULL) {
 		conn_close(c, NULL);
-		return;
+		return NULL;
 	}
-	b->addr = *addr;
-	b->listener = ls->cookie;
+	return c;
+}
+
+void
+conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr)
+{
+	struct conn *c = conn_new(l, fd, ls->tls != NULL, l->limits.handshake_timeout_ms);
+
+	if (c == NULL)
+		return;
+	c->limbo->addr = *addr;
+	c->limbo->listener = ls->cookie;
 	if (c->secure) {
-		b->shake.ctx = tls_ctx_ref(ls->tls);
+		c->limbo->shake.ctx = tls_ctx_ref(ls->tls);
 		c->counted = true;
 		l->n_handshakes++;
 	}
-	watch(c);
+	conn_watch(c);
 }
 
 static struct net_peer
@@ -203,6 +216,7 @@ peer_of(const struct conn *c)
 	const struct limbo *b = c->limbo;
 	struct net_peer p = { .addr = b->addr,
 		.listener = b->listener,
+		.dialled = b->dialled,
 		.ssl = b->ssl,
 		.identity = b->shake.identity };
 
@@ -219,6 +233,7 @@ conn_open(struct conn *c)
 	struct waker w = { &waker, c };
 
 	c->limbo->shake.identity = NULL; /* open() takes it */
+	c->limbo->told = true;
 	c->state = CONN_OPEN;
 	stop_counting(c);
 	c->stream = l->h->open(l->ctx, &peer, &w, &c->ops);
@@ -239,6 +254,7 @@ conn_fail(struct conn *c, const struct net_failure *f)
 	struct loop *l = c->loop;
 	struct net_peer peer = peer_of(c);
 
+	c->limbo->told = true;
 	l->h->failed(l->ctx, &peer, f);
 	l->again = true;
 	stop_counting(c);
@@ -290,6 +306,17 @@ conn_close(struct conn *c, const char *why)
 	if (c->state == CONN_DEAD)
 		return;
 	want_resume(c, false);
+	/* Who calls learns of every end. */
+	if (c->limbo != NULL && c->limbo->dialled != NULL && !c->limbo->told) {
+		struct net_failure f = { .kind = NET_FAIL_CLOSED,
+			.alert = -1,
+			.detail = why != NULL ? why : "out of memory" };
+		struct net_peer peer = peer_of(c);
+
+		c->limbo->told = true;
+		l->h->failed(l->ctx, &peer, &f);
+		l->again = true;
+	}
 	c->state = CONN_DEAD;
 	conn_end_stream(c, why);
 	release(c);
@@ -334,6 +361,7 @@ conn_recv_end(struct conn *c, ssize_t n)
 	if (no == 0 && c->broken != 0)
 		no = c->broken;
 	switch ((enum conn_state)c->state) {
+	case CONN_DIAL:
 	case CONN_WAIT:
 	case CONN_SHAKE:
 		f.probe = c->state == CONN_WAIT && c->rest == NULL && c->raw == NULL;
@@ -366,7 +394,10 @@ conn_timeout(struct conn *c)
 		.detail = c->secure ? "the TLS handshake was not done in time"
 				    : "nothing was sent in time" };
 
-	if (c->state == CONN_WAIT || c->state == CONN_SHAKE) {
+	if (c->state == CONN_DIAL) {
+		f.detail = "no answer in time";
+		conn_fail(c, &f);
+	} else if (c->state == CONN_WAIT || c->state == CONN_SHAKE) {
 		block_free(&c->tail); /* no lingering for who kept us waiting */
 		conn_fail(c, &f);
 	}
@@ -436,7 +467,7 @@ conn_arrive(struct loop *l, struct conn *c)
 	c->state = CONN_OPEN;
 	c->ops->moved(c->stream, l->ctx, &w);
 	conn_mark_dirty(c);
-	watch(c);
+	conn_watch(c);
 	if (c->state == CONN_OPEN)
 		conn_resume(c);
 }
@@ -485,6 +516,10 @@ conn_event(struct conn *c, uint32_t events)
 {
 	if (c->state == CONN_MOVING || c->state == CONN_DEAD)
 		return;
+	if (c->state == CONN_DIAL) {
+		dial_event(c);
+		return;
+	}
 	if (events & EPOLLOUT) {
 		output_tail(c);
 		conn_mark_dirty(c);
@@ -495,7 +530,7 @@ conn_event(struct conn *c, uint32_t events)
 		conn_close(c, socket_error(c));
 	/* Before it has a stream it is in no list that would tell epoll later. */
 	if ((c->state == CONN_WAIT || c->state == CONN_SHAKE) && c->polled)
-		watch(c);
+		conn_watch(c);
 }
 
 void
@@ -577,5 +612,5 @@ conn_flush(struct conn *c)
 	/* What waits for the next turn must come again. */
 	if (c->resume)
 		conn_mark_dirty(c);
-	watch(c);
+	conn_watch(c);
 }

@@ -30,6 +30,7 @@ enum {
 	HANDSHAKE_MS = 10000,
 	HANDSHAKES_MAX = 1000,
 	DRAIN_MS = 5000,  /* for a peer to take the last output of a stream that closed */
+	DIAL_SILENT_MS = 30000, /* TCP_USER_TIMEOUT of connections that we open */
 	LINGER_MS = 1000, /* for a peer to read it and close its side */
 	REST_MAX =
 	    272 * 1024 * 1024, /* above the longest MQTT packet: the stream should have said no */
@@ -58,6 +59,7 @@ struct tls_ctx {
 	struct tls_hooks hooks;
 	uint8_t *alpn; /* our protocols in order of preference, in wire format */
 	unsigned alpn_n;
+	bool client, any_name; /* tls_client_new() */
 };
 
 /* The loop's windows, through which TLS of all its connections reads and writes. Empty between two
@@ -94,6 +96,7 @@ struct record_ops {
 /* What a handshake leaves behind for those who ask why. */
 struct tls_shake {
 	struct tls_ctx *ctx;
+	char *name;                     /* of a server that we call; owned by the limbo */
 	void *identity;                 /* from the verify hook */
 	int alert_sent, alert_received; /* -1: none */
 };
@@ -125,6 +128,7 @@ struct source {
 };
 
 enum conn_state {
+	CONN_DIAL,   /* we call; the peer has not answered yet */
 	CONN_WAIT,   /* accepted; not enough bytes to tell what it speaks */
 	CONN_SHAKE,  /* TLS handshake */
 	CONN_OPEN,   /* has a stream */
@@ -139,7 +143,8 @@ enum conn_state {
 struct limbo {
 	struct timer timer;
 	struct conn *conn;
-	void *listener;
+	void *listener, *dialled;
+	bool told; /* open() or failed() was called */
 	struct ssl_st *ssl; /* during the handshake */
 	struct tls_shake shake;
 	struct sockaddr_storage addr;
@@ -231,6 +236,10 @@ void listeners_bury(struct loop *l);
 /* Takes <fd>. */
 void conn_accept(
     struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr);
+/* A new connection over <fd>, which it takes, until <ms> from now. NULL: out of memory, and <fd> is closed. */
+struct conn *conn_new(struct loop *l, int fd, bool secure, uint64_t ms);
+/* Tell epoll what is wanted of it. */
+void conn_watch(struct conn *c);
 /* Ready for the protocol. False when it was refused (the connection is on its way out then). */
 bool conn_open(struct conn *c);
 /* The end of a connection that has no stream yet. An alert in the out window still reaches the
@@ -253,6 +262,9 @@ void conn_mark_dirty(struct conn *c);
  * until it is flushed. */
 void conn_broken(struct conn *c, int no);
 
+/* dial.c: epoll has news of a connection that we open. */
+void dial_event(struct conn *c);
+
 /* input.c: bytes for the stream */
 /* Where to put new plaintext: <held> bytes wait at <p>, <room> are free behind them. */
 struct space {
@@ -270,6 +282,8 @@ void input_again(struct conn *c);
 /* plain.c, secure.c: the two ways of the bytes */
 void plain_readable(struct conn *c);
 void secure_readable(struct conn *c);
+/* Say the first word of a handshake. */
+void secure_begin(struct conn *c);
 /* Decrypt and feed what waits: libssl's, and c->raw. */
 void secure_resume(struct conn *c);
 /* What pull() said last: 0 or STREAM_CLOSE; a positive number when it was not asked to the end. */

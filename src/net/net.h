@@ -42,11 +42,17 @@ struct tls_ctx *tls_ctx_new(const struct tls_config *c, struct err *err);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *t);
 void tls_ctx_unref(struct tls_ctx *t); /* NULL is fine */
 
+/* For loop_connect(): the same files seen from the other side. The peer's certificate must come from ca_file or ca_path, of which
+ * one is needed, and must have the name that is dialled; <any_name> leaves out the latter, never the former. The certificate
+ * of our own is optional; <alpn> NULL offers nothing; what is said of clients, and the hooks, is not looked at. */
+struct tls_ctx *tls_client_new(const struct tls_config *c, bool any_name, struct err *err);
+
 /* ---- connections ---- */
 
 struct net_peer {
 	struct sockaddr_storage addr; /* of the peer; AF_UNIX for unix sockets */
-	void *listener;               /* as given to loop_listen() */
+	void *listener;               /* as given to loop_listen(); NULL: we called */
+	void *dialled;                /* as given to loop_connect(); NULL: the peer called */
 	struct ssl_st *ssl;           /* NULL on a plain connection; only for the time of the call */
 	void *identity;               /* what tls_hooks.verify made; open() takes it over, failed() only looks */
 	const char *tls_version, *cipher, *sni; /* NULL on plain or not known; only for the time of the call */
@@ -54,7 +60,8 @@ struct net_peer {
 
 /* Why a connection ended before open(). */
 enum net_failure_kind {
-	NET_FAIL_CLOSED,       /* peer closed before the handshake ended (no byte at all: probe = true) */
+	NET_FAIL_CLOSED,       /* peer closed before the handshake ended (no byte at all: probe = true); loop_connect(): also
+	                        * that nobody answers, see .detail */
 	NET_FAIL_TIMEOUT,      /* handshake not done in time; on a plain listener: not one byte in that time */
 	NET_FAIL_PLAIN_ON_TLS, /* first bytes are not TLS: see .first */
 	NET_FAIL_TLS_ON_PLAIN, /* a TLS ClientHello on a plain listener */
@@ -112,6 +119,20 @@ const char *net_addr_text(const struct sockaddr_storage *a, char *out, size_t ca
 
 /* Before the loop runs, or on its thread. The loop owns <fd> from now on. <tls> NULL = plain (a reference is taken otherwise). */
 bool loop_listen(struct loop *l, int fd, struct tls_ctx *tls, void *listener, struct err *err);
+/* A connection that we open. Everything is borrowed for the call, of <tls> a reference is taken. */
+struct net_dial {
+	const struct sockaddr *addr;
+	socklen_t len;
+	const struct sockaddr *from; /* bind to this address first; NULL: the kernel chooses */
+	socklen_t from_len;
+	struct tls_ctx *tls; /* of tls_client_new(); NULL: plain */
+	const char *name;    /* what the peer's certificate must say: host name or address in digits */
+	void *dialled;       /* handed to open() or failed(); not NULL */
+	unsigned timeout_ms; /* until it is open; 0: as for those that come */
+};
+
+/* On the loop's thread. True: exactly one of open() and failed() is called later, at the end of the loop too. */
+bool loop_connect(struct loop *l, const struct net_dial *d, struct err *err);
 /* On the loop's thread: new connections of that listener use <tls> from now on. */
 void loop_set_tls(struct loop *l, void *listener, struct tls_ctx *tls);
 /* On the loop's thread: close the listening sockets; connections stay. */

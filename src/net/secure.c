@@ -179,6 +179,18 @@ secure_readable(struct conn *c)
 }
 
 void
+secure_begin(struct conn *c)
+{
+	struct tls_io *io = &c->loop->io;
+
+	io->in = NULL;
+	io->in_n = io->out_n = 0;
+	c->state = CONN_SHAKE;
+	(void)shake(c); /* the state tells */
+	io->out_n = 0;
+}
+
+void
 secure_resume(struct conn *c)
 {
 	struct loop *l = c->loop;

@@ -1,9 +1,11 @@
 /* TLS by libssl, which never sees a socket: it reads from and writes to the loop's windows through
  * one BIO that all connections of the loop share. Here are the handshake, and records that libssl
  * goes on to carry after it. */
+#include <arpa/inet.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,6 +143,24 @@ bind_bio(void *t, BIO *bio)
 	SSL_set0_wbio(ssl, bio);
 }
 
+/* Whom we call, and who must answer: RFC 6125; an address is not a name and goes without SNI (RFC 6066 3). */
+static bool
+expect_name(SSL *ssl, const struct tls_shake *s)
+{
+	X509_VERIFY_PARAM *p = SSL_get0_param(ssl);
+	uint8_t addr[16];
+	bool digits = inet_pton(AF_INET, s->name, addr) == 1 || inet_pton(AF_INET6, s->name, addr) == 1;
+	/* SSL_set_tlsext_host_name() is a macro that casts const away where nothing is written. */
+	char *name = s->name;
+
+	if (!digits && SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, name) != 1)
+		return false;
+	if (s->ctx->any_name)
+		return true;
+	X509_VERIFY_PARAM_set_hostflags(p, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return (digits ? X509_VERIFY_PARAM_set1_ip_asc(p, name) : X509_VERIFY_PARAM_set1_host(p, name, 0)) == 1;
+}
+
 SSL *
 tls_shake_new(struct tls_shake *s, BIO *bio)
 {
@@ -152,12 +172,20 @@ tls_shake_new(struct tls_shake *s, BIO *bio)
 		return NULL;
 	bind_bio(ssl, bio);
 	(void)SSL_set_app_data(ssl, s);
-	SSL_set_accept_state(ssl);
+	if (!s->ctx->client) {
+		SSL_set_accept_state(ssl);
+		return ssl;
+	}
+	SSL_set_connect_state(ssl);
+	if (!expect_name(ssl, s)) {
+		SSL_free(ssl);
+		return NULL;
+	}
 	return ssl;
 }
 
 static void
-classify(struct tls_shake *s, struct net_failure *f)
+classify(const SSL *ssl, struct tls_shake *s, struct net_failure *f)
 {
 	int reason;
 
@@ -171,6 +199,8 @@ classify(struct tls_shake *s, struct net_failure *f)
 		f->detail = SSL_alert_desc_string_long(f->alert);
 	} else if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
 		f->kind = NET_FAIL_VERIFY;
+		if (s->ctx->client)
+			f->detail = X509_verify_cert_error_string(SSL_get_verify_result(ssl));
 	} else if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
 		f->kind = NET_FAIL_NO_CERT;
 	}
@@ -194,7 +224,7 @@ tls_shake_step(SSL *ssl, struct tls_shake *s, struct net_failure *ret_f)
 	case SSL_ERROR_ZERO_RETURN:
 		break;
 	default:
-		classify(s, ret_f);
+		classify(ssl, s, ret_f);
 		break;
 	}
 	return SHAKE_FAILED;

@@ -371,6 +371,57 @@ tls_ctx_new(const struct tls_config *c, struct err *err)
 	return NULL;
 }
 
+/* What is ours to say as a client. Renegotiation is the old way to change what was agreed on. */
+static bool
+set_client_behaviour(struct tls_ctx *t, const struct tls_config *c, struct err *err)
+{
+	SSL_CTX *s = t->ssl;
+
+	(void)SSL_CTX_set_options(s, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET);
+	(void)SSL_CTX_set_mode(s, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	(void)SSL_CTX_set_session_cache_mode(s, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_verify_depth(s, VERIFY_DEPTH);
+	SSL_CTX_set_info_callback(s, on_info);
+	SSL_CTX_set_verify(s, SSL_VERIFY_PEER, NULL);
+	if (c->alpn == NULL)
+		return true;
+	/* Its server side callback is never asked here. Zero is success. */
+	return set_alpn(t, c->alpn, err) &&
+	       (SSL_CTX_set_alpn_protos(s, t->alpn, t->alpn_n) == 0 ||
+		   err_set(err, ERR_SYSTEM, "cannot set up TLS: %s", last_reason()));
+}
+
+struct tls_ctx *
+tls_client_new(const struct tls_config *c, bool any_name, struct err *err)
+{
+	struct tls_ctx *t = calloc(1, sizeof(*t));
+
+	if (t == NULL) {
+		(void)err_set(err, ERR_MEMORY, "out of memory");
+		return NULL;
+	}
+	ERR_clear_error();
+	atomic_init(&t->refs, 1);
+	t->client = true;
+	t->any_name = any_name;
+	t->ssl = SSL_CTX_new(TLS_client_method());
+	if (t->ssl == NULL)
+		(void)err_set(err, ERR_SYSTEM, "cannot set up TLS: %s", last_reason());
+	else if (c->ca_file == NULL && c->ca_path == NULL)
+		(void)err_set(err, ERR_USAGE, "there is no cafile or capath to judge the server by");
+	else if ((c->cert_file == NULL) != (c->key_file == NULL))
+		(void)err_set(err, ERR_USAGE, "%s", c->cert_file == NULL ? "keyfile needs a certfile" : "certfile needs a keyfile");
+	else if (set_algorithms(t->ssl, c, err) && set_client_behaviour(t, c, err) && load_anchors(t, c, err) &&
+		 (c->cert_file == NULL || (load_certificate(t, c, err) && load_key(t, c, err)))) {
+		ERR_clear_error();
+		return t;
+	}
+	ERR_clear_error();
+	tls_ctx_unref(t);
+	return NULL;
+}
+
 struct tls_ctx *
 tls_ctx_ref(struct tls_ctx *t)
 {

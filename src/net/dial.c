@@ -1,0 +1,93 @@
+/* Connections that we open: the first packet goes out, and what then comes is the same as for those that call us. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/assert.h"
+#include "base/num.h"
+#include "net/internal.h"
+
+static bool
+start(int fd, const struct net_dial *d, struct err *err)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, DIAL_SILENT_MS },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+	};
+
+	for (size_t i = 0; d->addr->sa_family != AF_UNIX && i < ARRAY_LEN(options); i++)
+		/* Each is an improvement, none is needed. */
+		(void)setsockopt(
+		    fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+	if (d->from != NULL && bind(fd, d->from, d->from_len) == -1)
+		return err_sys(err, "cannot bind to the local address");
+	if (connect(fd, d->addr, d->len) == -1 && errno != EINPROGRESS)
+		return err_sys(err, "cannot connect");
+	return true;
+}
+
+bool
+loop_connect(struct loop *l, const struct net_dial *d, struct err *err)
+{
+	int fd = socket(d->addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	char *name = d->tls != NULL ? strdup(d->name) : NULL;
+	struct conn *c = NULL;
+
+	ASSERT(d->dialled != NULL);
+	if (fd == -1) {
+		free(name);
+		return err_sys(err, "cannot open a socket");
+	}
+	if (!start(fd, d, err)) {
+		free(name);
+		(void)close(fd);
+		return false;
+	}
+	if (d->tls != NULL && name == NULL)
+		(void)close(fd);
+	else
+		c = conn_new(l, fd, d->tls != NULL,
+		    d->timeout_ms > 0 ? d->timeout_ms : l->limits.handshake_timeout_ms);
+	if (c == NULL) {
+		free(name);
+		return err_set(err, ERR_MEMORY, "out of memory");
+	}
+	c->state = CONN_DIAL;
+	memcpy(&c->limbo->addr, d->addr, NUM_MIN((size_t)d->len, sizeof(c->limbo->addr)));
+	c->limbo->dialled = d->dialled;
+	c->limbo->shake.name = name;
+	c->limbo->shake.ctx = d->tls != NULL ? tls_ctx_ref(d->tls) : NULL;
+	conn_watch(c);
+	return true;
+}
+
+void
+dial_event(struct conn *c)
+{
+	int no = 0;
+	socklen_t n = sizeof(no);
+
+	if (getsockopt(c->src.fd, SOL_SOCKET, SO_ERROR, &no, &n) == -1)
+		no = errno;
+	if (no != 0) {
+		const char *text = strerrordesc_np(no);
+		struct net_failure f = { .kind = NET_FAIL_CLOSED,
+			.alert = -1,
+			.detail = text != NULL ? text : "unknown error" };
+
+		conn_fail(c, &f);
+		return;
+	}
+	if (c->secure)
+		secure_begin(c);
+	else
+		(void)conn_open(c); /* the state tells */
+	if (c->state != CONN_DEAD)
+		conn_mark_dirty(c); /* epoll is told when it is flushed */
+}
