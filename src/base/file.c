@@ -186,15 +186,18 @@ static bool
 make_one(const char *path, mode_t mode, struct err *err)
 {
 	struct stat st;
+	int why;
 
 	if (mkdir(path, mode) == 0)
 		return true;
+	why = errno;
 	/* Not only EEXIST: on a read-only file system mkdir says EROFS for what is there, too. */
 	if (stat(path, &st) == 0) {
 		if (S_ISDIR(st.st_mode))
 			return true;
 		return err_set(err, ERR_EXISTS, "%s is there already and is not a directory: move it away first", path);
 	}
+	errno = why;
 	return err_sys(err, "cannot make the directory %s", path);
 }
 
