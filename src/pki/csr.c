@@ -142,7 +142,6 @@ bool
 csr_take(X509_REQ *req, const char *name, struct csr_taken *ret, struct err *err)
 {
 	struct csr_taken t = { .san = GENERAL_NAMES_new() };
-	char why[128];
 
 	if (t.san == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
@@ -150,7 +149,7 @@ csr_take(X509_REQ *req, const char *name, struct csr_taken *ret, struct err *err
 		csr_taken_done(&t);
 		return false;
 	}
-	(void)name_cn(X509_REQ_get_subject_name(req), &t.cn, why, sizeof why);
+	(void)name_cn(X509_REQ_get_subject_name(req), &t.cn, t.cn_fault, sizeof t.cn_fault);
 	*ret = t;
 	return true;
 }

@@ -203,6 +203,23 @@ cut_torn_line(int fd)
 	return at == end || (end != -1 && ftruncate(fd, at) == 0);
 }
 
+/* All of it: write() stops short without an error where the disk is full, and says why when asked again. */
+static bool
+write_all(int fd, const char *p, size_t n)
+{
+	while (n > 0) {
+		ssize_t done = write(fd, p, n);
+
+		if (done == -1 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return false;
+		p += done;
+		n -= (size_t)done;
+	}
+	return true;
+}
+
 static bool
 append(struct index *x, const char *line, size_t n, struct err *err)
 {
@@ -210,7 +227,7 @@ append(struct index *x, const char *line, size_t n, struct err *err)
 
 	if (!cut_torn_line(x->fd) || (before = lseek(x->fd, 0, SEEK_END)) == -1)
 		return err_sys(err, "cannot write the index");
-	if (write(x->fd, line, n) != (ssize_t)n || fsync(x->fd) == -1) {
+	if (!write_all(x->fd, line, n) || fsync(x->fd) == -1) {
 		(void)err_sys(err, "cannot write the index");
 		if (ftruncate(x->fd, before) == -1)
 			return false; /* the error that is set already is the one to tell */

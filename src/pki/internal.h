@@ -146,6 +146,7 @@ X509 *cert_make(const struct cert_spec *s, bool *ret_clipped, struct err *err);
 struct csr_taken {
 	EVP_PKEY *key;        /* owned */
 	char *cn;             /* its CN if it has a usable one, else NULL; owned */
+	char cn_fault[128];   /* why not: follows "it " */
 	GENERAL_NAMES *san;   /* names and addresses that it asks for; owned, never NULL */
 	char notes[512];      /* what was dropped, for people */
 };

@@ -147,7 +147,8 @@ check_name(struct work *w, struct err *err)
 	char why[128], shown[4 * PKI_CN_MAX];
 
 	if (cn == NULL)
-		return err_set(err, ERR_INPUT, "the request has no usable common name: give one with --name");
+		return err_set(err, ERR_INPUT, "the common name of the request cannot be used, it %s: give one with --name",
+		    w->csr.cn_fault);
 	if (!new_cn_ok(cn, why, sizeof why))
 		return err_set(err, ERR_INPUT, "\"%s\" cannot be the name of a certificate: the common name %s",
 		    text_show(slice_str(cn), shown, sizeof shown), why);
