@@ -193,25 +193,8 @@ conn_new(struct loop *l, int fd, bool secure, uint64_t ms)
 	return c;
 }
 
-void
-conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr)
-{
-	struct conn *c = conn_new(l, fd, ls->tls != NULL, l->limits.handshake_timeout_ms);
-
-	if (c == NULL)
-		return;
-	c->limbo->addr = *addr;
-	c->limbo->listener = ls->cookie;
-	if (c->secure) {
-		c->limbo->shake.ctx = tls_ctx_ref(ls->tls);
-		c->counted = true;
-		l->n_handshakes++;
-	}
-	conn_watch(c);
-}
-
-static struct net_peer
-peer_of(const struct conn *c)
+struct net_peer
+conn_peer(const struct conn *c)
 {
 	const struct limbo *b = c->limbo;
 	struct net_peer p = { .addr = b->addr,
@@ -229,7 +212,7 @@ bool
 conn_open(struct conn *c)
 {
 	struct loop *l = c->loop;
-	struct net_peer peer = peer_of(c);
+	struct net_peer peer = conn_peer(c);
 	struct waker w = { &waker, c };
 
 	c->limbo->shake.identity = NULL; /* open() takes it */
@@ -252,7 +235,7 @@ void
 conn_fail(struct conn *c, const struct net_failure *f)
 {
 	struct loop *l = c->loop;
-	struct net_peer peer = peer_of(c);
+	struct net_peer peer = conn_peer(c);
 
 	c->limbo->told = true;
 	l->h->failed(l->ctx, &peer, f);
@@ -306,17 +289,7 @@ conn_close(struct conn *c, const char *why)
 	if (c->state == CONN_DEAD)
 		return;
 	want_resume(c, false);
-	/* Who calls learns of every end. */
-	if (c->limbo != NULL && c->limbo->dialled != NULL && !c->limbo->told) {
-		struct net_failure f = { .kind = NET_FAIL_CLOSED,
-			.alert = -1,
-			.detail = why != NULL ? why : "out of memory" };
-		struct net_peer peer = peer_of(c);
-
-		c->limbo->told = true;
-		l->h->failed(l->ctx, &peer, &f);
-		l->again = true;
-	}
+	dial_ended(c, why);
 	c->state = CONN_DEAD;
 	conn_end_stream(c, why);
 	release(c);

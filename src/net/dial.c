@@ -1,4 +1,4 @@
-/* Connections that we open: the first packet goes out, and what then comes is the same as for those that call us. */
+/* How connections begin: those that come, and those that we open. What follows is the same for both. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -9,6 +9,23 @@
 #include "base/assert.h"
 #include "base/num.h"
 #include "net/internal.h"
+
+void
+conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr)
+{
+	struct conn *c = conn_new(l, fd, ls->tls != NULL, l->limits.handshake_timeout_ms);
+
+	if (c == NULL)
+		return;
+	c->limbo->addr = *addr;
+	c->limbo->listener = ls->cookie;
+	if (c->secure) {
+		c->limbo->shake.ctx = tls_ctx_ref(ls->tls);
+		c->counted = true;
+		l->n_handshakes++;
+	}
+	conn_watch(c);
+}
 
 static bool
 start(int fd, const struct net_dial *d, struct err *err)
@@ -90,4 +107,20 @@ dial_event(struct conn *c)
 		(void)conn_open(c); /* the state tells */
 	if (c->state != CONN_DEAD)
 		conn_mark_dirty(c); /* epoll is told when it is flushed */
+}
+
+void
+dial_ended(struct conn *c, const char *why)
+{
+	struct net_failure f = { .kind = NET_FAIL_CLOSED,
+		.alert = -1,
+		.detail = why != NULL ? why : "out of memory" };
+	struct net_peer peer;
+
+	if (c->limbo == NULL || c->limbo->dialled == NULL || c->limbo->told)
+		return;
+	peer = conn_peer(c);
+	c->limbo->told = true;
+	c->loop->h->failed(c->loop->ctx, &peer, &f);
+	c->loop->again = true;
 }

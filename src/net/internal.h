@@ -233,9 +233,6 @@ void listeners_update(struct loop *l);
 void listeners_bury(struct loop *l);
 
 /* conn.c: life */
-/* Takes <fd>. */
-void conn_accept(
-    struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr);
 /* A new connection over <fd>, which it takes, until <ms> from now. NULL: out of memory, and <fd> is closed. */
 struct conn *conn_new(struct loop *l, int fd, bool secure, uint64_t ms);
 /* Tell epoll what is wanted of it. */
@@ -262,8 +259,17 @@ void conn_mark_dirty(struct conn *c);
  * until it is flushed. */
 void conn_broken(struct conn *c, int no);
 
-/* dial.c: epoll has news of a connection that we open. */
+/* What the application is told of a connection that has a limbo. */
+struct net_peer conn_peer(const struct conn *c);
+
+/* dial.c: how connections begin */
+/* Takes <fd>. */
+void conn_accept(
+    struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr);
+/* epoll has news of a connection that we open. */
 void dial_event(struct conn *c);
+/* A connection closes: who called learns of every end. */
+void dial_ended(struct conn *c, const char *why);
 
 /* input.c: bytes for the stream */
 /* Where to put new plaintext: <held> bytes wait at <p>, <room> are free behind them. */
