@@ -257,13 +257,12 @@ extent_of(const struct asker *a, bool deny, struct slice filter)
 
 	for (unsigned s = 0; s < a->n_sets && most != EXTENT_COVERED; s++) {
 		const struct authz_set *set = a->sets[s];
-		const struct authz_rule *const *r = deny ? set->rules : set->rules + set->n_deny;
-		uint32_t n = deny ? set->n_deny : set->n_allow;
+		uint32_t from = deny ? 0 : set->n_deny, n = deny ? set->n_deny : set->n_allow;
 
-		for (uint32_t i = 0; i < n && most != EXTENT_COVERED; i++) {
-			enum extent e = applies(a, r[i], AUTHZ_READ)
-					    ? extent_of_rule(a, r[i], filter)
-					    : EXTENT_NONE;
+		for (uint32_t i = from; i < from + n && most != EXTENT_COVERED; i++) {
+			const struct authz_rule *r = set->rules[i];
+			enum extent e =
+			    applies(a, r, AUTHZ_READ) ? extent_of_rule(a, r, filter) : EXTENT_NONE;
 
 			most = e > most ? e : most;
 		}

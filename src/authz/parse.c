@@ -273,7 +273,7 @@ static bool
 on_client_id(struct parser *ps, struct slice rest)
 {
 	struct authz_selector who;
-	enum authz_id_rule rule;
+	enum authz_id_rule rule = AUTHZ_ID_ANY;
 	bool skip;
 
 	if (!read_selector(ps, &rest, &who) || !read_id_rule(ps, rest, &rule))

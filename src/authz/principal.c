@@ -35,7 +35,7 @@ authz_role_parse(struct slice name, enum authz_role *ret)
 bool
 authz_plain(struct slice value)
 {
-	for (size_t i = 0; i < value.n; i++) {
+	for (size_t i = 0; value.p != NULL && i < value.n; i++) {
 		uint8_t c = value.p[i];
 
 		if (c == '+' || c == '#' || c == '/' || c == 0)

@@ -17,16 +17,16 @@ put(uint8_t *at, struct slice s)
 }
 
 struct msg *
-msg_new(const struct mqtt_publish *p, struct slice origin, uint64_t origin_hash, uint32_t now_s)
+msg_new(const struct mqtt_publish *p, struct slice origin_client_id, uint64_t origin_hash, uint32_t now_s)
 {
 	size_t n = p->topic.n + p->forward_n + p->payload.n;
 	struct msg *m;
 	uint8_t *at;
 
-	if (p->topic.n > UINT16_MAX || origin.n > UINT16_MAX || p->forward_n > VARINT_MAX ||
+	if (p->topic.n > UINT16_MAX || origin_client_id.n > UINT16_MAX || p->forward_n > VARINT_MAX ||
 	    p->payload.n > VARINT_MAX || n > VARINT_MAX)
 		return NULL;
-	if ((m = malloc(sizeof *m + 2 + n + origin.n)) == NULL)
+	if ((m = malloc(sizeof *m + 2 + n + origin_client_id.n)) == NULL)
 		return NULL;
 	m->payload_n = (uint32_t)p->payload.n;
 	m->props_n = p->forward_n;
@@ -35,7 +35,7 @@ msg_new(const struct mqtt_publish *p, struct slice origin, uint64_t origin_hash,
 		m->expires_s = UINT32_MAX;
 	m->origin = origin_hash;
 	m->topic_n = (uint16_t)p->topic.n;
-	m->origin_n = (uint16_t)origin.n;
+	m->origin_n = (uint16_t)origin_client_id.n;
 	m->qos = p->qos;
 	m->retain = p->retain;
 	at = m->bytes;
@@ -48,7 +48,7 @@ msg_new(const struct mqtt_publish *p, struct slice origin, uint64_t origin_hash,
 	} else
 		at = put(at, slice_of(p->forward.p, p->forward_n));
 	at = put(at, p->payload);
-	put(at, origin);
+	put(at, origin_client_id);
 	atomic_init(&m->refs, 1);
 	return m;
 }

@@ -20,9 +20,9 @@ struct msg {
 	uint8_t bytes[];
 };
 
-/* One copy, one reference. m->topic must be resolved (no alias). <now_s>: monotonic seconds, for the expiry. NULL when out of
+/* One copy, one reference. p->topic must be resolved (no alias). <now_s>: monotonic seconds, for the expiry. NULL when out of
  * memory or when lengths are absurd. */
-struct msg *msg_new(const struct mqtt_publish *m, struct slice origin_client_id, uint64_t origin_hash, uint32_t now_s);
+struct msg *msg_new(const struct mqtt_publish *p, struct slice origin_client_id, uint64_t origin_hash, uint32_t now_s);
 
 /* Any thread. */
 static inline struct msg *

@@ -337,7 +337,7 @@ pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *err)
 {
 	struct work w = { .o = o, .index = { .fd = -1 }, .now = pki_clock(o->now) };
 	struct pki_issued r = { 0 };
-	struct pki_entry e;
+	struct pki_entry e = { 0 };
 	bool ok = fulfil(&w, &r, err);
 
 	if (ok) {

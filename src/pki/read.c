@@ -165,7 +165,7 @@ certs_read(const char *path, STACK_OF(X509) **ret, struct err *err)
 X509 *
 cert_read_one(const char *path, struct err *err)
 {
-	STACK_OF(X509) *list;
+	STACK_OF(X509) *list = NULL;
 	X509 *x;
 
 	if (!certs_read(path, &list, err))

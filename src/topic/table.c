@@ -153,7 +153,7 @@ table_next(const struct table *t, size_t *pos)
 
 	while (*pos < both) {
 		size_t i = (*pos)++;
-		uint64_t slot = i <= t->mask ? t->slots[i] : t->old[i - t->mask - 1];
+		uint64_t slot = i <= t->mask || t->old == NULL ? t->slots[i & t->mask] : t->old[i - t->mask - 1];
 
 		if (slot != 0 && slot != SLOT_GONE)
 			return slot_node(slot);
