@@ -19,6 +19,7 @@ int cmd_pub(int argc, char *argv[]);
 int cmd_sub(int argc, char *argv[]);
 int cmd_rr(int argc, char *argv[]);
 int cmd_broker(int argc, char *argv[]);
+int cmd_passwd(int argc, char *argv[]);
 
 /* Subcommands of "signet ca". */
 int ca_issue(int argc, char *argv[]);
@@ -71,6 +72,8 @@ struct pass {
 	struct pki_secret secret;
 };
 void pass_init(struct pass *p, const char *file);
+/* A password for <user>: twice at the terminal without echo, else one line of standard input. */
+bool pass_ask_new(const char *user, char *buf, size_t cap, struct err *err);
 
 /* ---- site.c: the installation that a command works on ---- */
 

@@ -17,6 +17,7 @@ static const struct command commands[] = {
 	{ "broker", "run the MQTT broker; reads the syntax of mosquitto.conf", cmd_broker },
 	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
+	{ "passwd", "manage a password file; the arguments of mosquitto_passwd", cmd_passwd },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
 	{ "pub", "publish messages; the flags of mosquitto_pub", cmd_pub },
 	{ "sub", "subscribe and show messages; the flags of mosquitto_sub", cmd_sub },

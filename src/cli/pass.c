@@ -14,6 +14,8 @@
 #include "base/secret.h"
 #include "base/text.h"
 
+enum { PASS_MAX = NUM_MAX((int)PKI_PASSPHRASE_MAX, 1024) };
+
 /* Set by a signal while the echo is off: a handler can reach nothing but a global. */
 static volatile sig_atomic_t caught;
 
@@ -81,20 +83,24 @@ read_hidden(int tty, const char *prompt, char *buf, size_t cap)
 }
 
 static bool
+ask_again(int tty, const char *kind, const char *buf, struct err *err)
+{
+	char again[PASS_MAX];
+	bool same = read_hidden(tty, "The same again", again, sizeof again) > 0 && secret_eq(slice_str(buf), slice_str(again));
+
+	secret_wipe(again, sizeof again);
+	return same || err_set(err, ERR_USAGE, "the two %ss differ: nothing was done", kind);
+}
+
+static bool
 ask_tty(int tty, const char *what, bool creating, char *buf, size_t cap, struct err *err)
 {
-	char prompt[160], again[PKI_PASSPHRASE_MAX];
-	bool same;
+	char prompt[160];
 
 	(void)snprintf(prompt, sizeof prompt, creating ? "New passphrase for %s" : "Passphrase for %s", what);
 	if (read_hidden(tty, prompt, buf, cap) <= 0)
 		return err_set(err, ERR_USAGE, "no passphrase was given for %s", what);
-	if (!creating)
-		return true;
-	same = read_hidden(tty, "The same again", again, sizeof again) > 0 &&
-	    secret_eq(slice_str(buf), slice_str(again));
-	secret_wipe(again, sizeof again);
-	return same || err_set(err, ERR_USAGE, "the two passphrases differ: nothing was done");
+	return !creating || ask_again(tty, "passphrase", buf, err);
 }
 
 static bool
@@ -148,6 +154,27 @@ get(void *ctx, const char *what, bool creating, char *buf, size_t cap, struct er
 		return text_copy(buf, cap, slice_str(env)) ||
 		    err_set(err, ERR_USAGE, "SIGNET_PASSPHRASE is longer than %zu bytes", cap - 1);
 	return ask(what, creating, buf, cap, err);
+}
+
+bool
+pass_ask_new(const char *user, char *buf, size_t cap, struct err *err)
+{
+	char prompt[160], shown[100];
+	int tty;
+	bool ok;
+
+	(void)text_show(slice_str(user), shown, sizeof shown);
+	if (!isatty(STDIN_FILENO))
+		return read_line(STDIN_FILENO, buf, cap) > 0 ||
+		    err_set(err, ERR_USAGE, "no password for '%s' on standard input (one line of at most %zu bytes)", shown, cap - 1);
+	tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	(void)snprintf(prompt, sizeof prompt, "New password for %s", shown);
+	ok = read_hidden(tty != -1 ? tty : STDIN_FILENO, prompt, buf, cap) > 0 ||
+	    err_set(err, ERR_USAGE, "no password was given for '%s'", shown);
+	ok = ok && ask_again(tty != -1 ? tty : STDIN_FILENO, "password", buf, err);
+	if (tty != -1)
+		(void)close(tty);
+	return ok;
 }
 
 void

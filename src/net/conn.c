@@ -142,6 +142,7 @@ limbo_free(struct conn *c)
 		b->shake.ctx->hooks.peer_free(b->shake.identity);
 	tls_ctx_unref(b->shake.ctx);
 	free(b->shake.name);
+	free(b->shake.psk);
 	free(b);
 	c->limbo = NULL;
 }
@@ -201,7 +202,8 @@ conn_peer(const struct conn *c)
 		.listener = b->listener,
 		.dialled = b->dialled,
 		.ssl = b->ssl,
-		.identity = b->shake.identity };
+		.identity = b->shake.identity,
+		.psk_identity = b->shake.psk };
 
 	if (b->ssl != NULL)
 		tls_describe(b->ssl, &p);

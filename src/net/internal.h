@@ -98,6 +98,8 @@ struct tls_shake {
 	struct tls_ctx *ctx;
 	char *name;                     /* of a server that we call; owned by the limbo */
 	void *identity;                 /* from the verify hook */
+	char *psk;                      /* the identity that was claimed, later: shown; or NULL */
+	bool psk_known;
 	int alert_sent, alert_received; /* -1: none */
 };
 

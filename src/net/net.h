@@ -21,6 +21,9 @@ struct x509_store_ctx_st;
 struct tls_hooks {
 	bool (*verify)(void *ctx, struct x509_store_ctx_st *store, void **ret_peer);
 	void (*peer_free)(void *peer);
+	/* The pre-shared key of <identity>, at most <cap> bytes into <key>; NULL: keys are not taken. True: it is known. False with
+	 * *ret_n > 0: it is not, and the handshake goes on with that key, to fail as with a wrong one. */
+	bool (*psk)(void *ctx, struct slice identity, uint8_t *key, size_t cap, size_t *ret_n);
 	void *ctx; /* must outlive every connection made under it */
 };
 
@@ -31,6 +34,7 @@ struct tls_config {
 	const char *groups;                    /* NULL: "X25519:P-256" */
 	const char *alpn;                      /* ours in order of preference, "mqtt,http/1.1"; NULL: "mqtt". A client that
 	                                        * offers none is fine, one that offers only others is refused (RFC 7301 3.2) */
+	const char *psk_hint;                  /* for TLS 1.2 clients; NULL: none. With hooks.psk, cert_file may be NULL */
 	int min_version;                       /* TLS1_2_VERSION (default, 0) or TLS1_3_VERSION */
 	bool ask_client_cert, require_client_cert;
 	struct tls_hooks hooks;
@@ -55,6 +59,7 @@ struct net_peer {
 	void *dialled;                /* as given to loop_connect(); NULL: the peer called */
 	struct ssl_st *ssl;           /* NULL on a plain connection; only for the time of the call */
 	void *identity;               /* what tls_hooks.verify made; open() takes it over, failed() only looks */
+	const char *psk_identity;     /* of a client that has shown its pre-shared key, else NULL; only for the time of the call */
 	const char *tls_version, *cipher, *sni; /* NULL on plain or not known; only for the time of the call */
 };
 
@@ -68,6 +73,7 @@ enum net_failure_kind {
 	NET_FAIL_VERIFY,       /* our side refused the certificate: peer->identity has the reasons */
 	NET_FAIL_NO_CERT,      /* a certificate is required and none was sent */
 	NET_FAIL_ALERT,        /* the peer sent a fatal alert: .alert */
+	NET_FAIL_PSK,          /* the key is another than ours for .psk_identity, or there is none (.psk_known) */
 	NET_FAIL_TLS,          /* other TLS error: .detail (no common version, no shared cipher, bad record, …) */
 	NET_FAIL_LIMIT,        /* too many connections; or no descriptors left: then once until it is over, without address */
 };
@@ -77,6 +83,8 @@ struct net_failure {
 	bool probe;           /* CLOSED: not one byte came */
 	struct slice first;   /* PLAIN_ON_TLS: the first bytes (up to 16) */
 	const char *detail;   /* libssl's reason or errno text; never NULL */
+	const char *psk_identity; /* PSK: as the client says; never NULL then */
+	bool psk_known;
 };
 
 /* What the application does with connections of one loop. All called on that loop's thread; ctx is the loop's. */

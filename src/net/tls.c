@@ -184,6 +184,29 @@ tls_shake_new(struct tls_shake *s, BIO *bio)
 	return ssl;
 }
 
+/* How a wrong pre-shared key shows: TLS 1.3 checks a binder, TLS 1.2 finds that the first encrypted record is none. */
+static bool
+wrong_key(int reason)
+{
+	return reason == SSL_R_BINDER_DOES_NOT_VERIFY || reason == SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC ||
+	       reason == SSL_R_DIGEST_CHECK_FAILED || reason == SSL_R_BAD_PSK || reason == SSL_R_PSK_IDENTITY_NOT_FOUND;
+}
+
+/* A claim is an identity only if the key was used: a client may name one and then go another way. */
+static void
+settle_psk(const SSL *ssl, struct tls_shake *s)
+{
+	const SSL_CIPHER *c = SSL_get_current_cipher(ssl);
+	bool used = SSL_version(ssl) >= TLS1_3_VERSION
+			? SSL_session_reused(ssl) == 1
+			: c != NULL && SSL_CIPHER_get_auth_nid(c) == NID_auth_psk;
+
+	if (used && s->psk_known)
+		return;
+	free(s->psk);
+	s->psk = NULL;
+}
+
 static void
 classify(const SSL *ssl, struct tls_shake *s, struct net_failure *f)
 {
@@ -203,6 +226,10 @@ classify(const SSL *ssl, struct tls_shake *s, struct net_failure *f)
 			f->detail = X509_verify_cert_error_string(SSL_get_verify_result(ssl));
 	} else if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
 		f->kind = NET_FAIL_NO_CERT;
+	} else if (s->psk != NULL && wrong_key(reason)) {
+		f->kind = NET_FAIL_PSK;
+		f->psk_identity = s->psk;
+		f->psk_known = s->psk_known;
 	}
 }
 
@@ -213,8 +240,10 @@ tls_shake_step(SSL *ssl, struct tls_shake *s, struct net_failure *ret_f)
 
 	ERR_clear_error();
 	r = SSL_do_handshake(ssl);
-	if (r == 1)
+	if (r == 1) {
+		settle_psk(ssl, s);
 		return SHAKE_DONE;
+	}
 	*ret_f = (struct net_failure){ .kind = NET_FAIL_CLOSED,
 		.alert = -1,
 		.detail = "the peer ended the handshake with close_notify" };

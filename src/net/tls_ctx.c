@@ -18,6 +18,9 @@ enum { VERIFY_DEPTH = 3 }; /* leaf, issuing CA, an intermediate above it, root *
 static const char ciphers_12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
 				 "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
 				 "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
+/* Forward secrecy where OpenSSL has it with an AEAD; else what small devices have. */
+static const char ciphers_psk[] = "ECDHE-PSK-CHACHA20-POLY1305:PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:"
+				  "PSK-CHACHA20-POLY1305:PSK-AES128-CCM:PSK-AES256-CCM:PSK-AES128-CCM8";
 static const char ciphers_13[] =
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 static const char groups_pq[] = "X25519MLKEM768:X25519:P-256"; /* OpenSSL 3.5 has it */
@@ -75,6 +78,34 @@ on_alpn(SSL *ssl, const uint8_t **out, uint8_t *out_n, const uint8_t *in, unsign
 		return SSL_TLSEXT_ERR_ALERT_FATAL;
 	*out = chosen;
 	return SSL_TLSEXT_ERR_OK;
+}
+
+/* Also asked in TLS 1.3 (with SHA-256). No key at all would end the handshake in another way than a wrong one, and so tell
+ * which identities there are: the hook has one for everybody. */
+static unsigned
+on_psk(SSL *ssl, const char *identity, unsigned char *key, unsigned cap)
+{
+	struct tls_shake *s = SSL_get_app_data(ssl);
+	size_t n = 0;
+
+	if (s == NULL || s->ctx->hooks.psk == NULL)
+		return 0;
+	free(s->psk);
+	s->psk = strdup(identity);
+	if (s->psk == NULL)
+		return 0;
+	s->psk_known = s->ctx->hooks.psk(s->ctx->hooks.ctx, slice_str(identity), key, cap, &n);
+	return (unsigned)n;
+}
+
+static bool
+set_psk(struct tls_ctx *t, const struct tls_config *c, struct err *err)
+{
+	if (c->hooks.psk == NULL)
+		return true;
+	SSL_CTX_set_psk_server_callback(t->ssl, on_psk);
+	return c->psk_hint == NULL || SSL_CTX_use_psk_identity_hint(t->ssl, c->psk_hint) == 1 ||
+	       err_set(err, ERR_USAGE, "psk_hint %s: too long", c->psk_hint);
 }
 
 /* Never ask on a terminal. */
@@ -288,9 +319,12 @@ set_groups(SSL_CTX *s, const char *list)
 static bool
 set_algorithms(SSL_CTX *s, const struct tls_config *c, struct err *err)
 {
+	char with_psk[sizeof(ciphers_12) + sizeof(ciphers_psk)];
 	bool groups;
 
-	if (SSL_CTX_set_cipher_list(s, c->ciphers != NULL ? c->ciphers : ciphers_12) != 1)
+	(void)snprintf(with_psk, sizeof(with_psk), "%s%s%s", ciphers_12, c->hooks.psk != NULL ? ":" : "",
+	    c->hooks.psk != NULL ? ciphers_psk : "");
+	if (SSL_CTX_set_cipher_list(s, c->ciphers != NULL ? c->ciphers : with_psk) != 1)
 		return err_set(
 		    err, ERR_USAGE, "ciphers %s: no cipher that this OpenSSL knows", c->ciphers);
 	if (SSL_CTX_set_ciphersuites(s, c->ciphersuites != NULL ? c->ciphersuites : ciphers_13) !=
@@ -358,10 +392,12 @@ tls_ctx_new(const struct tls_config *c, struct err *err)
 	t->ssl = SSL_CTX_new(TLS_server_method());
 	if (t->ssl == NULL)
 		(void)err_set(err, ERR_SYSTEM, "cannot set up TLS: %s", last_reason());
-	else if (c->cert_file == NULL || c->key_file == NULL)
+	else if ((c->cert_file == NULL || c->key_file == NULL) &&
+		 (c->hooks.psk == NULL || c->cert_file != NULL || c->key_file != NULL))
 		(void)err_set(err, ERR_USAGE, "a TLS listener needs both certfile and keyfile");
 	else if (set_algorithms(t->ssl, c, err) && set_behaviour(t, c, err) &&
-		 set_alpn(t, c->alpn, err) && load_certificate(t, c, err) && load_key(t, c, err) &&
+		 set_alpn(t, c->alpn, err) && set_psk(t, c, err) &&
+		 (c->cert_file == NULL || (load_certificate(t, c, err) && load_key(t, c, err))) &&
 		 load_anchors(t, c, err)) {
 		ERR_clear_error();
 		return t;

@@ -238,12 +238,33 @@ warn_ca_key(struct config *c, const char *file, struct config_place at, const st
 	return ok;
 }
 
+/* Who can read a hash can try passwords on it as fast as he can compute. */
+static bool
+warn_secret_mode(struct config *c, const struct config_place *at, const char *word, const char *file)
+{
+	char where[CONFIG_PLACE_CAP];
+	struct stat st;
+
+	if (file == NULL || stat(file, &st) == -1 || (st.st_mode & 07) == 0)
+		return true;
+	(void)config_place_text(c, option_at(at, word), where, sizeof(where));
+	return config_warn(c, "%s: %s %s: everybody on this machine can read it (mode %04o); chmod 600 it, and give it to the "
+			      "broker's user", where, word, file, (unsigned)st.st_mode & 07777);
+}
+
+static bool
+warn_secrets(struct config *c, const struct config_security *s)
+{
+	return warn_secret_mode(c, s->at, "password_file", s->password_file) &&
+	       warn_secret_mode(c, s->at, "psk_file", s->psk_file);
+}
+
 /* Files that SIGHUP could not read again, because root opened them and we are not root any more. */
 static bool
 warn_reload(struct config *c, const struct config_listener *l, const struct privileges *p)
 {
 	const char *const files[] = { l->certfile, l->keyfile, l->cafile, l->crlfile,
-		l->security->acl_file, c->files[0] };
+		l->security->acl_file, l->security->password_file, l->security->psk_file, c->files[0] };
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(files); i++)
@@ -265,6 +286,8 @@ check_config(struct config *c, const struct privileges *p)
 	for (i = 0; i < c->n_listeners; i++) {
 		const struct config_listener *l = &c->listeners[i];
 
+		if (c->per_listener_settings || i == 0)
+			ok = warn_secrets(c, l->security) && ok;
 		if (l->certfile != NULL)
 			ok = warn_certificates(c, l) && warn_key_mode(c, l) && ok;
 		if (l->cafile != NULL)

@@ -9,7 +9,7 @@
 #include "base/slice.h"
 
 enum {
-	CONFIG_OPTIONS_MAX = 80,       /* rows of the options table; checked at compile time */
+	CONFIG_OPTIONS_MAX = 160,      /* rows of the options table; checked at compile time */
 	CONFIG_FILE_MAX = 1024 * 1024, /* bytes of one file */
 	CONFIG_LINE_MAX = 4096,
 	CONFIG_FILES_MAX = 256, /* files of one configuration, the included ones too */
@@ -18,6 +18,7 @@ enum {
 	CONFIG_ROLE_CAS_MAX = 64,
 	CONFIG_ORIGINS_MAX = 64, /* of one listener */
 	CONFIG_WORKERS_MAX = 256,
+	CONFIG_PREFIX_MAX = 64,  /* of client ids; as much as the broker takes */
 	CONFIG_PLACE_CAP = 320, /* room for "FILE:LINE" in words */
 };
 
@@ -35,7 +36,7 @@ struct config_security {
 	int64_t allow_anonymous; /* -1: not said */
 	bool allow_zero_length_clientid;
 	bool refuse_publish_by_close, grant_refused_subscriptions, takeover_same_identity;
-	char *acl_file, *policy;
+	char *acl_file, *policy, *password_file, *psk_file, *auto_id_prefix;
 };
 
 enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS };
@@ -54,7 +55,10 @@ struct config_listener {
 	    *bind_interface;
 	int64_t tls_version; /* the least minor version: 2 or 3 */
 	int64_t max_connections, max_qos, socket_domain;
-	bool require_certificate, use_identity_as_username, use_subject_as_username;
+	bool require_certificate, use_identity_as_username, use_subject_as_username,
+	    use_username_as_clientid;
+	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */
+	char *psk_hint, *auto_id_prefix; /* auto_id_prefix: listener_auto_id_prefix */
 	int64_t protocol; /* enum config_protocol */
 	char *http_dir;
 	char **origins; /* websockets_origin; none: all */
@@ -97,7 +101,7 @@ struct config {
 	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration;
 	bool retain_available, queue_qos0_messages, persistence, set_tcp_nodelay;
-	char *persistence_location, *pid_file, *user;
+	char *persistence_location, *pid_file, *user, *clientid_prefixes;
 
 	unsigned log_dest; /* enum config_log_dest; 0: not said */
 	char *log_file;
@@ -125,6 +129,13 @@ struct config *config_read(const char *path, const struct config_reader *reader,
 /* The second half: which listeners there are, and what does not go together. <port> > 0 is the
  * command line's. */
 bool config_finish(struct config *c, unsigned port, struct err *err);
+
+/* Does it speak TLS? */
+static inline bool
+config_is_tls(const struct config_listener *l)
+{
+	return l->certfile != NULL || l->psk_hint != NULL;
+}
 
 const char *config_place_text(const struct config *c, struct config_place p, char *out, size_t cap);
 bool config_warn(struct config *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

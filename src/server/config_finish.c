@@ -8,7 +8,7 @@
 #include "base/num.h"
 #include "server/server.h"
 
-enum { MQTT_PORT = 1883 };
+enum { MQTT_PORT = 1883, PSK_HINT_MAX = 128 /* libssl's */ };
 
 static bool
 fail_at(const struct config *c, struct config_place at, struct err *err, const char *text)
@@ -146,6 +146,61 @@ check_twice(const struct config *c, unsigned n, struct err *err)
 	return true;
 }
 
+/* A key of psk_file lets clients in without a certificate, whatever else is asked of them. */
+static bool
+check_psk(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	if (l->psk_hint == NULL)
+		return true;
+	if (l->security->psk_file == NULL)
+		return fail_at(c, option_at(l->at, "psk_hint"), err,
+		    "psk_hint: psk_file is missing; without it nobody has a key");
+	if (l->require_certificate)
+		return fail_at(c, option_at(l->at, "require_certificate"), err,
+		    "require_certificate: clients with a pre-shared key have no certificate; use a "
+		    "listener of its own for psk_hint");
+	if (strlen(l->psk_hint) > PSK_HINT_MAX)
+		return fail_at(c, option_at(l->at, "psk_hint"), err, "psk_hint: longer than 128 bytes");
+	return true;
+}
+
+/* Keys that no listener uses. */
+static bool
+check_psk_used(const struct config *c, const struct config_security *s, struct err *err)
+{
+	unsigned i;
+
+	for (i = 0; s->psk_file != NULL && i < c->n_listeners; i++)
+		if (c->listeners[i].psk_hint != NULL && c->listeners[i].security == s)
+			return true;
+	return s->psk_file == NULL || fail_at(c, option_at(s->at, "psk_file"), err,
+					  "psk_file: no listener has a psk_hint, so nobody could use these keys");
+}
+
+static bool
+check_prefix(const struct config *c, const char *word, const struct config_place *at,
+    const char *prefix, struct err *err)
+{
+	char text[160];
+
+	if (prefix == NULL || strlen(prefix) <= CONFIG_PREFIX_MAX)
+		return true;
+	(void)snprintf(text, sizeof(text), "%s: longer than %d bytes", word, CONFIG_PREFIX_MAX);
+	return fail_at(c, option_at(at, word), err, text);
+}
+
+static bool
+is_psk_option(const char *name)
+{
+	static const char *const names[] = { "ciphers", "ciphers_tls1.3", "tls_version", "use_identity_as_username" };
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
+}
+
 /* The pairs of directives that stand or fall together. */
 static bool
 check_tls(const struct config *c, const struct config_listener *l, struct err *err)
@@ -162,6 +217,8 @@ check_tls(const struct config *c, const struct config_listener *l, struct err *e
 	for (i = 0; l->certfile == NULL && i < options_n; i++) {
 		if (options[i].scope != OPTION_LISTENER ||
 		    (options[i].flags & OPTION_IS_TLS) == 0 || l->at[i].line == 0)
+			continue;
+		if (l->psk_hint != NULL && is_psk_option(options[i].name))
 			continue;
 		(void)snprintf(text, sizeof(text),
 		    "%s: listener %s has no certfile and keyfile, so it would not use TLS; "
@@ -188,7 +245,8 @@ check_security(const struct config *c, const struct config_security *s, struct e
 		return fail_at(c, option_at(s->at, "acl_file"), err,
 		    "acl_file: there is a policy too; only one of them can decide, remove the "
 		    "other");
-	return true;
+	return check_prefix(c, "auto_id_prefix", s->at, s->auto_id_prefix, err) &&
+	       check_psk_used(c, s, err);
 }
 
 /* What the broker has only once while the file has it for each listener. */
@@ -215,7 +273,7 @@ check_websockets(const struct config *c, struct config_listener *l, struct err *
 	size_t i;
 
 	if (l->protocol == CONFIG_WEBSOCKETS) {
-		l->loopback = l->certfile == NULL && l->host == NULL && l->path == NULL &&
+		l->loopback = !config_is_tls(l) && l->host == NULL && l->path == NULL &&
 			      l->bind_interface == NULL && !l->local_only;
 		return true;
 	}
@@ -265,7 +323,7 @@ warn_plain(struct config *c, const struct config_listener *l)
 {
 	char where[CONFIG_PLACE_CAP];
 
-	if (l->certfile != NULL || l->path != NULL || l->local_only || l->loopback ||
+	if (config_is_tls(l) || l->path != NULL || l->local_only || l->loopback ||
 	    is_loopback(l->host))
 		return true;
 	(void)config_place_text(c, l->place, where, sizeof(where));
@@ -282,11 +340,11 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	struct config_listener *l = &c->listeners[n];
 	char where[CONFIG_PLACE_CAP];
 
-	l->security = c->per_listener_settings ? &l->own : &c->common;
 	if (c->per_listener_settings && l->own.allow_anonymous < 0)
 		l->own.allow_anonymous = l->local_only;
 	if (!check_twice(c, n, err) || !check_tls(c, l, err) ||
-	    !check_security(c, l->security, err) || !check_common(c, l, err) ||
+	    !check_psk(c, l, err) || !check_common(c, l, err) ||
+	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
 	    !check_websockets(c, l, err))
 		return false;
 	if (!warn_plain(c, l) || !warn_websockets(c, l))
@@ -335,8 +393,14 @@ config_finish(struct config *c, unsigned port, struct err *err)
 	for (i = 0; i < c->n_listeners; i++)
 		name_listener(&c->listeners[i]);
 	for (i = 0; i < c->n_listeners; i++)
-		if (!finish_listener(c, i, err))
+		c->listeners[i].security =
+		    c->per_listener_settings ? &c->listeners[i].own : &c->common;
+	for (i = 0; i < c->n_listeners; i++)
+		if (!check_security(c, c->listeners[i].security, err) ||
+		    !finish_listener(c, i, err))
 			return false;
+	if (!check_prefix(c, "clientid_prefixes", c->at, c->clientid_prefixes, err))
+		return false;
 	if (c->message_size_limit != 0)
 		return fail_at(c, option_at(c->at, "message_size_limit"), err,
 		    "message_size_limit: not supported yet; max_packet_size limits the whole "

@@ -115,7 +115,7 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 	if (r.cause == REFUSAL_HTTP_ON_TLS && l->config->protocol == CONFIG_WEBSOCKETS)
 		r.remedy = "this port speaks TLS: use wss:// or https://";
 	if (f->kind == NET_FAIL_TLS_ON_PLAIN || f->kind == NET_FAIL_LIMIT ||
-	    l->config->certfile == NULL)
+	    !config_is_tls(l->config))
 		x.what = "connection";
 	if (p != NULL) {
 		x.subject = p->subject;
@@ -156,7 +156,7 @@ refused_event(struct listener *l, const struct broker_event *e)
 	struct refusal r;
 	struct line x = { what, e->peer != NULL ? e->peer : "-", "-", "-", "-", "-" };
 
-	refusal_of_event(e, l->config->certfile != NULL, &r);
+	refusal_of_event(e, config_is_tls(l->config), &r);
 	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
 		return;
 	if (e->kind == BROKER_DROPPED && l->config->protocol == CONFIG_WEBSOCKETS)

@@ -1,4 +1,4 @@
-/* Who is it? The certificate if it counts, else what CONNECT says as far as the listener lets
+/* Who is it? The certificate or key if it counts, else what CONNECT says as far as the listener lets
  * it. */
 #include "server/internal.h"
 
@@ -10,8 +10,12 @@ listener_rules_of(const struct config *c, const struct config_listener *l)
 	const struct config_security *s = l->security;
 	unsigned rules = 0;
 
-	if (s->allow_anonymous > 0)
+	if (l->allow_anonymous >= 0 ? l->allow_anonymous > 0 : s->allow_anonymous > 0)
 		rules |= RULE_ANONYMOUS;
+	if (s->password_file != NULL)
+		rules |= RULE_PASSWORDS;
+	if (l->use_identity_as_username && l->psk_hint != NULL)
+		rules |= RULE_PSK_IS_IDENTITY;
 	if (s->allow_zero_length_clientid)
 		rules |= RULE_EMPTY_CLIENT_ID;
 	/* Where roles come from certificates, identity does too. */
@@ -37,54 +41,72 @@ identity_of_peer(unsigned rules, const struct pki_peer *peer, struct authz_princ
 	return authz_principal_new(&facts);
 }
 
-static uint8_t
-refuse(uint8_t reason, const char *text, char *why, size_t cap)
+struct authz_principal *
+identity_of_psk(unsigned rules, const char *identity, struct authz_principal *nobody)
 {
-	(void)snprintf(why, cap, "%s", text);
+	struct authz_facts facts = { .username = slice_str(identity) };
+
+	if ((rules & RULE_PSK_IS_IDENTITY) == 0)
+		return authz_principal_ref(nobody);
+	return authz_principal_new(&facts);
+}
+
+static uint8_t
+refuse(struct broker_login *login, uint8_t reason, const char *text)
+{
+	(void)snprintf(login->why, sizeof(login->why), "%s", text);
 	return reason;
 }
 
-/* The same person under the name that CONNECT gives. */
 static uint8_t
-with_username(struct authz_principal *cert, struct slice username, struct authz_principal **ret_who,
-    char *why, size_t cap)
+as_they_are(struct broker_login *login)
 {
-	struct authz_facts facts;
-	struct authz_principal *p;
-
-	authz_principal_facts(cert, &facts);
-	facts.username = username;
-	p = authz_principal_new(&facts);
-	if (p == NULL)
-		return refuse(MQTT_RC_UNAVAILABLE, "out of memory", why, cap);
-	*ret_who = p;
+	login->who = authz_principal_ref(login->cert);
 	return MQTT_RC_OK;
 }
 
+/* The same person under the name that CONNECT gives. It never makes a certificate's identity: has_cert and role stay
+ * as they are. */
 uint8_t
-identity_judge(unsigned rules, struct authz_principal *cert, const struct mqtt_connect *m,
-    struct authz_principal **ret_who, char *why, size_t cap)
+identity_named(struct broker_login *login, struct slice username)
 {
-	bool anonymous = (rules & RULE_ANONYMOUS) != 0,
-	     by_cert = (rules & RULE_CERT_IS_IDENTITY) != 0;
 	struct authz_facts facts;
 
-	if (m->client_id.n == 0 && (rules & RULE_EMPTY_CLIENT_ID) == 0)
-		return refuse(MQTT_RC_CLIENT_ID, WHY_NO_CLIENT_ID, why, cap);
+	authz_principal_facts(login->cert, &facts);
+	facts.username = username;
+	login->who = authz_principal_new(&facts);
+	return login->who != NULL ? MQTT_RC_OK : refuse(login, MQTT_RC_UNAVAILABLE, "out of memory");
+}
+
+/* Does the transport already say who it is? */
+static bool
+has_identity(unsigned rules, const struct authz_principal *cert)
+{
+	struct authz_facts facts;
+
 	authz_principal_facts(cert, &facts);
-	/* The certificate is the identity; user name and password of CONNECT are not looked at. */
-	if (by_cert && facts.has_cert) {
-		*ret_who = authz_principal_ref(cert);
-		return MQTT_RC_OK;
-	}
-	if (!anonymous && m->has_username)
-		return refuse(MQTT_RC_NOT_AUTHORIZED, WHY_PASSWORD, why, cap);
-	if (!anonymous)
-		return refuse(MQTT_RC_NOT_AUTHORIZED, WHY_ANONYMOUS, why, cap);
-	/* As mosquitto without password_file: a name that is given is taken. It never makes a
-	 * certificate's identity: has_cert and role stay as they are. */
+	if (facts.has_cert)
+		return (rules & RULE_CERT_IS_IDENTITY) != 0;
+	return facts.username.p != NULL; /* of a pre-shared key */
+}
+
+uint8_t
+identity_judge(unsigned rules, struct broker_login *login)
+{
+	const struct mqtt_connect *m = login->connect;
+
+	if (m->client_id.n == 0 && (rules & RULE_EMPTY_CLIENT_ID) == 0)
+		return refuse(login, MQTT_RC_CLIENT_ID, WHY_NO_CLIENT_ID);
+	/* User name and password of CONNECT are not looked at. */
+	if (has_identity(rules, login->cert))
+		return as_they_are(login);
+	/* As in mosquitto: a name that is given must be in the file, even where nobody needs one. */
+	if (m->has_username && (rules & RULE_PASSWORDS) != 0)
+		return BROKER_LOGIN_PENDING;
+	if ((rules & RULE_ANONYMOUS) == 0)
+		return refuse(login, MQTT_RC_NOT_AUTHORIZED, m->has_username ? WHY_PASSWORD : WHY_ANONYMOUS);
+	/* As mosquitto without password_file: a name that is given is taken. */
 	if (m->has_username && m->username.n > 0)
-		return with_username(cert, m->username, ret_who, why, cap);
-	*ret_who = authz_principal_ref(cert);
-	return MQTT_RC_OK;
+		return identity_named(login, m->username);
+	return as_they_are(login);
 }

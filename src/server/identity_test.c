@@ -3,12 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "base/num.h"
 #include "server/internal.h"
 
-enum { CERT = RULE_CERT_IS_IDENTITY, ANON = RULE_ANONYMOUS, EMPTY = RULE_EMPTY_CLIENT_ID };
+enum { CERT = RULE_CERT_IS_IDENTITY, ANON = RULE_ANONYMOUS, EMPTY = RULE_EMPTY_CLIENT_ID, PASS = RULE_PASSWORDS };
 
 /* clang-format off */
 static const struct {
@@ -36,6 +37,16 @@ static const struct {
 	{ EMPTY | CERT, true, "root", "x", MQTT_RC_OK, "dev1", "" },
 	{ EMPTY | CERT | ANON, true, "root", "x", MQTT_RC_OK, "dev1", "" },
 	{ CERT, true, "root", "", MQTT_RC_CLIENT_ID, NULL, WHY_NO_CLIENT_ID },
+	/* A password file: a name that is given must be in it, also where nobody needs one. */
+	{ EMPTY | PASS, false, "bob", "a", BROKER_LOGIN_PENDING, NULL, "" },
+	{ EMPTY | PASS, false, "", "a", BROKER_LOGIN_PENDING, NULL, "" },
+	{ EMPTY | PASS, false, NULL, "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
+	{ EMPTY | PASS | ANON, false, "bob", "a", BROKER_LOGIN_PENDING, NULL, "" },
+	{ EMPTY | PASS | ANON, false, NULL, "a", MQTT_RC_OK, NULL, "" },
+	{ PASS, false, "bob", "", MQTT_RC_CLIENT_ID, NULL, WHY_NO_CLIENT_ID },
+	{ EMPTY | PASS | CERT, true, "bob", "a", MQTT_RC_OK, "dev1", "" },
+	{ EMPTY | PASS, true, "bob", "a", BROKER_LOGIN_PENDING, NULL, "" },
+	{ EMPTY | PASS, true, NULL, "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
 	/* A certificate that is only a ticket to the handshake. */
 	{ EMPTY, true, NULL, "x", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
 	{ EMPTY | ANON, true, "bob", "x", MQTT_RC_OK, "bob", "" },
@@ -76,12 +87,12 @@ each_rule_has_its_answer(void **state)
 			.has_username = cases[i].username != NULL,
 			.username = slice_str(cases[i].username) };
 		struct authz_facts facts;
-		char why[200] = "";
+		struct broker_login login = { .cert = cert, .connect = &m };
 
 		assert_non_null(cert);
-		assert_int_equal(identity_judge(cases[i].rules, cert, &m, &who, why, sizeof(why)),
-		    cases[i].reason);
-		assert_string_equal(why, cases[i].why);
+		assert_int_equal(identity_judge(cases[i].rules, &login), cases[i].reason);
+		assert_string_equal(login.why, cases[i].why);
+		who = login.who;
 		assert_int_equal(who != NULL, cases[i].reason == MQTT_RC_OK);
 		if (who != NULL) {
 			assert_true(
@@ -115,10 +126,13 @@ rules_follow_the_configuration(void **state)
 {
 	struct config c = { 0 };
 	struct config_security s = { .allow_anonymous = 1, .allow_zero_length_clientid = true };
-	struct config_listener l = { .security = &s };
+	struct config_listener l = { .security = &s, .allow_anonymous = -1 };
 
 	(void)state;
 	assert_int_equal(listener_rules_of(&c, &l), ANON | EMPTY);
+	l.allow_anonymous = 0;
+	assert_int_equal(listener_rules_of(&c, &l), EMPTY);
+	l.allow_anonymous = -1;
 	s.allow_anonymous = 0;
 	l.use_subject_as_username = true;
 	assert_int_equal(listener_rules_of(&c, &l), EMPTY | CERT | RULE_SUBJECT);
@@ -129,10 +143,105 @@ rules_follow_the_configuration(void **state)
 	assert_int_equal(listener_rules_of(&c, &l), EMPTY | CERT);
 }
 
+static void
+a_key_may_be_an_identity(void **state)
+{
+	struct authz_facts none = { 0 }, facts;
+	struct authz_principal *nobody = authz_principal_new(&none);
+	struct authz_principal *p = identity_of_psk(EMPTY | RULE_PSK_IS_IDENTITY, "dev1", nobody),
+			       *other = identity_of_psk(EMPTY | CERT, "dev1", nobody);
+	struct mqtt_connect m = { .client_id = SL("x"), .has_username = true, .username = SL("root") };
+	struct broker_login login = { .cert = p, .connect = &m };
+
+	(void)state;
+	assert_non_null(p);
+	assert_ptr_equal(other, nobody);
+	assert_int_equal(identity_judge(EMPTY | PASS | RULE_PSK_IS_IDENTITY, &login), MQTT_RC_OK);
+	assert_true(slice_eq(authz_principal_username(login.who), SL("dev1")));
+	authz_principal_facts(login.who, &facts);
+	assert_false(facts.has_cert);
+	authz_principal_unref(login.who);
+	authz_principal_unref(p);
+	authz_principal_unref(other);
+	authz_principal_unref(nobody);
+}
+
+/* Ten wrong passwords for a user from an address, a hundred from an address, and time heals. */
+static void
+guessing_is_slow(void **state)
+{
+	struct throttle *t = throttle_new();
+	struct throttle_key bob, elsewhere, same_net, alice;
+	uint64_t now = 1000000;
+	unsigned i;
+
+	(void)state;
+	assert_non_null(t);
+	throttle_key(&bob, "192.0.2.1:1000", SL("bob"));
+	throttle_key(&same_net, "192.0.2.1:2000", SL("bob"));
+	throttle_key(&elsewhere, "192.0.2.2:1000", SL("bob"));
+	throttle_key(&alice, "192.0.2.1:1000", SL("alice"));
+	for (i = 0; i < 10; i++) {
+		assert_true(throttle_may(t, &bob, now));
+		throttle_failed(t, &bob, now);
+	}
+	assert_false(throttle_may(t, &bob, now));
+	assert_false(throttle_may(t, &same_net, now));
+	assert_true(throttle_may(t, &elsewhere, now));
+	assert_true(throttle_may(t, &alice, now));
+	assert_false(throttle_may(t, &bob, now + 4999));
+	assert_true(throttle_may(t, &bob, now + 5000));
+	now += 100000;
+	for (i = 0; i < 100; i++) {
+		struct throttle_key k;
+		char name[8];
+
+		assert_true(throttle_may(t, &alice, now));
+		(void)snprintf(name, sizeof(name), "u%u", i);
+		throttle_key(&k, "192.0.2.1:1", slice_str(name));
+		throttle_failed(t, &k, now);
+	}
+	assert_false(throttle_may(t, &alice, now));
+	assert_true(throttle_may(t, &elsewhere, now));
+	assert_true(throttle_may(t, &alice, now + 500));
+	throttle_free(t);
+}
+
+static void
+addresses_of_one_network_count_as_one(void **state)
+{
+	static const struct {
+		const char *a, *b;
+		bool same;
+	} pairs[] = {
+		{ "[2001:db8::1]:1", "[2001:db8::ffff:2]:2", true },
+		{ "[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false },
+		{ "[fe80::1%eth0]:1", "[fe80::2%eth0]:1", true },
+		{ "unix", "unix", true },
+		{ "unix", "192.0.2.1:1", false },
+		{ "192.0.2.1:1", "192.0.2.1:2", true },
+		{ "0.0.0.0:1", "unix", false },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_LEN(pairs); i++) {
+		struct throttle_key a, b;
+
+		throttle_key(&a, pairs[i].a, SL("x"));
+		throttle_key(&b, pairs[i].b, SL("x"));
+		assert_int_equal(a.of[THROTTLE_USER] == b.of[THROTTLE_USER], pairs[i].same);
+		assert_int_equal(a.of[THROTTLE_ADDRESS] == b.of[THROTTLE_ADDRESS], pairs[i].same);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_key_may_be_an_identity),
+		cmocka_unit_test(guessing_is_slow),
+		cmocka_unit_test(addresses_of_one_network_count_as_one),
 		cmocka_unit_test(each_rule_has_its_answer),
 		cmocka_unit_test(the_subject_may_be_the_name),
 		cmocka_unit_test(rules_follow_the_configuration),

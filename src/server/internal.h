@@ -7,6 +7,7 @@
 
 #include "broker/broker.h"
 #include "net/net.h"
+#include "passwd/passwd.h"
 #include "pki/pki.h"
 #include "server/config.h"
 #include "server/server.h"
@@ -26,6 +27,8 @@ struct privileges {
 struct world_listener {
 	struct tls_ctx *tls;     /* NULL: plain */
 	struct pki_trust *trust; /* NULL: no client certificates */
+	struct passwd_file *passwords; /* NULL: no password_file */
+	struct psk_file *psk;    /* NULL: no psk_hint */
 	struct authz_policy *policy;
 };
 struct world {
@@ -39,16 +42,19 @@ struct judge;
 struct world *world_load(const struct config *c, struct judge *judges, struct err *err);
 void world_free(struct world *w); /* NULL is fine */
 
-/* Judges the certificates that come to one listener. It stays where it is for the life of the
+/* Judges the certificates, keys and passwords that come to one listener. It stays where it is for the life of the
  * process, because connections under old TLS contexts call it too; what it trusts is exchanged
  * at a reload. */
 struct judge {
 	pthread_mutex_t lock;
 	struct pki_trust *trust;
+	struct passwd_file *passwords;
+	struct psk_file *psk;
 };
 bool judge_init(struct judge *j);
 void judge_done(struct judge *j);
-void judge_set(struct judge *j, struct pki_trust *trust); /* takes a reference of its own */
+void judge_set(struct judge *j, const struct world_listener *l); /* takes references of its own */
+struct passwd_file *judge_passwords(struct judge *j);            /* a reference, or NULL */
 struct tls_hooks judge_hooks(struct judge *j);
 
 /* ---- a listener while the server runs ---- */
@@ -58,7 +64,9 @@ enum listener_rules {
 	RULE_EMPTY_CLIENT_ID = 2,
 	RULE_CERT_IS_IDENTITY =
 	    4,            /* a verified certificate says who somebody is, CONNECT does not */
-	RULE_SUBJECT = 8, /* its subject is the user name, not its CN */
+	RULE_SUBJECT = 8,    /* its subject is the user name, not its CN */
+	RULE_PASSWORDS = 16, /* user names are those of password_file */
+	RULE_PSK_IS_IDENTITY = 32,
 };
 unsigned listener_rules_of(const struct config *c, const struct config_listener *l);
 
@@ -106,6 +114,7 @@ struct server {
 	unsigned n_workers;
 	struct privileges privileges;
 	struct authz_principal *nobody; /* whom anonymous connections share */
+	struct logins *logins;
 };
 
 /* ---- identity.c ---- */
@@ -113,9 +122,40 @@ struct server {
 /* What the network knows of a peer as a principal; NULL: out of memory. <peer> may be NULL. */
 struct authz_principal *identity_of_peer(
     unsigned rules, const struct pki_peer *peer, struct authz_principal *nobody);
-/* broker_ports.authenticate without its context. */
-uint8_t identity_judge(unsigned rules, struct authz_principal *cert, const struct mqtt_connect *m,
-    struct authz_principal **ret_who, char *why, size_t cap);
+/* The same of a client with a pre-shared key. */
+struct authz_principal *identity_of_psk(
+    unsigned rules, const char *identity, struct authz_principal *nobody);
+/* broker_ports.authenticate without its context. BROKER_LOGIN_PENDING: the password decides. */
+uint8_t identity_judge(unsigned rules, struct broker_login *login);
+/* The password was right: the verdict. */
+uint8_t identity_named(struct broker_login *login, struct slice username);
+
+/* ---- login.c: passwords ---- */
+
+/* Threads that compute hashes, and the queue in front of them. */
+struct logins;
+struct logins *logins_new(void); /* NULL: out of memory */
+bool logins_start(struct logins *ls, unsigned n_workers, struct err *err);
+/* As broker_ports.authenticate. Any worker's thread. */
+uint8_t logins_ask(struct logins *ls, struct judge *judge, struct broker_login *login);
+/* Answer all that is pending and end the threads; before the loops are freed. NULL is fine. */
+void logins_stop(struct logins *ls);
+void logins_free(struct logins *ls); /* NULL is fine */
+
+/* ---- throttle.c: wrong passwords ---- */
+
+enum { THROTTLE_USER, THROTTLE_ADDRESS, THROTTLE_RULES };
+struct throttle;
+struct throttle_key {
+	uint64_t of[THROTTLE_RULES];
+};
+struct throttle *throttle_new(void); /* NULL: out of memory */
+void throttle_free(struct throttle *t);
+/* <peer>: as net_addr_text() writes it. */
+void throttle_key(struct throttle_key *ret, const char *peer, struct slice user);
+/* May this user try again from there? Any thread. */
+bool throttle_may(struct throttle *t, const struct throttle_key *k, uint64_t now_ms);
+void throttle_failed(struct throttle *t, const struct throttle_key *k, uint64_t now_ms);
 
 /* ---- refuse.c: every refusal has a cause, words and a remedy ---- */
 
@@ -141,6 +181,14 @@ enum refusal_cause {
 	REFUSAL_LIMIT,
 	REFUSAL_ANONYMOUS,
 	REFUSAL_PASSWORD,
+	REFUSAL_LOGIN_UNKNOWN,
+	REFUSAL_LOGIN_WRONG,
+	REFUSAL_LOGIN_RATE,
+	REFUSAL_LOGIN_BUSY,
+	REFUSAL_PSK_UNKNOWN,
+	REFUSAL_PSK_WRONG,
+	REFUSAL_NO_USERNAME,
+	REFUSAL_CLIENT_ID_PREFIX,
 	REFUSAL_CLIENT_ID,
 	REFUSAL_CLIENT_ID_INVALID,
 	REFUSAL_ROLE,
@@ -174,6 +222,10 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 #define WHY_PASSWORD                                                                               \
 	"a user name and password are not accepted here: there is no password_file, and "          \
 	"allow_anonymous is false"
+#define WHY_LOGIN_UNKNOWN "password_file has no user" /* and the name in quotes */
+#define WHY_LOGIN_WRONG "wrong password of user"
+#define WHY_LOGIN_RATE "too many wrong passwords for this user from this address, or from this address"
+#define WHY_LOGIN_BUSY "more logins wait for their turn than the broker takes"
 #define WHY_NO_CLIENT_ID "the client id is empty, and allow_zero_length_clientid is false"
 
 /* ---- events.c ---- */

@@ -81,10 +81,12 @@ const struct option options[] = {
 	  IN_LISTENER(crlfile), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
 	{ "require_certificate", "true|false", "Refuse clients without a certificate; false: one that is sent is still checked and used",
 	  IN_LISTENER(require_certificate), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
-	{ "use_identity_as_username", "true|false", "The certificate's CN is the user name; CONNECT's is ignored",
+	{ "use_identity_as_username", "true|false", "The certificate's CN, or the identity of the pre-shared key, is the user name; CONNECT's is ignored",
 	  IN_LISTENER(use_identity_as_username), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
 	{ "use_subject_as_username", "true|false", "The certificate's whole subject is the user name",
 	  IN_LISTENER(use_subject_as_username), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
+	{ "psk_hint", "TEXT", "Let clients in over TLS by a pre-shared key of psk_file; TEXT is sent to TLS 1.2 clients as a hint",
+	  IN_LISTENER(psk_hint), .type = OPTION_TEXT },
 	{ "tls_version", "tlsv1.2|tlsv1.3", "The oldest TLS version that is accepted",
 	  IN_LISTENER(tls_version), .type = OPTION_CHOICE, .choices = tls_versions, .def = 2, .flags = OPTION_IS_TLS },
 	{ "ciphers", "LIST", "Cipher list of TLS 1.2 in OpenSSL's words",
@@ -102,12 +104,26 @@ const struct option options[] = {
 	{ "allow_anonymous", "true|false", "Let clients in that have neither certificate nor user name",
 	  IN_SECURITY(allow_anonymous), .type = OPTION_BOOL, .flags = OPTION_TRISTATE, .def = -1,
 	  .def_text = "false; true when no listener is configured" },
+	{ "listener_allow_anonymous", "true|false", "The same for the listener above it only; wins over allow_anonymous",
+	  IN_LISTENER(allow_anonymous), .type = OPTION_BOOL, .flags = OPTION_TRISTATE, .def = -1, .def_text = "as allow_anonymous" },
+	{ "password_file", "FILE", "Users and the hashes of their passwords, as `signet passwd` and mosquitto_passwd write them",
+	  IN_SECURITY(password_file), .type = OPTION_PATH },
+	{ "psk_file", "FILE", "Identities and their pre-shared keys in hexadecimal, IDENTITY:KEY; for listeners with psk_hint",
+	  IN_SECURITY(psk_file), .type = OPTION_PATH },
 	{ "policy", "NAME|FILE", "Who may do what: springcore, dojot, or a policy file (docs/policies.md)",
 	  IN_SECURITY(policy), .type = OPTION_PATH, .def_text = "springcore when there is a role_ca, else everything is allowed" },
 	{ "acl_file", "FILE", "Who may do what, in mosquitto's ACL format",
 	  IN_SECURITY(acl_file), .type = OPTION_PATH },
 	{ "allow_zero_length_clientid", "true|false", "Make up a client id for clients that send none",
 	  IN_SECURITY(allow_zero_length_clientid), .type = OPTION_BOOL, .def = 1 },
+	{ "auto_id_prefix", "TEXT", "What client ids that are made up begin with",
+	  IN_SECURITY(auto_id_prefix), .type = OPTION_TEXT, .def_text = "auto-" },
+	{ "listener_auto_id_prefix", "TEXT", "The same for the listener above it only; wins over auto_id_prefix",
+	  IN_LISTENER(auto_id_prefix), .type = OPTION_TEXT, .def_text = "as auto_id_prefix" },
+	{ "clientid_prefixes", "TEXT", "Only clients whose id begins so may connect",
+	  IN_CONFIG(clientid_prefixes), .type = OPTION_TEXT },
+	{ "use_username_as_clientid", "true|false", "The user name takes the place of the client id; without one nobody may connect",
+	  IN_LISTENER(use_username_as_clientid), .type = OPTION_BOOL },
 	{ "takeover_same_identity", "true|false", "A client id in use is only taken over by the same identity",
 	  IN_SECURITY(takeover_same_identity), .type = OPTION_BOOL, .def = 1 },
 	{ "refuse_publish_by_close", "true|false", "Close an MQTT 3 connection at a refused PUBLISH; false: acknowledge and drop it",
@@ -170,10 +186,7 @@ _Static_assert(ARRAY_LEN(options) <= CONFIG_OPTIONS_MAX, "the places of options 
 static const struct {
 	const char *names, *why;
 } unsupported[] = {
-	{ " password_file psk_file psk_hint use_username_as_clientid clientid_prefixes "
-	  "listener_allow_anonymous ",
-	    "not supported yet; clients are known by their certificate" },
-	{ " auto_id_prefix listener_auto_id_prefix mount_point accept_protocol_versions "
+	{ " mount_point accept_protocol_versions "
 	  "max_topic_alias"
 	  " max_topic_alias_broker max_inflight_bytes check_retain_source upgrade_outgoing_qos "
 	  "retain_expiry_interval"

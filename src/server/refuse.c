@@ -44,7 +44,21 @@ static const struct {
 	[REFUSAL_ANONYMOUS] = { "anonymous",
 	    "let the client use the TLS listener with its certificate, or set allow_anonymous true if everybody may connect" },
 	[REFUSAL_PASSWORD] = { "password",
-	    "let the client use the TLS listener with its certificate; passwords are not supported by this version" },
+	    "set password_file (`signet passwd -c FILE USER` makes one), or let the client use the TLS listener with its certificate" },
+	[REFUSAL_LOGIN_UNKNOWN] = { "unknown-user",
+	    "correct the client's user name, or add it with `signet passwd FILE USER` and send the broker a SIGHUP" },
+	[REFUSAL_LOGIN_WRONG] = { "wrong-password",
+	    "correct the client's password, or set a new one with `signet passwd FILE USER` and send the broker a SIGHUP" },
+	[REFUSAL_LOGIN_RATE] = { "login-rate",
+	    "stop whoever guesses or is set up wrongly there; each user has another try after 5 s, each address after 0.5 s" },
+	[REFUSAL_LOGIN_BUSY] = { "login-busy",
+	    "let clients come back at different times, or choose cheaper hashes in password_file (`signet passwd -I`)" },
+	[REFUSAL_PSK_UNKNOWN] = { "unknown-psk-identity",
+	    "correct the client's identity (mosquitto_pub: --psk-identity), or add it to psk_file and send the broker a SIGHUP" },
+	[REFUSAL_PSK_WRONG] = { "wrong-psk", "give the client the key that psk_file has for its identity (mosquitto_pub: --psk)" },
+	[REFUSAL_NO_USERNAME] = { "no-username", "give the client a user name (mosquitto_pub: -u), or set use_username_as_clientid false" },
+	[REFUSAL_CLIENT_ID_PREFIX] = { "client-id-prefix",
+	    "give the client an id that begins with clientid_prefixes (mosquitto_pub: -i), or change that directive" },
 	[REFUSAL_CLIENT_ID] = { "client-id",
 	    "set the client id to the common name of the certificate (mosquitto_pub: -i), or issue a certificate for this id" },
 	[REFUSAL_CLIENT_ID_INVALID] = { "client-id-invalid", "give the client an id of its own (mosquitto_pub: -i)" },
@@ -202,6 +216,19 @@ of_tls(const struct net_failure *f, struct refusal *r)
 	set(r, REFUSAL_TLS_OTHER, r->text);
 }
 
+static void
+of_psk(const struct net_failure *f, struct refusal *r)
+{
+	char show[160];
+
+	(void)text_show(slice_str(f->psk_identity), show, sizeof(show));
+	(void)snprintf(r->text, sizeof(r->text),
+	    f->psk_known ? "the pre-shared key of identity '%s' is not the client's (%s)"
+			 : "psk_file has no identity '%s' (%s)",
+	    show, f->detail);
+	set(r, f->psk_known ? REFUSAL_PSK_WRONG : REFUSAL_PSK_UNKNOWN, r->text);
+}
+
 void
 refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, struct refusal *ret)
 {
@@ -236,6 +263,9 @@ refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, str
 	case NET_FAIL_TLS:
 		of_tls(f, ret);
 		return;
+	case NET_FAIL_PSK:
+		of_psk(f, ret);
+		return;
 	case NET_FAIL_LIMIT:
 		set(ret, REFUSAL_LIMIT, f->detail[0] != '\0' ? f->detail : "there are too many connections");
 		return;
@@ -243,11 +273,38 @@ refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, str
 	set(ret, REFUSAL_TLS_OTHER, f->detail);
 }
 
+/* Words of login.c, and of the broker for what it names after the directive. */
+static bool
+login_cause(const char *text, enum refusal_cause *ret)
+{
+	static const struct {
+		const char *begins, *has;
+		enum refusal_cause cause;
+	} rows[] = {
+		{ WHY_LOGIN_UNKNOWN " '", "", REFUSAL_LOGIN_UNKNOWN },
+		{ WHY_LOGIN_WRONG " '", "", REFUSAL_LOGIN_WRONG },
+		{ WHY_LOGIN_RATE, "", REFUSAL_LOGIN_RATE },
+		{ WHY_LOGIN_BUSY, "", REFUSAL_LOGIN_BUSY },
+		{ "there is no user name", "use_username_as_clientid", REFUSAL_NO_USERNAME },
+		{ "the client id", "clientid_prefixes", REFUSAL_CLIENT_ID_PREFIX },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_LEN(rows); i++) {
+		if (slice_starts(slice_str(text), slice_str(rows[i].begins)) && strstr(text, rows[i].has) != NULL) {
+			*ret = rows[i].cause;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* CONNECT was understood and refused. */
 static void
 of_connect(const struct broker_event *e, struct refusal *r)
 {
 	struct authz_facts facts = { 0 };
+	enum refusal_cause cause;
 
 	if (e->who != NULL)
 		authz_principal_facts(e->who, &facts);
@@ -258,6 +315,8 @@ of_connect(const struct broker_event *e, struct refusal *r)
 		set(r, REFUSAL_ANONYMOUS, e->text);
 	else if (strcmp(e->text, WHY_PASSWORD) == 0)
 		set(r, REFUSAL_PASSWORD, e->text);
+	else if (login_cause(e->text, &cause))
+		set(r, cause, e->text);
 	else if (e->reason == MQTT_RC_VERSION)
 		set(r, REFUSAL_VERSION, e->text);
 	else if (e->reason == MQTT_RC_CLIENT_ID)

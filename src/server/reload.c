@@ -30,7 +30,7 @@ same_listeners(const struct config *old, const struct config *new, struct err *e
 		if (same_text(a->name, b->name) &&
 		    same_text(a->bind_interface, b->bind_interface) &&
 		    a->socket_domain == b->socket_domain && a->protocol == b->protocol &&
-		    (a->certfile != NULL) == (b->certfile != NULL))
+		    config_is_tls(a) == config_is_tls(b))
 			continue;
 		return err_set(err, ERR_USAGE,
 		    "%s: listener %s is another than before (%s); listeners need a restart",
@@ -114,7 +114,7 @@ exchange(struct server *s, const struct config *c, struct world *w)
 	unsigned i;
 
 	for (i = 0; i < s->n_listeners; i++) {
-		judge_set(&s->judges[i], w->listeners[i].trust);
+		judge_set(&s->judges[i], &w->listeners[i]);
 		atomic_store(&s->listeners[i].rules, listener_rules_of(c, &c->listeners[i]));
 	}
 	(void)pthread_mutex_lock(&s->lock);
@@ -151,5 +151,5 @@ server_reload(struct server *s)
 		log_warning("%s.", c->warnings[i]);
 	exchange(s, c, w);
 	config_free(c);
-	log_notice("Reloaded: certificates, CAs, revocation lists and policies are the new ones.");
+	log_notice("Reloaded: certificates, CAs, revocation lists, passwords and policies are the new ones.");
 }

@@ -130,11 +130,12 @@ server_prepare(struct server *s, struct err *err)
 	if (s->world == NULL)
 		return false;
 	for (i = 0; i < s->n_listeners; i++)
-		judge_set(&s->judges[i], s->world->listeners[i].trust);
+		judge_set(&s->judges[i], &s->world->listeners[i]);
 	s->nobody = authz_principal_new(&nobody);
+	s->logins = logins_new();
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
-	if (s->nobody == NULL || s->workers == NULL)
+	if (s->nobody == NULL || s->logins == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	return make_broker(s, err) && make_workers(s, err);
 }
@@ -162,6 +163,7 @@ server_done(struct server *s)
 	}
 	free(s->listeners);
 	free(s->judges);
+	logins_free(s->logins);
 	world_free(s->world);
 	authz_principal_unref(s->nobody);
 }
@@ -187,6 +189,8 @@ server_stop(struct server *s)
 	for (i = 0; i < s->n_workers; i++)
 		if (s->workers[i].started)
 			(void)pthread_join(s->workers[i].thread, NULL);
+	/* Their verdicts go to shards that are still there, and wake loops that are, too. */
+	logins_stop(s->logins);
 }
 
 static bool
@@ -195,6 +199,8 @@ start_threads(struct server *s, struct err *err)
 	char name[24];
 	unsigned i;
 
+	if (!logins_start(s->logins, s->n_workers, err))
+		return false;
 	for (i = 0; i < s->n_workers; i++) {
 		struct worker *w = &s->workers[i];
 		int no = pthread_create(&w->thread, NULL, worker_main, w);
@@ -293,6 +299,21 @@ write_pid(const struct config *c, struct err *err)
 }
 
 static void
+say_weak_keys(const struct server *s)
+{
+	unsigned i;
+
+	for (i = 0; i < s->n_listeners; i++) {
+		const struct psk_file *f = s->world->listeners[i].psk;
+
+		if (f != NULL && psk_weak(f) > 0)
+			log_warning("Listener %s: %zu of %zu pre-shared keys are shorter than %d bytes: who hears one handshake can "
+				    "guess them; `openssl rand -hex 32` makes a good one.",
+			    s->listeners[i].config->name, psk_weak(f), psk_count(f), PSK_KEY_STRONG);
+	}
+}
+
+static void
 say_start(const struct server *s)
 {
 	const struct config *c = s->config;
@@ -324,7 +345,10 @@ server_start(struct server *s, struct err *err)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	say_start(s);
 	privileges_harden();
-	if (!server_prepare(s, err) || !listen_all(s, err))
+	if (!server_prepare(s, err))
+		return false;
+	say_weak_keys(s);
+	if (!listen_all(s, err))
 		return false;
 	if (s->options.daemon && !daemonize(err))
 		return false;

@@ -60,6 +60,14 @@ who_may_come(const struct config *c, const struct config_listener *l)
 {
 	unsigned rules = listener_rules_of(c, l);
 
+	if ((rules & RULE_PASSWORDS) != 0 && (rules & RULE_ANONYMOUS) != 0)
+		return "users with their password, and anonymous clients";
+	if ((rules & RULE_PASSWORDS) != 0)
+		return (rules & RULE_CERT_IS_IDENTITY) != 0 && (l->cafile != NULL || l->capath != NULL)
+			   ? "clients with a certificate, which is their identity, and users with their password"
+			   : "users with their password";
+	if ((rules & RULE_PSK_IS_IDENTITY) != 0)
+		return "clients with a pre-shared key, whose identity is their name";
 	if (l->require_certificate && (rules & RULE_CERT_IS_IDENTITY) != 0)
 		return "clients with a certificate, which is their identity";
 	if (l->require_certificate)
@@ -85,12 +93,17 @@ print_listener(const struct config *c, unsigned n, const struct world *w, struct
 
 	(void)printf("listener %s: %s%s\n", l->name,
 	    l->protocol == CONFIG_WEBSOCKETS ? "WebSocket, " : "",
-	    l->certfile == NULL   ? "not encrypted"
+	    !config_is_tls(l)     ? "not encrypted"
 	    : l->tls_version == 3 ? "TLS 1.3"
 				  : "TLS 1.2 or 1.3");
 	if (!listen_resolve(c, l, print_address, &o, err))
 		return false;
 	(void)printf("\n    lets in: %s\n", who_may_come(c, l));
+	if (w->listeners[n].passwords != NULL)
+		(void)printf("    users: %zu\n", passwd_count(w->listeners[n].passwords));
+	if (w->listeners[n].psk != NULL)
+		(void)printf("    pre-shared keys: %zu, shorter than %d bytes: %zu\n", psk_count(w->listeners[n].psk),
+		    PSK_KEY_STRONG, psk_weak(w->listeners[n].psk));
 	print_set(c, OPTION_LISTENER, l, l->at, "    ");
 	for (i = 0; i < l->n_origins; i++)
 		(void)printf("    websockets_origin %s\n", l->origins[i]);

@@ -1,6 +1,7 @@
 /* Network to broker and back: the functions that the two ask for, filled in. */
 #include "server/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -45,14 +46,23 @@ websocket_new(struct worker *worker, struct listener *l, struct authz_principal 
 	return ws;
 }
 
+static struct authz_principal *
+identity_of(struct listener *l, const struct net_peer *peer, struct authz_principal *nobody)
+{
+	unsigned rules = atomic_load(&l->rules);
+
+	if (peer->psk_identity != NULL)
+		return identity_of_psk(rules, peer->psk_identity, nobody);
+	return identity_of_peer(rules, peer->identity, nobody);
+}
+
 static void *
 on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
     const struct stream_ops **ret_ops)
 {
 	struct worker *worker = ctx;
 	struct listener *l = peer->listener;
-	struct authz_principal *who =
-	    identity_of_peer(atomic_load(&l->rules), peer->identity, worker->server->nobody);
+	struct authz_principal *who = identity_of(l, peer, worker->server->nobody);
 	const struct stream_ops *ops;
 	void *stream, *wrapped;
 	bool websocket;
@@ -160,9 +170,11 @@ static uint8_t
 port_authenticate(void *ctx, struct broker_login *login)
 {
 	struct server *s = ctx;
+	uint8_t rc = identity_judge(atomic_load(&s->listeners[login->listener].rules), login);
 
-	return identity_judge(atomic_load(&s->listeners[login->listener].rules), login->cert,
-	    login->connect, &login->who, login->why, sizeof(login->why));
+	if (rc != BROKER_LOGIN_PENDING)
+		return rc;
+	return logins_ask(s->logins, &s->judges[login->listener], login);
 }
 
 static void
@@ -212,6 +224,14 @@ settings_of_config(const struct config *c)
 	return s;
 }
 
+_Static_assert((int)CONFIG_PREFIX_MAX == (int)BROKER_PREFIX_MAX, "a prefix that is configured fits");
+
+static void
+copy_prefix(char out[static BROKER_PREFIX_MAX + 1], const char *prefix)
+{
+	(void)snprintf(out, BROKER_PREFIX_MAX + 1, "%s", prefix != NULL ? prefix : "");
+}
+
 void
 broker_listeners_of(const struct config *c, const struct world *w, struct broker_listener *ret)
 {
@@ -220,9 +240,14 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 	for (i = 0; i < c->n_listeners; i++) {
 		const struct config_security *s = c->listeners[i].security;
 
+		const char *prefix = c->listeners[i].auto_id_prefix;
+
 		ret[i] = (struct broker_listener){ .policy = w->listeners[i].policy,
 			.deny_v3_by_close = s->refuse_publish_by_close,
 			.grant_denied_v3 = s->grant_refused_subscriptions,
-			.takeover_same_identity = s->takeover_same_identity };
+			.takeover_same_identity = s->takeover_same_identity,
+			.username_is_client_id = c->listeners[i].use_username_as_clientid };
+		copy_prefix(ret[i].auto_id_prefix, prefix != NULL ? prefix : s->auto_id_prefix);
+		copy_prefix(ret[i].client_id_prefix, c->clientid_prefixes);
 	}
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/secret.h"
 
 /* "FILE:LINE: DIRECTIVE: " before the error. */
 static bool
@@ -58,6 +59,57 @@ load_policy(const struct config *c, const struct config_listener *l, struct auth
 		return true;
 	directive = name != NULL ? "policy" : "acl_file";
 	return fail_at(c, option_at(s->at, directive), directive, err);
+}
+
+static bool
+load_passwords(const struct config *c, const struct config_security *s, struct passwd_file **ret,
+    struct err *err)
+{
+	uint8_t *text = NULL;
+	size_t n = 0;
+
+	if (s->password_file == NULL)
+		return true;
+	if (file_read(s->password_file, PASSWD_FILE_MAX, &text, &n, err)) {
+		*ret = passwd_parse(slice_of(text, n), s->password_file, err);
+		secret_free(text, n);
+	}
+	return *ret != NULL || fail_at(c, option_at(s->at, "password_file"), "password_file", err);
+}
+
+static bool
+load_psk(const struct config *c, const struct config_security *s, struct psk_file **ret,
+    struct err *err)
+{
+	uint8_t *text = NULL;
+	size_t n = 0;
+
+	if (file_read(s->psk_file, PASSWD_FILE_MAX, &text, &n, err)) {
+		*ret = psk_parse(slice_of(text, n), s->psk_file, err);
+		secret_free(text, n);
+	}
+	return *ret != NULL || fail_at(c, option_at(s->at, "psk_file"), "psk_file", err);
+}
+
+/* Files that listeners have in common are read once. */
+static bool
+load_secrets(const struct config *c, struct world *w, unsigned index, struct err *err)
+{
+	const struct config_listener *l = &c->listeners[index];
+	struct world_listener *wl = &w->listeners[index];
+	unsigned i;
+
+	for (i = 0; i < index; i++) {
+		if (c->listeners[i].security != l->security)
+			continue;
+		if (wl->passwords == NULL && w->listeners[i].passwords != NULL)
+			wl->passwords = passwd_ref(w->listeners[i].passwords);
+		if (wl->psk == NULL && w->listeners[i].psk != NULL && l->psk_hint != NULL)
+			wl->psk = psk_ref(w->listeners[i].psk);
+	}
+	return (wl->passwords != NULL || load_passwords(c, l->security, &wl->passwords, err)) &&
+	       (wl->psk != NULL || l->psk_hint == NULL ||
+		   load_psk(c, l->security, &wl->psk, err));
 }
 
 static bool
@@ -130,14 +182,20 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 		/* Browsers offer http/1.1 for wss:, and nothing of MQTT. */
 		.alpn = l->protocol == CONFIG_WEBSOCKETS ? "http/1.1,mqtt" : NULL,
 		.min_version = l->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION,
+		.psk_hint = l->psk_hint,
 		.ask_client_cert = ask,
 		.require_client_cert = l->require_certificate,
 	};
 
 	if (ask && !load_trust(c, l, &ret->trust, err))
 		return false;
-	if (ask && j != NULL)
+	/* Without a judge nobody will shake hands. */
+	if (ask || l->psk_hint != NULL)
 		t.hooks = judge_hooks(j);
+	if (!ask)
+		t.hooks.verify = NULL;
+	if (l->psk_hint == NULL)
+		t.hooks.psk = NULL;
 	ret->tls = tls_ctx_new(&t, err);
 	return ret->tls != NULL || fail_tls(c, l, err);
 }
@@ -175,7 +233,8 @@ world_load(const struct config *c, struct judge *judges, struct err *err)
 		struct world_listener *wl = &w->listeners[i];
 
 		if (!load_policy(c, l, &wl->policy, err) || !look_at_http_dir(c, l, err) ||
-		    (l->certfile != NULL &&
+		    !load_secrets(c, w, i, err) ||
+		    (config_is_tls(l) &&
 			!load_tls(c, l, judges != NULL ? &judges[i] : NULL, wl, err))) {
 			world_free(w);
 			return NULL;
@@ -195,6 +254,8 @@ world_free(struct world *w)
 		tls_ctx_unref(w->listeners[i].tls);
 		pki_trust_unref(w->listeners[i].trust);
 		authz_policy_unref(w->listeners[i].policy);
+		passwd_unref(w->listeners[i].passwords);
+		psk_unref(w->listeners[i].psk);
 	}
 	free(w->listeners);
 	free(w);
