@@ -21,6 +21,7 @@ struct broker_listener {
 	bool grant_denied_v3;         /* SUBACK to v3 as mosquitto: a refused filter is granted and delivers nothing */
 	bool takeover_same_identity;  /* a client id may only be taken over by the same identity (certificate) */
 	bool username_is_client_id;   /* the user name takes the place of the client id; without one nobody may connect */
+	bool bridges;                 /* the broker's own: they say on $SYS how they are, and take what the remote sends as it comes */
 	char auto_id_prefix[BROKER_PREFIX_MAX + 1];   /* of client ids that the broker makes up; "": "auto-" */
 	char client_id_prefix[BROKER_PREFIX_MAX + 1]; /* what every client id must begin with */
 };
@@ -122,6 +123,11 @@ void shard_begin(struct shard *sh, uint64_t now_ms);
 uint64_t shard_turn(struct shard *sh, uint64_t now_ms);
 /* End every connection of this shard with <reason> (v5: DISCONNECT), for shutdown; wills are not sent for MQTT_RC_SHUTTING_DOWN. */
 void shard_disconnect_all(struct shard *sh, uint8_t reason);
+
+/* On which shard the session with this client id is at home. Any thread. */
+unsigned broker_home(const struct broker *b, struct slice client_id);
+/* Messages that wait for the client with this id while it is away; at its home. */
+uint32_t shard_waiting(const struct shard *sh, struct slice client_id);
 
 /* Counters; each is written by one thread, read by any. */
 struct shard_stats {

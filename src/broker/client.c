@@ -74,7 +74,7 @@ client_feed(void *self, struct slice in)
 		c->last_rx_ms = c->shard->now_ms;
 	/* What others posted before they acknowledged it holds for what was sent after that, even within one turn. */
 	mail_take(c->shard);
-	while (c->state < CLIENT_CLOSING && c->state != CLIENT_JUDGING && !c->paused) {
+	while (c->state < CLIENT_CLOSING && c->state != CLIENT_JUDGING && !c->paused && !c->throttled) {
 		struct slice rest = slice_from(in, used);
 		size_t max = packet_limit(c, rest);
 
@@ -119,7 +119,8 @@ client_sent(void *self)
 	out_sent(c);
 	if (c->paused && c->out.count < OUT_PACKETS_LOW && c->out_bytes <= settings_of(c->shard)->max_out_bytes / 2) {
 		c->paused = false;
-		c->waker.ops->read_enable(c->waker.conn, true);
+		if (!c->throttled)
+			c->waker.ops->read_enable(c->waker.conn, true);
 	}
 	if (c->scan_waits != NULL)
 		retained_room(c);
@@ -162,6 +163,7 @@ client_end(struct client *c, uint8_t reason, const char *text, bool clean)
 			(void)out_packet(c, buf, wr_len(&w));
 	}
 	retained_forget(c);
+	throttle_forget(c);
 	if (s != NULL) {
 		c->session = NULL;
 		stat_sub(c->shard, connected, 1);

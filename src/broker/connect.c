@@ -111,7 +111,8 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		return MQTT_RC_OK;
 	if (!topic_name_ok(m->will.topic) || slice_starts(m->will.topic, SL("$share/")))
 		rc = MQTT_RC_TOPIC_INVALID, why = "the will's topic is not a topic name";
-	else if (slice_starts(m->will.topic, SL("$SYS/")) || slice_starts(m->will.topic, SL("$CONTROL/")))
+	else if (is_reserved(listener_of(c->shard, c->listener), t->id, m->will.topic) ||
+		 slice_starts(m->will.topic, SL("$CONTROL/")))
 		rc = MQTT_RC_NOT_AUTHORIZED, why = "the will's topic is the broker's own";
 	else if (m->will.qos > set->max_qos)
 		rc = MQTT_RC_QOS_UNSUPPORTED, why = "the will's QoS is above max_qos";
@@ -202,6 +203,7 @@ set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
 	const struct broker_settings *set = settings_of(c->shard);
 
 	c->version = m->version;
+	c->is_bridge = m->is_bridge;
 	c->keep_alive = keep_alive;
 	c->window = set->max_inflight;
 	c->problem_info = false;

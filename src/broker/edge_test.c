@@ -279,6 +279,119 @@ shared_have_a_limit(void **state)
 	kit_subscribe(e, "plain", 1);
 }
 
+/* Two clients with different homes; on one shard there is only one. */
+static bool
+apart(struct kit *k, struct end **ret_pub, struct end **ret_sub)
+{
+	char id[16];
+
+	*ret_pub = join(k, 5, "pub");
+	for (unsigned i = 0; k->n > 1 && i < 100; i++) {
+		(void)snprintf(id, sizeof id, "sub%u", i);
+		*ret_sub = join(k, 5, id);
+		if ((*ret_sub)->shard != (*ret_pub)->shard)
+			return true;
+	}
+	return false;
+}
+
+static void
+publish_large(struct end *e, uint8_t qos)
+{
+	enum { SIZE = 1000000 };
+	uint8_t *payload = calloc(1, SIZE), *buf = malloc(SIZE + 100);
+	struct wr w = wr_of(buf, SIZE + 100);
+	struct mqtt_publish m = { .topic = SL("t"), .payload = { payload, SIZE }, .qos = qos, .packet_id = qos };
+
+	assert_true(mqtt_put_publish(&w, MQTT_V5, &m));
+	kit_feed(e, buf, wr_len(&w));
+	kit_turn(e->kit, e->shard);
+	free(payload);
+	free(buf);
+}
+
+/* A shard that does not get to its letters: QoS 0 towards it is dropped, publishers of QoS 1 wait, until it has caught up. */
+static void
+slow_shard(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct end *pub, *sub;
+	const struct shard_stats *stats;
+
+	if (!apart(k, &pub, &sub))
+		return;
+	stats = shard_stats(broker_shard(k->broker, pub->shard));
+	kit_subscribe(sub, "t", 0);
+	k->manual = true;
+	for (unsigned i = 0; i < 60; i++)
+		publish_large(pub, 0);
+	assert_int_equal(stats->dropped, 0);
+	for (unsigned i = 0; i < 60; i++)
+		publish_large(pub, 0);
+	assert_in_range(stats->dropped, 50, 60);
+	assert_true(pub->reading);
+	publish_large(pub, 1);
+	assert_false(pub->reading);
+	k->manual = false;
+	kit_pump(k);
+	kit_sleep(k, 5);
+	assert_true(pub->reading);
+	kit_publish(pub, "t", "again", 1, false, 2);
+	for (struct mqtt_frame f; kit_next(sub, &f);)
+		;
+	kit_publish(pub, "t", "more", 0, false, 0);
+	kit_message(sub, "t", "more");
+}
+
+/* A SUBSCRIBE between a publisher's look at the interest map and the moment when the topic's home stores the message. */
+static void
+retained_and_subscribe_at_once(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct end *pub, *sub;
+
+	if (!apart(k, &pub, &sub))
+		return;
+	k->manual = true;
+	kit_publish(pub, "r/t", "new", 1, true, 1);
+	kit_feed(sub, "\x82\x08\0\1\0\0\2r/\0", 10);
+	kit_feed(sub, "\x82\x09\0\2\0\0\3r/t\0", 11);
+	for (unsigned i = 0; i < k->n; i++)
+		if (i != pub->shard)
+			kit_turn(k, i);
+	for (unsigned i = 0; i < k->n; i++)
+		if (i != pub->shard)
+			kit_turn(k, i);
+	k->manual = false;
+	kit_pump(k);
+	kit_expect(sub, MQTT_SUBACK);
+	kit_expect(sub, MQTT_SUBACK);
+	kit_message(sub, "r/t", "new");
+}
+
+/* What stands between user properties does not part them (3.1.3.2.8). */
+static void
+properties_of_a_will(void **state)
+{
+	struct kit *k = begin(state, NULL, NULL);
+	struct end *watch = join(k, 5, "watch"), *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+	static const uint8_t connect[] = "\x10\x31\0\4MQTT\5\6\0\0\0\0\3abc"
+					 "\x17\x26\0\1a\0\1""1\x18\0\0\0\0\x26\0\1b\0\1""2\x03\0\1c"
+					 "\0\1w\0\4dead";
+	struct mqtt_frame f;
+	struct mqtt_publish m;
+
+	kit_subscribe(watch, "w", 0);
+	e->version = 5;
+	kit_feed(e, connect, sizeof connect - 1);
+	assert_int_equal(kit_connack(e), 0);
+	kit_cut(e);
+	f = kit_expect(watch, MQTT_PUBLISH);
+	assert_int_equal(mqtt_decode_publish(&f, 5, false, &m), MQTT_RC_OK);
+	assert_int_equal(m.props.n, 18);
+	assert_memory_equal(m.props.p, "\x26\0\1a\0\1""1\x26\0\1b\0\1""2\x03\0\1c", 18);
+}
+
 #define TEST(name) { #name, name }
 static const struct {
 	const char *name;
@@ -293,6 +406,9 @@ static const struct {
 	TEST(retained_in_bulk),
 	TEST(subscriptions_have_a_limit),
 	TEST(shared_have_a_limit),
+	TEST(slow_shard),
+	TEST(retained_and_subscribe_at_once),
+	TEST(properties_of_a_will),
 };
 
 int

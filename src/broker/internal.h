@@ -22,7 +22,12 @@ enum {
 	OUT_PACKETS_HIGH = 8192,         /* unsent packets at which a peer that does not read is no longer read from */
 	OUT_PACKETS_LOW = 1024,
 	SUBSCRIPTIONS_MAX = 65536,       /* of one session; also filters in one packet */
+	SUBSCRIPTION_BYTES_MAX = 16 * 1024 * 1024, /* filters of one session in all */
 	SHARED_MAX = 1024,               /* shared ones among them: they are looked for one by one */
+	BACKLOG_FULL = 64 * 1024 * 1024, /* bytes of letters to one shard above which QoS 0 is dropped */
+	BACKLOG_HIGH = 32 * 1024 * 1024, /* publishers of QoS > 0 are not read from */
+	BACKLOG_LOW = 16 * 1024 * 1024,  /* until it is below this again */
+	THROTTLED_MS = 5,                /* how often that is looked at */
 	SCAN_BATCH = 128,                /* retained messages sent before the receiver must ask for more */
 	SCAN_VISITS = 2048,              /* nodes looked at in one turn */
 	SWEEP_VISITS = 16,               /* retained topics looked at for expiry in one turn */
@@ -67,7 +72,7 @@ struct session {
 	uint32_t slot, generation;
 	uint32_t match_seq, match_index; /* where route.c has put it in the present match */
 	uint32_t expiry_s;    /* session expiry interval; 0 ends with the connection, UINT32_MAX never */
-	uint32_t n_subs, cap_subs, n_shared;
+	uint32_t n_subs, cap_subs, n_shared, sub_bytes;
 	uint16_t next_packet_id, live; /* live: entries of inflight that still wait */
 	uint16_t unsent, resend_id;    /* live ones that were not sent again yet since the client came back; where to look */
 	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
@@ -86,6 +91,7 @@ struct client {
 	struct authz_principal *who;
 	struct waker waker;
 	struct client *next, **prev; /* all of the shard */
+	struct client *next_throttled;
 	struct ring out;
 	struct timer timer; /* CONNECT deadline, keep alive, certificate expiry; on the client wheel */
 	struct login *login; /* JUDGING: pending; NEW: the verdict on the CONNECT that comes again; or NULL */
@@ -100,8 +106,10 @@ struct client {
 	uint16_t keep_alive, window, alias_max_out, lent;
 	uint8_t version, state;
 	bool paused;       /* not read from, as it does not read */
+	bool throttled;    /* not read from, as another shard cannot keep up with what it publishes */
 	bool dropping;     /* output is over its bound */
 	bool starved;      /* there was no memory for something promised: the next pull ends it */
+	bool is_bridge;    /* 3.1 and 3.1.1 with the mark: subscriptions are as a bridge needs them */
 	bool problem_info; /* reason strings and user properties are welcome (3.1.2.11.7) */
 	char peer[];
 };
@@ -138,7 +146,7 @@ struct shard {
 	void *keep;
 	struct trie *subs;
 	struct wheel *clients_wheel, *sessions_wheel;
-	struct client *clients;
+	struct client *clients, *throttled;
 	struct slot *slots;
 	uint32_t n_slots, cap_slots, free_slot; /* free_slot: 1 + index, 0 = none */
 	struct listener_table *listeners;
@@ -156,6 +164,7 @@ struct shard {
 	struct batch **outboxes; /* one for each shard, or NULL */
 	bool outbox_dirty;
 	struct inbox inbox, verdicts;
+	_Atomic size_t backlog; /* bytes of letters on their way to this shard; any thread */
 	uint8_t scratch[LEND_PACKETS_MAX * MSG_SCRATCH];
 	struct shard_stats stats;
 };
@@ -217,6 +226,8 @@ void client_report(struct client *c, struct broker_event *e); /* fills in who an
 void client_timer(void *shard, struct timer *t);
 /* From within feed(): go on at <shard>, where the same bytes come again. */
 void client_leave(struct client *c, unsigned shard);
+/* publish.c: is it the broker's own topic, and not the state of this client as a bridge? */
+bool is_reserved(const struct broker_listener *l, struct slice client_id, struct slice topic);
 /* publish.c: forget the topic aliases that the client has set. */
 void alias_in_clear(struct client *c);
 
@@ -373,6 +384,15 @@ void mail_done(struct shard *sh);
 typedef void mail_fn(struct shard *sh, struct mail *m); /* may take msg and text by setting them NULL */
 mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_scan_new,
     mail_scan_hit, mail_scan_pause, mail_scan_more, mail_scan_stop;
+
+/* ---- throttle.c: publishers wait for shards that cannot keep up ---- */
+
+/* <c> has published with QoS > 0: if a shard has too much to do, it is not read from until that is done. */
+void throttle(struct client *c);
+void throttle_forget(struct client *c); /* the client is going */
+bool throttle_turn(struct shard *sh);   /* true: somebody still waits */
+/* Has shard <to> so much to do that QoS 0 is dropped? */
+bool throttle_is_full(const struct broker *b, unsigned to);
 
 /* ---- shard.c ---- */
 

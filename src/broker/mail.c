@@ -7,8 +7,16 @@ enum { BATCH_FIRST = 30, BATCH_MAX = 1 << 16 };
 struct batch {
 	struct inbox_node node;
 	uint32_t n, cap;
+	size_t bytes;
 	struct mail v[];
 };
+
+/* What a letter keeps in memory until it is carried out. */
+static size_t
+mail_size(const struct mail *m)
+{
+	return sizeof *m + (m->msg != NULL ? msg_size(m->msg) : 0) + (m->text != NULL ? m->text->n : 0);
+}
 
 static void
 mail_release(struct mail *m)
@@ -45,7 +53,7 @@ batch_room(struct shard *sh, unsigned to)
 	if ((bigger = realloc(b, sizeof *b + cap * sizeof(struct mail))) == NULL)
 		return NULL;
 	if (b == NULL)
-		bigger->n = 0;
+		*bigger = (struct batch){ .n = 0 };
 	bigger->cap = cap;
 	sh->outboxes[to] = bigger;
 	return bigger;
@@ -65,6 +73,7 @@ mail_flush(struct shard *sh)
 		if (batch == NULL)
 			continue;
 		sh->outboxes[i] = NULL;
+		atomic_fetch_add_explicit(&b->shards[i]->backlog, batch->bytes, memory_order_relaxed);
 		if (inbox_push(&b->shards[i]->inbox, &batch->node))
 			b->ports.wake(b->ports.ctx, i);
 	}
@@ -111,11 +120,17 @@ mail_post(struct shard *sh, unsigned to, const struct mail *m)
 		mail_release(&copy);
 		return true;
 	}
+	if (m->kind == MAIL_PUBLISH && m->msg->qos == 0 && throttle_is_full(sh->broker, to)) {
+		stat_add(sh, dropped, 1);
+		mail_release(&copy);
+		return false;
+	}
 	if (sh->closing || (b = batch_room(sh, to)) == NULL) {
 		mail_release(&copy);
 		return false;
 	}
 	b->v[b->n++] = copy;
+	b->bytes += mail_size(&copy);
 	if (!sh->outbox_dirty && sh->after_turn)
 		sh->broker->ports.wake(sh->broker->ports.ctx, sh->index);
 	sh->outbox_dirty = true;
@@ -138,6 +153,7 @@ read_all(struct shard *sh, bool carry_out)
 				handlers[m->kind](sh, m);
 			mail_release(m);
 		}
+		atomic_fetch_sub_explicit(&sh->backlog, b->bytes, memory_order_relaxed);
 		free(b);
 	}
 }

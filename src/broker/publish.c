@@ -72,7 +72,8 @@ check(struct client *c, struct mqtt_publish *p, const char **ret_why)
 		return MQTT_RC_RETAIN_UNSUPPORTED;
 	*ret_why = "more QoS 2 messages than Receive Maximum";
 	/* Only 5.0 knows the limit (3.3.4). */
-	if (c->version == MQTT_V5 && p->qos == 2 && c->session->received.n >= set->receive_maximum &&
+	if (c->version == MQTT_V5 && p->qos == 2 && !listener_of(c->shard, c->listener)->bridges &&
+	    c->session->received.n >= set->receive_maximum &&
 	    !idset_has(&c->session->received, p->packet_id))
 		return MQTT_RC_RECEIVE_MAXIMUM;
 	*ret_why = "payload is not the UTF-8 that its format indicator says";
@@ -81,18 +82,26 @@ check(struct client *c, struct mqtt_publish *p, const char **ret_why)
 	return MQTT_RC_OK;
 }
 
-/* The topics under which only the broker speaks. */
-static bool
-is_reserved(struct slice topic)
+/* The topics under which only the broker speaks; and a bridge of itself: it tells both brokers whether it is up, under
+ * "$SYS/broker/connection/CLIENTID/state" with its client id at the remote one. */
+bool
+is_reserved(const struct broker_listener *l, struct slice client_id, struct slice topic)
 {
-	return topic.p[0] == '$' && (slice_starts(topic, SL("$SYS/")) || slice_starts(topic, SL("$share/")));
+	struct slice state = SL("$SYS/broker/connection/");
+
+	if (topic.p[0] != '$' || !slice_starts(topic, SL("$SYS/")))
+		return slice_starts(topic, SL("$share/"));
+	if (!slice_starts(topic, state))
+		return true;
+	state = slice_from(topic, state.n);
+	return !l->bridges && !(slice_starts(state, client_id) && slice_eq(slice_from(state, client_id.n), SL("/state")));
 }
 
 static bool
 may_publish(struct client *c, const struct mqtt_publish *p, const char **ret_why, struct authz_verdict *v)
 {
 	*ret_why = "topic is the broker's own";
-	if (is_reserved(p->topic))
+	if (is_reserved(listener_of(c->shard, c->listener), session_id(c->session), p->topic))
 		return false;
 	*ret_why = v->why;
 	return authz_allowed(listener_of(c->shard, c->listener)->policy, c->who, session_id(c->session), AUTHZ_PUBLISH,
@@ -164,5 +173,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	}
 	received = publish_message(c->shard, m);
 	msg_unref(m);
+	if (p.qos > 0)
+		throttle(c);
 	return c->state == CLIENT_OPEN && acknowledge(c, &p, received);
 }

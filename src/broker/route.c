@@ -199,9 +199,15 @@ route_message(struct shard *sh, struct msg *m, bool spread)
 
 	if (spread && b->n_shards > 1) {
 		k = interest_key_of(msg_topic(m));
-		for (unsigned i = 0; i < b->n_shards; i++)
-			if (i != sh->index && interest_any(b, i, &k))
-				any = mail_post(sh, i, &(struct mail){ .kind = MAIL_PUBLISH, .msg = msg_ref(m) }) || any;
+		for (unsigned i = 0; i < b->n_shards; i++) {
+			bool cares = i != sh->index && interest_any(b, i, &k);
+
+			/* A retained message goes to all: who subscribes between this look and the moment when the topic's
+			 * home stores it would otherwise get neither the old message nor the new one. */
+			if (i == sh->index || (!cares && !m->retain))
+				continue;
+			any = (mail_post(sh, i, &(struct mail){ .kind = MAIL_PUBLISH, .msg = msg_ref(m) }) && cares) || any;
+		}
 	}
 	return deliver_here(sh, m) || any;
 }

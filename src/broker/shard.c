@@ -92,7 +92,7 @@ uint64_t
 shard_turn(struct shard *sh, uint64_t now_ms)
 {
 	uint64_t wait, other;
-	bool more;
+	bool more, throttled;
 
 	shard_begin(sh, now_ms);
 	if (now_ms >= sh->sweep_ms) {
@@ -102,6 +102,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wheel_advance(sh->clients_wheel, now_ms, client_timer, sh);
 	wheel_advance(sh->sessions_wheel, now_ms, session_timer, sh);
 	more = scans_turn(sh);
+	throttled = throttle_turn(sh);
 	mail_flush(sh);
 	atomic_store_explicit(&sh->stats.retained, sh->keep_ops->retain_count(sh->keep), memory_order_relaxed);
 	sh->after_turn = true;
@@ -110,6 +111,8 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wait = wheel_wait(sh->clients_wheel, now_ms);
 	other = wheel_wait(sh->sessions_wheel, now_ms);
 	wait = NUM_MIN(wait, other);
+	if (throttled)
+		wait = NUM_MIN(wait, (uint64_t)THROTTLED_MS);
 	return sh->stats.retained > 0 ? NUM_MIN(wait, (uint64_t)SWEEP_EVERY_MS) : wait;
 }
 
@@ -120,6 +123,20 @@ shard_disconnect_all(struct shard *sh, uint8_t reason)
 		next = c->next;
 		client_end(c, reason, "server shutting down", reason == MQTT_RC_SHUTTING_DOWN);
 	}
+}
+
+unsigned
+broker_home(const struct broker *b, struct slice client_id)
+{
+	return (unsigned)(map_hash(client_id) % b->n_shards);
+}
+
+uint32_t
+shard_waiting(const struct shard *sh, struct slice client_id)
+{
+	const struct session *s = sh->keep_ops->session_find(sh->keep, client_id);
+
+	return s != NULL ? s->pending.count + s->live : 0;
 }
 
 const struct shard_stats *

@@ -10,8 +10,10 @@ struct outcome {
 };
 
 static struct sub *
-sub_room(struct session *s)
+sub_room(struct session *s, size_t filter_n)
 {
+	if (s->sub_bytes + filter_n > SUBSCRIPTION_BYTES_MAX)
+		return NULL;
 	if (s->n_subs == s->cap_subs) {
 		if (s->n_subs >= SUBSCRIPTIONS_MAX)
 			return NULL;
@@ -38,7 +40,7 @@ add_plain(struct session *s, const struct mqtt_sub *sub, uint32_t id, struct out
 {
 	struct shard *sh = s->shard;
 	struct trie_entry e = { .who = s, .id = id, .options = sub->options, .kind = SUB_SESSION, .extra = out->extra };
-	struct sub *room = sub_room(s);
+	struct sub *room = sub_room(s, sub->filter.n);
 	struct trie_node *node;
 
 	if (room == NULL)
@@ -49,6 +51,7 @@ add_plain(struct session *s, const struct mqtt_sub *sub, uint32_t id, struct out
 	case TRIE_ADDED:
 		*room = (struct sub){ .node = node };
 		s->n_subs++;
+		s->sub_bytes += (uint32_t)sub->filter.n;
 		stat_add(sh, subscriptions, 1);
 		out->is_new = true;
 		return true;
@@ -77,7 +80,7 @@ add_shared(struct session *s, const struct mqtt_sub *sub, struct slice name, uin
 {
 	uint32_t at = find_shared(s, sub->filter);
 	struct shared_sub *sh_sub = malloc(sizeof *sh_sub + sub->filter.n);
-	struct sub *room = at != UINT32_MAX ? &s->subs[at] : s->n_shared < SHARED_MAX ? sub_room(s) : NULL;
+	struct sub *room = at != UINT32_MAX ? &s->subs[at] : s->n_shared < SHARED_MAX ? sub_room(s, sub->filter.n) : NULL;
 
 	if (sh_sub == NULL || room == NULL) {
 		free(sh_sub);
@@ -93,6 +96,7 @@ add_shared(struct session *s, const struct mqtt_sub *sub, struct slice name, uin
 	if (at == UINT32_MAX) {
 		s->n_subs++;
 		s->n_shared++;
+		s->sub_bytes += (uint32_t)sub->filter.n;
 		stat_add(s->shard, subscriptions, 1);
 	} else
 		free(room->shared);
@@ -120,6 +124,9 @@ subscribe_one(struct client *c, struct mqtt_sub *sub, uint32_t id, struct outcom
 	bool ok;
 
 	out->shared = topic_share_split(sub->filter, &name, &filter) == TOPIC_SHARE_YES;
+	/* What a bridge cannot ask for in 3.1.1 goes without saying: nothing comes back to it, and what is retained stays so. */
+	if (c->is_bridge && !out->shared)
+		sub->options |= MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED;
 	sub->options = (uint8_t)((sub->options & ~MQTT_SUB_QOS) | qos);
 	if (!authz_allowed(listener_of(c->shard, c->listener)->policy, c->who, session_id(s), AUTHZ_SUBSCRIBE, filter, &v)) {
 		bool silent = c->version != MQTT_V5 && listener_of(c->shard, c->listener)->grant_denied_v3;
@@ -234,6 +241,7 @@ drop(struct session *s, uint32_t i)
 	if (sub->shared != NULL) {
 		share_leave(s, sub->shared);
 		s->n_shared--;
+		s->sub_bytes -= sub->shared->full_n;
 		free(sub->shared);
 	} else {
 		uint8_t text[UINT16_MAX];
@@ -241,6 +249,7 @@ drop(struct session *s, uint32_t i)
 
 		(void)trie_del(sh->subs, sub->node, s);
 		interest_del(sh->broker, sh->index, slice_of(text, n));
+		s->sub_bytes -= (uint32_t)n;
 	}
 	sub_forget(s, i);
 }
@@ -301,6 +310,7 @@ unsubscribe_one(struct session *s, struct slice filter, struct gone *g)
 			return false;
 		(void)trie_del(s->shard->subs, node, s);
 		interest_del(s->shard->broker, s->shard->index, filter);
+		s->sub_bytes -= (uint32_t)filter.n;
 		g->v[g->n++] = node;
 		return true;
 	}

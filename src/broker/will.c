@@ -2,18 +2,6 @@
 #include <stdlib.h>
 #include "broker/internal.h"
 
-/* The will's properties as a PUBLISH would carry them, encoded into <buf>. */
-static struct slice
-forward_props(const struct mqtt_props *p, uint8_t *buf, size_t cap)
-{
-	struct mqtt_props q = *p;
-	struct wr w = wr_of(buf, cap);
-
-	q.present &= (uint64_t)1 << MQTT_P_PAYLOAD_FORMAT | (uint64_t)1 << MQTT_P_CONTENT_TYPE |
-	    (uint64_t)1 << MQTT_P_RESPONSE_TOPIC | (uint64_t)1 << MQTT_P_CORRELATION_DATA;
-	return mqtt_put_props(&w, &q) ? wr_slice(&w) : (struct slice){ 0 };
-}
-
 uint8_t
 will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice id, struct will **ret)
 {
@@ -25,7 +13,7 @@ will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice id, 
 
 	if (buf != NULL && w != NULL) {
 		if (m->version == MQTT_V5)
-			p.forward = forward_props(&in->props, buf, cap);
+			p.forward = slice_of(buf, mqtt_will_forward(in, buf));
 		p.forward_n = (uint32_t)p.forward.n;
 		w->delay_s = in->delay;
 		w->has_expiry = mqtt_has(&in->props, MQTT_P_MESSAGE_EXPIRY);

@@ -144,6 +144,8 @@ struct mqtt_publish {
 
 /* Fast: called for every message. */
 uint8_t mqtt_decode_publish(const struct mqtt_frame *f, uint8_t version, bool from_client, struct mqtt_publish *ret);
+/* The same for a will's properties: what a PUBLISH of it carries on, at most will->props.raw.n bytes; returns how many. */
+size_t mqtt_will_forward(const struct mqtt_will *will, uint8_t *out);
 /* Write m->forward_n bytes of properties that go on to subscribers, in their order, into <out>. What a server sent may
  * hold subscription identifiers; they are among them. */
 void mqtt_forward_props(const struct mqtt_publish *m, uint8_t *out);

@@ -9,7 +9,7 @@ enum { RETAIN = 1, QOS_SHIFT = 1, DUP = 8, ALIAS_SIZE = 3, EXPIRY_SIZE = 5 };
 static inline bool
 is_forwarded(uint8_t id)
 {
-	return id != MQTT_P_TOPIC_ALIAS && id != MQTT_P_MESSAGE_EXPIRY;
+	return id != MQTT_P_TOPIC_ALIAS && id != MQTT_P_MESSAGE_EXPIRY && id != MQTT_P_WILL_DELAY;
 }
 
 static void
@@ -115,27 +115,40 @@ mqtt_decode_publish(
 	return MQTT_RC_OK;
 }
 
-void
-mqtt_forward_props(const struct mqtt_publish *m, uint8_t *out)
+/* Those of <raw> that go on to subscribers, in their order; where it ends. */
+static uint8_t *
+copy_forwarded(struct slice raw, unsigned packet, uint8_t *out)
 {
-	struct rd r = rd_of(m->props);
+	struct rd r = rd_of(raw);
 	uint64_t seen = 0;
 	struct prop v;
 
-	if (m->forward.p != NULL) {
-		memcpy(out, m->forward.p, m->forward.n);
-		return;
-	}
 	while (rd_left(&r) > 0) {
 		const uint8_t *at = r.p;
 
-		if (prop_read(&r, MQTT_PUBLISH, &seen, &v) != MQTT_RC_OK)
-			return; /* decoding did not succeed: there is nothing to forward */
+		if (prop_read(&r, packet, &seen, &v) != MQTT_RC_OK)
+			break; /* decoding did not succeed: there is nothing to forward */
 		if (!is_forwarded(v.id))
 			continue;
 		memcpy(out, at, (size_t)(r.p - at));
 		out += r.p - at;
 	}
+	return out;
+}
+
+void
+mqtt_forward_props(const struct mqtt_publish *m, uint8_t *out)
+{
+	if (m->forward.p != NULL)
+		memcpy(out, m->forward.p, m->forward.n);
+	else
+		(void)copy_forwarded(m->props, MQTT_PUBLISH, out);
+}
+
+size_t
+mqtt_will_forward(const struct mqtt_will *will, uint8_t *out)
+{
+	return (size_t)(copy_forwarded(will->props.raw, PROPS_OF_WILL, out) - out);
 }
 
 static void
