@@ -170,41 +170,41 @@ a_key_may_be_an_identity(void **state)
 static void
 guessing_is_slow(void **state)
 {
-	struct throttle *t = throttle_new();
-	struct throttle_key bob, elsewhere, same_net, alice;
+	struct attempts *t = attempts_new();
+	struct attempts_key bob, elsewhere, same_net, alice;
 	uint64_t now = 1000000;
 	unsigned i;
 
 	(void)state;
 	assert_non_null(t);
-	throttle_key(&bob, "192.0.2.1:1000", SL("bob"));
-	throttle_key(&same_net, "192.0.2.1:2000", SL("bob"));
-	throttle_key(&elsewhere, "192.0.2.2:1000", SL("bob"));
-	throttle_key(&alice, "192.0.2.1:1000", SL("alice"));
+	attempts_key(&bob, "192.0.2.1:1000", SL("bob"));
+	attempts_key(&same_net, "192.0.2.1:2000", SL("bob"));
+	attempts_key(&elsewhere, "192.0.2.2:1000", SL("bob"));
+	attempts_key(&alice, "192.0.2.1:1000", SL("alice"));
 	for (i = 0; i < 10; i++) {
-		assert_true(throttle_may(t, &bob, now));
-		throttle_failed(t, &bob, now);
+		assert_true(attempts_may(t, &bob, now));
+		attempts_failed(t, &bob, now);
 	}
-	assert_false(throttle_may(t, &bob, now));
-	assert_false(throttle_may(t, &same_net, now));
-	assert_true(throttle_may(t, &elsewhere, now));
-	assert_true(throttle_may(t, &alice, now));
-	assert_false(throttle_may(t, &bob, now + 4999));
-	assert_true(throttle_may(t, &bob, now + 5000));
+	assert_false(attempts_may(t, &bob, now));
+	assert_false(attempts_may(t, &same_net, now));
+	assert_true(attempts_may(t, &elsewhere, now));
+	assert_true(attempts_may(t, &alice, now));
+	assert_false(attempts_may(t, &bob, now + 4999));
+	assert_true(attempts_may(t, &bob, now + 5000));
 	now += 100000;
 	for (i = 0; i < 100; i++) {
-		struct throttle_key k;
+		struct attempts_key k;
 		char name[8];
 
-		assert_true(throttle_may(t, &alice, now));
+		assert_true(attempts_may(t, &alice, now));
 		(void)snprintf(name, sizeof(name), "u%u", i);
-		throttle_key(&k, "192.0.2.1:1", slice_str(name));
-		throttle_failed(t, &k, now);
+		attempts_key(&k, "192.0.2.1:1", slice_str(name));
+		attempts_failed(t, &k, now);
 	}
-	assert_false(throttle_may(t, &alice, now));
-	assert_true(throttle_may(t, &elsewhere, now));
-	assert_true(throttle_may(t, &alice, now + 500));
-	throttle_free(t);
+	assert_false(attempts_may(t, &alice, now));
+	assert_true(attempts_may(t, &elsewhere, now));
+	assert_true(attempts_may(t, &alice, now + 500));
+	attempts_free(t);
 }
 
 static void
@@ -226,12 +226,12 @@ addresses_of_one_network_count_as_one(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_LEN(pairs); i++) {
-		struct throttle_key a, b;
+		struct attempts_key a, b;
 
-		throttle_key(&a, pairs[i].a, SL("x"));
-		throttle_key(&b, pairs[i].b, SL("x"));
-		assert_int_equal(a.of[THROTTLE_USER] == b.of[THROTTLE_USER], pairs[i].same);
-		assert_int_equal(a.of[THROTTLE_ADDRESS] == b.of[THROTTLE_ADDRESS], pairs[i].same);
+		attempts_key(&a, pairs[i].a, SL("x"));
+		attempts_key(&b, pairs[i].b, SL("x"));
+		assert_int_equal(a.of[ATTEMPTS_USER] == b.of[ATTEMPTS_USER], pairs[i].same);
+		assert_int_equal(a.of[ATTEMPTS_ADDRESS] == b.of[ATTEMPTS_ADDRESS], pairs[i].same);
 	}
 }
 

@@ -142,20 +142,20 @@ uint8_t logins_ask(struct logins *ls, struct judge *judge, struct broker_login *
 void logins_stop(struct logins *ls);
 void logins_free(struct logins *ls); /* NULL is fine */
 
-/* ---- throttle.c: wrong passwords ---- */
+/* ---- attempts.c: wrong passwords ---- */
 
-enum { THROTTLE_USER, THROTTLE_ADDRESS, THROTTLE_RULES };
-struct throttle;
-struct throttle_key {
-	uint64_t of[THROTTLE_RULES];
+enum { ATTEMPTS_USER, ATTEMPTS_ADDRESS, ATTEMPTS_RULES };
+struct attempts;
+struct attempts_key {
+	uint64_t of[ATTEMPTS_RULES];
 };
-struct throttle *throttle_new(void); /* NULL: out of memory */
-void throttle_free(struct throttle *t);
+struct attempts *attempts_new(void); /* NULL: out of memory */
+void attempts_free(struct attempts *t);
 /* <peer>: as net_addr_text() writes it. */
-void throttle_key(struct throttle_key *ret, const char *peer, struct slice user);
+void attempts_key(struct attempts_key *ret, const char *peer, struct slice user);
 /* May this user try again from there? Any thread. */
-bool throttle_may(struct throttle *t, const struct throttle_key *k, uint64_t now_ms);
-void throttle_failed(struct throttle *t, const struct throttle_key *k, uint64_t now_ms);
+bool attempts_may(struct attempts *t, const struct attempts_key *k, uint64_t now_ms);
+void attempts_failed(struct attempts *t, const struct attempts_key *k, uint64_t now_ms);
 
 /* ---- refuse.c: every refusal has a cause, words and a remedy ---- */
 

@@ -16,7 +16,7 @@ struct job {
 	struct job *next;
 	struct broker_login *login;
 	struct passwd_file *file;
-	struct throttle_key key;
+	struct attempts_key key;
 	size_t user_n, password_n;
 	uint8_t bytes[]; /* user name, password */
 };
@@ -27,7 +27,7 @@ struct logins {
 	struct job *first, **last;
 	unsigned pending; /* in the list or being judged */
 	bool stop;
-	struct throttle *throttle;
+	struct attempts *attempts;
 	pthread_t threads[THREADS_MAX];
 	unsigned n_threads;
 };
@@ -58,7 +58,7 @@ job_new(struct passwd_file *f, struct broker_login *login)
 		memcpy(j->bytes, user.p, user.n);
 	if (password.n > 0)
 		memcpy(j->bytes + user.n, password.p, password.n);
-	throttle_key(&j->key, login->peer, user);
+	attempts_key(&j->key, login->peer, user);
 	return j;
 }
 
@@ -87,7 +87,7 @@ verdict_of(struct logins *ls, const struct job *j)
 	enum passwd_verdict v;
 
 	/* Guesses that came in parallel with those that failed meanwhile. */
-	if (!throttle_may(ls->throttle, &j->key, server_now_ms()))
+	if (!attempts_may(ls->attempts, &j->key, server_now_ms()))
 		return refuse(j->login, MQTT_RC_CONNECTION_RATE, WHY_LOGIN_RATE);
 	v = passwd_check(j->file, user, slice_of(j->bytes + j->user_n, j->password_n), &kind);
 	log_debug("Login: one %s hash computed.", passwd_kind_name(kind));
@@ -95,7 +95,7 @@ verdict_of(struct logins *ls, const struct job *j)
 		return refuse(j->login, MQTT_RC_UNAVAILABLE, "out of memory");
 	if (v == PASSWD_RIGHT)
 		return identity_named(j->login, user);
-	throttle_failed(ls->throttle, &j->key, server_now_ms());
+	attempts_failed(ls->attempts, &j->key, server_now_ms());
 	return refuse_user(j->login, v == PASSWD_UNKNOWN ? WHY_LOGIN_UNKNOWN : WHY_LOGIN_WRONG, user);
 }
 
@@ -154,7 +154,7 @@ logins_ask(struct logins *ls, struct judge *judge, struct broker_login *login)
 	passwd_unref(f);
 	if (j == NULL)
 		return refuse(login, MQTT_RC_UNAVAILABLE, "out of memory");
-	if (!throttle_may(ls->throttle, &j->key, server_now_ms())) {
+	if (!attempts_may(ls->attempts, &j->key, server_now_ms())) {
 		job_free(j);
 		return refuse(login, MQTT_RC_CONNECTION_RATE, WHY_LOGIN_RATE);
 	}
@@ -181,15 +181,15 @@ logins_new(void)
 	if (ls == NULL)
 		return NULL;
 	ls->last = &ls->first;
-	ls->throttle = throttle_new();
-	if (ls->throttle == NULL || pthread_mutex_init(&ls->lock, NULL) != 0) {
-		throttle_free(ls->throttle);
+	ls->attempts = attempts_new();
+	if (ls->attempts == NULL || pthread_mutex_init(&ls->lock, NULL) != 0) {
+		attempts_free(ls->attempts);
 		free(ls);
 		return NULL;
 	}
 	if (pthread_cond_init(&ls->more, NULL) != 0) {
 		(void)pthread_mutex_destroy(&ls->lock);
-		throttle_free(ls->throttle);
+		attempts_free(ls->attempts);
 		free(ls);
 		return NULL;
 	}
@@ -235,7 +235,7 @@ logins_free(struct logins *ls)
 {
 	if (ls == NULL)
 		return;
-	throttle_free(ls->throttle);
+	attempts_free(ls->attempts);
 	(void)pthread_cond_destroy(&ls->more);
 	(void)pthread_mutex_destroy(&ls->lock);
 	free(ls);

@@ -17,7 +17,7 @@ struct bucket {
 	uint64_t key, until_ms;
 };
 
-struct throttle {
+struct attempts {
 	pthread_mutex_t lock;
 	struct bucket sets[SETS][WAYS];
 };
@@ -25,14 +25,14 @@ struct throttle {
 static const struct {
 	uint32_t burst, every_ms;
 } rules[] = {
-	[THROTTLE_USER] = { 10, 5000 },
-	[THROTTLE_ADDRESS] = { 100, 500 },
+	[ATTEMPTS_USER] = { 10, 5000 },
+	[ATTEMPTS_ADDRESS] = { 100, 500 },
 };
 
-struct throttle *
-throttle_new(void)
+struct attempts *
+attempts_new(void)
 {
-	struct throttle *t = calloc(1, sizeof(*t));
+	struct attempts *t = calloc(1, sizeof(*t));
 
 	if (t != NULL && pthread_mutex_init(&t->lock, NULL) != 0) {
 		free(t);
@@ -42,7 +42,7 @@ throttle_new(void)
 }
 
 void
-throttle_free(struct throttle *t)
+attempts_free(struct attempts *t)
 {
 	if (t == NULL)
 		return;
@@ -78,20 +78,20 @@ address_bytes(const char *peer, uint8_t out[static ADDRESS_N])
 }
 
 void
-throttle_key(struct throttle_key *ret, const char *peer, struct slice user)
+attempts_key(struct attempts_key *ret, const char *peer, struct slice user)
 {
 	uint8_t bytes[ADDRESS_N + 8];
 	uint64_t name = map_hash(user);
 
 	address_bytes(peer, bytes);
-	ret->of[THROTTLE_ADDRESS] = map_hash(slice_of(bytes, ADDRESS_N)) | 1;
+	ret->of[ATTEMPTS_ADDRESS] = map_hash(slice_of(bytes, ADDRESS_N)) | 1;
 	memcpy(bytes + ADDRESS_N, &name, sizeof(name));
-	ret->of[THROTTLE_USER] = map_hash(slice_of(bytes, sizeof(bytes))) | 1;
+	ret->of[ATTEMPTS_USER] = map_hash(slice_of(bytes, sizeof(bytes))) | 1;
 }
 
 /* Its bucket; with <make> the place of the one that is nearest to being full again. */
 static struct bucket *
-find(struct throttle *t, uint64_t key, bool make)
+find(struct attempts *t, uint64_t key, bool make)
 {
 	struct bucket *set = t->sets[(key >> 1) % SETS], *oldest = &set[0];
 	unsigned i;
@@ -109,13 +109,13 @@ find(struct throttle *t, uint64_t key, bool make)
 }
 
 bool
-throttle_may(struct throttle *t, const struct throttle_key *k, uint64_t now_ms)
+attempts_may(struct attempts *t, const struct attempts_key *k, uint64_t now_ms)
 {
 	bool ok = true;
 	unsigned i;
 
 	(void)pthread_mutex_lock(&t->lock);
-	for (i = 0; i < THROTTLE_RULES && ok; i++) {
+	for (i = 0; i < ATTEMPTS_RULES && ok; i++) {
 		const struct bucket *b = find(t, k->of[i], false);
 
 		ok = b == NULL || b->until_ms <= now_ms + (uint64_t)(rules[i].burst - 1) * rules[i].every_ms;
@@ -125,12 +125,12 @@ throttle_may(struct throttle *t, const struct throttle_key *k, uint64_t now_ms)
 }
 
 void
-throttle_failed(struct throttle *t, const struct throttle_key *k, uint64_t now_ms)
+attempts_failed(struct attempts *t, const struct attempts_key *k, uint64_t now_ms)
 {
 	unsigned i;
 
 	(void)pthread_mutex_lock(&t->lock);
-	for (i = 0; i < THROTTLE_RULES; i++) {
+	for (i = 0; i < ATTEMPTS_RULES; i++) {
 		struct bucket *b = find(t, k->of[i], true);
 
 		b->until_ms = NUM_MAX(b->until_ms, now_ms) + rules[i].every_ms;
