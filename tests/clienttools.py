@@ -14,7 +14,7 @@ PATIENCE = 30  # seconds for anything that must happen: sanitizers and busy mach
 
 
 def signet_binary():
-    given = os.environ.get("SIGNET_BIN")
+    given = os.environ.get("SIGNET")
     if given:
         return given
     for build in ("build-asan", "build"):

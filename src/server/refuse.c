@@ -33,7 +33,7 @@ static const struct {
 	[REFUSAL_LEFT_AFTER_HANDSHAKE] = { "left-after-handshake",
 	    "most often the client does not accept the name in certfile, or it only tested the port" },
 	[REFUSAL_HANDSHAKE_TIMEOUT] = { "handshake-timeout",
-	    "look for a slow network or a client that does not speak TLS; tls_handshake_timeout sets the limit" },
+	    "look for a slow network or a client that waits for the server to speak first; tls_handshake_timeout sets the limit" },
 	[REFUSAL_MQTT_ON_TLS] = { "plain-mqtt-on-tls",
 	    "switch TLS on in the client (mosquitto_pub: --cafile), or let it use a listener without TLS" },
 	[REFUSAL_HTTP_ON_TLS] = { "http-on-tls", "this port speaks MQTT over TLS: use an MQTT client, not a browser or curl" },
