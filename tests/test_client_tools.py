@@ -10,7 +10,7 @@ from clienttools import PATIENCE, Background, Broker, Pki, ToyBroker, mosquitto_
 
 pytestmark = [
     pytest.mark.skipif(mosquitto_broker() is None, reason="needs the package mosquitto"),
-    pytest.mark.skipif(signet_binary() is None, reason="signet is not built; see SIGNET_BIN"),
+    pytest.mark.skipif(signet_binary() is None, reason="signet is not built; see SIGNET"),
 ]
 
 SIGNET, MOSQUITTO = "signet {}", "mosquitto_{}"
