@@ -163,6 +163,9 @@ loop_stop_listening(struct loop *l)
 		struct listener *ls = l->listeners;
 
 		l->listeners = ls->next;
+		/* A socket that was passed in lives on elsewhere, and close() alone would leave it
+		 * watched. */
+		(void)epoll_ctl(l->epfd, EPOLL_CTL_DEL, ls->src.fd, NULL);
 		(void)close(ls->src.fd);
 		ls->src.fd = -1;
 		tls_ctx_unref(ls->tls);
