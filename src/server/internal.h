@@ -96,6 +96,20 @@ struct worker {
 	bool leaving;        /* the shutdown has reached it */
 	uint64_t leave_by_ms;
 	bool started;
+
+	/* The watchdog: <asked> is set by the main thread and taken back by the next turn; the
+	 * others are the main thread's. */
+	atomic_bool asked;
+	bool late;
+	uint64_t asked_ms;
+};
+
+/* Listening sockets that were open before we started: <n> descriptors from <first> on. */
+enum { INHERITED_MAX = 64, INHERIT_COVERED = -2 };
+struct inherited {
+	int first;
+	unsigned n;
+	const struct config_listener *by[INHERITED_MAX]; /* who has it; NULL: nobody yet */
 };
 
 struct server {
@@ -115,6 +129,8 @@ struct server {
 	struct privileges privileges;
 	struct authz_principal *nobody; /* whom anonymous connections share */
 	struct logins *logins;
+	struct inherited inherited;     /* empty once listen_all() is done */
+	uint64_t watchdog_ms;           /* 0: nobody watches */
 };
 
 /* ---- identity.c ---- */
@@ -290,8 +306,32 @@ void broker_listeners_of(
 
 /* ---- reload.c ---- */
 
-/* SIGHUP: read everything again; on any error the old state stays. Logs. */
-void server_reload(struct server *s);
+/* SIGHUP: read everything again; on any error the old state stays and it returns false. Logs. */
+bool server_reload(struct server *s);
+
+/* ---- inherit.c: sockets from the service manager ---- */
+
+/* What LISTEN_FDS announces, to this process; usually nothing. */
+bool inherit_take(struct inherited *ret, struct err *err);
+/* The socket for the address <wanted> of <l> into *ret_fd: -1 when there is none, INHERIT_COVERED
+ * when a socket that <l> has already takes these clients too. False: there is one, and it lets in
+ * whom the configuration keeps out. The descriptor stays in <in>. */
+bool inherit_find(struct inherited *in, const struct config_listener *l,
+    const struct sockaddr_storage *wanted, int *ret_fd, struct err *err);
+/* Close them; <say>: name those that nobody wanted. */
+void inherit_done(struct inherited *in, bool say);
+
+/* ---- notify.c: messages to the service manager ---- */
+
+void notify_ready(const struct server *s);
+void notify_reloading(void);
+void notify_reload_failed(void);
+void notify_stopping(void);
+/* How often it wants a sign of life at the least; 0: never. */
+uint64_t watchdog_interval_ms(void);
+/* Give one, unless a worker has been busy with one turn for more than half of that time. To be
+ * called four times in it, by the main thread. */
+void watchdog_tick(struct server *s, uint64_t now_ms);
 
 uint64_t server_now_ms(void);
 

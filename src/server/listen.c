@@ -2,6 +2,7 @@
 #include "server/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -135,15 +136,56 @@ open_one(struct server *s, struct listener *l, const struct sockaddr_storage *a,
 	return true;
 }
 
+/* A socket that was passed in is one queue: every worker takes from it, through a descriptor of its
+ * own. Its file, if it is a unix socket, is not ours to remove. */
+static bool
+adopt(struct server *s, struct listener *l, int from, struct err *err)
+{
+	unsigned i;
+
+	for (i = 0; i < s->n_workers; i++) {
+		int fd = fcntl(from, F_DUPFD_CLOEXEC, 0), flags = fcntl(from, F_GETFL);
+
+		if (fd == -1 || flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1) {
+			(void)err_sys(err, "cannot use the socket that was passed in");
+			if (fd != -1)
+				(void)close(fd);
+			return false;
+		}
+		if (!loop_listen(s->workers[i].loop, fd, s->world->listeners[l->index].tls, l, err))
+			return false;
+	}
+	return true;
+}
+
+static void
+say_listening(const struct server *s, const struct listener *l, const char *where, bool inherited)
+{
+	log_info("Listening on %s (%s%s%s).", where,
+	    l->config->protocol == CONFIG_WEBSOCKETS ? "WebSocket, " : "",
+	    s->world->listeners[l->index].tls != NULL ? "TLS" : "not encrypted",
+	    inherited ? ", socket passed in" : "");
+}
+
 static bool
 open_address(struct server *s, struct listener *l, const struct sockaddr_storage *a, socklen_t len,
     bool optional, bool *ret_opened, struct err *err)
 {
 	char text[80];
-	int no;
+	const char *where = a->ss_family == AF_UNIX ? l->config->path
+						    : net_addr_text(a, text, sizeof(text));
+	int no, fd;
 
-	(void)net_addr_text(a, text, sizeof(text));
 	*ret_opened = false;
+	if (!inherit_find(&s->inherited, l->config, a, &fd, err))
+		return false;
+	if (fd != -1) {
+		*ret_opened = true;
+		if (fd != INHERIT_COVERED && !adopt(s, l, fd, err))
+			return false;
+		say_listening(s, l, where, true);
+		return true;
+	}
 	if (a->ss_family == AF_UNIX) {
 		if (!clear_unix(a, len, l->config->path, err))
 			return false;
@@ -161,9 +203,7 @@ open_address(struct server *s, struct listener *l, const struct sockaddr_storage
 	if (!open_one(s, l, a, len, err))
 		return false;
 	l->unix_made = a->ss_family == AF_UNIX;
-	log_info("Listening on %s (%s%s).", a->ss_family == AF_UNIX ? l->config->path : text,
-	    l->config->protocol == CONFIG_WEBSOCKETS ? "WebSocket, " : "",
-	    s->world->listeners[l->index].tls != NULL ? "TLS" : "not encrypted");
+	say_listening(s, l, where, false);
 	*ret_opened = true;
 	return true;
 }

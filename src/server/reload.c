@@ -127,7 +127,7 @@ exchange(struct server *s, const struct config *c, struct world *w)
 	world_free(old);
 }
 
-void
+bool
 server_reload(struct server *s)
 {
 	struct err err = { 0 };
@@ -143,7 +143,7 @@ server_reload(struct server *s)
 		log_error("Reload failed, everything stays as it was: %s.", err.text);
 		world_free(w);
 		config_free(c);
-		return;
+		return false;
 	}
 	say_later(s->config, c);
 	(void)check_config(c, &s->privileges);
@@ -152,4 +152,5 @@ server_reload(struct server *s)
 	exchange(s, c, w);
 	config_free(c);
 	log_notice("Reloaded: certificates, CAs, revocation lists, passwords and policies are the new ones.");
+	return true;
 }

@@ -151,6 +151,7 @@ server_done(struct server *s)
 	}
 	broker_free(s->broker);
 	free(s->workers);
+	inherit_done(&s->inherited, false);
 	for (i = 0; i < s->n_listeners; i++) {
 		judge_done(&s->judges[i]);
 		(void)pthread_mutex_destroy(&s->listeners[i].log_lock);
@@ -235,18 +236,34 @@ block_signals(sigset_t *ret, struct err *err)
 }
 
 static void
+reload(struct server *s)
+{
+	notify_reloading();
+	if (server_reload(s))
+		notify_ready(s);
+	else
+		notify_reload_failed();
+}
+
+static void
 wait_for_end(struct server *s, const sigset_t *set)
 {
-	const struct timespec pause = { .tv_sec = FLUSH_EVERY_S };
+	uint64_t ms = FLUSH_EVERY_S * 1000;
+	struct timespec pause;
 
+	if (s->watchdog_ms > 0)
+		ms = NUM_MIN(ms, NUM_MAX(s->watchdog_ms / 4, UINT64_C(1)));
+	pause = (struct timespec){ .tv_sec = (time_t)(ms / 1000),
+		.tv_nsec = (long)(ms % 1000) * 1000000 };
 	for (;;) {
 		int sig = sigtimedwait(set, NULL, &pause);
 
+		watchdog_tick(s, server_now_ms());
 		events_flush(s);
 		if (sig == SIGTERM || sig == SIGINT)
 			return;
 		if (sig == SIGHUP)
-			server_reload(s);
+			reload(s);
 		else if (sig == SIGUSR1)
 			log_reopen();
 	}
@@ -345,11 +362,12 @@ server_start(struct server *s, struct err *err)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	say_start(s);
 	privileges_harden();
-	if (!server_prepare(s, err))
+	if (!inherit_take(&s->inherited, err) || !server_prepare(s, err))
 		return false;
 	say_weak_keys(s);
 	if (!listen_all(s, err))
 		return false;
+	inherit_done(&s->inherited, true);
 	if (s->options.daemon && !daemonize(err))
 		return false;
 	if (!write_pid(s->config, err) || !privileges_drop(p, err))
@@ -373,7 +391,10 @@ serve(struct server *s)
 	if (ok) {
 		log_notice("signet version %s running with %u worker%s.", SIGNET_VERSION,
 		    s->n_workers, s->n_workers == 1 ? "" : "s");
+		s->watchdog_ms = watchdog_interval_ms();
+		notify_ready(s);
 		wait_for_end(s, &set);
+		notify_stopping();
 		log_notice("signet version %s terminating.", SIGNET_VERSION);
 	} else {
 		log_error("Cannot start: %s.", err.text);

@@ -148,6 +148,8 @@ on_turn(void *ctx, uint64_t now_ms)
 
 	if (atomic_load_explicit(&w->server->generation, memory_order_relaxed) != w->generation)
 		take_world(w);
+	if (atomic_load_explicit(&w->asked, memory_order_relaxed))
+		atomic_store(&w->asked, false);
 	next = shard_turn(w->shard, now_ms);
 	if (atomic_load_explicit(&w->server->stopping, memory_order_relaxed))
 		next = NUM_MIN(next, leave(w, now_ms));

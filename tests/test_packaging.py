@@ -1,0 +1,302 @@
+"""What a distribution and an operator expect around the binary: service manager, man pages, completion, installation."""
+import contextlib
+import ctypes
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+import kit
+
+LISTEN = "allow_anonymous true\nworkers 2\n"
+
+
+# ---- the service manager ----
+
+def needs_systemd():
+    linked = subprocess.run(["ldd", kit.SIGNET], capture_output=True, text=True).stdout
+    if "libsystemd" not in linked:
+        pytest.skip("this build has no libsystemd")
+
+
+class Manager:
+    """systemd's end of NOTIFY_SOCKET: what was said, in order."""
+
+    def __init__(self):
+        # A name without a file: whoever the broker becomes can reach it, as with systemd's own.
+        name = f"signet-test-{os.getpid()}-{time.monotonic_ns()}"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("\0" + name)
+        self.env = {"NOTIFY_SOCKET": "@" + name}
+
+    def next(self, seconds=kit.PATIENCE):
+        """One message as a dictionary; None when nobody says anything."""
+        self.socket.settimeout(seconds)
+        try:
+            text = self.socket.recv(4096).decode()
+        except TimeoutError:
+            return None
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def wait(self, key):
+        """The next message that says <key>, signs of life left out."""
+        end = time.monotonic() + kit.PATIENCE
+        while time.monotonic() < end:
+            message = self.next()
+            if message is not None and key in message:
+                return message
+            assert message is None or set(message) == {"WATCHDOG"}, message
+        raise AssertionError(f"nobody said {key}")
+
+    def quiet(self, seconds):
+        """Is nothing said for so long?"""
+        end = time.monotonic() + kit.PATIENCE
+        while time.monotonic() < end:
+            if self.next(seconds) is None:
+                return True
+        return False
+
+
+@pytest.fixture
+def manager():
+    needs_systemd()
+    manager = Manager()
+    yield manager
+    manager.socket.close()
+
+
+def test_ready_reload_and_stop_are_told(manager, broker_of):
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\n{LISTEN}{kit.STAY_ROOT}", port, env=manager.env)
+    ready = manager.wait("READY")
+    assert ready == {"READY": "1", "STATUS": "Running: 1 listener, 2 workers."}
+    broker.reload()
+    reloading = manager.wait("RELOADING")
+    assert reloading["RELOADING"] == "1"
+    assert int(reloading["MONOTONIC_USEC"]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert manager.wait("READY") == ready
+    broker.conf.write_text("no_such_directive\n")
+    broker.process.send_signal(signal.SIGHUP)
+    manager.wait("RELOADING")
+    failed = manager.wait("READY")
+    assert "reload failed" in failed["STATUS"]
+    assert broker.listens(port)
+    assert broker.stop() == 0
+    assert manager.wait("STOPPING")["STOPPING"] == "1"
+
+
+def test_ready_comes_when_the_ports_are_open(manager, tmp_path):
+    """The one moment that Type=notify is for: whoever connects after READY=1 gets in, at the first try."""
+    port = kit.free_port()
+    broker = kit.Broker(tmp_path / "b", f"listener {port} 127.0.0.1\n{LISTEN}", [], env=manager.env).start()
+    try:
+        manager.wait("READY")
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    finally:
+        assert broker.stop() == 0
+
+
+def test_nobody_is_told_of_a_start_that_fails(manager, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        conf = tmp_path / "taken.conf"
+        conf.write_text(f"listener {taken.getsockname()[1]} 127.0.0.1\n{LISTEN}")
+        assert kit.signet("broker", "-c", conf, check=False, env=manager.env).returncode == 1
+    assert manager.next(0.01) is None
+
+
+@contextlib.contextmanager
+def stopped_thread(pid, name):
+    """One thread of another process stands still, as in a turn that does not end."""
+    seize, interrupt, detach, wait_all = 0x4206, 0x4207, 17, 0x40000000
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    libc.ptrace.restype = ctypes.c_long
+    tid = next(int(task.name) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+               if (task / "comm").read_text().strip() == name)
+    if libc.ptrace(seize, tid, None, None) == -1:
+        pytest.skip(f"threads cannot be stopped here: {os.strerror(ctypes.get_errno())}")
+    try:
+        assert libc.ptrace(interrupt, tid, None, None) == 0
+        os.waitpid(tid, wait_all)
+        yield
+    finally:
+        assert libc.ptrace(detach, tid, None, None) == 0
+
+
+@pytest.mark.parametrize("worker", ["worker-0", "worker-1"])
+def test_watchdog_is_fed_while_all_workers_turn(manager, broker_of, worker):
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\n{LISTEN}", port,
+                       env={**manager.env, "WATCHDOG_USEC": "1000000"})
+    manager.wait("READY")
+    for _ in range(3):
+        assert manager.next(kit.PATIENCE) == {"WATCHDOG": "1"}
+    mark = broker.mark()
+    with stopped_thread(broker.process.pid, worker):
+        broker.wait_log(f"{worker.replace('worker-', 'Worker ')} has been busy", mark)
+        assert manager.quiet(1)
+    broker.wait_log("turns again", mark)
+    assert manager.next() == {"WATCHDOG": "1"}
+
+
+def test_watchdog_of_another_process_is_none(manager, broker_of):
+    port = kit.free_port()
+    broker_of(f"listener {port} 127.0.0.1\n{LISTEN}", port,
+              env={**manager.env, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"})
+    manager.wait("READY")
+    assert manager.next(0.5) is None
+
+
+class Activated(kit.Broker):
+    """A broker that is given sockets, as systemd gives them: descriptors from 3 on."""
+
+    def __init__(self, directory, conf, sockets, **more):
+        super().__init__(directory, conf, [], **more)
+        self.sockets = sockets
+
+    def start(self):
+        # The shell writes its own id, which the broker then has, and puts the sockets where they belong.
+        shell = "export LISTEN_PID=$$; exec " + " ".join(
+            f"{3 + i}<&{100 + i} {100 + i}<&-" for i in range(len(self.sockets))) + '; exec "$@"'
+
+        def place():
+            for i, one in enumerate(self.sockets):
+                os.dup2(one.fileno(), 100 + i)
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(
+                ["/bin/bash", "-c", shell, "bash", kit.SIGNET, "broker", "-c", str(self.conf)], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, preexec_fn=place, close_fds=False,
+                env={**os.environ, **(self.env or {}), "LISTEN_FDS": str(len(self.sockets))})
+        return self
+
+
+@pytest.fixture
+def activated(manager, tmp_path):
+    running = []
+
+    def start(conf, *sockets):
+        broker = Activated(tmp_path / f"activated{len(running)}", conf, sockets, env=manager.env)
+        running.append(broker)
+        broker.start()
+        manager.wait("READY")
+        return broker
+
+    yield start
+    for broker in running:
+        assert broker.stop() == 0, broker.log()[-6000:]
+
+
+def tcp_socket(address="127.0.0.1", family=socket.AF_INET, only=None):
+    one = socket.socket(family)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if only is not None:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    one.bind((address, 0))
+    one.listen(100)
+    return one
+
+
+def echo(port, topic, host="127.0.0.1"):
+    """A message goes round."""
+    client = kit.Client(None, topic, port=port, host=host)
+    client.subscribe(topic, qos=1)
+    client.publish(topic, b"x", qos=1)
+    assert client.message().payload == b"x"
+    client.close()
+
+
+def test_sockets_are_taken_and_survive(manager, activated, topic):
+    """A client that comes between two brokers waits in the queue of the socket; nobody is refused."""
+    with tcp_socket() as one:
+        port = one.getsockname()[1]
+        conf = f"listener {port} 127.0.0.1\n{LISTEN}"
+        first = activated(conf, one)
+        assert re.search(rf"Listening on 127.0.0.1:{port} \(not encrypted, socket passed in\)", first.log())
+        for _ in range(20):
+            echo(port, topic)
+        assert first.stop() == 0
+        manager.wait("STOPPING")
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as early:
+            early.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04late")
+            activated(conf, one)
+            early.settimeout(kit.PATIENCE)
+            assert early.recv(4) == b"\x20\x02\x00\x00"
+
+
+def test_only_the_matching_listener_takes_a_socket(activated, topic):
+    """The other listener opens its own, and a socket without a listener is named."""
+    other = kit.free_port()
+    with tcp_socket() as one, tcp_socket() as spare:
+        port, unused = one.getsockname()[1], spare.getsockname()[1]
+        broker = activated(f"listener {other} 127.0.0.1\nlistener {port} 127.0.0.1\n{LISTEN}", spare, one)
+        echo(port, topic)
+        echo(other, topic)
+        assert re.search(rf"A socket was passed in \(127.0.0.1:{unused}\) that no listener", broker.log())
+        assert "socket passed in" not in re.search(rf"Listening on 127.0.0.1:{other} .*", broker.log()).group()
+
+
+def test_unix_socket_is_left_where_it_is(activated, tmp_path):
+    path = tmp_path / "mqtt.sock"
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+        one.listen(10)
+        broker = activated(f"listener 0 {path}\n{LISTEN}", one)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04unix")
+            client.settimeout(kit.PATIENCE)
+            assert client.recv(4) == b"\x20\x02\x00\x00"
+        assert broker.stop() == 0
+        assert path.is_socket()
+
+
+def has_ipv6():
+    try:
+        tcp_socket("::1", socket.AF_INET6).close()
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_one_socket_for_both_families(activated, topic):
+    """ListenStream=8883 of a .socket unit is [::]:8883 and takes IPv4 as well."""
+    with tcp_socket("::", socket.AF_INET6, 0) as one:
+        port = one.getsockname()[1]
+        broker = activated(f"listener {port}\n{LISTEN}", one)
+        assert len(re.findall("socket passed in", broker.log())) == 2
+        echo(port, topic)
+        echo(port, topic, "::1")
+
+
+def refused_start(tmp_path, conf, *sockets):
+    broker = Activated(tmp_path / "refused", conf, sockets).start()
+    assert broker.process.wait(kit.PATIENCE) == 1
+    return broker.log()
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_socket_that_lets_in_more_is_refused(manager, tmp_path):
+    with tcp_socket("::", socket.AF_INET6, 0) as one:
+        port = one.getsockname()[1]
+        log = refused_start(tmp_path, f"listener {port}\nsocket_domain ipv6\n{LISTEN}", one)
+        assert "BindIPv6Only=ipv6-only" in log
+
+
+def test_socket_without_the_interface_is_refused(manager, tmp_path):
+    with tcp_socket() as one:
+        port = one.getsockname()[1]
+        log = refused_start(tmp_path, f"listener {port} 127.0.0.1\nbind_interface lo\n{LISTEN}", one)
+        assert "BindToDevice=lo" in log
+
+
+def test_sockets_of_another_process_are_not_ours(manager, broker_of):
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\n{LISTEN}", port, env={"LISTEN_FDS": "1", "LISTEN_PID": "1"})
+    assert "passed in" not in broker.log()
