@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "base/text.h"
+#include "cli/describe.h"
 
 int
 fail(const struct err *e)
@@ -28,6 +29,19 @@ show_help(const struct args *a)
 	}
 	if (a->more != NULL)
 		(void)printf("\n%s", a->more);
+}
+
+static void
+show_table(const struct args *a)
+{
+	describe("usage", a->usage);
+	describe("about", a->about);
+	for (size_t i = 0; i < a->n; i++) {
+		const struct arg *f = &a->table[i];
+
+		describe_option(&(struct described){ 0, f->name, f->value, f->choices, f->help });
+	}
+	describe("more", a->more);
 }
 
 static bool
@@ -119,6 +133,11 @@ args_parse(const struct args *a, int argc, char *argv[], int *ret_words, int *re
 	int words = 0;
 	bool flags = true;
 
+	*ret_exit = EXIT_OK;
+	if (describe_asked(argc, argv)) {
+		show_table(a);
+		return false;
+	}
 	*ret_exit = EXIT_USAGE;
 	for (int i = 1, took = 1; i < argc; i += took) {
 		took = 1;

@@ -66,7 +66,7 @@ ca_list(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &dir, 0, 0, "the installation" },
-		{ "ca", "NAME", ARG_TEXT, &ca, 0, 0, "of this CA only" },
+		{ "ca", "NAME", ARG_TEXT, &ca, 0, 0, "of this CA only", CHOICES_CA },
 		{ "expiring", "DAYS", ARG_NUMBER, &days, 1, 36500, "only live ones that expire within DAYS" },
 		{ "json", NULL, ARG_FLAG, &l.json, 0, 0, "an array of objects; times are seconds since 1970" },
 	};
@@ -183,7 +183,7 @@ ca_export(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &x.dir, 0, 0, "the installation" },
-		{ "ca", "NAME", ARG_TEXT, &x.ca, 0, 0, "which CA (root)" },
+		{ "ca", "NAME", ARG_TEXT, &x.ca, 0, 0, "which CA (root)", CHOICES_CA },
 		{ "format", "pem|der", ARG_TEXT, &x.format, 0, 0, "pem (default) or der" },
 		{ "chain", NULL, ARG_FLAG, &x.chain, 0, 0, "with the CA above it" },
 		{ "out", "FILE", ARG_TEXT, &x.out, 0, 0, "where to (else standard output); not overwritten" },

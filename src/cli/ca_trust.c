@@ -30,7 +30,8 @@ ca_adopt(int argc, char *argv[])
 		{ "name", "NAME", ARG_TEXT, &a.name, 0, 0, "what it is called here" },
 		{ "key", "FILE", ARG_TEXT, &a.key_file, 0, 0, "its key; may be encrypted" },
 		{ "cert", "FILE", ARG_TEXT, &a.cert_file, 0, 0, "its certificate" },
-		{ "role", "ROLE", ARG_TEXT, &role, 0, 0, "what its certificates may do: client, watch, control (else none)" },
+		{ "role", "ROLE", ARG_TEXT, &role, 0, 0, "what its certificates may do: client, watch, control (else none)",
+		    "client watch control" },
 		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "passphrase of the key, old and new (or SIGNET_PASSPHRASE)" },
 		{ "no-passphrase", NULL, ARG_FLAG, &no_pass, 0, 0, "keep our copy of the key unencrypted" },
 	};
@@ -71,7 +72,7 @@ ca_trust(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &dir, 0, 0, "the installation" },
-		{ "role", "ROLE", ARG_TEXT, &role, 0, 0, "client, watch, control or cloud" },
+		{ "role", "ROLE", ARG_TEXT, &role, 0, 0, "client, watch, control or cloud", CHOICES_CA },
 		{ "name", "NAME", ARG_TEXT, &name, 0, 0, "what it is called here (else from its common name)" },
 	};
 	const struct args args = { "signet ca trust --role ROLE FILE [options]",

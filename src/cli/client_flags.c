@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "cli/client_flags.h"
+#include "cli/describe.h"
 
 enum { P = CLIENT_PUB, S = CLIENT_SUB, R = CLIENT_RR, ALL = P | S | R };
 
@@ -113,8 +114,8 @@ const struct flag client_flags[] = {
 	ON(0, "insecure", ALL, tls.insecure,
 	    "do not compare the broker's certificate with the host name.\n"
 	    "Anybody with a certificate of that CA can then pose as the broker"),
-	TEXT(0, "tls-version", "VERSION", ALL, tls.version,
-	    "only tlsv1.2 or only tlsv1.3; not given: both"),
+	TEXT(0, "tls-version", "tlsv1.2|tlsv1.3", ALL, tls.version,
+	    "only this version of TLS; not given: both"),
 	TEXT(0, "ciphers", "LIST", ALL, tls.ciphers,
 	    "TLS 1.2 ciphers, or TLS_… suites of TLS 1.3, as OpenSSL names them"),
 	TEXT(0, "tls-alpn", "NAME", ALL, tls.alpn, "application protocol to ask for"),
@@ -125,8 +126,8 @@ const struct flag client_flags[] = {
 	OTHER(0, "tls-engine-kpass-sha1", "SHA1", ALL, flag_refuse_engine, NULL),
 
 	HEADING("MQTT"),
-	OTHER('V', "protocol-version", "VERSION", ALL, flag_version,
-	    "mqttv5 (5), mqttv311 (311), mqttv31 (31); 311 if not given (rr: 5)"),
+	OTHER('V', "protocol-version", "mqttv5|mqttv311|mqttv31", ALL, flag_version,
+	    "or 5, 311, 31; 311 if not given (rr: 5)"),
 	ON('c', "disable-clean-session", ALL, keep_session,
 	    "keep the session over connections; needs a client id"),
 	OTHER('x', "session-expiry-interval", "SECONDS", ALL, flag_expiry,
@@ -200,6 +201,19 @@ show_flag(const struct flag *f)
 			printf("  %-30s", "");
 	}
 	putchar('\n');
+}
+
+void
+client_opts_describe(enum client_cmd cmd)
+{
+	describe("about", introduction(cmd));
+	for (const struct flag *f = client_flags; f->name != NULL || f->letter != 0; f++) {
+		if (f->cmds == 0)
+			describe("heading", f->help);
+		else if ((f->cmds & (unsigned)cmd) != 0 && f->help != NULL)
+			describe_option(
+			    &(struct described){ f->letter, f->name, f->arg, NULL, f->help });
+	}
 }
 
 void

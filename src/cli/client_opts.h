@@ -93,6 +93,8 @@ bool client_opts_parse(
 void client_opts_done(struct client_opts *o);
 /* The whole --help text on standard output. */
 void client_opts_help(enum client_cmd cmd);
+/* The same for programs (cli/describe.h). */
+void client_opts_describe(enum client_cmd cmd);
 /* "pub", "sub", "rr". */
 const char *client_cmd_name(enum client_cmd cmd);
 

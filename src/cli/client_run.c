@@ -13,6 +13,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "cli/client_run.h"
+#include "cli/describe.h"
 #include "cli/format.h"
 
 enum { PAYLOAD_MAX = 268435455, STDIN_STEP = 65536, RECEIVE_MAX = 20 };
@@ -114,6 +115,11 @@ client_run_init(struct client_run *r, enum client_cmd cmd, int argc, char **argv
 	struct err err = { 0 };
 
 	*r = (struct client_run){ .due = UINT64_MAX };
+	*ret_exit = EXIT_DONE;
+	if (describe_asked(argc, argv)) {
+		client_opts_describe(cmd);
+		return false;
+	}
 	*ret_exit = EXIT_WRONG;
 	if (!client_opts_parse(&r->o, cmd, argc, argv, &err)) {
 		fprintf(stderr, "Error: %s\n", err.text);

@@ -4,34 +4,66 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "base/text.h"
+#include "cli/describe.h"
 #include "cli/internal.h"
 #include "server/server.h"
+
+enum { OPT_TEST = 256, OPT_DIRECTIVES };
+
+/* In the order of --help; a letter below 256 is also the short form. */
+static const struct {
+	int letter;
+	const char *name, *value, *help;
+} flags[] = {
+	{ 'c', "config", "FILE",
+	    "the configuration, in the syntax of mosquitto.conf; without it only\n"
+	    "clients on this machine can connect, on port 1883" },
+	{ 'p', "port", "PORT", "the port of the only listener, whatever the configuration says" },
+	{ 'v', "verbose", NULL, "log everything" },
+	{ 'd', "daemon", NULL, "go to the background once everything is open" },
+	{ OPT_TEST, "test-config", NULL,
+	    "load everything, start nothing: print what would listen, who would be\n"
+	    "let in and what looks wrong; exit 0 if the configuration is good, else 3" },
+	{ 'h', "help", NULL, "this text" },
+	{ OPT_DIRECTIVES, "directives-markdown", NULL, NULL }, /* for docs/configuration.md */
+};
+
+static const char usage[] = "signet broker [-c FILE] [-p PORT] [-v] [-d] [--test-config]";
+static const char about[] = "Run the MQTT broker until Ctrl-C or SIGTERM. SIGHUP reads "
+			    "certificates, CAs, revocation lists\n"
+			    "and policies again; SIGUSR1 opens the log file again.";
+
+static void
+print_flag(char letter, const char *name, const char *value, const char *help)
+{
+	char left[40];
+
+	(void)snprintf(left, sizeof(left), "%c%c%c --%s%s%s", letter != '\0' ? '-' : ' ',
+	    letter != '\0' ? letter : ' ', letter != '\0' ? ',' : ' ', name,
+	    value != NULL ? " " : "", value != NULL ? value : "");
+	(void)printf("  %-18s  ", left);
+	for (; *help != '\0'; help++) {
+		(void)putchar(*help);
+		if (*help == '\n')
+			(void)printf("%22s", "");
+	}
+	(void)putchar('\n');
+}
 
 static void
 print_help(void)
 {
+	(void)printf("Usage: %s\n\n%s\n\n", usage, about);
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+		if (flags[i].help != NULL)
+			print_flag(flags[i].letter < OPT_TEST ? (char)flags[i].letter : '\0',
+			    flags[i].name, flags[i].value, flags[i].help);
 	(void)puts(
-	    "Usage: signet broker [-c FILE] [-p PORT] [-v] [-d] [--test-config]\n"
 	    "\n"
-	    "Run the MQTT broker until Ctrl-C or SIGTERM. SIGHUP reads certificates, CAs, "
-	    "revocation lists\n"
-	    "and policies again; SIGUSR1 opens the log file again.\n"
-	    "\n"
-	    "  -c, --config FILE   the configuration, in the syntax of mosquitto.conf; without it "
-	    "only\n"
-	    "                      clients on this machine can connect, on port 1883\n"
-	    "  -p, --port PORT     the port of the only listener, whatever the configuration says\n"
-	    "  -v, --verbose       log everything\n"
-	    "  -d, --daemon        go to the background once everything is open\n"
-	    "      --test-config   load everything, start nothing: print what would listen, who "
-	    "would be\n"
-	    "                      let in and what looks wrong; exit 0 if the configuration is "
-	    "good, else 3\n"
-	    "  -h, --help          this text\n"
-	    "\n"
-	    "Exit codes: 0 stopped in order, 1 could not start, 3 the configuration or command "
-	    "line is wrong.\n"
+	    "Exit codes: 0 stopped in order, 1 could not start, 3 the configuration or "
+	    "command line is wrong.\n"
 	    "\n"
 	    "Examples:\n"
 	    "  signet broker -c signet.conf\n"
@@ -41,19 +73,30 @@ print_help(void)
 	server_print_directives(false);
 }
 
-enum { OPT_TEST = 256, OPT_DIRECTIVES };
+static int
+describe_all(void)
+{
+	describe("usage", usage);
+	describe("about", about);
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+		if (flags[i].help != NULL)
+			describe_option(&(struct described){
+			    flags[i].letter < OPT_TEST ? (char)flags[i].letter : '\0',
+			    flags[i].name, flags[i].value, NULL, flags[i].help });
+	return SERVER_OK;
+}
 
-static const struct option long_options[] = {
-	{ "config", required_argument, NULL, 'c' },
-	{ "port", required_argument, NULL, 'p' },
-	{ "verbose", no_argument, NULL, 'v' },
-	{ "daemon", no_argument, NULL, 'd' },
-	{ "help", no_argument, NULL, 'h' },
-	{ "test-config", no_argument, NULL, OPT_TEST },
-	{ "directives-markdown", no_argument, NULL,
-	    OPT_DIRECTIVES }, /* for docs/configuration.md */
-	{ NULL, 0, NULL, 0 },
-};
+/* The table as getopt_long() wants it; ends with zeros. */
+static void
+long_options(struct option ret[ARRAY_LEN(flags) + 1])
+{
+	memset(ret, 0, (ARRAY_LEN(flags) + 1) * sizeof(ret[0]));
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+		ret[i].name = flags[i].name;
+		ret[i].has_arg = flags[i].value != NULL ? required_argument : no_argument;
+		ret[i].val = flags[i].letter;
+	}
+}
 
 static bool
 read_port(const char *text, unsigned *ret)
@@ -73,10 +116,14 @@ int
 cmd_broker(int argc, char **argv)
 {
 	struct server_options o = { 0 };
+	struct option words[ARRAY_LEN(flags) + 1];
 	bool test = false;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "c:p:vdh", long_options, NULL)) != -1) {
+	if (describe_asked(argc, argv))
+		return describe_all();
+	long_options(words);
+	while ((opt = getopt_long(argc, argv, "c:p:vdh", words, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
 			o.config_file = optarg;

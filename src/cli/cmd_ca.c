@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "base/text.h"
+#include "cli/describe.h"
 
 struct subcommand {
 	const char *name, *summary;
@@ -32,9 +33,25 @@ help(FILE *out)
 			   "or ./run. Exit codes: 0 success, 1 failure, 2 wrong usage.\n");
 }
 
+static int
+describe_all(void)
+{
+	char flag[] = "--describe", *argv[] = { flag, flag, NULL };
+
+	describe("usage", "signet ca SUBCOMMAND [options]");
+	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
+		describe("subcommand", subcommands[i].name);
+		describe("summary", subcommands[i].summary);
+		(void)subcommands[i].run(2, argv); /* only prints */
+	}
+	return EXIT_OK;
+}
+
 int
 cmd_ca(int argc, char *argv[])
 {
+	if (describe_asked(argc, argv))
+		return describe_all();
 	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		help(stdout);
 		return EXIT_OK;
@@ -93,10 +110,10 @@ ca_issue(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &o.dir, 0, 0, "the installation" },
-		{ "ca", "NAME", ARG_TEXT, &o.ca, 0, 0, "client, watch, control, cloud, or an adopted CA" },
+		{ "ca", "NAME", ARG_TEXT, &o.ca, 0, 0, "client, watch, control, cloud, or an adopted CA", CHOICES_CA },
 		{ "host", "NAME|IP[,...]", ARG_HOSTS, &hosts, 0, 0, "names for subjectAltName" },
 		{ "days", "N", ARG_NUMBER, &o.days, 1, 36500, "validity (clients 730, servers 398; never beyond the CA's)" },
-		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0, "p256 (default), p384, p521, rsa2048, ..., rsa8192" },
+		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0, "p256 (default), p384, p521, rsa2048, ..., rsa8192", CHOICES_KEY },
 		{ "out", "DIR", ARG_TEXT, &o.out, 0, 0, "folder to make (clients/NAME or servers/NAME)" },
 		{ "server", NULL, ARG_FLAG, &o.server, 0, 0, "a server's certificate (adopted CAs; cloud always does)" },
 		{ "reissue", NULL, ARG_FLAG, &o.reissue, 0, 0, "replace a live certificate of the same name" },
@@ -154,7 +171,7 @@ ca_sign(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &o.dir, 0, 0, "the installation" },
-		{ "ca", "NAME", ARG_TEXT, &o.ca, 0, 0, "client, watch, control, cloud, or an adopted CA" },
+		{ "ca", "NAME", ARG_TEXT, &o.ca, 0, 0, "client, watch, control, cloud, or an adopted CA", CHOICES_CA },
 		{ "csr", "FILE", ARG_TEXT, &csr, 0, 0, "the request, PEM or DER" },
 		{ "name", "CN", ARG_TEXT, &o.cn, 0, 0, "the common name (else the request's own)" },
 		{ "host", "NAME|IP[,...]", ARG_HOSTS, &hosts, 0, 0, "names for subjectAltName, besides the request's" },

@@ -40,7 +40,7 @@ cmd_device(int argc, char *argv[])
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &o.dir, 0, 0, "the installation (else . or ./run)" },
 		{ "days", "N", ARG_NUMBER, &o.days, 1, 36500, "validity (730; never beyond the CA's)" },
-		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0, "p256 (default), p384, p521, rsa2048, ..., rsa8192" },
+		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0, "p256 (default), p384, p521, rsa2048, ..., rsa8192", CHOICES_KEY },
 		{ "out", "DIR", ARG_TEXT, &o.out, 0, 0, "folder to make (clients/ID)" },
 		{ "reissue", NULL, ARG_FLAG, &o.reissue, 0, 0, "replace the device's live certificate" },
 		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "the Client CA key's passphrase (or SIGNET_PASSPHRASE)" },

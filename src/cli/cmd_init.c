@@ -130,10 +130,10 @@ cmd_init(int argc, char *argv[])
 		{ "host", "NAME[,NAME|IP...]", ARG_HOSTS, &hosts, 0, 0, "the broker's names; the first is its common name" },
 		{ "port", "N", ARG_NUMBER, &port, 1, 65535, "MQTT over TLS (8883)" },
 		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0,
-		    "p256 (default), p384, p521, rsa2048, rsa3072, rsa4096, rsa8192" },
+		    "p256 (default), p384, p521, rsa2048, rsa3072, rsa4096, rsa8192", CHOICES_KEY },
 		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "its first line encrypts the CA keys" },
 		{ "no-passphrase", NULL, ARG_FLAG, &no_pass, 0, 0, "leave the CA keys unencrypted (mode 0600)" },
-		{ "policy", "NAME", ARG_TEXT, &in.policy, 0, 0, "springcore (default) or dojot" },
+		{ "policy", "NAME", ARG_TEXT, &in.policy, 0, 0, "springcore (default) or dojot", "springcore dojot" },
 		{ "workers", "N", ARG_NUMBER, &in.workers, 0, 1024, "the broker's threads (0: one a core)" },
 	};
 	const struct args args = { "signet init --dir DIR --host NAME[,NAME|IP...] [options]", about, table, ARRAY_LEN(table),

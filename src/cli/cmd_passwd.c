@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/file.h"
+#include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
+#include "cli/describe.h"
 #include "passwd/passwd.h"
 
 enum { PASSWORD_MAX = 1024 };
@@ -22,33 +24,67 @@ struct request {
 	const char *path, *user, *password;
 };
 
+static const char usage[] = "signet passwd [-H KIND] [-I N] [-c] FILE USER\n"
+			    "signet passwd [-H KIND] [-I N] [-c] -b FILE USER PASSWORD\n"
+			    "signet passwd -D FILE USER\n"
+			    "signet passwd [-H KIND] [-I N] -U FILE";
+static const char about[] =
+    "Add a user to a password file of the broker (`password_file`) or give him another password. The\n"
+    "password is asked for at the terminal, or read as one line of standard input. The file is that of\n"
+    "mosquitto, too. A running broker reads it again at a SIGHUP.";
+
+static const struct described flags[] = {
+	{ 'c', NULL, NULL, NULL, "make a new file; what is there is overwritten" },
+	{ 'b', NULL, NULL, NULL, "take the password from the command line, where every user of this machine can see it" },
+	{ 'D', NULL, NULL, NULL, "remove the user" },
+	{ 'U', NULL, NULL, NULL, "replace passwords that stand in FILE in plain text by hashes" },
+	{ 'H', NULL, "KIND", "sha512-pbkdf2 argon2id sha512",
+	    "sha512-pbkdf2 (the default; mosquitto 2.0 and later), argon2id (stronger; mosquitto 2.1 and\n"
+	    "later), or sha512 (weak; mosquitto 1.x)" },
+	{ 'I', NULL, "N", NULL,
+	    "iterations of sha512-pbkdf2 (default 100000), or KiB of memory for argon2id (default 47104)" },
+	{ 'h', NULL, NULL, NULL, "this text" },
+};
+
+/* <indent> before each line but the first. */
+static void
+print_lines(FILE *out, const char *text, const char *indent)
+{
+	for (; *text != '\0'; text++) {
+		(void)fputc(*text, out);
+		if (*text == '\n')
+			(void)fputs(indent, out);
+	}
+}
+
 static void
 print_help(FILE *out)
 {
-	(void)fputs("Usage: signet passwd [-H KIND] [-I N] [-c] FILE USER\n"
-		    "       signet passwd [-H KIND] [-I N] [-c] -b FILE USER PASSWORD\n"
-		    "       signet passwd -D FILE USER\n"
-		    "       signet passwd [-H KIND] [-I N] -U FILE\n"
-		    "\n"
-		    "Add a user to a password file of the broker (`password_file`) or give him another password. The\n"
-		    "password is asked for at the terminal, or read as one line of standard input. The file is that of\n"
-		    "mosquitto, too. A running broker reads it again at a SIGHUP.\n"
-		    "\n"
-		    "  -c        make a new file; what is there is overwritten\n"
-		    "  -b        take the password from the command line, where every user of this machine can see it\n"
-		    "  -D        remove the user\n"
-		    "  -U        replace passwords that stand in FILE in plain text by hashes\n"
-		    "  -H KIND   sha512-pbkdf2 (the default; mosquitto 2.0 and later), argon2id (stronger; mosquitto 2.1 and\n"
-		    "            later), or sha512 (weak; mosquitto 1.x)\n"
-		    "  -I N      iterations of sha512-pbkdf2 (default 100000), or KiB of memory for argon2id (default 47104)\n"
-		    "  -h        this text\n"
-		    "\n"
+	(void)fputs("Usage: ", out);
+	print_lines(out, usage, "       ");
+	(void)fprintf(out, "\n\n%s\n\n", about);
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+		(void)fprintf(out, "  -%c %-5s  ", flags[i].letter, flags[i].value != NULL ? flags[i].value : "");
+		print_lines(out, flags[i].help, "            ");
+		(void)fputc('\n', out);
+	}
+	(void)fputs("\n"
 		    "Exit codes: 0 done, 1 failed, 2 wrong usage.\n"
 		    "\n"
 		    "Examples:\n"
 		    "  signet passwd -c passwords bob\n"
 		    "  openssl rand -hex 16 | tee bob.password | signet passwd passwords bob\n",
 	    out);
+}
+
+static int
+describe_all(void)
+{
+	describe("usage", usage);
+	describe("about", about);
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+		describe_option(&flags[i]);
+	return EXIT_OK;
 }
 
 /* ---- the file ---- */
@@ -232,6 +268,8 @@ cmd_passwd(int argc, char *argv[])
 	struct err err = { 0 };
 	int opt;
 
+	if (describe_asked(argc, argv))
+		return describe_all();
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, "bcDUH:I:h", long_options, NULL)) != -1) {
 		if (opt == 'h') {

@@ -32,6 +32,10 @@ int ca_trust(int argc, char *argv[]);
 
 /* ---- args.c: flags of a command, by a table that is also its help ---- */
 
+/* Choices of several commands. */
+#define CHOICES_KEY "p256 p384 p521 rsa2048 rsa3072 rsa4096 rsa8192"
+#define CHOICES_CA "client watch control cloud"
+
 enum arg_kind {
 	ARG_FLAG,   /* bool */
 	ARG_TEXT,   /* const char * */
@@ -50,6 +54,7 @@ struct arg {
 	void *to;
 	unsigned min, max;
 	const char *help;
+	const char *choices; /* what a shell may offer for <value>, "p256 p384"; NULL: it knows nothing */
 };
 struct args {
 	const char *usage;   /* "signet ca issue [options] NAME" */

@@ -4,6 +4,8 @@
 #include <string.h>
 #include "base/num.h"
 #include "base/text.h"
+#include "cli/describe.h"
+#include "server/server.h"
 
 struct command {
 	const char *name;
@@ -72,6 +74,35 @@ help_for(const char *name)
 	return c->run(2, argv);
 }
 
+static void
+print_directive(void *ctx, const struct server_directive *d)
+{
+	(void)ctx;
+	describe("directive", d->name);
+	describe("value", d->value);
+	describe("scope", d->scope);
+	describe("default", d->def);
+	describe("help", d->help);
+	describe("note", d->at_start ? "A change takes effect at the next start." : NULL);
+	describe("old", d->old ? "yes" : NULL);
+}
+
+/* Not in the help: it is for those who build man pages and completions. */
+static int
+describe_all(void)
+{
+	char flag[] = "--describe", *argv[] = { flag, flag, NULL };
+
+	describe("version", SIGNET_VERSION);
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		describe("command", commands[i].name);
+		describe("summary", commands[i].summary);
+		(void)commands[i].run(2, argv); /* one that has nothing to say is missed by the tests */
+	}
+	server_each_directive(print_directive, NULL);
+	return EXIT_OK;
+}
+
 /* Output that was not written is a failure: "signet ca export > /full/disk" must not end with 0. */
 static int
 finish(int code)
@@ -101,6 +132,8 @@ main(int argc, char *argv[])
 		(void)printf("signet " SIGNET_VERSION "\n");
 		return finish(EXIT_OK);
 	}
+	if (describe_asked(argc, argv))
+		return finish(describe_all());
 	if (strcmp(argv[1], "help") == 0)
 		return finish(help_for(argv[2]));
 	c = find(argv[1]);

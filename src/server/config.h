@@ -198,6 +198,8 @@ void options_default(enum option_scope scope, void *base);
 /* Free all texts of <scope> in <base>. */
 void options_free(enum option_scope scope, void *base);
 /* Each directive as text (for --help) or as a Markdown table (for docs/configuration.md). */
+struct server_directive;
+void options_each(void (*each)(void *ctx, const struct server_directive *d), void *ctx);
 void options_print(bool markdown, void (*line)(void *ctx, const char *text), void *ctx);
 /* The value as it would be written in the file. Returns out. */
 const char *option_show(const struct option *o, const void *base, char *out, size_t cap);

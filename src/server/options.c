@@ -1,6 +1,7 @@
 /* Every directive of the configuration, once: the parser, --help, --test-config and
  * docs/configuration.md read this table. */
 #include "server/config.h"
+#include "server/server.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -358,10 +359,27 @@ default_text(const struct option *o, char *out, size_t cap)
 	return out;
 }
 
+static const char *const scopes[] = { "global", "listener", "security" };
+
+void
+options_each(void (*each)(void *ctx, const struct server_directive *d), void *ctx)
+{
+	char number[32];
+	unsigned i;
+
+	for (i = 0; i < options_n; i++) {
+		const struct option *o = &options[i];
+		struct server_directive d = { o->name, o->value, scopes[o->scope],
+			default_text(o, number, sizeof(number)), o->help,
+			(o->flags & OPTION_NEXT_START) != 0, (o->flags & OPTION_OLD) != 0 };
+
+		each(ctx, &d);
+	}
+}
+
 void
 options_print(bool markdown, void (*line)(void *ctx, const char *text), void *ctx)
 {
-	static const char *const scopes[] = { "global", "listener", "security" };
 	char text[512], number[32];
 	const char *def;
 	unsigned i;

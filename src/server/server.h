@@ -35,5 +35,13 @@ enum server_exit server_run(const struct server_options *o);
 enum server_exit server_test_config(const struct server_options *o);
 /* Print every directive: for people, or as a table for docs/configuration.md. */
 void server_print_directives(bool markdown);
+/* One directive of the configuration, in words. */
+struct server_directive {
+	const char *name, *value, *scope, *def, *help; /* <def> may be "" */
+	bool at_start;                                 /* SIGHUP does not change it */
+	bool old;                                      /* works, and another one is better */
+};
+/* All of them, in the order of the table. The texts are there for the time of the call. */
+void server_each_directive(void (*each)(void *ctx, const struct server_directive *d), void *ctx);
 
 #endif

@@ -36,6 +36,12 @@ server_print_directives(bool markdown)
 	options_print(markdown, print_line, NULL);
 }
 
+void
+server_each_directive(void (*each)(void *ctx, const struct server_directive *d), void *ctx)
+{
+	options_each(each, ctx);
+}
+
 /* Everything that was set in one scope, with its place. */
 static void
 print_set(const struct config *c, enum option_scope scope, const void *base,
