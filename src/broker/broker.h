@@ -129,9 +129,16 @@ unsigned broker_home(const struct broker *b, struct slice client_id);
 /* Messages that wait for the client with this id while it is away; at its home. */
 uint32_t shard_waiting(const struct shard *sh, struct slice client_id);
 
+/* Publish as the broker itself, on <sh>'s thread: QoS 0, no rights are asked. False: out of memory. */
+bool shard_publish(struct shard *sh, struct slice topic, struct slice payload, bool retain);
+
 /* Counters; each is written by one thread, read by any. */
 struct shard_stats {
-	_Atomic uint64_t connected, sessions, subscriptions, retained, messages_in, messages_out, bytes_in, bytes_out, dropped, denied, refused;
+	_Atomic uint64_t connected, sessions, subscriptions, shared, retained, queued; /* now */
+	_Atomic uint64_t sockets, connects, expired;        /* since the start: transports, accepted CONNECTs, sessions that timed out */
+	_Atomic uint64_t packets_in, packets_out, bytes_in, bytes_out;
+	_Atomic uint64_t messages_in, messages_out, payload_in, payload_out; /* PUBLISH */
+	_Atomic uint64_t dropped, denied, refused;
 };
 const struct shard_stats *shard_stats(const struct shard *sh);
 

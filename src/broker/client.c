@@ -85,6 +85,8 @@ client_feed(void *self, struct slice in)
 			if (!dispatch(c, &f))
 				return c->state < CLIENT_OPEN ? (ptrdiff_t)used : STREAM_CLOSE;
 			used += f.size;
+			stat_add(c->shard, packets_in, 1);
+			stat_add(c->shard, bytes_in, f.size);
 			break;
 		case MQTT_FRAME_MORE:
 			return (ptrdiff_t)used;
@@ -282,6 +284,7 @@ client_new(struct shard *sh, unsigned listener, struct authz_principal *who, con
 	memcpy(c->peer, peer, n);
 	client_link(c);
 	client_arm(c);
+	stat_add(sh, sockets, 1);
 	return c;
 }
 

@@ -241,6 +241,7 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	s->expiry_s = t->expiry_s;
 	c->state = CLIENT_OPEN;
 	stat_add(c->shard, connected, 1);
+	stat_add(c->shard, connects, 1);
 	session_attach(s, c);
 	client_arm(c);
 	if (!send_connack(c, m, t))

@@ -37,6 +37,7 @@ enqueue(struct session *s, struct out *o)
 		return;
 	}
 	s->pending_bytes += size;
+	stat_add(s->shard, queued, 1);
 }
 
 static bool
@@ -149,6 +150,7 @@ flight_fill(struct session *s)
 		if (!s->shard->keep_ops->queue_pop(s->shard->keep, s, &o))
 			return;
 		s->pending_bytes -= NUM_MIN(s->pending_bytes, msg_size(out_msg(&o)));
+		stat_sub(s->shard, queued, 1);
 		s->overflowing = false;
 		/* Expired while it waited [MQTT-3.3.2-5], too large for this connection, or no longer allowed: rights are
 		 * asked at delivery. */

@@ -155,6 +155,7 @@ lend_message(struct client *c, struct out *o, uint8_t *scratch, struct iovec *io
 		.qos = o->qos, .dup = o->dup, .retain = o->retain };
 
 	stat_add(c->shard, messages_out, 1);
+	stat_add(c->shard, payload_out, m->payload_n);
 	if (o->kind == OUT_MANY) {
 		how.ids = o->many->ids;
 		how.n_ids = o->many->n;
@@ -235,6 +236,7 @@ out_pull(struct client *c, struct iovec *iov, int max)
 		c->lent++;
 	}
 	stat_add(sh, bytes_out, bytes);
+	stat_add(sh, packets_out, c->lent);
 	if (n == 0 && c->lent > 0)
 		out_sent(c); /* nothing but packets for which there was no memory */
 	return n;

@@ -134,6 +134,19 @@ publish_message(struct shard *sh, struct msg *m)
 	return route_message(sh, m, true);
 }
 
+bool
+shard_publish(struct shard *sh, struct slice topic, struct slice payload, bool retain)
+{
+	struct mqtt_publish p = { .topic = topic, .payload = payload, .retain = retain };
+	struct msg *m = msg_new(&p, SL(""), 0, sh->now_s);
+
+	if (m == NULL)
+		return false;
+	(void)publish_message(sh, m);
+	msg_unref(m);
+	return true;
+}
+
 static bool
 acknowledge(struct client *c, const struct mqtt_publish *p, bool received)
 {
@@ -159,7 +172,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	if ((rc = check(c, &p, &why)) != MQTT_RC_OK)
 		return client_fail(c, rc, why);
 	stat_add(c->shard, messages_in, 1);
-	stat_add(c->shard, bytes_in, f->size);
+	stat_add(c->shard, payload_in, p.payload.n);
 	/* Received before and not released: the answer was lost, the message was not [MQTT-4.3.3-10]. */
 	if (p.qos == 2 && idset_has(&c->session->received, p.packet_id))
 		return out_ack(c, MQTT_PUBREC, p.packet_id, MQTT_RC_OK, "");

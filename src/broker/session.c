@@ -87,6 +87,7 @@ session_free(struct session *s)
 	session_unsubscribe_all(s);
 	timer_cancel(sh->sessions_wheel, &s->timer);
 	flight_clear(s);
+	stat_sub(sh, queued, s->pending.count);
 	sh->keep_ops->queue_clear(sh->keep, s);
 	sh->keep_ops->session_del(sh->keep, s);
 	slot_give(sh, s);
@@ -182,6 +183,7 @@ session_timer(void *shard, struct timer *t)
 
 	/* The will goes out at its delay or at the session's end, whichever is first [MQTT-3.1.3-9]. */
 	if (over) {
+		stat_add(s->shard, expired, 1);
 		session_end(s);
 		return;
 	}

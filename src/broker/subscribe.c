@@ -96,6 +96,7 @@ add_shared(struct session *s, const struct mqtt_sub *sub, struct slice name, uin
 	if (at == UINT32_MAX) {
 		s->n_subs++;
 		s->n_shared++;
+		stat_add(s->shard, shared, 1);
 		s->sub_bytes += (uint32_t)sub->filter.n;
 		stat_add(s->shard, subscriptions, 1);
 	} else
@@ -241,6 +242,7 @@ drop(struct session *s, uint32_t i)
 	if (sub->shared != NULL) {
 		share_leave(s, sub->shared);
 		s->n_shared--;
+		stat_sub(sh, shared, 1);
 		s->sub_bytes -= sub->shared->full_n;
 		free(sub->shared);
 	} else {

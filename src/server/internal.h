@@ -92,6 +92,7 @@ struct worker {
 	struct loop *loop;
 	pthread_t thread;
 	unsigned index;
+	struct sys *sys;     /* the first worker's; NULL: no $SYS */
 	unsigned generation; /* of the world whose TLS contexts the loop has */
 	bool leaving;        /* the shutdown has reached it */
 	uint64_t leave_by_ms;
@@ -132,6 +133,13 @@ struct server {
 	struct inherited inherited;     /* empty once listen_all() is done */
 	uint64_t watchdog_ms;           /* 0: nobody watches */
 };
+
+/* ---- sys.c: the $SYS tree ---- */
+
+struct sys *sys_new(unsigned interval_s, uint64_t now_ms); /* NULL: 0 seconds, or out of memory */
+void sys_free(struct sys *y);                              /* NULL is fine */
+/* On the thread of <w>. Returns ms until it has something to say again. */
+uint64_t sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms);
 
 /* ---- identity.c ---- */
 

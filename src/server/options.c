@@ -151,6 +151,8 @@ const struct option options[] = {
 	  IN_CONFIG(queue_qos0_messages), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 	{ "retain_available", "true|false", "Support retained messages",
 	  IN_CONFIG(retain_available), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
+	{ "sys_interval", "SECONDS", "How often the $SYS topics are brought up to date; 0: there are none",
+	  IN_CONFIG(sys_interval), .type = OPTION_INT, .min = 0, .max = 65535, .def = 10, .flags = OPTION_NEXT_START },
 	{ "persistent_client_expiration", "TIME", "Forget sessions this long after their client left: 12h, 14d, 2w, 2m, 1y",
 	  IN_CONFIG(persistent_client_expiration), .type = OPTION_DURATION, .min = 1, .max = 4294967294, .def_text = "never",
 	  .flags = OPTION_NEXT_START },
@@ -191,7 +193,7 @@ static const struct {
 	  "max_topic_alias"
 	  " max_topic_alias_broker max_inflight_bytes check_retain_source upgrade_outgoing_qos "
 	  "retain_expiry_interval"
-	  " global_max_clients global_max_connections memory_limit sys_interval "
+	  " global_max_clients global_max_connections memory_limit "
 	  "enable_proxy_protocol"
 	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility "
 	  "disable_client_cert_date_checks"

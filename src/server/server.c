@@ -107,6 +107,8 @@ make_workers(struct server *s, struct err *err)
 		w->server = s;
 		w->index = i;
 		w->shard = broker_shard(s->broker, i);
+		if (i == 0)
+			w->sys = sys_new((unsigned)c->sys_interval, server_now_ms());
 		w->loop = loop_new(i, &server_handler, w, &limits, err);
 		if (w->loop == NULL)
 			return false;
@@ -147,6 +149,7 @@ server_done(struct server *s)
 
 	for (i = 0; s->workers != NULL && i < s->n_workers; i++) {
 		loop_free(s->workers[i].loop);
+		sys_free(s->workers[i].sys);
 		s->workers[i].loop = NULL;
 	}
 	broker_free(s->broker);

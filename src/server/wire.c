@@ -151,6 +151,8 @@ on_turn(void *ctx, uint64_t now_ms)
 	if (atomic_load_explicit(&w->asked, memory_order_relaxed))
 		atomic_store(&w->asked, false);
 	next = shard_turn(w->shard, now_ms);
+	if (w->sys != NULL)
+		next = NUM_MIN(next, sys_turn(w->sys, w, now_ms));
 	if (atomic_load_explicit(&w->server->stopping, memory_order_relaxed))
 		next = NUM_MIN(next, leave(w, now_ms));
 	return next;

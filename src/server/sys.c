@@ -1,0 +1,210 @@
+/* The $SYS tree: what the broker says of itself, in mosquitto's topics and words, retained, when it has changed. */
+#include "server/internal.h"
+
+#include <inttypes.h>
+#include <malloc.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+
+/* The sum of a counter over all shards. */
+#define TOTAL(field) \
+	static uint64_t total_##field(const struct server *s) \
+	{ \
+		uint64_t n = 0; \
+\
+		for (unsigned i = 0; i < s->n_workers; i++) \
+			n += atomic_load_explicit( \
+			    &shard_stats(s->workers[i].shard)->field, memory_order_relaxed); \
+		return n; \
+	}
+
+TOTAL(connected)
+TOTAL(sessions)
+TOTAL(subscriptions)
+TOTAL(shared)
+TOTAL(retained)
+TOTAL(queued)
+TOTAL(sockets)
+TOTAL(connects)
+TOTAL(expired)
+TOTAL(packets_in)
+TOTAL(packets_out)
+TOTAL(bytes_in)
+TOTAL(bytes_out)
+TOTAL(messages_in)
+TOTAL(messages_out)
+TOTAL(payload_in)
+TOTAL(payload_out)
+TOTAL(dropped)
+
+static uint64_t
+away(const struct server *s)
+{
+	uint64_t all = total_sessions(s), here = total_connected(s);
+
+	return all > here ? all - here : 0;
+}
+
+static uint64_t
+stored(const struct server *s)
+{
+	return total_retained(s) + total_queued(s);
+}
+
+static uint64_t
+heap(const struct server *s)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	(void)s;
+	return m.uordblks + m.hblkhd;
+}
+
+typedef uint64_t value_fn(const struct server *s);
+
+/* Plain numbers. */
+static const struct {
+	const char *topic;
+	value_fn *value;
+} values[] = {
+	{ "clients/total", total_sessions },
+	{ "clients/connected", total_connected },
+	{ "clients/active", total_connected },
+	{ "clients/disconnected", away },
+	{ "clients/inactive", away },
+	{ "clients/expired", total_expired },
+	{ "messages/received", total_packets_in },
+	{ "messages/sent", total_packets_out },
+	{ "messages/stored", stored },
+	{ "store/messages/count", stored },
+	{ "subscriptions/count", total_subscriptions },
+	{ "shared_subscriptions/count", total_shared },
+	{ "retained messages/count", total_retained },
+	{ "publish/messages/dropped", total_dropped },
+	{ "publish/messages/received", total_messages_in },
+	{ "publish/messages/sent", total_messages_out },
+	{ "publish/bytes/received", total_payload_in },
+	{ "publish/bytes/sent", total_payload_out },
+	{ "bytes/received", total_bytes_in },
+	{ "bytes/sent", total_bytes_out },
+	{ "heap/current", heap },
+};
+
+/* Averages per minute over the last 1, 5 and 15 minutes. */
+static const struct {
+	const char *topic;
+	value_fn *value;
+} loads[] = {
+	{ "load/messages/received", total_packets_in },
+	{ "load/messages/sent", total_packets_out },
+	{ "load/publish/dropped", total_dropped },
+	{ "load/publish/received", total_messages_in },
+	{ "load/publish/sent", total_messages_out },
+	{ "load/bytes/received", total_bytes_in },
+	{ "load/bytes/sent", total_bytes_out },
+	{ "load/sockets", total_sockets },
+	{ "load/connections", total_connects },
+};
+static const unsigned minutes[] = { 1, 5, 15 };
+
+struct sys {
+	uint64_t interval_ms, next_ms, start_ms, last_ms;
+	uint64_t clients_max, heap_max;
+	uint64_t said[ARRAY_LEN(values) + 2]; /* the last value that was published; UINT64_MAX: none yet */
+	uint64_t before[ARRAY_LEN(loads)];
+	double load[ARRAY_LEN(loads)][ARRAY_LEN(minutes)];
+	bool greeted;
+};
+
+struct sys *
+sys_new(unsigned interval_s, uint64_t now_ms)
+{
+	struct sys *y = interval_s > 0 ? calloc(1, sizeof(*y)) : NULL;
+
+	if (y == NULL)
+		return NULL;
+	y->interval_ms = (uint64_t)interval_s * 1000;
+	y->start_ms = y->last_ms = y->next_ms = now_ms;
+	for (size_t i = 0; i < ARRAY_LEN(y->said); i++)
+		y->said[i] = UINT64_MAX;
+	return y;
+}
+
+void
+sys_free(struct sys *y)
+{
+	free(y);
+}
+
+static void
+say(const struct worker *w, const char *topic, const char *text)
+{
+	char name[96];
+	int n = snprintf(name, sizeof(name), "$SYS/broker/%s", topic);
+
+	/* Out of memory: the next interval says it again. */
+	(void)shard_publish(w->shard, slice_of(name, (size_t)n), slice_str(text), true);
+}
+
+static void
+say_number(const struct worker *w, const char *topic, uint64_t value, uint64_t *said)
+{
+	char text[24];
+
+	if (value == *said)
+		return;
+	*said = value;
+	(void)snprintf(text, sizeof(text), "%" PRIu64, value);
+	say(w, topic, text);
+}
+
+static void
+say_loads(const struct worker *w, struct sys *y, uint64_t now_ms)
+{
+	double span = (double)(now_ms - y->last_ms) / 1000.0;
+
+	for (size_t i = 0; i < ARRAY_LEN(loads); i++) {
+		uint64_t now = loads[i].value(w->server);
+		double per_minute = span > 0 ? (double)(now - y->before[i]) * 60.0 / span : 0;
+
+		y->before[i] = now;
+		for (size_t k = 0; k < ARRAY_LEN(minutes); k++) {
+			double fade = exp(-span / (60.0 * minutes[k])), old = y->load[i][k];
+			char topic[64], text[48];
+
+			y->load[i][k] = per_minute + fade * (old - per_minute);
+			if (y->greeted && fabs(y->load[i][k] - old) < 0.01)
+				continue;
+			(void)snprintf(topic, sizeof(topic), "%s/%umin", loads[i].topic, minutes[k]);
+			(void)snprintf(text, sizeof(text), "%.2f", y->load[i][k]);
+			say(w, topic, text);
+		}
+	}
+}
+
+uint64_t
+sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms)
+{
+	char text[48];
+
+	if (now_ms < y->next_ms)
+		return y->next_ms - now_ms;
+	if (!y->greeted)
+		say(w, "version", "signet version " SIGNET_VERSION);
+	(void)snprintf(text, sizeof(text), "%" PRIu64 " seconds", (now_ms - y->start_ms) / 1000);
+	say(w, "uptime", text);
+	for (size_t i = 0; i < ARRAY_LEN(values); i++)
+		say_number(w, values[i].topic, values[i].value(w->server), &y->said[i]);
+	y->clients_max = NUM_MAX(y->clients_max, total_connected(w->server));
+	y->heap_max = NUM_MAX(y->heap_max, heap(w->server));
+	say_number(w, "clients/maximum", y->clients_max, &y->said[ARRAY_LEN(values)]);
+	say_number(w, "heap/maximum", y->heap_max, &y->said[ARRAY_LEN(values) + 1]);
+	say_loads(w, y, now_ms);
+	y->greeted = true;
+	y->last_ms = now_ms;
+	y->next_ms = now_ms + y->interval_ms;
+	return y->interval_ms;
+}

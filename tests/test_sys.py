@@ -1,0 +1,56 @@
+"""The $SYS tree."""
+import kit
+
+
+def sys_values(sub, topics):
+    """The first value of each topic."""
+    found = {}
+
+    def look():
+        while not sub.messages.empty():
+            m = sub.messages.get()
+            found[m.topic.removeprefix("$SYS/broker/")] = m.payload.decode()
+        return set(topics) <= set(found)
+    kit.wait_for(look, f"{topics}")
+    return found
+
+
+def test_the_broker_speaks_of_itself(broker_of):
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 4\nsys_interval 1\n", port)
+    with kit.Client(broker, "watch") as watch, kit.Client(broker, "talk") as talk:
+        talk.publish("kept", "x" * 100, qos=1, retain=True)
+        watch.subscribe("$SYS/#")
+        seen = sys_values(watch, ["version", "uptime", "clients/connected", "load/messages/received/15min"])
+        assert seen["version"].startswith("signet version ")
+        assert seen["uptime"].endswith(" seconds")
+        # Whatever was true at the first look, the next ones bring what is true now.
+        want = {"clients/connected": "2", "clients/total": "2", "clients/maximum": "2", "subscriptions/count": "1",
+                "publish/messages/received": "1", "publish/bytes/received": "100"}
+
+        def look():
+            while not watch.messages.empty():
+                m = watch.messages.get()
+                seen[m.topic.removeprefix("$SYS/broker/")] = m.payload.decode()
+            return all(seen.get(topic) == value for topic, value in want.items())
+        try:
+            kit.wait_for(look, "the counters")
+        except AssertionError:
+            raise AssertionError(f"{want} is not in {seen}") from None
+        assert int(seen["retained messages/count"]) > 20
+        assert int(seen["bytes/received"]) > 100 and "heap/current" in seen
+        # '#' does not match $SYS [MQTT-4.7.2-1], and nobody else speaks there.
+        talk.publish("$SYS/broker/version", "forged", qos=1, retain=True)
+        with kit.Client(broker, "late") as late:
+            late.subscribe("$SYS/broker/version", "#")
+            assert late.message("$SYS/broker/version").payload.startswith(b"signet version ")
+            assert late.message("kept").retain
+
+
+def test_no_interval_no_tree(broker_of):
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nsys_interval 0\n", port)
+    with kit.Client(broker, "watch") as watch:
+        watch.subscribe("$SYS/#", "fence")
+        watch.publish("fence", "x", qos=1)
+        watch.message("fence", "x")
