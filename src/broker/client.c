@@ -303,7 +303,9 @@ client_arm(struct client *c)
 	struct authz_facts facts;
 
 	if (c->state < CLIENT_OPEN) {
-		timer_set(sh->clients_wheel, &c->timer, c->last_rx_ms + settings_of(sh)->connect_timeout_ms);
+		uint64_t ms = c->state == CLIENT_JUDGING ? (uint64_t)JUDGE_TIMEOUT_MS : settings_of(sh)->connect_timeout_ms;
+
+		timer_set(sh->clients_wheel, &c->timer, c->last_rx_ms + ms);
 		return;
 	}
 	if (c->keep_alive > 0)

@@ -17,6 +17,7 @@
 
 enum {
 	CONNECT_PACKET_MAX = 512 * 1024, /* before anybody is known: id, will, user name and password at their largest */
+	JUDGE_TIMEOUT_MS = 60000,        /* for a verdict on a login; when many come at once, it is not the client that is slow */
 	LEND_BYTES_MAX = 64 * 1024,      /* one pull lends about this much */
 	LEND_PACKETS_MAX = 64,
 	OUT_PACKETS_HIGH = 8192,         /* unsent packets at which a peer that does not read is no longer read from */

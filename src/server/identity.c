@@ -94,19 +94,21 @@ uint8_t
 identity_judge(unsigned rules, struct broker_login *login)
 {
 	const struct mqtt_connect *m = login->connect;
+	bool named = m->has_username && m->username.n > 0;
 
 	if (m->client_id.n == 0 && (rules & RULE_EMPTY_CLIENT_ID) == 0)
 		return refuse(login, MQTT_RC_CLIENT_ID, WHY_NO_CLIENT_ID);
 	/* User name and password of CONNECT are not looked at. */
 	if (has_identity(rules, login->cert))
 		return as_they_are(login);
-	/* As in mosquitto: a name that is given must be in the file, even where nobody needs one. */
-	if (m->has_username && (rules & RULE_PASSWORDS) != 0)
+	/* As in mosquitto: a name that is given must be in the file, even where nobody needs one; an empty one is none. */
+	if (named && (rules & RULE_PASSWORDS) != 0)
 		return BROKER_LOGIN_PENDING;
 	if ((rules & RULE_ANONYMOUS) == 0)
-		return refuse(login, MQTT_RC_NOT_AUTHORIZED, m->has_username ? WHY_PASSWORD : WHY_ANONYMOUS);
+		return refuse(login, MQTT_RC_NOT_AUTHORIZED,
+		    m->has_username && (rules & RULE_PASSWORDS) == 0 ? WHY_PASSWORD : WHY_ANONYMOUS);
 	/* As mosquitto without password_file: a name that is given is taken. */
-	if (m->has_username && m->username.n > 0)
+	if (named)
 		return identity_named(login, m->username);
 	return as_they_are(login);
 }

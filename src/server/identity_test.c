@@ -39,7 +39,8 @@ static const struct {
 	{ CERT, true, "root", "", MQTT_RC_CLIENT_ID, NULL, WHY_NO_CLIENT_ID },
 	/* A password file: a name that is given must be in it, also where nobody needs one. */
 	{ EMPTY | PASS, false, "bob", "a", BROKER_LOGIN_PENDING, NULL, "" },
-	{ EMPTY | PASS, false, "", "a", BROKER_LOGIN_PENDING, NULL, "" },
+	{ EMPTY | PASS, false, "", "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
+	{ EMPTY | PASS | ANON, false, "", "a", MQTT_RC_OK, NULL, "" },
 	{ EMPTY | PASS, false, NULL, "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
 	{ EMPTY | PASS | ANON, false, "bob", "a", BROKER_LOGIN_PENDING, NULL, "" },
 	{ EMPTY | PASS | ANON, false, NULL, "a", MQTT_RC_OK, NULL, "" },

@@ -10,7 +10,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 
-enum { THREADS_MAX = 4, PENDING_MAX = 1024, NICE = 10, SHOW_CAP = 100 };
+enum { THREADS_MAX = 4, PENDING_MAX = 1024, NICE = 5, SHOW_CAP = 100 };
 
 struct job {
 	struct job *next;
