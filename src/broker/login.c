@@ -117,7 +117,7 @@ logins_take(struct shard *sh)
 	struct inbox_node *node = inbox_take(&sh->verdicts);
 
 	while (node != NULL) {
-		struct login *l = (struct login *)((char *)node - offsetof(struct login, node));
+		struct login *l = (void *)((char *)node - offsetof(struct login, node));
 
 		node = node->next;
 		give_verdict(l);

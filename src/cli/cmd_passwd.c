@@ -28,21 +28,26 @@ static const char usage[] = "signet passwd [-H KIND] [-I N] [-c] FILE USER\n"
 			    "signet passwd [-H KIND] [-I N] [-c] -b FILE USER PASSWORD\n"
 			    "signet passwd -D FILE USER\n"
 			    "signet passwd [-H KIND] [-I N] -U FILE";
-static const char about[] =
-    "Add a user to a password file of the broker (`password_file`) or give him another password. The\n"
-    "password is asked for at the terminal, or read as one line of standard input. The file is that of\n"
-    "mosquitto, too. A running broker reads it again at a SIGHUP.";
+static const char about[] = "Add a user to a password file of the broker (`password_file`) or give "
+			    "him another password. The\n"
+			    "password is asked for at the terminal, or read as one line of "
+			    "standard input. The file is that of\n"
+			    "mosquitto, too. A running broker reads it again at a SIGHUP.";
 
 static const struct described flags[] = {
 	{ 'c', NULL, NULL, NULL, "make a new file; what is there is overwritten" },
-	{ 'b', NULL, NULL, NULL, "take the password from the command line, where every user of this machine can see it" },
+	{ 'b', NULL, NULL, NULL,
+	    "take the password from the command line, where every user of this machine can see "
+	    "it" },
 	{ 'D', NULL, NULL, NULL, "remove the user" },
 	{ 'U', NULL, NULL, NULL, "replace passwords that stand in FILE in plain text by hashes" },
 	{ 'H', NULL, "KIND", "sha512-pbkdf2 argon2id sha512",
-	    "sha512-pbkdf2 (the default; mosquitto 2.0 and later), argon2id (stronger; mosquitto 2.1 and\n"
+	    "sha512-pbkdf2 (the default; mosquitto 2.0 and later), argon2id (stronger; mosquitto "
+	    "2.1 and\n"
 	    "later), or sha512 (weak; mosquitto 1.x)" },
 	{ 'I', NULL, "N", NULL,
-	    "iterations of sha512-pbkdf2 (default 100000), or KiB of memory for argon2id (default 47104)" },
+	    "iterations of sha512-pbkdf2 (default 100000), or KiB of memory for argon2id (default "
+	    "47104)" },
 	{ 'h', NULL, NULL, NULL, "this text" },
 };
 
@@ -64,7 +69,8 @@ print_help(FILE *out)
 	print_lines(out, usage, "       ");
 	(void)fprintf(out, "\n\n%s\n\n", about);
 	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
-		(void)fprintf(out, "  -%c %-5s  ", flags[i].letter, flags[i].value != NULL ? flags[i].value : "");
+		(void)fprintf(out, "  -%c %-5s  ", flags[i].letter,
+		    flags[i].value != NULL ? flags[i].value : "");
 		print_lines(out, flags[i].help, "            ");
 		(void)fputc('\n', out);
 	}
@@ -129,7 +135,8 @@ target_write(const struct target *t, struct slice text, struct err *err)
 	if (!t->there || (t->st.st_uid == geteuid() && t->st.st_gid == getegid()))
 		return true;
 	return chown(t->path, t->st.st_uid, t->st.st_gid) == 0 ||
-	    err_sys(err, "%s was written, but cannot be given back to its owner (%u:%u)", t->path, t->st.st_uid, t->st.st_gid);
+	       err_sys(err, "%s was written, but cannot be given back to its owner (%u:%u)",
+		   t->path, t->st.st_uid, t->st.st_gid);
 }
 
 /* ---- what is wanted ---- */
@@ -139,19 +146,21 @@ get_password(const struct request *r, char *buf, size_t cap, struct err *err)
 {
 	if (!r->batch)
 		return pass_ask_new(r->user, buf, cap, err);
-	(void)fputs("signet: warning: a password on the command line can be seen by every user of this machine, and stays in the "
+	(void)fputs("signet: warning: a password on the command line can be seen by every user of "
+		    "this machine, and stays in the "
 		    "history of the shell\n",
 	    stderr);
 	return text_copy(buf, cap, slice_str(r->password)) ||
-	    err_set(err, ERR_USAGE, "the password is longer than %zu bytes", cap - 1);
+	       err_set(err, ERR_USAGE, "the password is longer than %zu bytes", cap - 1);
 }
 
 static bool
-set_user(const struct request *r, const struct target *t, uint8_t **ret, size_t *ret_n, struct err *err)
+set_user(
+    const struct request *r, const struct target *t, uint8_t **ret, size_t *ret_n, struct err *err)
 {
 	char password[PASSWORD_MAX], hash[PASSWD_HASH_TEXT_MAX];
 	bool found, ok = get_password(r, password, sizeof password, err) &&
-	    passwd_hash(r->kind, r->cost, slice_str(password), hash, err);
+			 passwd_hash(r->kind, r->cost, slice_str(password), hash, err);
 
 	secret_wipe(password, sizeof password);
 	if (!ok)
@@ -163,7 +172,8 @@ set_user(const struct request *r, const struct target *t, uint8_t **ret, size_t 
 }
 
 static bool
-remove_user(const struct request *r, const struct target *t, uint8_t **ret, size_t *ret_n, struct err *err)
+remove_user(
+    const struct request *r, const struct target *t, uint8_t **ret, size_t *ret_n, struct err *err)
 {
 	char shown[100];
 	bool found;
@@ -174,17 +184,21 @@ remove_user(const struct request *r, const struct target *t, uint8_t **ret, size
 		return true;
 	secret_free(*ret, *ret_n);
 	*ret = NULL;
-	return err_set(err, ERR_MISSING, "%s has no user '%s'", r->path, text_show(slice_str(r->user), shown, sizeof shown));
+	return err_set(err, ERR_MISSING, "%s has no user '%s'", r->path,
+	    text_show(slice_str(r->user), shown, sizeof shown));
 }
 
 static bool
-upgrade(const struct request *r, const struct target *t, uint8_t **ret, size_t *ret_n, struct err *err)
+upgrade(
+    const struct request *r, const struct target *t, uint8_t **ret, size_t *ret_n, struct err *err)
 {
 	size_t changed = 0;
 
-	if (!passwd_upgrade(slice_of(t->text, t->n), r->path, r->kind, r->cost, ret, ret_n, &changed, err))
+	if (!passwd_upgrade(
+		slice_of(t->text, t->n), r->path, r->kind, r->cost, ret, ret_n, &changed, err))
 		return false;
-	(void)printf("%zu password%s replaced by %s.\n", changed, changed == 1 ? " was" : "s were", changed == 1 ? "a hash" : "hashes");
+	(void)printf("%zu password%s replaced by %s.\n", changed, changed == 1 ? " was" : "s were",
+	    changed == 1 ? "a hash" : "hashes");
 	return true;
 }
 
@@ -218,10 +232,13 @@ check_words(struct request *r, int words, char **argv, struct err *err)
 {
 	int wanted = r->upgrade ? 1 : r->batch ? 3 : 2;
 
-	if ((r->create || r->batch || r->remove) + r->upgrade > 1 || (r->create && r->remove) || (r->batch && r->remove))
-		return err_set(err, ERR_USAGE, "these options do not go together; -h shows which do");
+	if ((r->create || r->batch || r->remove) + r->upgrade > 1 || (r->create && r->remove) ||
+	    (r->batch && r->remove))
+		return err_set(
+		    err, ERR_USAGE, "these options do not go together; -h shows which do");
 	if (words != wanted)
-		return err_set(err, ERR_USAGE, "%s; -h shows what is needed", words < wanted ? "something is missing" : "too many words");
+		return err_set(err, ERR_USAGE, "%s; -h shows what is needed",
+		    words < wanted ? "something is missing" : "too many words");
 	r->path = argv[0];
 	r->user = wanted > 1 ? argv[1] : NULL;
 	r->password = wanted > 2 ? argv[2] : NULL;
@@ -248,10 +265,11 @@ take_option(struct request *r, int opt, struct err *err)
 		return true;
 	case 'H':
 		return passwd_kind_parse(slice_str(optarg), &r->kind) ||
-		    err_set(err, ERR_USAGE, "-H takes sha512, sha512-pbkdf2 or argon2id");
+		       err_set(err, ERR_USAGE, "-H takes sha512, sha512-pbkdf2 or argon2id");
 	case 'I':
 		if (!text_u64(slice_str(optarg), 1, PASSWD_ITERATIONS_MAX, &n))
-			return err_set(err, ERR_USAGE, "-I takes a number from 1 to %d", PASSWD_ITERATIONS_MAX);
+			return err_set(err, ERR_USAGE, "-I takes a number from 1 to %d",
+			    PASSWD_ITERATIONS_MAX);
 		r->cost = (uint32_t)n;
 		return true;
 	default:
@@ -264,7 +282,8 @@ cmd_passwd(int argc, char *argv[])
 {
 	/* mosquitto 2.0 cannot read argon2id, and the file may be its, too. */
 	struct request r = { .kind = PASSWD_PBKDF2 };
-	static const struct option long_options[] = { { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+	static const struct option long_options[] = { { "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 } };
 	struct err err = { 0 };
 	int opt;
 

@@ -76,13 +76,16 @@ read_line(struct passwd_file *f, const struct text_line *l, const char *name, st
 	if (l->blank)
 		return true;
 	if (l->broken)
-		return err_set(err, ERR_INPUT, "%s:%u: not of the form user:hash: there is no ':' in the line", name, l->number);
+		return err_set(err, ERR_INPUT,
+		    "%s:%u: not of the form user:hash: there is no ':' in the line", name,
+		    l->number);
 	if (!passwd_user_ok(l->user, err))
 		return err_prefix(err, "%s:%u", name, l->number);
 	before = map_get(&f->users, l->user);
 	(void)text_show(l->user, show, sizeof(show));
 	if (before != NULL)
-		return err_set(err, ERR_INPUT, "%s:%u: the user '%s' stands in line %u already; remove one of the two", name,
+		return err_set(err, ERR_INPUT,
+		    "%s:%u: the user '%s' stands in line %u already; remove one of the two", name,
 		    l->number, show, before->line);
 	why = secret_parse(l->rest, &s);
 	if (why != NULL)
@@ -141,7 +144,8 @@ passwd_count(const struct passwd_file *f)
 }
 
 enum passwd_verdict
-passwd_check(const struct passwd_file *f, struct slice user, struct slice password, enum passwd_kind *ret_kind)
+passwd_check(const struct passwd_file *f, struct slice user, struct slice password,
+    enum passwd_kind *ret_kind)
 {
 	const struct entry *known = map_get(&f->users, user), *e = known;
 	uint8_t hash[HASH_MAX];
@@ -157,7 +161,8 @@ passwd_check(const struct passwd_file *f, struct slice user, struct slice passwo
 		e = f->list[map_hash(user) % f->n];
 	*ret_kind = e->secret.kind;
 	computed = secret_compute(&e->secret, password, hash);
-	same = computed && secret_eq(slice_of(hash, e->secret.hash_n), slice_of(e->secret.hash, e->secret.hash_n));
+	same = computed && secret_eq(slice_of(hash, e->secret.hash_n),
+			       slice_of(e->secret.hash, e->secret.hash_n));
 	secret_wipe(hash, sizeof(hash));
 	if (!computed)
 		return PASSWD_FAILED;

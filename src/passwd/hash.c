@@ -9,7 +9,11 @@
 #include "base/text.h"
 #include "passwd/internal.h"
 
-enum { NEW_SALT_N = 12 /* what mosquitto 2.0 reads */, NEW_ARGON2_SALT_N = 16, NEW_ARGON2_HASH_N = 32 };
+enum {
+	NEW_SALT_N = 12 /* what mosquitto 2.0 reads */,
+	NEW_ARGON2_SALT_N = 16,
+	NEW_ARGON2_HASH_N = 32
+};
 
 static const char *const names[] = {
 	[PASSWD_SHA512] = "sha512",
@@ -72,14 +76,16 @@ parse_costs(struct slice text, struct passwd_secret *s)
 	for (i = 0; i < ARRAY_LEN(marks); i++) {
 		struct slice one = slice_cut(&text, ',', &more);
 
-		if (!slice_starts(one, slice_str(marks[i])) || !text_u64(slice_from(one, 2), 1, UINT32_MAX, &v[i]))
+		if (!slice_starts(one, slice_str(marks[i])) ||
+		    !text_u64(slice_from(one, 2), 1, UINT32_MAX, &v[i]))
 			return "argon2id needs m=KIB,t=PASSES,p=LANES";
 	}
 	if (more)
 		return "argon2id has more parameters than m, t and p";
-	if (v[0] > PASSWD_ARGON2_KIB_MAX || v[2] > PASSWD_ARGON2_LANES_MAX || v[0] * v[1] > PASSWD_ARGON2_WORK_MAX ||
-	    v[1] > PASSWD_ARGON2_WORK_MAX)
-		return "argon2id with these costs would hold the broker up: at most m=262144, p=16, and m times t 1048576";
+	if (v[0] > PASSWD_ARGON2_KIB_MAX || v[2] > PASSWD_ARGON2_LANES_MAX ||
+	    v[0] * v[1] > PASSWD_ARGON2_WORK_MAX || v[1] > PASSWD_ARGON2_WORK_MAX)
+		return "argon2id with these costs would hold the broker up: at most m=262144, "
+		       "p=16, and m times t 1048576";
 	if (v[0] < 8 * v[2])
 		return "argon2id needs at least 8 KiB a lane";
 	s->kib = (uint32_t)v[0];
@@ -122,7 +128,8 @@ secret_parse(struct slice text, struct passwd_secret *ret)
 	if (text.n == 0)
 		return "there is no password";
 	if (text.p[0] != '$')
-		return "the password stands there in plain text; `signet passwd -U FILE` makes hashes of such lines";
+		return "the password stands there in plain text; `signet passwd -U FILE` makes "
+		       "hashes of such lines";
 	text = slice_from(text, 1);
 	kind = slice_cut(&text, '$', &more);
 	if (slice_eq(kind, SL("6"))) {
@@ -157,7 +164,8 @@ secret_format(const struct passwd_secret *s, char out[static PASSWD_HASH_TEXT_MA
 	if (s->kind == PASSWD_PBKDF2)
 		(void)snprintf(head, sizeof(head), "$7$%u$", s->iterations);
 	else if (s->kind == PASSWD_ARGON2ID)
-		(void)snprintf(head, sizeof(head), "$argon2id$v=19$m=%u,t=%u,p=%u$", s->kib, s->iterations, s->lanes);
+		(void)snprintf(head, sizeof(head), "$argon2id$v=19$m=%u,t=%u,p=%u$", s->kib,
+		    s->iterations, s->lanes);
 	n = snprintf(out, PASSWD_HASH_TEXT_MAX, "%s%s$%s", head, salt, hash);
 	secret_wipe(hash, sizeof(hash));
 	return n > 0 && n < PASSWD_HASH_TEXT_MAX;
@@ -170,7 +178,8 @@ sha512(const struct passwd_secret *s, struct slice password, uint8_t *out)
 {
 	EVP_MD_CTX *c = EVP_MD_CTX_new();
 	bool ok = c != NULL && EVP_DigestInit_ex(c, EVP_sha512(), NULL) == 1 &&
-		  EVP_DigestUpdate(c, password.p, password.n) == 1 && EVP_DigestUpdate(c, s->salt, s->salt_n) == 1 &&
+		  EVP_DigestUpdate(c, password.p, password.n) == 1 &&
+		  EVP_DigestUpdate(c, s->salt, s->salt_n) == 1 &&
 		  EVP_DigestFinal_ex(c, out, NULL) == 1;
 
 	EVP_MD_CTX_free(c); /* wipes */
@@ -184,7 +193,8 @@ argon2id(const struct passwd_secret *s, struct slice password, uint8_t *out)
 	argon2_context c = {
 		.out = out,
 		.outlen = s->hash_n,
-		.pwd = (uint8_t *)(uintptr_t)password.p, /* not written to without ARGON2_FLAG_CLEAR_PASSWORD */
+		.pwd = (uint8_t *)(uintptr_t)
+			   password.p, /* not written to without ARGON2_FLAG_CLEAR_PASSWORD */
 		.pwdlen = (uint32_t)password.n,
 		.salt = copy.salt,
 		.saltlen = s->salt_n,
@@ -212,8 +222,8 @@ secret_compute(const struct passwd_secret *s, struct slice password, uint8_t out
 	case PASSWD_SHA512:
 		return sha512(s, password, out);
 	case PASSWD_PBKDF2:
-		return PKCS5_PBKDF2_HMAC((const char *)password.p, (int)password.n, s->salt, s->salt_n, (int)s->iterations,
-			   EVP_sha512(), s->hash_n, out) == 1;
+		return PKCS5_PBKDF2_HMAC((const char *)password.p, (int)password.n, s->salt,
+			   s->salt_n, (int)s->iterations, EVP_sha512(), s->hash_n, out) == 1;
 	case PASSWD_ARGON2ID:
 		return argon2id(s, password, out);
 	case PASSWD_KINDS:
@@ -226,7 +236,9 @@ static bool
 set_costs(struct passwd_secret *s, uint32_t cost, struct err *err)
 {
 	if (s->kind == PASSWD_SHA512)
-		return cost == 0 || err_set(err, ERR_USAGE, "sha512 has no iterations; choose sha512-pbkdf2 or argon2id");
+		return cost == 0 ||
+		       err_set(err, ERR_USAGE,
+			   "sha512 has no iterations; choose sha512-pbkdf2 or argon2id");
 	if (s->kind == PASSWD_PBKDF2) {
 		s->iterations = cost != 0 ? cost : PASSWD_ITERATIONS;
 		return s->iterations <= PASSWD_ITERATIONS_MAX ||
@@ -239,8 +251,8 @@ set_costs(struct passwd_secret *s, uint32_t cost, struct err *err)
 }
 
 bool
-passwd_hash(enum passwd_kind kind, uint32_t cost, struct slice password, char out[static PASSWD_HASH_TEXT_MAX],
-    struct err *err)
+passwd_hash(enum passwd_kind kind, uint32_t cost, struct slice password,
+    char out[static PASSWD_HASH_TEXT_MAX], struct err *err)
 {
 	bool argon2 = kind == PASSWD_ARGON2ID;
 	struct passwd_secret s = { .kind = kind,

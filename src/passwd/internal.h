@@ -19,11 +19,13 @@ struct passwd_secret {
 const char *secret_parse(struct slice text, struct passwd_secret *ret);
 bool secret_format(const struct passwd_secret *s, char out[static PASSWD_HASH_TEXT_MAX]);
 /* The hash of <password> with kind, costs and salt of <s>: s->hash_n bytes into <out>. */
-bool secret_compute(const struct passwd_secret *s, struct slice password, uint8_t out[static HASH_MAX]);
+bool secret_compute(
+    const struct passwd_secret *s, struct slice password, uint8_t out[static HASH_MAX]);
 
 /* text.c */
 struct text_line {
-	struct slice whole, user, rest; /* whole: without the line end; user: trimmed; rest: behind the first ':' */
+	struct slice whole, user,
+	    rest; /* whole: without the line end; user: trimmed; rest: behind the first ':' */
 	unsigned number;
 	bool blank;  /* empty, or a comment */
 	bool broken; /* no ':' in it */

@@ -1,5 +1,4 @@
-/* Fuzz target: a file of passwords or of pre-shared keys (chosen by the first byte), read and changed. Hashes are only computed where
- * the file makes them cheap. */
+/* Fuzz target: a file of passwords ('P' in front) or of pre-shared keys, read and changed. No hash is computed. */
 #include <stdlib.h>
 
 #include "base/secret.h"
@@ -21,7 +20,8 @@ check_passwords(struct slice text)
 			continue;
 		/* What was accepted can be written and read again. */
 		if (secret_parse(l.rest, &s) != NULL || !secret_format(&s, written) ||
-		    secret_parse(slice_str(written), &again) != NULL || memcmp(&s, &again, sizeof(s)) != 0)
+		    secret_parse(slice_str(written), &again) != NULL ||
+		    memcmp(&s, &again, sizeof(s)) != 0)
 			abort();
 	}
 	passwd_unref(f);

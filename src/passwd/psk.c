@@ -75,15 +75,19 @@ read_line(struct psk_file *f, const struct text_line *l, const char *name, struc
 	const char *why;
 
 	if (l->broken)
-		return err_set(err, ERR_INPUT, "%s:%u: not of the form identity:key: there is no ':' in the line", name, l->number);
+		return err_set(err, ERR_INPUT,
+		    "%s:%u: not of the form identity:key: there is no ':' in the line", name,
+		    l->number);
 	if (!passwd_user_ok(l->user, err))
 		return err_prefix(err, "%s:%u", name, l->number);
 	(void)text_show(l->user, show, sizeof(show));
 	if (l->user.n > PSK_IDENTITY_MAX)
-		return err_set(err, ERR_INPUT, "%s:%u: the identity is longer than %d bytes", name, l->number, PSK_IDENTITY_MAX);
+		return err_set(err, ERR_INPUT, "%s:%u: the identity is longer than %d bytes", name,
+		    l->number, PSK_IDENTITY_MAX);
 	if (before != NULL)
-		return err_set(err, ERR_INPUT, "%s:%u: the identity '%s' stands in line %u already; remove one of the two", name,
-		    l->number, show, before->line);
+		return err_set(err, ERR_INPUT,
+		    "%s:%u: the identity '%s' stands in line %u already; remove one of the two",
+		    name, l->number, show, before->line);
 	k = calloc(1, sizeof(*k));
 	if (k == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory reading %s", name);
@@ -93,7 +97,8 @@ read_line(struct psk_file *f, const struct text_line *l, const char *name, struc
 	why = hex_get(l->rest, k);
 	if (why != NULL || !map_put(&f->keys, k)) {
 		secret_free(k, sizeof(*k));
-		return why != NULL ? err_set(err, ERR_INPUT, "%s:%u: identity '%s': %s", name, l->number, show, why)
+		return why != NULL ? err_set(err, ERR_INPUT, "%s:%u: identity '%s': %s", name,
+					 l->number, show, why)
 				   : err_set(err, ERR_MEMORY, "out of memory reading %s", name);
 	}
 	k->next = f->list;
@@ -159,7 +164,8 @@ psk_weak(const struct psk_file *f)
 }
 
 bool
-psk_find(const struct psk_file *f, struct slice identity, uint8_t key[static PSK_KEY_MAX], size_t *ret_n)
+psk_find(
+    const struct psk_file *f, struct slice identity, uint8_t key[static PSK_KEY_MAX], size_t *ret_n)
 {
 	const struct psk *k = map_get(&f->keys, identity);
 

@@ -40,7 +40,8 @@ line_next(struct slice *text, struct text_line *l)
 	if (l->broken)
 		return true;
 	l->user = trim(slice_of(l->whole.p, (size_t)(colon - l->whole.p)));
-	l->rest = trim(slice_from(l->whole, l->user.p == NULL ? 0 : (size_t)(colon - l->whole.p) + 1));
+	l->rest =
+	    trim(slice_from(l->whole, l->user.p == NULL ? 0 : (size_t)(colon - l->whole.p) + 1));
 	return true;
 }
 
@@ -52,14 +53,17 @@ passwd_user_ok(struct slice user, struct err *err)
 	if (user.n == 0)
 		return err_set(err, ERR_USAGE, "the user name is empty");
 	if (user.n > PASSWD_USER_MAX)
-		return err_set(err, ERR_USAGE, "the user name is longer than %d bytes", PASSWD_USER_MAX);
+		return err_set(
+		    err, ERR_USAGE, "the user name is longer than %d bytes", PASSWD_USER_MAX);
 	if (!utf8_ok(user))
 		return err_set(err, ERR_USAGE, "the user name is not UTF-8 text");
 	for (i = 0; i < user.n; i++)
 		if (user.p[i] < 0x20 || user.p[i] == 0x7f || user.p[i] == ':')
-			return err_set(err, ERR_USAGE, "a user name must not contain ':' or control characters");
+			return err_set(err, ERR_USAGE,
+			    "a user name must not contain ':' or control characters");
 	if (is_blank(user.p[0]) || is_blank(user.p[user.n - 1]) || user.p[0] == '#')
-		return err_set(err, ERR_USAGE, "a user name must not begin with '#' or a blank, or end in a blank");
+		return err_set(err, ERR_USAGE,
+		    "a user name must not begin with '#' or a blank, or end in a blank");
 	return true;
 }
 
@@ -115,7 +119,8 @@ give(struct grown *g, bool ok, uint8_t **ret_text, size_t *ret_n)
 }
 
 bool
-passwd_edit(struct slice text, struct slice user, const char *hash, uint8_t **ret_text, size_t *ret_n, bool *ret_found)
+passwd_edit(struct slice text, struct slice user, const char *hash, uint8_t **ret_text,
+    size_t *ret_n, bool *ret_found)
 {
 	struct grown g = { 0 };
 	struct text_line l = { 0 };
@@ -140,8 +145,8 @@ passwd_edit(struct slice text, struct slice user, const char *hash, uint8_t **re
 }
 
 bool
-passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint32_t cost, uint8_t **ret_text, size_t *ret_n,
-    size_t *ret_changed, struct err *err)
+passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint32_t cost,
+    uint8_t **ret_text, size_t *ret_n, size_t *ret_changed, struct err *err)
 {
 	struct grown g = { 0 };
 	struct text_line l = { 0 };
@@ -152,7 +157,8 @@ passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint3
 
 	while (ok && line_next(&text, &l)) {
 		if (!l.blank && (l.broken || l.rest.n == 0)) {
-			(void)err_set(err, ERR_INPUT, "%s:%u: not of the form user:password", name, l.number);
+			(void)err_set(
+			    err, ERR_INPUT, "%s:%u: not of the form user:password", name, l.number);
 			secret_free(g.p, g.cap);
 			return false;
 		}

@@ -118,7 +118,8 @@ attempts_may(struct attempts *t, const struct attempts_key *k, uint64_t now_ms)
 	for (i = 0; i < ATTEMPTS_RULES && ok; i++) {
 		const struct bucket *b = find(t, k->of[i], false);
 
-		ok = b == NULL || b->until_ms <= now_ms + (uint64_t)(rules[i].burst - 1) * rules[i].every_ms;
+		ok = b == NULL ||
+		     b->until_ms <= now_ms + (uint64_t)(rules[i].burst - 1) * rules[i].every_ms;
 	}
 	(void)pthread_mutex_unlock(&t->lock);
 	return ok;

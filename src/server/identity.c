@@ -75,7 +75,8 @@ identity_named(struct broker_login *login, struct slice username)
 	authz_principal_facts(login->cert, &facts);
 	facts.username = username;
 	login->who = authz_principal_new(&facts);
-	return login->who != NULL ? MQTT_RC_OK : refuse(login, MQTT_RC_UNAVAILABLE, "out of memory");
+	return login->who != NULL ? MQTT_RC_OK
+				  : refuse(login, MQTT_RC_UNAVAILABLE, "out of memory");
 }
 
 /* Does the transport already say who it is? */
@@ -106,7 +107,8 @@ identity_judge(unsigned rules, struct broker_login *login)
 		return BROKER_LOGIN_PENDING;
 	if ((rules & RULE_ANONYMOUS) == 0)
 		return refuse(login, MQTT_RC_NOT_AUTHORIZED,
-		    m->has_username && (rules & RULE_PASSWORDS) == 0 ? WHY_PASSWORD : WHY_ANONYMOUS);
+		    m->has_username && (rules & RULE_PASSWORDS) == 0 ? WHY_PASSWORD
+								     : WHY_ANONYMOUS);
 	/* As mosquitto without password_file: a name that is given is taken. */
 	if (named)
 		return identity_named(login, m->username);

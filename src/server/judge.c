@@ -103,5 +103,7 @@ judge_passwords(struct judge *j)
 struct tls_hooks
 judge_hooks(struct judge *j)
 {
-	return (struct tls_hooks){ .verify = verify, .peer_free = peer_free, .psk = find_key, .ctx = j };
+	return (struct tls_hooks){
+		.verify = verify, .peer_free = peer_free, .psk = find_key, .ctx = j
+	};
 }

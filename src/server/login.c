@@ -53,7 +53,9 @@ job_new(struct passwd_file *f, struct broker_login *login)
 
 	if (j == NULL)
 		return NULL;
-	*j = (struct job){ .login = login, .file = passwd_ref(f), .user_n = user.n, .password_n = password.n };
+	*j = (struct job){
+		.login = login, .file = passwd_ref(f), .user_n = user.n, .password_n = password.n
+	};
 	if (user.n > 0)
 		memcpy(j->bytes, user.p, user.n);
 	if (password.n > 0)
@@ -75,7 +77,8 @@ refuse_user(struct broker_login *login, const char *why, struct slice user)
 {
 	char show[SHOW_CAP];
 
-	(void)snprintf(login->why, sizeof(login->why), "%s '%s'", why, text_show(user, show, sizeof(show)));
+	(void)snprintf(
+	    login->why, sizeof(login->why), "%s '%s'", why, text_show(user, show, sizeof(show)));
 	return MQTT_RC_NOT_AUTHORIZED;
 }
 
@@ -96,7 +99,8 @@ verdict_of(struct logins *ls, const struct job *j)
 	if (v == PASSWD_RIGHT)
 		return identity_named(j->login, user);
 	attempts_failed(ls->attempts, &j->key, server_now_ms());
-	return refuse_user(j->login, v == PASSWD_UNKNOWN ? WHY_LOGIN_UNKNOWN : WHY_LOGIN_WRONG, user);
+	return refuse_user(
+	    j->login, v == PASSWD_UNKNOWN ? WHY_LOGIN_UNKNOWN : WHY_LOGIN_WRONG, user);
 }
 
 /* The next one; NULL: the end, and the list is empty. */
@@ -129,7 +133,8 @@ thread_main(void *arg)
 	/* Behind the workers: who is connected already goes first. */
 	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	while ((j = next_job(ls, &stop)) != NULL) {
-		uint8_t reason = stop ? refuse(j->login, MQTT_RC_SHUTTING_DOWN, "the broker stops") : verdict_of(ls, j);
+		uint8_t reason = stop ? refuse(j->login, MQTT_RC_SHUTTING_DOWN, "the broker stops")
+				      : verdict_of(ls, j);
 
 		broker_login_done(j->login, reason);
 		job_free(j);
@@ -205,8 +210,10 @@ logins_start(struct logins *ls, unsigned n_workers, struct err *err)
 		int no = pthread_create(&ls->threads[i], NULL, thread_main, ls);
 
 		if (no != 0)
-			return err_set(err, ERR_SYSTEM, "cannot start the thread that checks passwords: %s", strerror(no));
-		(void)pthread_setname_np(ls->threads[i], "login"); /* only for people who look with top */
+			return err_set(err, ERR_SYSTEM,
+			    "cannot start the thread that checks passwords: %s", strerror(no));
+		(void)pthread_setname_np(
+		    ls->threads[i], "login"); /* only for people who look with top */
 		(void)pthread_mutex_lock(&ls->lock);
 		ls->n_threads++;
 		(void)pthread_mutex_unlock(&ls->lock);
