@@ -262,6 +262,7 @@ def test_test_config_says_who_comes(folder):
 
 # ---- reload ----
 
+@pytest.mark.tsan
 def test_reload_is_all_or_nothing(pki, broker_of, folder):
     file = passwd(folder / "p", "bob", "x", "-I", "10")
     device = pki.device("sensor01")
@@ -301,6 +302,7 @@ def kit_code(broker, trust, user, password):
 
 # ---- load ----
 
+@pytest.mark.tsan
 def test_waiting_logins_hold_nobody_up(broker_of, folder):
     file = passwd(folder / "p", "bob", "x", "-H", "argon2id", "-I", "32768")
     broker = start(broker_of, f"password_file {file}", "allow_anonymous true", "workers 2")
@@ -372,6 +374,7 @@ def test_guessing_is_slowed_down(broker_of, folder):
     kit.wait_for(lambda: code_of(broker, "bob", "right") == 0, "another try")
 
 
+@pytest.mark.tsan
 def test_right_passwords_do_not_count(broker_of, folder):
     file = passwd(folder / "p", "bob", "x", "-I", "10")
     broker = start(broker_of, f"password_file {file}", options=())
@@ -493,6 +496,7 @@ def test_keys_and_certificates_on_one_listener(pki, broker_of, folder):
         assert raw.connect("dev1")[1][1] == 5
 
 
+@pytest.mark.tsan
 def test_keys_are_read_again(broker_of, folder):
     keys = psk_file(folder)
     broker = start(broker_of, f"psk_file {keys}", "psk_hint h", "use_identity_as_username true")
