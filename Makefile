@@ -13,7 +13,7 @@ help:
 	@echo 'make run      build, make a demo PKI under run/ once, start the broker with TLS on port 8883'
 	@echo 'make check    build with sanitizers and run every test; the last line is the count'
 	@echo 'make build    build the release binary: $(BUILD)/signet'
-	@echo 'make install  install it (PREFIX=/usr/local, DESTDIR=)'
+	@echo 'make install  install it with manual pages, completion and systemd unit (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)'
 	@echo 'make bench    measure it beside mosquitto'
 	@echo 'make clean    remove what was built; run/ with its keys stays'
 
@@ -32,10 +32,15 @@ check:
 	@tools/deps build check
 	@exec tools/check
 
+# The paths are in the unit and the manual pages, so they are set before anything is built.
 PREFIX ?= /usr/local
-install: build
-	@meson configure $(BUILD) -Dprefix=$(PREFIX)
-	@meson install -C $(BUILD) $(if $(DESTDIR),--destdir $(DESTDIR))
+SYSCONFDIR ?= /etc
+install:
+	@tools/deps build
+	@$(SETUP)
+	@meson configure $(BUILD) -Dprefix=$(PREFIX) -Dsysconfdir=$(SYSCONFDIR)
+	@ninja -C $(BUILD)
+	@meson install --no-rebuild -C $(BUILD) $(if $(DESTDIR),--destdir $(DESTDIR))
 
 bench: build
 	@tools/deps bench

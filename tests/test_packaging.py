@@ -300,3 +300,270 @@ def test_sockets_of_another_process_are_not_ours(manager, broker_of):
     port = kit.free_port()
     broker = broker_of(f"listener {port} 127.0.0.1\n{LISTEN}", port, env={"LISTEN_FDS": "1", "LISTEN_PID": "1"})
     assert "passed in" not in broker.log()
+
+
+# ---- what is made of the tables ----
+
+DIST = pathlib.Path(kit.SIGNET).resolve().parents[2] / "dist"
+PAGES = ["signet.1", "signet-init.1", "signet-ca.1", "signet-device.1", "signet-inspect.1", "signet-passwd.1",
+         "signet-pub.1", "signet-sub.1", "signet-rr.1", "signet-broker.8", "signet.conf.5"]
+made = pytest.mark.skipif(not (DIST / "signet.1").exists(), reason="this binary is not in a build folder")
+
+
+def described():
+    """(key, value) of `signet --describe`, values cut to their first line."""
+    lines = kit.signet("--describe").stdout.splitlines()
+    return [tuple(line.split("\t", 1)) for line in lines if not line.startswith("\t")]
+
+
+def needs(program):
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    return program
+
+
+def rendered(page):
+    """The page as a reader sees it, and what the formatter had to complain about."""
+    result = subprocess.run([needs("man"), "--warnings", "-E", "UTF-8", "-Tutf8", "-l", str(DIST / page)], capture_output=True,
+                            text=True, env={**os.environ, "MANWIDTH": "200", "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "TERM": "dumb",
+                                            "MAN_KEEP_FORMATTING": "", "GROFF_NO_SGR": "1"})
+    assert result.returncode == 0, result.stderr
+    return re.sub(".\b", "", result.stdout), result.stderr
+
+
+@made
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_render_without_a_warning(page):
+    text, complaints = rendered(page)
+    assert complaints == ""
+    headings = ["NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "SEE ALSO"]
+    if not page.startswith("signet.conf"):
+        headings += ["EXIT STATUS"]
+    for heading in headings:
+        assert re.search(rf"^{heading}$\n\s+\S", text, re.M), f"{page} has no {heading}"
+    assert not re.search("@[A-Z]{3,}@", text), "a placeholder was left"
+
+
+@made
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_have_no_fault_that_mandoc_knows(page):
+    result = subprocess.run([needs("mandoc"), "-Tlint", "-W", "warning", str(DIST / page)], capture_output=True, text=True)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+@made
+def test_every_command_option_and_directive_has_its_place():
+    command, pages = None, {}
+    options = 0
+    for key, value in described():
+        if key == "command":
+            command = value
+            section = 8 if command == "broker" else 1
+            pages[command] = rendered(f"signet-{command}.{section}")[0]
+            assert f"signet-{command}({section})" in rendered("signet.1")[0]
+        elif key == "directive":
+            pages.setdefault("directives", rendered("signet.conf.5")[0])
+            assert re.search(rf"^ +{re.escape(value)} ", pages["directives"], re.M), value
+        elif key == "name" or (key == "option" and value):
+            options += 1
+            assert re.search(rf"^ +(-\w, )?{re.escape(value)}\b", pages[command], re.M), f"{command} {value}"
+    assert set(pages) == {page.split(".")[0].removeprefix("signet-") for page in PAGES if page.startswith("signet-")} | {"directives"}
+    assert options > 100
+
+
+BASH = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+compopt() { :; }
+$(complete -p signet | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def bash_completes(folder, *words):
+    result = subprocess.run([needs("bash"), "--norc", "--noprofile", "-uc", BASH, "bash", str(DIST / "signet"), *words],
+                            capture_output=True, text=True, cwd=folder)
+    assert (result.returncode, result.stderr) == (0, "")
+    return set(result.stdout.split("\n")) - {""}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "a file.conf").write_text("")
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "b.pem").write_text("")
+    return tmp_path
+
+
+KEY_TYPES = {"p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096", "rsa8192"}
+COMPLETIONS = [
+    (["signet", "p"], {"pub", "passwd"}),
+    (["signet", "ca", ""], {"issue", "sign", "list", "show", "export", "adopt", "trust"}),
+    (["signet", "device", ""], {"add"}),
+    (["signet", "init", "--p"], {"--port", "--policy", "--passphrase-file"}),
+    (["signet", "init", "--key-type", ""], KEY_TYPES),
+    (["signet", "init", "--key-type", "=", "rsa2"], {"rsa2048"}),
+    (["signet", "init", "--key-type", "="], KEY_TYPES),
+    (["signet", "ca", "issue", "--ca", "c"], {"client", "control", "cloud"}),
+    (["signet", "ca", "issue", "--dir", "a"], {"a folder"}),
+    (["signet", "ca", "issue", "x"], set()),
+    (["signet", "broker", "-c", "a"], {"a file.conf", "a folder"}),
+    (["signet", "broker", "--t"], {"--test-config"}),
+    (["signet", "pub", "-q", ""], {"0", "1", "2"}),
+    (["signet", "pub", "--file", "b"], {"b.pem"}),
+    (["signet", "pub", "-m", ""], set()),
+    (["signet", "sub", "-V", "mqttv3"], {"mqttv31", "mqttv311"}),
+    (["signet", "inspect", "b"], {"b.pem"}),
+    (["signet", "passwd", "-H", "sha"], {"sha512", "sha512-pbkdf2"}),
+    (["signet", "no-such-command", ""], set()),
+]
+
+
+@made
+@pytest.mark.parametrize("words, expected", COMPLETIONS, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_bash_completes(folder, words, expected):
+    assert bash_completes(folder, *words) == expected
+
+
+@made
+def test_bash_knows_every_command_and_option(folder):
+    command, options = None, []
+    assert bash_completes(folder, "signet", "") == {value for key, value in described() if key == "command"}
+    for key, value in described():
+        if key == "command":
+            command, options = [value], []
+        elif key == "subcommand":
+            command = [command[0], value]
+        elif key == "name":
+            options.append((command, value))
+            assert value in bash_completes(folder, "signet", *command, value), f"{command} {value}"
+
+
+# zsh completes in an interactive shell only: one is run in a terminal of its own, and says what was offered for a line.
+ZSH_SETUP = r"""
+PROMPT=
+fpath=("$SETUP" $fpath)
+autoload -Uz compinit
+compinit -u -d "$SETUP/dump"
+cd "$FOLDER"
+compadd() {
+	local -a hits
+	if [[ "${(@)@[1,(i)(-|--)]}" != *-[OAD]\ * ]]; then
+		builtin compadd -A hits "$@"
+		(( $#hits )) && print -l -r -- "HIT"$^hits
+	fi
+	builtin compadd "$@"
+}
+zle -C complete-word complete-word _main_complete
+bindkey '^I' complete-word
+zle-line-init() { print READY } # only now the terminal is the editor's
+zle -N zle-line-init
+"""
+ZSH = r"""
+zmodload zsh/zpty
+zpty z "TERM=dumb zsh -f -i"
+zpty -w z "source $SETUP/setup.zsh"
+while zpty -r z line; do [[ $line == *READY* ]] && break; done
+zpty -w -n z "$LINE"$'\t'
+zpty -w -n z $'\C-u'"print DO""NE"$'\n'
+while zpty -r z line; do print -r -- "$line"; [[ $line == *DONE* && $line != *print* ]] && break; done
+zpty -d z
+"""
+
+
+@made
+@pytest.mark.parametrize("line, expected", [
+    ("signet p", {"pub", "passwd"}),
+    ("signet ca ex", {"export"}),
+    ("signet init --key-type rsa2", {"rsa2048"}),
+    ("signet ca issue --ca c", {"client", "control", "cloud"}),
+    ("signet pub --reta", {"--retain"}),
+    ("signet inspect b", {"b.pem"}),
+])
+def test_zsh_completes(folder, line, expected):
+    setup = folder / "setup"
+    setup.mkdir()
+    shutil.copy(DIST / "_signet", setup / "_signet")
+    (setup / "setup.zsh").write_text(ZSH_SETUP)
+    result = subprocess.run([needs("zsh"), "-fc", ZSH], capture_output=True, text=True, timeout=kit.PATIENCE,
+                            env={**os.environ, "SETUP": str(setup), "FOLDER": str(folder), "LINE": line})
+    hits = set(re.findall(r"HIT([\w.-]+)", result.stdout))
+    assert hits >= expected, result.stdout + result.stderr
+
+
+@made
+def test_zsh_completion_is_well_formed():
+    result = subprocess.run([needs("zsh"), "-n", str(DIST / "_signet")], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+# ---- the unit, and what is installed ----
+
+@made
+def test_unit_has_what_it_promises():
+    unit = (DIST / "signet.service").read_text()
+    assert "@" not in re.sub(r"@system-service|@privileged|@resources", "", unit)
+    for line in ["User=signet", "NoNewPrivileges=yes", "ProtectSystem=strict", "MemoryDenyWriteExecute=yes", "LimitCORE=0",
+                 "CapabilityBoundingSet=", "ExecReload=kill -HUP $MAINPID"]:
+        assert line in unit.splitlines()
+    linked = "libsystemd" in subprocess.run(["ldd", kit.SIGNET], capture_output=True, text=True).stdout
+    assert ("Type=notify" in unit, "WatchdogSec=" in unit) == (linked, linked)
+
+
+@made
+def test_unit_is_little_exposed():
+    result = subprocess.run([needs("systemd-analyze"), "security", "--offline=yes", "--no-pager", str(DIST / "signet.service")],
+                            capture_output=True, text=True)
+    found = re.search(r"exposure level for \S+: ([\d.]+)", result.stdout)
+    if not found:
+        pytest.skip("this systemd-analyze cannot look at files")
+    assert float(found[1]) <= 1.5
+
+
+@made
+@pytest.mark.skipif(shutil.which("meson") is None, reason="meson is not installed")
+def test_everything_is_installed(tmp_path):
+    build = DIST.parent
+    result = subprocess.run(["meson", "install", "--no-rebuild", "--quiet", "-C", str(build), "--destdir", str(tmp_path)],
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = {str(path.relative_to(tmp_path)): path.stat().st_mode & 0o7777 for path in tmp_path.rglob("*") if path.is_file()}
+    prefix = next(name for name in found if name.endswith("bin/signet")).removesuffix("bin/signet")
+    expected = {"share/bash-completion/completions/signet", "share/zsh/site-functions/_signet", "lib/systemd/system/signet.service",
+                "lib/sysusers.d/signet.conf", "lib/tmpfiles.d/signet.conf", "share/doc/signet/LICENSE",
+                *(f"share/man/man{page[-1]}/{page}" for page in PAGES)}
+    assert expected <= {name.removeprefix(prefix) for name in found}
+    assert found[prefix + "bin/signet"] == 0o755
+    assert {name: oct(mode) for name, mode in found.items() if mode != (0o755 if name.endswith("bin/signet") else 0o644)} == {}
+
+
+def test_make_install_passes_the_paths_on(tmp_path):
+    """What make would run: the paths are configured before anything is built with them."""
+    out = subprocess.run(["make", "-n", "install", "PREFIX=/usr", f"DESTDIR={tmp_path}"], cwd=kit.ROOT, capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    configure, build, install = (out.stdout.index(word) for word in ("-Dprefix=/usr -Dsysconfdir=/etc", "ninja -C", "meson install"))
+    assert configure < build < install
+    assert f"--destdir {tmp_path}" in out.stdout
+
+
+@made
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, to become somebody else")
+def test_the_service_can_read_what_the_manual_has_it_read(tmp_path):
+    """The commands of docs/service.md, with another group than signet's, which is not here."""
+    site = tmp_path / "etc"
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_mode & 0o001 == 0 and parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
+            parent.chmod(0o711)
+    kit.signet("init", "--dir", site, "--host", "localhost", "--no-passphrase")
+    manual = (kit.ROOT / "docs/service.md").read_text()
+    commands = re.findall(r"^ch(?:grp|mod) .*$", manual, re.M)
+    assert len(commands) == 3
+    script = "\n".join(commands).replace("chgrp signet", "chgrp 12345")
+    subprocess.run(["sh", "-euc", script], cwd=site, check=True)
+    shutil.copy(kit.SIGNET, tmp_path / "signet")
+    user = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+    result = subprocess.run([*user, tmp_path / "signet", "broker", "-c", site / "signet.conf", "--test-config"],
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for ca in ("root", "cloud", "client", "watch", "control"):
+        assert subprocess.run([*user, "cat", site / "pki" / ca / "key.pem"], capture_output=True).returncode != 0

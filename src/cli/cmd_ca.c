@@ -39,6 +39,9 @@ describe_all(void)
 	char flag[] = "--describe", *argv[] = { flag, flag, NULL };
 
 	describe("usage", "signet ca SUBCOMMAND [options]");
+	describe("about",
+	    "Works on the certificate authorities of an installation: the folder given with --dir, else the present\n"
+	    "folder or ./run.");
 	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
 		describe("subcommand", subcommands[i].name);
 		describe("summary", subcommands[i].summary);
