@@ -29,6 +29,7 @@ struct broker_listener {
 /* Settings of the broker. 0 is a real value unless it says otherwise. */
 struct broker_settings {
 	uint32_t max_packet_size;        /* bytes, whole packet; at most 268,435,460 */
+	uint32_t max_payload;            /* bytes of a PUBLISH or a will; 0 = no limit beside max_packet_size */
 	uint32_t max_queued_messages;    /* per session, QoS > 0 (and QoS 0 if queue_qos0); 0 = no limit */
 	size_t max_queued_bytes;         /* 0 = no limit */
 	uint16_t max_inflight;           /* per session outwards, also capped by the client's Receive Maximum; >= 1 */

@@ -114,6 +114,8 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	else if (is_reserved(listener_of(c->shard, c->listener), t->id, m->will.topic) ||
 		 slice_starts(m->will.topic, SL("$CONTROL/")))
 		rc = MQTT_RC_NOT_AUTHORIZED, why = "the will's topic is the broker's own";
+	else if (set->max_payload != 0 && m->will.payload.n > set->max_payload)
+		rc = MQTT_RC_TOO_LARGE, why = "its payload is above message_size_limit";
 	else if (m->will.qos > set->max_qos)
 		rc = MQTT_RC_QOS_UNSUPPORTED, why = "the will's QoS is above max_qos";
 	else if (m->will.retain && !set->retain_available)

@@ -108,6 +108,14 @@ may_publish(struct client *c, const struct mqtt_publish *p, const char **ret_why
 	    p->topic, v);
 }
 
+static bool
+is_too_large(const struct client *c, struct slice payload)
+{
+	uint32_t max = settings_of(c->shard)->max_payload;
+
+	return max != 0 && payload.n > max;
+}
+
 /* Answer a PUBLISH that is not carried out. */
 static bool
 deny(struct client *c, const struct mqtt_publish *p, uint8_t reason, const char *why)
@@ -176,6 +184,8 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	/* Received before and not released: the answer was lost, the message was not [MQTT-4.3.3-10]. */
 	if (p.qos == 2 && idset_has(&c->session->received, p.packet_id))
 		return out_ack(c, MQTT_PUBREC, p.packet_id, MQTT_RC_OK, "");
+	if (is_too_large(c, p.payload))
+		return deny(c, &p, MQTT_RC_TOO_LARGE, "payload above message_size_limit");
 	if (!may_publish(c, &p, &why, &v))
 		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
 	m = msg_new(&p, session_id(c->session), c->session->slot, c->shard->now_s);

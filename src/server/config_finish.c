@@ -401,10 +401,6 @@ config_finish(struct config *c, unsigned port, struct err *err)
 			return false;
 	if (!check_prefix(c, "clientid_prefixes", c->at, c->clientid_prefixes, err))
 		return false;
-	if (c->message_size_limit != 0)
-		return fail_at(c, option_at(c->at, "message_size_limit"), err,
-		    "message_size_limit: not supported yet; max_packet_size limits the whole "
-		    "packet");
 	if (!warn_global(c))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	return true;

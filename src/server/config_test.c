@@ -160,7 +160,7 @@ static const struct {
 	{ "policy springcore\nacl_file x\n",
 	    "m.conf:2: acl_file: there is a policy too; only one of them can decide, remove the other" },
 	{ "listener 1\nmax_qos 1\nlistener 2\n", "m.conf:3: max_qos: must be the same for all listeners; give each the same line" },
-	{ "message_size_limit 5\n", "m.conf:1: message_size_limit: not supported yet; max_packet_size limits the whole packet" },
+	{ "message_size_limit 268435456\n", "m.conf:1: message_size_limit: 268435456 is not within 0 and 268435455" },
 	{ "max_packet_size 19\n", "m.conf:1: max_packet_size: 19 is not within 20 and 268435460" },
 	{ "persistent_client_expiration 12\n",
 	    "m.conf:1: persistent_client_expiration: \"12\" is not a number followed by h, d, w, m or y, as 14d" },
@@ -235,6 +235,7 @@ check_globals(const struct config *c)
 	assert_string_equal(c->user, "root");
 	assert_int_equal(c->max_keepalive, 60);
 	assert_int_equal(c->max_packet_size, 1000);
+	assert_int_equal(c->message_size_limit, 900);
 	assert_int_equal(c->max_inflight_messages, 1);
 	assert_int_equal(c->max_queued_messages, 0);
 	assert_int_equal(c->max_queued_bytes, 5);
@@ -269,7 +270,7 @@ every_directive_is_read(void **state)
 		      "client c.pem\nrole_ca watch w x.pem\n"
 		      "tls_handshake_timeout 3\nmax_handshakes 9\nuser root\nmax_keepalive "
 		      "60\nmax_packet_size 1000\n"
-		      "message_size_limit 0\nmax_inflight_messages 1\nmax_queued_messages "
+		      "message_size_limit 900\nmax_inflight_messages 1\nmax_queued_messages "
 		      "0\nmax_queued_bytes 5\n"
 		      "queue_qos0_messages true\nretain_available "
 		      "false\npersistent_client_expiration 2w\nworkers 4\n"

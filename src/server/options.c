@@ -139,7 +139,7 @@ const struct option options[] = {
 	  IN_CONFIG(max_keepalive), .type = OPTION_INT, .min = 0, .max = 65535, .def = 65535, .flags = OPTION_NEXT_START },
 	{ "max_packet_size", "BYTES", "The largest MQTT packet",
 	  IN_CONFIG(max_packet_size), .type = OPTION_INT, .min = 20, .max = 268435460, .def = 2000000, .flags = OPTION_NEXT_START },
-	{ "message_size_limit", "0", "Only 0 (no limit beside max_packet_size) is supported",
+	{ "message_size_limit", "BYTES", "The largest payload of a message or a will; 0: no limit beside max_packet_size",
 	  IN_CONFIG(message_size_limit), .type = OPTION_INT, .min = 0, .max = 268435455, .flags = OPTION_NEXT_START },
 	{ "max_inflight_messages", "N", "QoS 1 and 2 messages on their way to one client; 0: 65535",
 	  IN_CONFIG(max_inflight_messages), .type = OPTION_INT, .min = 0, .max = 65535, .def = 20, .flags = OPTION_NEXT_START },

@@ -74,6 +74,7 @@ static const struct {
 	[REFUSAL_CONNECT_OTHER] = { "connect", "change the client's settings accordingly" },
 	[REFUSAL_WILL] = { "will", "give the client a will topic that it may publish to, or change the policy" },
 	[REFUSAL_PUBLISH] = { "publish", "let the client publish below its own topics, or change the policy" },
+	[REFUSAL_TOO_LARGE] = { "message-size", "let the client send less at a time, or raise message_size_limit" },
 	[REFUSAL_SUBSCRIBE] = { "subscribe", "let the client subscribe to topics that it may read, or change the policy" },
 	[REFUSAL_RECEIVE] = { "receive", "nothing, if the right was taken away on purpose; else change the policy" },
 };
@@ -317,6 +318,8 @@ of_connect(const struct broker_event *e, struct refusal *r)
 		set(r, REFUSAL_PASSWORD, e->text);
 	else if (login_cause(e->text, &cause))
 		set(r, cause, e->text);
+	else if (e->reason == MQTT_RC_TOO_LARGE)
+		set(r, REFUSAL_TOO_LARGE, e->text);
 	else if (e->reason == MQTT_RC_VERSION)
 		set(r, REFUSAL_VERSION, e->text);
 	else if (e->reason == MQTT_RC_CLIENT_ID)
@@ -387,7 +390,8 @@ refusal_of_event(const struct broker_event *e, bool tls, struct refusal *ret)
 		set(ret, REFUSAL_WILL, e->text);
 		return;
 	case BROKER_DENIED_PUBLISH:
-		set(ret, REFUSAL_PUBLISH, e->text);
+		set(ret, e->reason == MQTT_RC_TOO_LARGE ? REFUSAL_TOO_LARGE : REFUSAL_PUBLISH,
+		    e->text);
 		return;
 	case BROKER_DENIED_SUBSCRIBE:
 		set(ret, REFUSAL_SUBSCRIBE, e->text);

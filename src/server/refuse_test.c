@@ -59,6 +59,7 @@ static const struct {
 	{ BROKER_DROPPED, MQTT_RC_UNSPECIFIED, "connection closed by the peer", true, false, 0, "left-after-handshake" },
 	{ BROKER_DENIED_WILL, MQTT_RC_NOT_AUTHORIZED, "no rule grants the will", true, true, AUTHZ_ROLE_WATCH, "will" },
 	{ BROKER_DENIED_PUBLISH, MQTT_RC_NOT_AUTHORIZED, "no rule grants publishing", true, true, AUTHZ_ROLE_CLIENT, "publish" },
+	{ BROKER_DENIED_PUBLISH, MQTT_RC_TOO_LARGE, "payload above message_size_limit", true, true, AUTHZ_ROLE_CLIENT, "message-size" },
 	{ BROKER_DENIED_SUBSCRIBE, MQTT_RC_NOT_AUTHORIZED, "no rule grants it", true, true, AUTHZ_ROLE_CLIENT, "subscribe" },
 	{ BROKER_DENIED_RECEIVE, MQTT_RC_NOT_AUTHORIZED, "taken away", true, true, AUTHZ_ROLE_CLIENT, "receive" },
 };

@@ -211,6 +211,7 @@ settings_of_config(const struct config *c)
 
 	broker_settings_default(&s);
 	s.max_packet_size = (uint32_t)c->max_packet_size;
+	s.max_payload = (uint32_t)c->message_size_limit;
 	s.max_queued_messages = (uint32_t)c->max_queued_messages;
 	s.max_queued_bytes = (size_t)c->max_queued_bytes;
 	s.max_inflight =

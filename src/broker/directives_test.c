@@ -1,0 +1,109 @@
+/* What single settings change: sizes, versions, windows. */
+#include "broker/testkit.h"
+#include <string.h>
+
+static struct kit kit;
+
+static struct kit *
+begin(const struct broker_settings *settings)
+{
+	kit_init(&kit, 4, settings, NULL);
+	return &kit;
+}
+
+static int
+end(void **state)
+{
+	(void)state;
+	kit_done(&kit);
+	return 0;
+}
+
+static struct end *
+join(struct kit *k, uint8_t version, const char *id)
+{
+	return kit_connect(k, &(struct connect_options){ .version = version, .id = id }, NULL);
+}
+
+static void
+expect_ack(struct end *e, uint8_t type, uint16_t packet_id, uint8_t reason)
+{
+	struct mqtt_frame f = kit_expect(e, type);
+	struct mqtt_ack a;
+
+	assert_int_equal(mqtt_decode_ack(&f, e->version, &a), MQTT_RC_OK);
+	assert_int_equal(a.packet_id, packet_id);
+	assert_int_equal(a.reason, reason);
+}
+
+/* message_size_limit: nobody gets what is larger; the sender's exchange is completed, with a reason where the version has one. */
+static void
+large_payloads_are_dropped(void **state)
+{
+	struct broker_settings set;
+	struct kit *k;
+	struct end *sub, *late;
+
+	(void)state;
+	broker_settings_default(&set);
+	set.max_payload = 4;
+	k = begin(&set);
+	sub = join(k, 5, "sub");
+	kit_subscribe(sub, "#", 2);
+	for (uint8_t version = 4; version <= 5; version++) {
+		struct end *pub = join(k, version, "pub");
+		uint8_t reason = version == 5 ? MQTT_RC_TOO_LARGE : 0;
+
+		kit_publish(pub, "a", "12345", 0, false, 0);
+		kit_publish(pub, "a", "12345", 1, true, 1);
+		expect_ack(pub, MQTT_PUBACK, 1, reason);
+		kit_publish(pub, "a", "12345", 2, false, 2);
+		expect_ack(pub, MQTT_PUBREC, 2, reason);
+		kit_expect_nothing(sub);
+		kit_publish(pub, "a", "1234", 0, false, 0);
+		kit_message(sub, "a", "1234");
+		/* The id is free again: the same one with a message that fits. */
+		kit_publish(pub, "a", "fits", 2, false, 2);
+		expect_ack(pub, MQTT_PUBREC, 2, 0);
+		kit_message(sub, "a", "fits");
+		kit_disconnect(pub, 0);
+	}
+	late = join(k, 4, "late");
+	kit_subscribe(late, "a", 0);
+	kit_expect_nothing(late); /* it was not retained */
+}
+
+static void
+large_wills_are_refused(void **state)
+{
+	static const struct {
+		uint8_t version;
+		const char *payload;
+		uint8_t code;
+	} rows[] = { { 3, "12345", 5 }, { 4, "12345", 5 }, { 5, "12345", MQTT_RC_TOO_LARGE }, { 4, "1234", 0 }, { 5, "1234", 0 } };
+	struct broker_settings set;
+	struct kit *k;
+
+	(void)state;
+	broker_settings_default(&set);
+	set.max_payload = 4;
+	k = begin(&set);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+
+		kit_send_connect(e, &(struct connect_options){ .version = rows[i].version, .id = "w", .will_topic = "w",
+					.will_payload = rows[i].payload });
+		assert_int_equal(kit_connack(e), rows[i].code);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(large_payloads_are_dropped, end),
+		cmocka_unit_test_teardown(large_wills_are_refused, end),
+	};
+
+	return cmocka_run_group_tests_name("broker directives", tests, NULL, NULL);
+}

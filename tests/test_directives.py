@@ -1,0 +1,35 @@
+"""Single directives of mosquitto.conf, through the whole broker."""
+import kit
+import wire
+
+
+def open_broker(broker_of, *lines):
+    port = kit.free_port()
+    text = "".join(line + "\n" for line in lines)
+    return broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 2\n{text}", port), port
+
+
+def refused(port, packet):
+    """What comes before the broker closes."""
+    with kit.Raw(port) as raw:
+        return raw.send(packet).rest()
+
+
+def test_message_size_limit(broker_of):
+    broker, port = open_broker(broker_of, "message_size_limit 10")
+    with kit.Client(broker, "sub") as sub:
+        sub.subscribe("#", qos=1)
+        for version in (4, 5):
+            with kit.Raw(port) as raw:
+                raw.connect("pub", version=version)
+                raw.send(wire.publish("t", "x" * 11, qos=1, packet_id=7, version=version))
+                first, body = raw.packet()
+                assert first >> 4 == wire.PUBACK and body[:2] == b"\0\7"
+                assert body[2:3] == (b"\x95" if version == 5 else b"")
+                raw.send(wire.publish("t", "y" * 10, qos=1, packet_id=7, version=version))
+                assert raw.packet()[0] >> 4 == wire.PUBACK
+            sub.message("t", "y" * 10)
+    will = ("w", "x" * 11, 0, False, b"")
+    assert refused(port, wire.connect("w", 4, will=will)) == b"\x20\2\0\5"
+    assert refused(port, wire.connect("w", 5, will=will)) == b"\x20\3\0\x95\0"
+    assert "message_size_limit [message-size]" in broker.log()
