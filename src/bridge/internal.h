@@ -71,7 +71,12 @@ void link_warn(struct link *l, const char *fmt, ...) __attribute__((format(print
 /* Become a client of this broker. */
 bool link_local(struct link *l);
 
-/* translate.c: false when the connection was ended */
+/* packets.c: false when the connection was ended */
+/* An id that is not in use at the remote. */
+uint16_t next_id(struct bridge *b);
+bool put_publish(struct link *l, struct buf *to, uint8_t version, const struct mqtt_publish *m);
+bool put_ack(struct link *l, struct buf *to, uint8_t version, uint8_t type, uint16_t id, uint8_t reason);
+bool put_remote_filters(struct link *l);
 bool put_remote_connect(struct link *l);
 bool put_local_connect(struct link *l, bool will);
 bool put_local_subscribe(struct link *l, uint8_t retain_handling);
@@ -80,6 +85,7 @@ bool put_local_unsubscribe(struct link *l, const struct bridge_topic *old, unsig
 bool put_notify(struct link *l, struct buf *to, uint8_t version, uint8_t qos, bool up);
 bool put_empty(struct link *l, struct buf *to, uint8_t type);
 bool put_disconnect(struct link *l, struct buf *to, uint8_t version);
+/* translate.c: the same */
 bool from_remote(struct link *l, const struct mqtt_frame *f);
 bool from_local(struct link *l, const struct mqtt_frame *f);
 

@@ -114,6 +114,9 @@ scope_base(struct parse *p, const struct option *o, struct config_place **ret_at
 		s = p->c->per_listener_settings ? &current_listener(p)->own : &p->c->common;
 		*ret_at = s->at;
 		return s;
+	case OPTION_BRIDGE:
+		*ret_at = p->c->bridges[p->bridge].at;
+		return &p->c->bridges[p->bridge];
 	case OPTION_GLOBAL:
 		break;
 	}
@@ -144,9 +147,13 @@ static bool
 apply(struct parse *p, const struct option *o, struct slice value)
 {
 	struct config_place *at = NULL, before;
-	void *base = scope_base(p, o, &at);
 	size_t index = (size_t)(o - options);
+	void *base;
 
+	if (o->scope == OPTION_BRIDGE && p->bridge < 0)
+		return parse_fail(p, ERR_USAGE,
+		    "belongs to a bridge: a `connection NAME` line must stand above it");
+	base = scope_base(p, o, &at);
 	before = at[index];
 	if (value.n == 0)
 		return parse_fail(p, ERR_USAGE, "a value is missing: %s %s", o->name, o->value);
@@ -209,7 +216,7 @@ static bool
 include_all(struct parse *p, const char *dir, char *const *names, size_t n)
 {
 	struct config_place here = p->here;
-	int listener = p->listener;
+	int listener = p->listener, bridge = p->bridge;
 	char path[PATH_MAX];
 	size_t i;
 
@@ -219,11 +226,12 @@ include_all(struct parse *p, const char *dir, char *const *names, size_t n)
 		if (!path_join(path, sizeof(path), dir, names[i]))
 			return parse_fail(p, ERR_LIMIT, "the path of a file in it is too long");
 		/* Each file begins at the default listener, as mosquitto's do. */
-		p->listener = -1;
+		p->listener = p->bridge = -1;
 		if (!read_file(p, path))
 			return false;
 		p->here = here;
 		p->listener = listener;
+		p->bridge = bridge;
 		p->word = "include_dir";
 	}
 	return true;
@@ -380,7 +388,7 @@ struct config *
 config_read(const char *path, const struct config_reader *reader, struct err *err)
 {
 	struct config *c = calloc(1, sizeof(*c));
-	struct parse p = { .c = c, .reader = reader, .listener = -1, .word = "", .err = err };
+	struct parse p = { .c = c, .reader = reader, .listener = -1, .bridge = -1, .word = "", .err = err };
 
 	if (c == NULL) {
 		(void)err_set(err, ERR_MEMORY, "out of memory");
@@ -407,6 +415,9 @@ config_free(struct config *c)
 	for (i = 0; i < c->n_listeners; i++)
 		config_listener_done(&c->listeners[i]);
 	free(c->listeners);
+	for (i = 0; c->bridges != NULL && i < c->n_bridges; i++)
+		config_bridge_done(&c->bridges[i]);
+	free(c->bridges);
 	config_listener_done(&c->fallback);
 	options_free(OPTION_GLOBAL, c);
 	options_free(OPTION_SECURITY, &c->common);

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/slice.h"
+#include "bridge/bridge.h"
 
 enum {
 	CONFIG_OPTIONS_MAX = 160,      /* rows of the options table; checked at compile time */
@@ -17,6 +18,9 @@ enum {
 	CONFIG_LISTENERS_MAX = 64,
 	CONFIG_ROLE_CAS_MAX = 64,
 	CONFIG_ORIGINS_MAX = 64, /* of one listener */
+	CONFIG_BRIDGES_MAX = 64,
+	CONFIG_ADDRESSES_MAX = 16, /* of one bridge */
+	CONFIG_TOPICS_MAX = 1024,  /* of one bridge */
 	CONFIG_WORKERS_MAX = 256,
 	CONFIG_PREFIX_MAX = 64,  /* of client ids; as much as the broker takes */
 	CONFIG_PLACE_CAP = 320, /* room for "FILE:LINE" in words */
@@ -74,6 +78,33 @@ struct config_role_ca {
 	struct config_place place;
 };
 
+enum config_start_type { CONFIG_START_AUTOMATIC, CONFIG_START_LAZY, CONFIG_START_ONCE, CONFIG_START_MANUAL };
+
+struct config_address {
+	char *host;
+	uint16_t port;
+};
+
+struct config_bridge {
+	struct config_place at[CONFIG_OPTIONS_MAX];
+	struct config_place place; /* of its `connection` line */
+	char *name;
+	struct config_address addresses[CONFIG_ADDRESSES_MAX];
+	unsigned n_addresses;
+	struct bridge_topic *topics;
+	unsigned n_topics;
+	char *remote_clientid, *remote_username, *remote_password, *local_clientid, *local_username,
+	    *local_password, *notification_topic, *bind_address, *cafile, *capath, *certfile, *keyfile,
+	    *alpn;
+	int64_t keepalive_interval, idle_timeout, threshold, restart_base, restart_cap, max_packet_size,
+	    max_topic_alias, receive_maximum, session_expiry;
+	int64_t start_type; /* enum config_start_type */
+	int64_t protocol_version, tls_version, reload_type;
+	int64_t local_cleansession; /* -1: not said */
+	bool cleansession, round_robin, try_private, notifications, notifications_local_only,
+	    attempt_unsubscribe, outgoing_retain, insecure;
+};
+
 enum config_log_dest {
 	CONFIG_LOG_STDERR = 1,
 	CONFIG_LOG_STDOUT = 2,
@@ -94,6 +125,8 @@ struct config {
 	int64_t port; /* of the default listener; 0: not set */
 	char *bind_address;
 
+	struct config_bridge *bridges; /* NULL after they were taken over by who runs them */
+	unsigned n_bridges;
 	struct config_role_ca *role_cas;
 	unsigned n_role_cas;
 
@@ -146,6 +179,7 @@ enum option_scope {
 	OPTION_GLOBAL,
 	OPTION_LISTENER, /* of the `listener` line above it */
 	OPTION_SECURITY, /* of the listener with per_listener_settings true, else of all */
+	OPTION_BRIDGE,   /* of the `connection` line above it */
 };
 
 enum option_type {
@@ -210,6 +244,7 @@ struct parse {
 	const struct config_reader *reader;
 	struct config_place here;
 	int listener; /* index of the current one, -1: the default listener */
+	int bridge; /* index of the current one, -1: none yet */
 	unsigned depth;
 	const char *word;   /* the directive being read */
 	bool security_seen; /* a security directive was read already */
@@ -234,6 +269,13 @@ bool read_log_dest(struct parse *p, struct slice value);
 bool read_log_type(struct parse *p, struct slice value);
 bool read_role_ca(struct parse *p, struct slice value);
 bool read_websockets_origin(struct parse *p, struct slice value);
+bool read_connection(struct parse *p, struct slice value);
+bool read_address(struct parse *p, struct slice value);
+bool read_topic(struct parse *p, struct slice value);
+bool read_restart(struct parse *p, struct slice value);
+void config_bridge_done(struct config_bridge *b); /* frees what it holds */
+/* What a bridge needs, and what does not go together. */
+bool config_bridges_finish(struct config *c, struct err *err);
 bool read_bool(struct parse *p, struct slice value, bool *ret);
 bool read_text(struct parse *p, struct slice value, char **ret);
 

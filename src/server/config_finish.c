@@ -401,6 +401,8 @@ config_finish(struct config *c, unsigned port, struct err *err)
 			return false;
 	if (!check_prefix(c, "clientid_prefixes", c->at, c->clientid_prefixes, err))
 		return false;
+	if (!config_bridges_finish(c, err))
+		return false;
 	if (!warn_global(c))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	return true;

@@ -9,11 +9,13 @@
 #include "net/net.h"
 #include "passwd/passwd.h"
 #include "pki/pki.h"
+#include "server/bridges.h"
 #include "server/config.h"
 #include "server/server.h"
 #include "ws/ws.h"
 
 struct server;
+struct runner;
 
 struct privileges {
 	bool drop; /* we are root and shall not stay it */
@@ -34,6 +36,7 @@ struct world_listener {
 struct world {
 	unsigned n;
 	struct world_listener *listeners;
+	struct authz_policy *bridges; /* our own: nothing is refused to them */
 };
 /* Load certificates, CAs, revocation lists and policies. <judges> (one a listener) is what TLS
  * contexts call back; NULL for a look only. NULL and <err>, which names place, directive and
@@ -90,6 +93,7 @@ struct worker {
 	struct server *server;
 	struct shard *shard;
 	struct loop *loop;
+	struct runner *bridges; /* those whose home is here */
 	pthread_t thread;
 	unsigned index;
 	struct sys *sys;     /* the first worker's; NULL: no $SYS */
@@ -125,6 +129,7 @@ struct server {
 	struct judge *judges;
 	unsigned n_listeners;
 	struct broker *broker;
+	struct runner *bridges; /* all that ever were; of the main thread */
 	struct worker *workers;
 	unsigned n_workers;
 	struct privileges privileges;
@@ -309,7 +314,7 @@ bool listen_resolve(const struct config *c, const struct config_listener *l,
 extern const struct net_handler server_handler;
 struct broker_ports server_ports(struct server *s);
 struct broker_settings settings_of_config(const struct config *c);
-/* <ret> has room for all listeners. */
+/* <ret> has room for all listeners and one more, for our own bridges. */
 void broker_listeners_of(
     const struct config *c, const struct world *w, struct broker_listener *ret);
 

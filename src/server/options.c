@@ -31,11 +31,34 @@ static const struct option_choice protocols[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice start_types[] = {
+	{ "automatic", CONFIG_START_AUTOMATIC, NULL },
+	{ "lazy", CONFIG_START_LAZY, NULL },
+	{ "once", CONFIG_START_ONCE, NULL },
+	{ "manual", CONFIG_START_MANUAL, NULL },
+	{ NULL, 0, NULL },
+};
+
+static const struct option_choice bridge_versions[] = {
+	{ "mqttv31", 3, NULL },
+	{ "mqttv311", 4, NULL },
+	{ "mqttv50", 5, NULL },
+	{ NULL, 0, NULL },
+};
+
+static const struct option_choice reload_types[] = {
+	{ "lazy", 0, NULL },
+	{ "immediate", 1, NULL },
+	{ NULL, 0, NULL },
+};
+
 #define IN_CONFIG(field) .scope = OPTION_GLOBAL, .offset = offsetof(struct config, field)
 #define IN_LISTENER(field)                                                                         \
 	.scope = OPTION_LISTENER, .offset = offsetof(struct config_listener, field)
 #define IN_SECURITY(field)                                                                         \
 	.scope = OPTION_SECURITY, .offset = offsetof(struct config_security, field)
+#define IN_BRIDGE(field) .scope = OPTION_BRIDGE, .offset = offsetof(struct config_bridge, field)
+#define OF_BRIDGE(function) .scope = OPTION_BRIDGE, .type = OPTION_CALL, .call = (function)
 #define BY(function) .scope = OPTION_GLOBAL, .type = OPTION_CALL, .call = (function)
 
 /* clang-format off */
@@ -165,6 +188,90 @@ const struct option options[] = {
 	{ "persistence_location", "DIRECTORY", "Accepted, see persistence",
 	  IN_CONFIG(persistence_location), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
 
+	/* bridges */
+	{ "connection", "NAME", "Begin a bridge to another broker; what follows belongs to it",
+	  BY(read_connection), .flags = OPTION_REPEATS },
+	{ "address", "HOST[:PORT] …", "The remote broker, and others to be tried in its place; port 1883 when there is none",
+	  OF_BRIDGE(read_address), .flags = OPTION_REPEATS },
+	{ "addresses", "HOST[:PORT] …", "Another name of address",
+	  OF_BRIDGE(read_address), .flags = OPTION_OLD | OPTION_REPEATS },
+	{ "topic", "PATTERN [out|in|both] [QOS] [LOCAL-PREFIX] [REMOTE-PREFIX]", "What is shared, in which direction, and under which name; \"\" is an empty word",
+	  OF_BRIDGE(read_topic), .flags = OPTION_REPEATS },
+	{ "remote_clientid", "ID", "Client id at the remote broker",
+	  IN_BRIDGE(remote_clientid), .type = OPTION_TEXT, .def_text = "HOSTNAME.NAME" },
+	{ "clientid", "ID", "Another name of remote_clientid",
+	  IN_BRIDGE(remote_clientid), .type = OPTION_TEXT, .flags = OPTION_OLD },
+	{ "remote_username", "NAME", "User name at the remote broker",
+	  IN_BRIDGE(remote_username), .type = OPTION_TEXT },
+	{ "username", "NAME", "Another name of remote_username",
+	  IN_BRIDGE(remote_username), .type = OPTION_TEXT, .flags = OPTION_OLD },
+	{ "remote_password", "TEXT", "Password at the remote broker",
+	  IN_BRIDGE(remote_password), .type = OPTION_TEXT },
+	{ "password", "TEXT", "Another name of remote_password",
+	  IN_BRIDGE(remote_password), .type = OPTION_TEXT, .flags = OPTION_OLD },
+	{ "local_clientid", "ID", "Client id of the bridge's session here",
+	  IN_BRIDGE(local_clientid), .type = OPTION_TEXT, .def_text = "local.REMOTE-CLIENTID" },
+	{ "local_username", "NAME", "User name under which the bridge appears here; policies do not bind it",
+	  IN_BRIDGE(local_username), .type = OPTION_TEXT },
+	{ "local_password", "TEXT", "Accepted; a bridge of this broker needs none",
+	  IN_BRIDGE(local_password), .type = OPTION_TEXT },
+	{ "cleansession", "true|false", "The remote broker forgets the bridge when it leaves",
+	  IN_BRIDGE(cleansession), .type = OPTION_BOOL },
+	{ "local_cleansession", "true|false", "Nothing is kept here while the remote broker is away",
+	  IN_BRIDGE(local_cleansession), .type = OPTION_BOOL, .flags = OPTION_TRISTATE, .def = -1, .def_text = "as cleansession" },
+	{ "start_type", "automatic|lazy|once|manual", "When to connect: always, when messages wait, only at the start, never",
+	  IN_BRIDGE(start_type), .type = OPTION_CHOICE, .choices = start_types },
+	{ "idle_timeout", "SECONDS", "A lazy bridge leaves when nothing went through it in this time",
+	  IN_BRIDGE(idle_timeout), .type = OPTION_INT, .min = 1, .max = 86400, .def = 60 },
+	{ "threshold", "N", "Messages that wait before a lazy bridge connects",
+	  IN_BRIDGE(threshold), .type = OPTION_INT, .min = 1, .max = 1000000, .def = 10 },
+	{ "restart_timeout", "SECONDS | BASE CAP", "How long to wait before connecting again: always the same, or a random time that grows from BASE to CAP",
+	  OF_BRIDGE(read_restart), .def_text = "5 30" },
+	{ "round_robin", "true|false", "All addresses are equal; false: the first one is returned to as soon as it answers",
+	  IN_BRIDGE(round_robin), .type = OPTION_BOOL },
+	{ "try_private", "true|false", "Tell an MQTT 3 broker that this is a bridge, so that nothing comes back",
+	  IN_BRIDGE(try_private), .type = OPTION_BOOL, .def = 1 },
+	{ "notifications", "true|false", "Publish 1 or 0 on both brokers when the bridge comes or goes",
+	  IN_BRIDGE(notifications), .type = OPTION_BOOL, .def = 1 },
+	{ "notifications_local_only", "true|false", "… only here",
+	  IN_BRIDGE(notifications_local_only), .type = OPTION_BOOL },
+	{ "notification_topic", "TOPIC", "… under this topic",
+	  IN_BRIDGE(notification_topic), .type = OPTION_TEXT, .def_text = "$SYS/broker/connection/REMOTE-CLIENTID/state" },
+	{ "keepalive_interval", "SECONDS", "Keep alive of the connection",
+	  IN_BRIDGE(keepalive_interval), .type = OPTION_INT, .min = 5, .max = 65535, .def = 60 },
+	{ "bridge_protocol_version", "mqttv31|mqttv311|mqttv50", "What is spoken with the remote broker",
+	  IN_BRIDGE(protocol_version), .type = OPTION_CHOICE, .choices = bridge_versions, .def = 4 },
+	{ "bridge_attempt_unsubscribe", "true|false", "Unsubscribe at the remote broker what only goes out, in case it once came in",
+	  IN_BRIDGE(attempt_unsubscribe), .type = OPTION_BOOL, .def = 1 },
+	{ "bridge_outgoing_retain", "true|false", "Messages that are retained here are retained there",
+	  IN_BRIDGE(outgoing_retain), .type = OPTION_BOOL, .def = 1 },
+	{ "bridge_max_packet_size", "BYTES", "Larger packets are not sent to the remote broker; 0: no limit but its own",
+	  IN_BRIDGE(max_packet_size), .type = OPTION_INT, .min = 0, .max = 268435460 },
+	{ "bridge_max_topic_alias", "N", "Topic aliases that an MQTT 5 remote may use; 0: none",
+	  IN_BRIDGE(max_topic_alias), .type = OPTION_INT, .min = 0, .max = 65535, .def = 10 },
+	{ "bridge_receive_maximum", "N", "QoS 1 and 2 messages that an MQTT 5 remote may have under way to us",
+	  IN_BRIDGE(receive_maximum), .type = OPTION_INT, .min = 1, .max = 65535, .def = 20 },
+	{ "bridge_session_expiry_interval", "SECONDS", "How long an MQTT 5 remote keeps the session; 0: it is told nothing and forgets at once",
+	  IN_BRIDGE(session_expiry), .type = OPTION_INT, .min = 0, .max = 4294967295 },
+	{ "bridge_bind_address", "ADDRESS", "Connect from this local address",
+	  IN_BRIDGE(bind_address), .type = OPTION_TEXT },
+	{ "bridge_reload_type", "lazy|immediate", "After SIGHUP: use what has changed at the next connection, or connect again at once",
+	  IN_BRIDGE(reload_type), .type = OPTION_CHOICE, .choices = reload_types },
+	{ "bridge_cafile", "FILE", "TLS: the CAs that the remote broker's certificate must come from (PEM)",
+	  IN_BRIDGE(cafile), .type = OPTION_PATH },
+	{ "bridge_capath", "DIRECTORY", "The same as a directory prepared with `openssl rehash`",
+	  IN_BRIDGE(capath), .type = OPTION_PATH },
+	{ "bridge_certfile", "FILE", "The bridge's own certificate (PEM)",
+	  IN_BRIDGE(certfile), .type = OPTION_PATH },
+	{ "bridge_keyfile", "FILE", "The private key of bridge_certfile (PEM)",
+	  IN_BRIDGE(keyfile), .type = OPTION_PATH },
+	{ "bridge_insecure", "true|false", "Do not compare the name in the remote's certificate with its address; the CA is checked in any case",
+	  IN_BRIDGE(insecure), .type = OPTION_BOOL },
+	{ "bridge_alpn", "NAME", "Protocol to ask for in the TLS handshake",
+	  IN_BRIDGE(alpn), .type = OPTION_TEXT },
+	{ "bridge_tls_version", "tlsv1.2|tlsv1.3", "The oldest TLS version that is spoken",
+	  IN_BRIDGE(tls_version), .type = OPTION_CHOICE, .choices = tls_versions, .def = 2 },
+
 	/* the process and its log */
 	{ "include_dir", "DIRECTORY", "Read every *.conf in DIRECTORY here, in alphabetical order",
 	  BY(read_include_dir), .flags = OPTION_REPEATS },
@@ -207,23 +314,11 @@ static const struct {
 	{ " dhparamfile tls_engine tls_engine_kpass_sha1 tls_keyform ",
 	    "not supported; key exchange is always by elliptic curves and keys are PEM files; "
 	    "remove the line" },
-	{ " connection address addresses topic remote_username remote_password remote_clientid "
-	  "username password"
-	  " clientid local_username local_password local_clientid local_cleansession cleansession "
-	  "start_type try_private"
-	  " notifications notifications_local_only notification_topic restart_timeout round_robin "
-	  "keepalive_interval"
-	  " idle_timeout threshold bridge_cafile bridge_capath bridge_certfile bridge_keyfile "
-	  "bridge_insecure"
-	  " bridge_alpn bridge_tls_version bridge_identity bridge_psk bridge_protocol_version "
-	  "bridge_attempt_unsubscribe"
-	  " bridge_outgoing_retain bridge_max_packet_size bridge_max_topic_alias "
-	  "bridge_receive_maximum"
-	  " bridge_session_expiry_interval bridge_require_ocsp bridge_tcp_keepalive "
-	  "bridge_tcp_user_timeout"
-	  " bridge_bind_address bridge_reload_type bridge_ciphers bridge_ciphers_tls1.3 "
-	  "bridge_tls_use_os_certs ",
-	    "bridges are not supported yet; remove the bridge's lines" },
+	{ " bridge_identity bridge_psk ",
+	    "bridges with a pre-shared key are not supported yet; use bridge_cafile" },
+	{ " bridge_require_ocsp bridge_tcp_keepalive bridge_tcp_user_timeout bridge_ciphers "
+	  "bridge_ciphers_tls1.3 bridge_tls_use_os_certs ",
+	    "not supported yet for bridges; remove the line" },
 	{ " plugin plugin_load plugin_use plugin_opt_config_file auth_plugin global_plugin "
 	  "auth_plugin_deny_special_chars"
 	  " plugin_opt_ auth_opt_ ",
@@ -361,7 +456,7 @@ default_text(const struct option *o, char *out, size_t cap)
 	return out;
 }
 
-static const char *const scopes[] = { "global", "listener", "security" };
+static const char *const scopes[] = { "global", "listener", "security", "bridge" };
 
 void
 options_each(void (*each)(void *ctx, const struct server_directive *d), void *ctx)

@@ -95,13 +95,13 @@ say_later(const struct config *old, const struct config *new)
 static bool
 tell_broker(struct server *s, const struct config *c, const struct world *w, struct err *err)
 {
-	struct broker_listener *l = calloc(c->n_listeners, sizeof(*l));
+	struct broker_listener *l = calloc(c->n_listeners + 1, sizeof(*l));
 	bool ok;
 
 	if (l == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	broker_listeners_of(c, w, l);
-	ok = broker_set_listeners(s->broker, l, c->n_listeners);
+	ok = broker_set_listeners(s->broker, l, c->n_listeners + 1);
 	free(l);
 	return ok || err_set(err, ERR_MEMORY, "out of memory");
 }
@@ -133,14 +133,18 @@ server_reload(struct server *s)
 	struct err err = { 0 };
 	struct config *c = config_load(&s->options, &err);
 	struct world *w = NULL;
+	struct bridge_plans *bridges = NULL;
 	unsigned i;
 
 	log_notice("Reloading the configuration.");
 	log_reopen();
 	if (c != NULL && same_listeners(s->config, c, &err))
 		w = world_load(c, s->judges, &err);
-	if (w == NULL || !tell_broker(s, c, w, &err)) {
+	if (w != NULL)
+		bridges = bridge_plans_load(c, &err);
+	if (bridges == NULL || !tell_broker(s, c, w, &err)) {
 		log_error("Reload failed, everything stays as it was: %s.", err.text);
+		bridge_plans_free(bridges);
 		world_free(w);
 		config_free(c);
 		return false;
@@ -150,6 +154,7 @@ server_reload(struct server *s)
 	for (i = 0; i < c->n_warnings; i++)
 		log_warning("%s.", c->warnings[i]);
 	exchange(s, c, w);
+	bridges_reload(s, bridges);
 	config_free(c);
 	log_notice("Reloaded: certificates, CAs, revocation lists, passwords and policies are the new ones.");
 	return true;

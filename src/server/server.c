@@ -81,12 +81,12 @@ make_broker(struct server *s, struct err *err)
 {
 	struct broker_settings set = settings_of_config(s->config);
 	struct broker_ports ports = server_ports(s);
-	struct broker_listener *l = calloc(s->n_listeners, sizeof(*l));
+	struct broker_listener *l = calloc(s->n_listeners + 1, sizeof(*l));
 
 	if (l == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	broker_listeners_of(s->config, s->world, l);
-	s->broker = broker_new(s->n_workers, &set, l, s->n_listeners, &ports);
+	s->broker = broker_new(s->n_workers, &set, l, s->n_listeners + 1, &ports);
 	free(l);
 	return s->broker != NULL || err_set(err, ERR_MEMORY, "out of memory");
 }
@@ -121,6 +121,14 @@ make_workers(struct server *s, struct err *err)
 
 /* Everything but sockets. */
 static bool
+make_bridges(struct server *s, struct err *err)
+{
+	struct bridge_plans *plans = bridge_plans_load(s->config, err);
+
+	return plans != NULL && (bridges_start(s, plans) || err_set(err, ERR_MEMORY, "out of memory"));
+}
+
+static bool
 server_prepare(struct server *s, struct err *err)
 {
 	struct authz_facts nobody = { 0 };
@@ -139,7 +147,7 @@ server_prepare(struct server *s, struct err *err)
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
 	if (s->nobody == NULL || s->logins == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return make_broker(s, err) && make_workers(s, err);
+	return make_broker(s, err) && make_workers(s, err) && make_bridges(s, err);
 }
 
 static void
@@ -152,6 +160,7 @@ server_done(struct server *s)
 		sys_free(s->workers[i].sys);
 		s->workers[i].loop = NULL;
 	}
+	bridges_free(s);
 	broker_free(s->broker);
 	free(s->workers);
 	inherit_done(&s->inherited, false);

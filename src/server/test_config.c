@@ -143,6 +143,26 @@ print_all(struct config *c, const struct world *w, struct err *err)
 	return true;
 }
 
+/* Without their passwords. */
+static void
+print_bridges(const struct bridge_plans *p)
+{
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct bridge_plan *b = p->v[i];
+
+		(void)printf("bridge %s: %s, as %s there and %s here\n", b->config.name,
+		    b->tls == NULL ? "not encrypted" : b->config.insecure ? "TLS, any name" : "TLS", b->remote_id, b->local_id);
+		for (unsigned n = 0; n < b->config.n_addresses; n++)
+			(void)printf("    address %s:%u\n", b->config.addresses[n].host, b->config.addresses[n].port);
+		for (unsigned n = 0; n < b->config.n_topics; n++)
+			(void)printf("    %s %s %s, QoS %u\n", b->config.topics[n].local,
+			    b->config.topics[n].direction == BRIDGE_OUT  ? "goes out to"
+			    : b->config.topics[n].direction == BRIDGE_IN ? "comes from"
+									 : "is shared with",
+			    b->config.topics[n].remote, b->config.topics[n].qos);
+	}
+}
+
 enum server_exit
 server_test_config(const struct server_options *o)
 {
@@ -150,17 +170,21 @@ server_test_config(const struct server_options *o)
 	struct config *c = config_load(o, &err);
 	struct privileges p;
 	struct world *w = NULL;
+	struct bridge_plans *bridges = NULL;
 	bool ok;
 
 	ok = c != NULL && privileges_find(c, &p, &err) && (w = world_load(c, NULL, &err)) != NULL;
 	if (ok && !check_config(c, &p))
 		ok = err_set(&err, ERR_MEMORY, "out of memory");
-	ok = ok && print_all(c, w, &err);
+	ok = ok && print_all(c, w, &err) && (bridges = bridge_plans_load(c, &err)) != NULL;
+	if (ok)
+		print_bridges(bridges);
 	if (ok)
 		(void)printf("The configuration is good.\n");
 	(void)fflush(stdout); /* before what goes to standard error */
 	if (!ok)
 		(void)fprintf(stderr, "signet broker: %s\n", err.text);
+	bridge_plans_free(bridges);
 	world_free(w);
 	config_free(c);
 	return ok ? SERVER_OK : SERVER_USAGE;

@@ -62,12 +62,15 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 {
 	struct worker *worker = ctx;
 	struct listener *l = peer->listener;
-	struct authz_principal *who = identity_of(l, peer, worker->server->nobody);
+	struct authz_principal *who;
 	const struct stream_ops *ops;
 	void *stream, *wrapped;
 	bool websocket;
 	char addr[80];
 
+	if (peer->dialled != NULL)
+		return bridges_open(peer, w, ret_ops);
+	who = identity_of(l, peer, worker->server->nobody);
 	pki_peer_free(peer->identity);
 	(void)net_addr_text(&peer->addr, addr, sizeof(addr));
 	if (who == NULL) {
@@ -99,7 +102,10 @@ static void
 on_failed(void *ctx, const struct net_peer *peer, const struct net_failure *f)
 {
 	(void)ctx;
-	event_of_failure(peer->listener, peer, f);
+	if (peer->dialled != NULL)
+		bridges_failed(peer, f);
+	else
+		event_of_failure(peer->listener, peer, f);
 }
 
 /* A reload has made a new world: new connections of this loop use its TLS contexts from now on. */
@@ -126,6 +132,7 @@ leave(struct worker *w, uint64_t now_ms)
 		w->leaving = true;
 		w->leave_by_ms = now_ms + LEAVE_MS;
 		loop_stop_listening(w->loop);
+		bridges_leave(w);
 		shard_disconnect_all(w->shard, MQTT_RC_SHUTTING_DOWN);
 		return LEAVE_TURN_MS;
 	}
@@ -150,7 +157,8 @@ on_turn(void *ctx, uint64_t now_ms)
 		take_world(w);
 	if (atomic_load_explicit(&w->asked, memory_order_relaxed))
 		atomic_store(&w->asked, false);
-	next = shard_turn(w->shard, now_ms);
+	next = bridges_turn(w, now_ms);
+	next = NUM_MIN(next, shard_turn(w->shard, now_ms));
 	if (w->sys != NULL)
 		next = NUM_MIN(next, sys_turn(w->sys, w, now_ms));
 	if (atomic_load_explicit(&w->server->stopping, memory_order_relaxed))
@@ -174,8 +182,14 @@ static uint8_t
 port_authenticate(void *ctx, struct broker_login *login)
 {
 	struct server *s = ctx;
-	uint8_t rc = identity_judge(atomic_load(&s->listeners[login->listener].rules), login);
+	uint8_t rc;
 
+	/* A bridge of ours is who it says. */
+	if (login->listener == s->n_listeners) {
+		login->who = authz_principal_ref(login->cert);
+		return MQTT_RC_OK;
+	}
+	rc = identity_judge(atomic_load(&s->listeners[login->listener].rules), login);
 	if (rc != BROKER_LOGIN_PENDING)
 		return rc;
 	return logins_ask(s->logins, &s->judges[login->listener], login);
@@ -255,4 +269,5 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 		copy_prefix(ret[i].auto_id_prefix, prefix != NULL ? prefix : s->auto_id_prefix);
 		copy_prefix(ret[i].client_id_prefix, c->clientid_prefixes);
 	}
+	ret[i] = (struct broker_listener){ .policy = w->bridges, .takeover_same_identity = true, .bridges = true };
 }

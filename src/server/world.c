@@ -222,8 +222,10 @@ world_load(const struct config *c, struct judge *judges, struct err *err)
 
 	if (w != NULL)
 		w->listeners = calloc(c->n_listeners, sizeof(*w->listeners));
-	if (w == NULL || w->listeners == NULL) {
-		free(w);
+	if (w != NULL && w->listeners != NULL)
+		w->bridges = authz_policy_open();
+	if (w == NULL || w->bridges == NULL) {
+		world_free(w);
 		(void)err_set(err, ERR_MEMORY, "out of memory");
 		return NULL;
 	}
@@ -257,6 +259,7 @@ world_free(struct world *w)
 		passwd_unref(w->listeners[i].passwords);
 		psk_unref(w->listeners[i].psk);
 	}
+	authz_policy_unref(w->bridges);
 	free(w->listeners);
 	free(w);
 }
