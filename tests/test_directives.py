@@ -6,7 +6,7 @@ import wire
 def open_broker(broker_of, *lines):
     port = kit.free_port()
     text = "".join(line + "\n" for line in lines)
-    return broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 2\n{text}", port), port
+    return broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 2\n{kit.STAY_ROOT}{text}", port), port
 
 
 def refused(port, packet):
@@ -33,3 +33,17 @@ def test_message_size_limit(broker_of):
     assert refused(port, wire.connect("w", 4, will=will)) == b"\x20\2\0\5"
     assert refused(port, wire.connect("w", 5, will=will)) == b"\x20\3\0\x95\0"
     assert "message_size_limit [message-size]" in broker.log()
+
+
+def test_accept_protocol_versions(broker_of):
+    broker, port = open_broker(broker_of, "accept_protocol_versions 4, 5")
+    assert refused(port, wire.connect("a", 3)) == b"\x20\2\0\1"
+    for version in (4, 5):
+        with kit.Raw(port) as raw:
+            first, body = raw.connect("a", version=version)
+            assert (first, body[1]) == (0x20, 0)
+    assert "[mqtt-version]" in broker.log()
+    broker.conf.write_text(broker.conf.read_text().replace("versions 4, 5", "versions 3 4"))
+    broker.reload()
+    assert refused(port, wire.connect("a", 5)) == b"\x20\3\0\x84\0"
+    assert kit.Raw(port).send(wire.connect("a", 3)).packet() == (0x20, b"\0\0")

@@ -21,6 +21,7 @@ struct broker_listener {
 	bool grant_denied_v3;         /* SUBACK to v3 as mosquitto: a refused filter is granted and delivers nothing */
 	bool takeover_same_identity;  /* a client id may only be taken over by the same identity (certificate) */
 	bool username_is_client_id;   /* the user name takes the place of the client id; without one nobody may connect */
+	uint8_t versions;             /* 1 << protocol level for each that is accepted; 0 = all */
 	bool bridges;                 /* the broker's own: they say on $SYS how they are, and take what the remote sends as it comes */
 	char auto_id_prefix[BROKER_PREFIX_MAX + 1];   /* of client ids that the broker makes up; "": "auto-" */
 	char client_id_prefix[BROKER_PREFIX_MAX + 1]; /* what every client id must begin with */

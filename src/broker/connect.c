@@ -300,6 +300,14 @@ choose_id(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	return MQTT_RC_NOT_AUTHORIZED;
 }
 
+static bool
+is_accepted(const struct client *c, uint8_t version)
+{
+	unsigned versions = listener_of(c->shard, c->listener)->versions;
+
+	return versions == 0 || (versions >> version & 1) != 0;
+}
+
 bool
 on_connect(struct client *c, const struct mqtt_frame *f)
 {
@@ -311,6 +319,8 @@ on_connect(struct client *c, const struct mqtt_frame *f)
 
 	if (rc == MQTT_RC_VERSION)
 		return refuse(c, &m, rc, "protocol name or version not known");
+	if ((rc == MQTT_RC_OK || rc == MQTT_RC_CLIENT_ID) && !is_accepted(c, m.version))
+		return refuse(c, &m, MQTT_RC_VERSION, "protocol version is none of accept_protocol_versions");
 	if (rc == MQTT_RC_CLIENT_ID)
 		return refuse(c, &m, rc, "empty client id in a session that is to be kept");
 	if (rc != MQTT_RC_OK && m.version == MQTT_V5)

@@ -97,12 +97,38 @@ large_wills_are_refused(void **state)
 	}
 }
 
+/* accept_protocol_versions. */
+static void
+versions_are_accepted_as_configured(void **state)
+{
+	static const uint8_t refusals[] = { [3] = 1, [4] = 1, [5] = MQTT_RC_VERSION };
+	struct kit *k = begin(NULL);
+
+	(void)state;
+	for (unsigned versions = 0; versions < 1u << 6; versions += 1u << 3) {
+		struct broker_listener l = { .versions = (uint8_t)versions };
+
+		kit_listener(k, &l);
+		for (uint8_t v = 3; v <= 5; v++) {
+			struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+			bool ok = versions == 0 || (versions >> v & 1) != 0;
+
+			kit_send_connect(e, &(struct connect_options){ .version = v, .id = "x" });
+			assert_int_equal(kit_connack(e), ok ? 0 : refusals[v]);
+			assert_true(e->closed != ok);
+			if (ok)
+				kit_disconnect(e, 0);
+		}
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(large_payloads_are_dropped, end),
 		cmocka_unit_test_teardown(large_wills_are_refused, end),
+		cmocka_unit_test_teardown(versions_are_accepted_as_configured, end),
 	};
 
 	return cmocka_run_group_tests_name("broker directives", tests, NULL, NULL);

@@ -64,6 +64,7 @@ struct config_listener {
 	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */
 	char *psk_hint, *auto_id_prefix; /* auto_id_prefix: listener_auto_id_prefix */
 	int64_t protocol; /* enum config_protocol */
+	uint8_t accept_versions; /* accept_protocol_versions: 1 << level for each; 0: all */
 	char *http_dir;
 	char **origins; /* websockets_origin; none: all */
 	unsigned n_origins;
@@ -268,6 +269,7 @@ bool read_include_dir(struct parse *p, struct slice value);
 bool read_log_dest(struct parse *p, struct slice value);
 bool read_log_type(struct parse *p, struct slice value);
 bool read_role_ca(struct parse *p, struct slice value);
+bool read_versions(struct parse *p, struct slice value);
 bool read_websockets_origin(struct parse *p, struct slice value);
 bool read_connection(struct parse *p, struct slice value);
 bool read_address(struct parse *p, struct slice value);

@@ -170,6 +170,12 @@ static const struct {
 	    "m.conf:2: acl_file: there is a policy too; only one of them can decide, remove the other" },
 	{ "listener 1\nmax_qos 1\nlistener 2\n", "m.conf:3: max_qos: must be the same for all listeners; give each the same line" },
 	{ "message_size_limit 268435456\n", "m.conf:1: message_size_limit: 268435456 is not within 0 and 268435455" },
+	{ "accept_protocol_versions 4,6\n", "m.conf:1: accept_protocol_versions: \"6\" is none of 3, 4 and 5" },
+	{ "accept_protocol_versions 45\n", "m.conf:1: accept_protocol_versions: \"45\" is none of 3, 4 and 5" },
+	{ "accept_protocol_versions ,\n", "m.conf:1: accept_protocol_versions: no version is left; write some of 3, 4 and 5" },
+	{ "accept_protocol_versions 4\nlistener 1\n",
+	    "m.conf:1: accept_protocol_versions: stands in front of all listeners and applies to none of them; "
+	    "move it below its `listener` line" },
 	{ "max_packet_size 19\n", "m.conf:1: max_packet_size: 19 is not within 20 and 268435460" },
 	{ "persistent_client_expiration 12\n",
 	    "m.conf:1: persistent_client_expiration: \"12\" is not a number followed by h, d, w, m or y, as 14d" },
@@ -267,7 +273,7 @@ every_directive_is_read(void **state)
 	struct config *c =
 	    load_text("listener 8883 127.0.0.1\r\nbind_interface lo\r\nsocket_domain "
 		      "ipv4\nmax_connections 7\n"
-		      "protocol websockets\nwebsockets_origin https://a\nwebsockets_origin "
+		      "accept_protocol_versions 5, 3\nprotocol websockets\nwebsockets_origin https://a\nwebsockets_origin "
 		      "http://b:1\nhttp_dir /h\nwebsockets_headers_size 600\n"
 		      "maximum_qos 1\ncertfile a b.pem  \nkeyfile k\n  cafile \t c\ncapath "
 		      "p\ncrlfile r\nrequire_certificate true\n"
@@ -300,6 +306,7 @@ every_directive_is_read(void **state)
 	assert_int_equal(l->socket_domain, 4);
 	assert_int_equal(l->max_connections, 7);
 	assert_int_equal(l->max_qos, 1);
+	assert_int_equal(l->accept_versions, 1 << 3 | 1 << 5);
 	assert_int_equal(l->protocol, CONFIG_WEBSOCKETS);
 	assert_int_equal(l->n_origins, 2);
 	assert_string_equal(l->origins[0], "https://a");
@@ -341,6 +348,7 @@ defaults_are_the_documented_ones(void **state)
 	assert_true(c->listeners[0].security->takeover_same_identity);
 	assert_int_equal(c->listeners[0].max_connections, -1);
 	assert_int_equal(c->listeners[0].max_qos, 2);
+	assert_int_equal(c->listeners[0].accept_versions, 0);
 	assert_int_equal(c->listeners[0].tls_version, 2);
 	assert_int_equal(c->max_packet_size, 2000000);
 	assert_int_equal(c->max_inflight_messages, 20);

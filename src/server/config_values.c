@@ -303,6 +303,33 @@ read_role_ca(struct parse *p, struct slice value)
 	return true;
 }
 
+/* Levels as CONNECT has them: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. */
+bool
+read_versions(struct parse *p, struct slice value)
+{
+	struct config_listener *l =
+	    p->listener < 0 ? &p->c->fallback : &p->c->listeners[p->listener];
+	unsigned bits = 0;
+	char show[SHOW_CAP];
+	size_t i, n;
+
+	for (i = 0; i < value.n; i += n) {
+		for (n = 0; i + n < value.n && memchr(" \t,", value.p[i + n], 3) == NULL; n++)
+			;
+		if (n == 1 && value.p[i] >= '3' && value.p[i] <= '5')
+			bits |= 1u << (value.p[i] - '0');
+		else if (n > 0)
+			return parse_fail(p, ERR_USAGE, "\"%s\" is none of 3, 4 and 5",
+			    text_show(slice_of(value.p + i, n), show, sizeof(show)));
+		else
+			n = 1;
+	}
+	if (bits == 0)
+		return parse_fail(p, ERR_USAGE, "no version is left; write some of 3, 4 and 5");
+	l->accept_versions = (uint8_t)bits;
+	return true;
+}
+
 bool
 read_websockets_origin(struct parse *p, struct slice value)
 {

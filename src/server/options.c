@@ -80,6 +80,8 @@ const struct option options[] = {
 	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_NEXT_START },
 	{ "maximum_qos", "0|1|2", "Another name of max_qos",
 	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_OLD | OPTION_NEXT_START },
+	{ "accept_protocol_versions", "3,4,5", "MQTT versions that clients may speak here: 3 is 3.1, 4 is 3.1.1, 5 is 5.0",
+	  .scope = OPTION_LISTENER, .type = OPTION_CALL, .call = read_versions, .def_text = "all" },
 	{ "protocol", "mqtt|websockets", "What clients speak here; websockets without TLS and without an address: only on this machine",
 	  IN_LISTENER(protocol), .type = OPTION_CHOICE, .choices = protocols, .flags = OPTION_NEXT_START },
 	{ "websockets_origin", "ORIGIN", "A web site whose pages may connect, as https://example.com; several lines add up",
@@ -296,7 +298,7 @@ _Static_assert(ARRAY_LEN(options) <= CONFIG_OPTIONS_MAX, "the places of options 
 static const struct {
 	const char *names, *why;
 } unsupported[] = {
-	{ " mount_point accept_protocol_versions "
+	{ " mount_point "
 	  "max_topic_alias"
 	  " max_topic_alias_broker max_inflight_bytes check_retain_source upgrade_outgoing_qos "
 	  "retain_expiry_interval"

@@ -65,7 +65,7 @@ static const struct {
 	[REFUSAL_ROLE] = { "role",
 	    "issue the client's certificate with a CA that has a role here (role_ca), or add a role_ca line for its issuer" },
 	[REFUSAL_POLICY] = { "policy", "change the listener's policy or acl_file if this client should be let in" },
-	[REFUSAL_VERSION] = { "mqtt-version", "set the client to MQTT 3.1.1 or 5" },
+	[REFUSAL_VERSION] = { "mqtt-version", "set the client to MQTT 3.1.1 or 5, whichever accept_protocol_versions allows" },
 	[REFUSAL_PROTOCOL] = { "protocol", "what connects here is not a working MQTT client: check what it is and its port" },
 	[REFUSAL_CONNECT_TIMEOUT] = { "connect-timeout", "the client opened a connection and said nothing: check what it is" },
 	[REFUSAL_WEBSOCKET] = { "websocket",

@@ -265,7 +265,8 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 			.deny_v3_by_close = s->refuse_publish_by_close,
 			.grant_denied_v3 = s->grant_refused_subscriptions,
 			.takeover_same_identity = s->takeover_same_identity,
-			.username_is_client_id = c->listeners[i].use_username_as_clientid };
+			.username_is_client_id = c->listeners[i].use_username_as_clientid,
+			.versions = c->listeners[i].accept_versions };
 		copy_prefix(ret[i].auto_id_prefix, prefix != NULL ? prefix : s->auto_id_prefix);
 		copy_prefix(ret[i].client_id_prefix, c->clientid_prefixes);
 	}
