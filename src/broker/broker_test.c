@@ -3,30 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Every test runs on one shard and on four: what holds must not depend on where things live. */
-struct variant {
-	unsigned shards;
-	struct kit kit;
-};
-
-static struct kit *
-begin(void **state, const struct broker_settings *settings, const char *policy)
-{
-	struct variant *v = *state;
-
-	kit_init(&v->kit, v->shards, settings, policy);
-	return &v->kit;
-}
-
-static int
-end(void **state)
-{
-	struct variant *v = *state;
-
-	kit_done(&v->kit);
-	return 0;
-}
-
 static struct end *
 join(struct kit *k, uint8_t version, const char *id)
 {
@@ -37,7 +13,7 @@ static void
 first_packet(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	kit_feed(e, "\xc0\x00", 2); /* [MQTT-3.1.0-1] */
 	assert_true(e->closed);
@@ -66,7 +42,7 @@ static void
 versions(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	kit_feed(e, "\x10\x0d\0\4MQTT\7\2\0\0\0\1a", 15);
 	assert_int_equal(kit_connack(e), 1); /* unacceptable protocol version */
@@ -114,7 +90,7 @@ static void
 every_qos_both_ways(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	for (unsigned bits = 0; bits < 36; bits++) {
 		uint8_t pv = bits & 1 ? 5 : 4, sv = bits >> 1 & 1 ? 5 : 4;
 		uint8_t pq = (uint8_t)(bits / 4 % 3), sq = (uint8_t)(bits / 12);
@@ -153,7 +129,7 @@ static void
 nobody_listens(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *e = join(k, 5, "lonely");
 	kit_publish(e, "x", "y", 1, false, 3);
 	struct mqtt_frame f = kit_expect(e, MQTT_PUBACK);
@@ -173,7 +149,7 @@ static void
 order_is_kept(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *pub = join(k, 4, "pub"), *sub = join(k, 4, "subscriber-2");
 	char text[16];
 	kit_subscribe(sub, "#", 1);
@@ -200,7 +176,7 @@ static void
 packet_ids_wrap(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *pub = join(k, 4, "pub"), *sub = join(k, 4, "sub");
 	kit_subscribe(sub, "#", 1);
 	for (unsigned i = 0; i < 65535 + 40; i++) {
@@ -228,7 +204,7 @@ static void
 sessions_persist(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct connect_options keep = { .version = 5, .id = "keeper", .keep = true, .expiry = 100 };
 	bool present;
 	struct end *sub = kit_connect(k, &keep, &present), *pub = join(k, 4, "p");
@@ -276,7 +252,7 @@ static void
 takeover(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct connect_options o = { .version = 5, .id = "me", .keep = true, .expiry = 10, .will_topic = "w",
 		.will_payload = "gone" };
 	bool present;
@@ -308,7 +284,7 @@ static void
 wills(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *watch = join(k, 5, "watch"), *e;
 	struct connect_options o = { .version = 5, .id = "dying", .will_topic = "w/x", .will_payload = "dead",
 		.will_qos = 1, .will_retain = true };
@@ -367,7 +343,7 @@ static void
 retained(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *pub = join(k, 4, "pub"), *sub = join(k, 5, "sub");
 	char topic[32];
 	unsigned seen[300] = { 0 };
@@ -416,7 +392,7 @@ retained_flow(void **state)
 	broker_settings_default(&s);
 	s.max_queued_messages = 600;
 	/* More retained messages than the queue may hold: they wait at their home, none is lost. */
-	k = begin(state, &s, NULL);
+	k = kit_begin(state, &s, NULL);
 	struct end *pub = join(k, 4, "pub"), *sub = join(k, 4, "sub");
 	char topic[32];
 	for (unsigned i = 0; i < 3000; i++) {
@@ -440,7 +416,7 @@ static void
 overlapping(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *sub = join(k, 5, "sub"), *pub = join(k, 5, "pub");
 	kit_subscribe_opt(sub, "a/#", 0, 10, 0);
 	kit_subscribe_opt(sub, "a/+", 2, 11, 2);
@@ -481,7 +457,7 @@ static void
 unsubscribe(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *sub = join(k, 5, "sub"), *pub = join(k, 4, "pub");
 	kit_subscribe(sub, "x/y", 0);
 	kit_subscribe(sub, "$share/g/x/y", 0);
@@ -512,7 +488,7 @@ static void
 shared(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *m[5], *pub = join(k, 4, "pub"), *plain = join(k, 4, "plain-one");
 	static const char *const ids[] = { "a", "bb", "ccc", "dddd", "eeeee" };
 	unsigned total = 0, got[5] = { 0 };
@@ -562,7 +538,7 @@ static void
 aliases(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *pub = join(k, 5, "pub"), *sub = kit_connect(k,
 	    &(struct connect_options){ .version = 5, .id = "sub", .alias_maximum = 1 }, NULL);
 	struct mqtt_frame f;
@@ -597,7 +573,7 @@ limits(void **state)
 	s.retain_available = false;
 	s.receive_maximum = 2;
 	s.max_keep_alive = 60;
-	k = begin(state, &s, NULL);
+	k = kit_begin(state, &s, NULL);
 	char big[120] = { 0 };
 	memset(big, 'x', 110);
 	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
@@ -639,7 +615,7 @@ receive_maximum(void **state)
 	struct broker_settings s;
 	broker_settings_default(&s);
 	s.receive_maximum = 2;
-	k = begin(state, &s, NULL);
+	k = kit_begin(state, &s, NULL);
 	struct end *e = join(k, 5, "greedy");
 	for (uint16_t i = 1; i <= 2; i++) {
 		kit_publish(e, "t", "x", 2, false, i);
@@ -656,7 +632,7 @@ static void
 many_open_exchanges(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *e = join(k, 4, "v3"), *sub = join(k, 4, "sub");
 	kit_subscribe(sub, "t", 0);
 	for (unsigned round = 0; round < 2; round++)
@@ -679,7 +655,7 @@ static void
 timeouts(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	kit_feed(e, "\x10", 1);
 	kit_sleep(k, 9900);
@@ -718,7 +694,7 @@ static void
 rights(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, devices);
+	k = kit_begin(state, NULL, devices);
 	struct end *dev = enter(k, "d1", AUTHZ_ROLE_CLIENT, &(struct connect_options){ .version = 5, .id = "d1" });
 	struct end *other = enter(k, "d2", AUTHZ_ROLE_CLIENT, &(struct connect_options){ .version = 4, .id = "d2" });
 	struct end *watch = enter(k, "w", AUTHZ_ROLE_WATCH, &(struct connect_options){ .version = 5, .id = "w" });
@@ -761,7 +737,7 @@ static void
 rights_taken_away(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, devices);
+	k = kit_begin(state, NULL, devices);
 	struct connect_options keep = { .version = 5, .id = "d1", .keep = true, .expiry = 100,
 		.will_topic = "dev/d1/status", .will_payload = "dead" };
 	struct end *dev = enter(k, "d1", AUTHZ_ROLE_CLIENT, &keep), *ctl;
@@ -805,7 +781,7 @@ static void
 client_id_is_identity(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, "connect role client,control\nclient-id everyone equals %u\nallow role client publish,subscribe dev/%u/#\n");
+	k = kit_begin(state, NULL, "connect role client,control\nclient-id everyone equals %u\nallow role client publish,subscribe dev/%u/#\n");
 	struct end *e = enter(k, "d1", AUTHZ_ROLE_CLIENT, &(struct connect_options){ .version = 5, .id = "d2" });
 	assert_int_equal(kit_connack(e), MQTT_RC_NOT_AUTHORIZED);
 	assert_int_equal(k->counts[BROKER_REFUSED], 1);
@@ -824,7 +800,7 @@ static void
 split_anywhere(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *sub = join(k, 4, "sub"), *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	kit_subscribe(sub, "a/b", 1);
 	kit_feed_slowly(e, "\x10\x0d\0\4MQTT\4\2\0\0\0\1a\x32\x09\0\3a/b\0\1hi\x32\x09\0\3a/b\0\2ho\xc0\x00", 39);
@@ -843,7 +819,7 @@ noise(void **state)
 	struct kit *k;
 	uint32_t x = 12345;
 
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *good = join(k, 5, "good"), *pub = join(k, 4, "pub");
 	kit_subscribe(good, "ok", 1);
 	for (unsigned i = 0; i < 3000; i++) {
@@ -871,7 +847,7 @@ static void
 shutdown(void **state)
 {
 	struct kit *k;
-	k = begin(state, NULL, NULL);
+	k = kit_begin(state, NULL, NULL);
 	struct end *a = kit_connect(k, &(struct connect_options){ .version = 5, .id = "a", .will_topic = "w",
 	    .will_payload = "x" }, NULL), *b = join(k, 4, "b");
 	kit_subscribe(b, "w", 0);
@@ -884,10 +860,7 @@ shutdown(void **state)
 }
 
 #define TEST(name) { #name, name }
-static const struct {
-	const char *name;
-	CMUnitTestFunction fn;
-} tests[] = {
+static const struct kit_test tests[] = {
 	TEST(first_packet),
 	TEST(versions),
 	TEST(every_qos_both_ways),
@@ -918,15 +891,5 @@ static const struct {
 int
 main(void)
 {
-	static struct variant one = { .shards = 1 }, four = { .shards = 4 };
-	static char names[2 * ARRAY_LEN(tests)][64];
-	struct CMUnitTest all[2 * ARRAY_LEN(tests)];
-
-	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-		struct variant *v = i & 1 ? &four : &one;
-
-		(void)snprintf(names[i], sizeof names[i], "%s on %u", tests[i / 2].name, v->shards);
-		all[i] = (struct CMUnitTest){ names[i], tests[i / 2].fn, NULL, end, v };
-	}
-	return cmocka_run_group_tests_name("broker", all, NULL, NULL);
+	return kit_run("broker", tests, ARRAY_LEN(tests));
 }

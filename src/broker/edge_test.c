@@ -3,27 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-struct variant {
-	unsigned shards;
-	struct kit kit;
-};
-
-static struct kit *
-begin(void **state, const struct broker_settings *settings, const char *policy)
-{
-	struct variant *v = *state;
-
-	kit_init(&v->kit, v->shards, settings, policy);
-	return &v->kit;
-}
-
-static int
-end(void **state)
-{
-	kit_done(&((struct variant *)*state)->kit);
-	return 0;
-}
-
 static struct end *
 join(struct kit *k, uint8_t version, const char *id)
 {
@@ -34,7 +13,7 @@ join(struct kit *k, uint8_t version, const char *id)
 static void
 assigned_id_outlives_the_certificate(void **state)
 {
-	struct kit *k = begin(state, NULL, "connect everyone\nclient-id role client equals %u\nallow role client publish #\n");
+	struct kit *k = kit_begin(state, NULL, "connect everyone\nclient-id role client equals %u\nallow role client publish #\n");
 	struct end *e = kit_open(k, 0, "dev1", AUTHZ_ROLE_CLIENT);
 	struct mqtt_connect m = { .version = MQTT_V5, .clean_start = true, .has_username = true, .username = SL("other") };
 	uint8_t buf[64];
@@ -68,7 +47,7 @@ enter(struct kit *k, const char *cn, enum authz_role role, const char *id)
 static void
 rights_do_not_pass_on(void **state)
 {
-	struct kit *k = begin(state, NULL, roles);
+	struct kit *k = kit_begin(state, NULL, roles);
 	struct broker_listener l = { .takeover_same_identity = false };
 	struct err err;
 	struct end *e, *control;
@@ -101,7 +80,7 @@ rights_do_not_pass_on(void **state)
 static void
 smaller_on_return(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct connect_options o = { .version = 5, .id = "sub", .keep = true, .expiry = 100 };
 	struct end *sub = kit_connect(k, &o, NULL), *pub = join(k, 4, "pub");
 	char big[200];
@@ -138,7 +117,7 @@ smaller_on_return(void **state)
 static void
 smaller_on_return_qos2(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct connect_options o = { .version = 5, .id = "sub", .keep = true, .expiry = 100 };
 	struct end *sub = kit_connect(k, &o, NULL), *pub = join(k, 4, "pub");
 	uint16_t one, two, three;
@@ -177,7 +156,7 @@ smaller_on_return_qos2(void **state)
 static void
 pubrec_with_error(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = join(k, 5, "e");
 
 	kit_feed(e, "\x50\x03\0\7\x87", 5);
@@ -188,7 +167,7 @@ pubrec_with_error(void **state)
 static void
 will_of_a_member(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *other = join(k, 5, "other");
 
 	kit_subscribe(other, "$share/g/w", 1);
@@ -215,7 +194,7 @@ retained_in_bulk(void **state)
 
 	broker_settings_default(&s);
 	s.max_out_bytes = 20000;
-	k = begin(state, &s, NULL);
+	k = kit_begin(state, &s, NULL);
 	pub = join(k, 4, "pub");
 	memset(payload, 'x', sizeof payload - 1);
 	payload[sizeof payload - 1] = 0;
@@ -234,7 +213,7 @@ retained_in_bulk(void **state)
 static void
 subscriptions_have_a_limit(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = join(k, 5, "e");
 	uint8_t *buf = malloc(8 + 8u * 70000), code = 0;
 	struct wr w;
@@ -266,7 +245,7 @@ subscriptions_have_a_limit(void **state)
 static void
 shared_have_a_limit(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = join(k, 5, "e");
 	char text[32];
 
@@ -314,7 +293,7 @@ publish_large(struct end *e, uint8_t qos)
 static void
 slow_shard(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *pub, *sub;
 	const struct shard_stats *stats;
 
@@ -347,7 +326,7 @@ slow_shard(void **state)
 static void
 retained_and_subscribe_at_once(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *pub, *sub;
 
 	if (!apart(k, &pub, &sub))
@@ -373,7 +352,7 @@ retained_and_subscribe_at_once(void **state)
 static void
 properties_of_a_will(void **state)
 {
-	struct kit *k = begin(state, NULL, NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *watch = join(k, 5, "watch"), *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	static const uint8_t connect[] = "\x10\x31\0\4MQTT\5\6\0\0\0\0\3abc"
 					 "\x17\x26\0\1a\0\1""1\x18\0\0\0\0\x26\0\1b\0\1""2\x03\0\1c"
@@ -393,10 +372,7 @@ properties_of_a_will(void **state)
 }
 
 #define TEST(name) { #name, name }
-static const struct {
-	const char *name;
-	CMUnitTestFunction fn;
-} tests[] = {
+static const struct kit_test tests[] = {
 	TEST(assigned_id_outlives_the_certificate),
 	TEST(rights_do_not_pass_on),
 	TEST(smaller_on_return),
@@ -414,15 +390,5 @@ static const struct {
 int
 main(void)
 {
-	static struct variant one = { .shards = 1 }, four = { .shards = 4 };
-	static char names[2 * ARRAY_LEN(tests)][64];
-	struct CMUnitTest all[2 * ARRAY_LEN(tests)];
-
-	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-		struct variant *v = i & 1 ? &four : &one;
-
-		(void)snprintf(names[i], sizeof names[i], "%s on %u", tests[i / 2].name, v->shards);
-		all[i] = (struct CMUnitTest){ names[i], tests[i / 2].fn, NULL, end, v };
-	}
-	return cmocka_run_group_tests_name("broker edges", all, NULL, NULL);
+	return kit_run("broker edges", tests, ARRAY_LEN(tests));
 }

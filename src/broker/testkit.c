@@ -491,3 +491,47 @@ kit_disconnect(struct end *e, uint8_t reason)
 	kit_feed(e, buf, wr_len(&w));
 	assert_true(e->closed);
 }
+
+struct variant {
+	unsigned shards;
+	struct kit kit;
+};
+
+struct kit *
+kit_begin(void **state, const struct broker_settings *settings, const char *policy)
+{
+	struct variant *v = *state;
+
+	kit_init(&v->kit, v->shards, settings, policy);
+	return &v->kit;
+}
+
+static int
+variant_end(void **state)
+{
+	kit_done(&((struct variant *)*state)->kit);
+	return 0;
+}
+
+int
+kit_run(const char *group, const struct kit_test *tests, size_t n)
+{
+	static struct variant one = { .shards = 1 }, four = { .shards = 4 };
+	struct CMUnitTest *all = calloc(2 * n, sizeof *all);
+	char (*names)[64] = calloc(2 * n, sizeof *names);
+	int failed;
+
+	if (all == NULL || names == NULL)
+		abort();
+	for (size_t i = 0; i < 2 * n; i++) {
+		struct variant *v = i & 1 ? &four : &one;
+
+		(void)snprintf(names[i], sizeof names[i], "%s on %u", tests[i / 2].name, v->shards);
+		all[i] = (struct CMUnitTest){ names[i], tests[i / 2].fn, NULL, variant_end, v };
+	}
+	/* The function behind cmocka's macro, which takes only arrays. */
+	failed = _cmocka_run_group_tests(group, all, 2 * n, NULL, NULL);
+	free(all);
+	free(names);
+	return failed;
+}

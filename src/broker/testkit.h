@@ -93,4 +93,13 @@ void kit_ack(struct end *e, uint8_t type, uint16_t packet_id);
 struct mqtt_publish kit_message(struct end *e, const char *topic, const char *payload);
 void kit_disconnect(struct end *e, uint8_t reason);
 
+/* Every test runs on one shard and on four: what holds must not depend on where things live. It begins with
+ * kit_begin(); the kit is done for it. */
+struct kit_test {
+	const char *name;
+	CMUnitTestFunction fn;
+};
+struct kit *kit_begin(void **state, const struct broker_settings *settings, const char *policy);
+int kit_run(const char *group, const struct kit_test *tests, size_t n); /* for main() */
+
 #endif
