@@ -47,3 +47,12 @@ def test_accept_protocol_versions(broker_of):
     broker.reload()
     assert refused(port, wire.connect("a", 5)) == b"\x20\3\0\x84\0"
     assert kit.Raw(port).send(wire.connect("a", 3)).packet() == (0x20, b"\0\0")
+
+
+def test_upgrade_outgoing_qos(broker_of):
+    broker, _ = open_broker(broker_of, "upgrade_outgoing_qos true", "retain_expiry_interval 1")
+    with kit.Client(broker, "pub") as pub, kit.Client(broker, "sub") as sub:
+        sub.subscribe("t", qos=2)
+        for qos in (0, 1, 2):
+            pub.publish("t", f"at {qos}", qos=qos)
+            assert sub.message("t", f"at {qos}").qos == 2

@@ -42,6 +42,7 @@ struct broker_settings {
 	uint32_t connect_timeout_ms;     /* from open() to a whole CONNECT */
 	uint8_t max_qos;                 /* 0..2 */
 	bool retain_available, allow_empty_client_id, queue_qos0;
+	bool upgrade_qos;                /* deliveries have the QoS of the subscription, not at most that of the message */
 	size_t max_out_bytes;            /* unsent output per connection above which QoS 0 is dropped */
 };
 void broker_settings_default(struct broker_settings *s);

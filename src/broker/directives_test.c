@@ -122,6 +122,46 @@ versions_are_accepted_as_configured(void **state)
 	}
 }
 
+/* upgrade_outgoing_qos: live, retained, shared and while the client was away. */
+static void
+qos_is_upgraded(void **state)
+{
+	struct broker_settings set;
+	struct connect_options kept = { .version = 5, .id = "kept", .keep = true, .expiry = 100 };
+	struct kit *k;
+	struct end *pub, *sub, *low, *member;
+
+	(void)state;
+	broker_settings_default(&set);
+	set.upgrade_qos = true;
+	k = begin(&set);
+	pub = join(k, 4, "pub");
+	low = join(k, 4, "low");
+	kit_publish(pub, "t", "old", 0, true, 0);
+	sub = kit_connect(k, &kept, NULL);
+	kit_subscribe(sub, "t", 2);
+	assert_int_equal(kit_message(sub, "t", "old").qos, 2);
+	kit_subscribe(low, "t", 0);
+	assert_int_equal(kit_message(low, "t", "old").qos, 0);
+	member = join(k, 5, "member");
+	kit_subscribe(member, "$share/g/t", 1);
+	kit_publish(pub, "t", "new", 0, false, 0);
+	assert_int_equal(kit_message(sub, "t", "new").qos, 2);
+	assert_int_equal(kit_message(member, "t", "new").qos, 1);
+	assert_int_equal(kit_message(low, "t", "new").qos, 0);
+	kit_publish(pub, "t", "two", 2, false, 1); /* never more than was subscribed to */
+	assert_int_equal(kit_message(low, "t", "two").qos, 0);
+	kit_cut(sub);
+	kit_publish(pub, "t", "away", 0, false, 0);
+	sub = kit_connect(k, &kept, NULL);
+	for (struct mqtt_publish m = { .qos = 9 }; !slice_eq(m.payload, SL("away"));) {
+		struct mqtt_frame f = kit_expect(sub, MQTT_PUBLISH);
+
+		assert_int_equal(mqtt_decode_publish(&f, 5, false, &m), MQTT_RC_OK);
+		assert_int_equal(m.qos, 2);
+	}
+}
+
 int
 main(void)
 {
@@ -129,6 +169,7 @@ main(void)
 		cmocka_unit_test_teardown(large_payloads_are_dropped, end),
 		cmocka_unit_test_teardown(large_wills_are_refused, end),
 		cmocka_unit_test_teardown(versions_are_accepted_as_configured, end),
+		cmocka_unit_test_teardown(qos_is_upgraded, end),
 	};
 
 	return cmocka_run_group_tests_name("broker directives", tests, NULL, NULL);

@@ -230,7 +230,7 @@ static void
 offer(struct session *s, struct msg *m, const struct hit *h, bool retain, bool answer)
 {
 	struct client *c = s->client;
-	uint8_t qos = NUM_MIN(m->qos, h->qos);
+	uint8_t qos = settings_of(s->shard)->upgrade_qos ? h->qos : NUM_MIN(m->qos, h->qos);
 	struct out o = { .kind = OUT_MSG, .id = h->id, .qos = qos & 3u, .retain = retain };
 
 	if (c == NULL && qos == 0 && !settings_of(s->shard)->queue_qos0)

@@ -174,8 +174,12 @@ const struct option options[] = {
 	  IN_CONFIG(max_queued_bytes), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_NEXT_START },
 	{ "queue_qos0_messages", "true|false", "Keep QoS 0 messages for clients that are away",
 	  IN_CONFIG(queue_qos0_messages), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
+	{ "upgrade_outgoing_qos", "true|false", "Deliver with the QoS of the subscription even what was published with a lower one",
+	  IN_CONFIG(upgrade_outgoing_qos), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 	{ "retain_available", "true|false", "Support retained messages",
 	  IN_CONFIG(retain_available), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
+	{ "retain_expiry_interval", "MINUTES", "Accepted; retained messages that have expired are always removed",
+	  IN_CONFIG(retain_expiry_interval), .type = OPTION_INT, .min = 0, .max = 35791394 },
 	{ "sys_interval", "SECONDS", "How often the $SYS topics are brought up to date; 0: there are none",
 	  IN_CONFIG(sys_interval), .type = OPTION_INT, .min = 0, .max = 65535, .def = 10, .flags = OPTION_NEXT_START },
 	{ "persistent_client_expiration", "TIME", "Forget sessions this long after their client left: 12h, 14d, 2w, 2m, 1y",
@@ -300,8 +304,7 @@ static const struct {
 } unsupported[] = {
 	{ " mount_point "
 	  "max_topic_alias"
-	  " max_topic_alias_broker max_inflight_bytes check_retain_source upgrade_outgoing_qos "
-	  "retain_expiry_interval"
+	  " max_topic_alias_broker max_inflight_bytes check_retain_source"
 	  " global_max_clients global_max_connections memory_limit "
 	  "enable_proxy_protocol"
 	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility "

@@ -240,6 +240,7 @@ settings_of_config(const struct config *c)
 	s.retain_available = c->retain_available;
 	s.allow_empty_client_id = true; /* judged for each listener by identity_judge() */
 	s.queue_qos0 = c->queue_qos0_messages;
+	s.upgrade_qos = c->upgrade_outgoing_qos;
 	return s;
 }
 
