@@ -56,3 +56,22 @@ def test_upgrade_outgoing_qos(broker_of):
         for qos in (0, 1, 2):
             pub.publish("t", f"at {qos}", qos=qos)
             assert sub.message("t", f"at {qos}").qos == 2
+
+
+def test_max_inflight_bytes(broker_of):
+    broker, port = open_broker(broker_of, "max_inflight_bytes 100")
+    with kit.Client(broker, "pub") as pub, kit.Raw(port) as sub:
+        sub.connect("sub")
+        sub.send(wire.subscribe("t", options=1))
+        assert sub.packet()[0] >> 4 == wire.SUBACK
+        for n in range(3):
+            pub.publish("t", bytes([n]) * 60, qos=1)
+        ids = []
+        for n in range(2):
+            first, body = sub.packet()
+            assert first >> 4 == wire.PUBLISH and body[5:] == bytes([n]) * 60
+            ids.append(int.from_bytes(body[3:5], "big"))
+        sub.send(wire.PING)
+        assert sub.packet()[0] >> 4 == wire.PINGRESP  # and not the third
+        sub.send(wire.ack(wire.PUBACK, ids[0]))
+        assert sub.packet()[1][5:] == bytes([2]) * 60

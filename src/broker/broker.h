@@ -34,6 +34,7 @@ struct broker_settings {
 	uint32_t max_queued_messages;    /* per session, QoS > 0 (and QoS 0 if queue_qos0); 0 = no limit */
 	size_t max_queued_bytes;         /* 0 = no limit */
 	uint16_t max_inflight;           /* per session outwards, also capped by the client's Receive Maximum; >= 1 */
+	size_t max_inflight_bytes;       /* payloads per session outwards at which no more are sent; 0 = no limit */
 	uint16_t receive_maximum;        /* announced to clients, enforced; >= 1 */
 	uint16_t topic_alias_max_in;     /* aliases a client may use towards us */
 	uint16_t topic_alias_max_out;    /* aliases we use towards a client, capped by its own maximum */

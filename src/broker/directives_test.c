@@ -162,6 +162,55 @@ qos_is_upgraded(void **state)
 	}
 }
 
+/* max_inflight_bytes: the window closes at 10 bytes, whatever answers open it again. */
+static void
+window_of_bytes(void **state)
+{
+	struct broker_settings set;
+	struct connect_options kept = { .version = 5, .id = "sub", .keep = true, .expiry = 100 };
+	struct kit *k;
+	struct end *pub, *sub;
+	uint16_t ids[3];
+
+	(void)state;
+	broker_settings_default(&set);
+	set.max_inflight_bytes = 10;
+	k = begin(&set);
+	pub = join(k, 4, "pub");
+	sub = kit_connect(k, &kept, NULL);
+	kit_subscribe(sub, "t", 2);
+	kit_publish(pub, "t", "sixbyt", 1, false, 1);
+	kit_publish(pub, "t", "larger than the limit", 2, false, 2);
+	kit_publish(pub, "t", "a", 1, false, 3);
+	kit_publish(pub, "t", "", 1, false, 4);
+	ids[0] = kit_message(sub, "t", "sixbyt").packet_id;
+	ids[1] = kit_message(sub, "t", "larger than the limit").packet_id;
+	kit_expect_nothing(sub);
+	kit_publish(pub, "t", "0", 0, false, 0); /* QoS 0 is in nobody's flight */
+	kit_message(sub, "t", "0");
+	kit_ack(sub, MQTT_PUBACK, ids[0]);
+	kit_expect_nothing(sub);
+	/* The same again for the next connection, and no more. */
+	kit_cut(sub);
+	sub = kit_connect(k, &kept, NULL);
+	assert_int_equal(kit_message(sub, "t", "larger than the limit").packet_id, ids[1]);
+	kit_expect_nothing(sub);
+	kit_ack(sub, MQTT_PUBREC, ids[1]);
+	kit_expect(sub, MQTT_PUBREL);
+	kit_ack(sub, MQTT_PUBCOMP, ids[1]);
+	ids[2] = kit_message(sub, "t", "a").packet_id;
+	kit_message(sub, "t", "");
+	kit_expect_nothing(sub);
+	/* Nothing is counted twice or for ever: message after message passes. */
+	kit_ack(sub, MQTT_PUBACK, ids[2]);
+	kit_publish(pub, "t", "another ten", 1, false, 5);
+	ids[0] = kit_message(sub, "t", "another ten").packet_id;
+	kit_publish(pub, "t", "waits", 1, false, 6);
+	kit_expect_nothing(sub);
+	kit_ack(sub, MQTT_PUBACK, ids[0]);
+	kit_message(sub, "t", "waits");
+}
+
 int
 main(void)
 {
@@ -170,6 +219,7 @@ main(void)
 		cmocka_unit_test_teardown(large_wills_are_refused, end),
 		cmocka_unit_test_teardown(versions_are_accepted_as_configured, end),
 		cmocka_unit_test_teardown(qos_is_upgraded, end),
+		cmocka_unit_test_teardown(window_of_bytes, end),
 	};
 
 	return cmocka_run_group_tests_name("broker directives", tests, NULL, NULL);

@@ -40,10 +40,21 @@ enqueue(struct session *s, struct out *o)
 	stat_add(s->shard, queued, 1);
 }
 
+/* As mosquitto has it: the limit is looked at before a message is sent, so the last one may go beyond it, and one that is larger
+ * than the limit goes alone. */
+static bool
+bytes_open(const struct session *s)
+{
+	size_t max = settings_of(s->shard)->max_inflight_bytes;
+
+	return max == 0 || s->inflight_bytes < max;
+}
+
 static bool
 window_open(const struct session *s)
 {
-	return s->client != NULL && s->unsent == 0 && s->live < s->client->window && s->inflight.count < WINDOW_SPAN_MAX;
+	return s->client != NULL && s->unsent == 0 && s->live < s->client->window && s->inflight.count < WINDOW_SPAN_MAX &&
+	       bytes_open(s);
 }
 
 /* Give it the next packet id and send it. Takes the reference. */
@@ -62,6 +73,7 @@ launch(struct session *s, struct out *o)
 	*at = *o;
 	at->flight = o->qos == 1 ? FLIGHT_PUBACK : FLIGHT_PUBREC;
 	s->live++;
+	s->inflight_bytes += out_msg(o)->payload_n;
 	copy = out_ref(at);
 	(void)out_publish(s->client, &copy);
 }
@@ -100,6 +112,8 @@ let_go(struct session *s, struct out *o)
 {
 	if (o->kind != OUT_RAW && o->raw_n == UNSENT)
 		s->unsent--;
+	if (o->kind != OUT_RAW)
+		s->inflight_bytes -= out_msg(o)->payload_n;
 	out_release(o);
 }
 
@@ -201,7 +215,7 @@ flight_clear(struct session *s)
 		out_release(ring_at(&s->inflight, i));
 	ring_drop(&s->inflight, s->inflight.count);
 	s->live = s->unsent = 0;
-	s->pending_bytes = 0;
+	s->pending_bytes = s->inflight_bytes = 0;
 }
 
 struct out *

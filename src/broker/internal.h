@@ -68,7 +68,7 @@ struct session {
 	struct will *will;
 	struct timer timer;   /* offline: will delay or session expiry, on the session wheel */
 	uint64_t offline_ms;  /* since when */
-	size_t pending_bytes;
+	size_t pending_bytes, inflight_bytes; /* inflight_bytes: payloads in .inflight that were not received yet */
 	struct idset received; /* QoS 2 packet ids received and not released */
 	uint32_t slot, generation;
 	uint32_t match_seq, match_index; /* where route.c has put it in the present match */

@@ -168,6 +168,8 @@ const struct option options[] = {
 	  IN_CONFIG(message_size_limit), .type = OPTION_INT, .min = 0, .max = 268435455, .flags = OPTION_NEXT_START },
 	{ "max_inflight_messages", "N", "QoS 1 and 2 messages on their way to one client; 0: 65535",
 	  IN_CONFIG(max_inflight_messages), .type = OPTION_INT, .min = 0, .max = 65535, .def = 20, .flags = OPTION_NEXT_START },
+	{ "max_inflight_bytes", "BYTES", "Payloads on their way to one client at which it gets no more until it answers; 0: no limit",
+	  IN_CONFIG(max_inflight_bytes), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_NEXT_START },
 	{ "max_queued_messages", "N", "Messages waiting for one client; 0: no limit",
 	  IN_CONFIG(max_queued_messages), .type = OPTION_INT, .min = 0, .max = 4294967295, .def = 1000, .flags = OPTION_NEXT_START },
 	{ "max_queued_bytes", "BYTES", "Bytes waiting for one client; 0: no limit",
@@ -304,7 +306,7 @@ static const struct {
 } unsupported[] = {
 	{ " mount_point "
 	  "max_topic_alias"
-	  " max_topic_alias_broker max_inflight_bytes check_retain_source"
+	  " max_topic_alias_broker check_retain_source"
 	  " global_max_clients global_max_connections memory_limit "
 	  "enable_proxy_protocol"
 	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility "
