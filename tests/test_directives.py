@@ -1,4 +1,6 @@
 """Single directives of mosquitto.conf, through the whole broker."""
+import itertools
+
 import kit
 import wire
 
@@ -75,3 +77,36 @@ def test_max_inflight_bytes(broker_of):
         assert sub.packet()[0] >> 4 == wire.PINGRESP  # and not the third
         sub.send(wire.ack(wire.PUBACK, ids[0]))
         assert sub.packet()[1][5:] == bytes([2]) * 60
+
+
+def test_global_max_connections(broker_of):
+    first, second = kit.free_port(), kit.free_port()
+    broker = broker_of(f"listener {first} 127.0.0.1\nmax_connections 2\nlistener {second} 127.0.0.1\nallow_anonymous true\n"
+                       f"workers 2\n{kit.STAY_ROOT}global_max_connections 3\n", [first, second])
+    held, ids = [], itertools.count()
+
+    def enter(port):
+        raw = kit.Raw(port)
+        try:
+            first_byte, body = raw.connect(f"c{next(ids)}")
+        except (EOFError, ConnectionError):
+            raw.close()
+            return False
+        held.append(raw)
+        return (first_byte, body[1]) == (0x20, 0)
+    # The probes of the ports may still be counted when the test begins.
+    kit.wait_for(lambda: enter(first), "room")
+    kit.wait_for(lambda: enter(first), "room")
+    assert not enter(first)  # the listener's own limit
+    kit.wait_for(lambda: enter(second), "room")
+    assert not enter(second)
+    assert not enter(first)
+    broker.wait_log(r"the broker has its global_max_connections of 3 already \[limit\]")
+    # Whoever leaves makes room, for any listener; refusals took none.
+    held.pop(0).close()
+    kit.wait_for(lambda: enter(second), "room")
+    assert not enter(first)
+    for raw in held:
+        raw.close()
+    held.clear()
+    kit.wait_for(lambda: enter(first), "room")

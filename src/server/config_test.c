@@ -176,6 +176,7 @@ static const struct {
 	{ "accept_protocol_versions 4\nlistener 1\n",
 	    "m.conf:1: accept_protocol_versions: stands in front of all listeners and applies to none of them; "
 	    "move it below its `listener` line" },
+	{ "global_max_connections -2\n", "m.conf:1: global_max_connections: -2 is not within -1 and 100000000" },
 	{ "max_inflight_bytes -1\n", "m.conf:1: max_inflight_bytes: -1 is not within 0 and 9223372036854775807" },
 	{ "retain_expiry_interval -1\n", "m.conf:1: retain_expiry_interval: -1 is not within 0 and 35791394" },
 	{ "max_packet_size 19\n", "m.conf:1: max_packet_size: 19 is not within 20 and 268435460" },
@@ -259,6 +260,7 @@ check_globals(const struct config *c)
 	assert_true(c->upgrade_outgoing_qos);
 	assert_int_equal(c->retain_expiry_interval, 5);
 	assert_int_equal(c->max_inflight_bytes, 77);
+	assert_int_equal(c->global_max_connections, 8);
 	assert_true(c->queue_qos0_messages && !c->retain_available && c->persistence);
 	assert_int_equal(c->persistent_client_expiration, 14 * 86400);
 	assert_int_equal(c->workers, 4);
@@ -292,7 +294,7 @@ every_directive_is_read(void **state)
 		      "60\nmax_packet_size 1000\n"
 		      "message_size_limit 900\nmax_inflight_messages 1\nmax_queued_messages "
 		      "0\nmax_queued_bytes 5\n"
-		      "max_inflight_bytes 77\nupgrade_outgoing_qos true\nretain_expiry_interval 5\nqueue_qos0_messages true\nretain_available "
+		      "global_max_connections 8\nmax_inflight_bytes 77\nupgrade_outgoing_qos true\nretain_expiry_interval 5\nqueue_qos0_messages true\nretain_available "
 		      "false\npersistent_client_expiration 2w\nworkers 4\n"
 		      "set_tcp_nodelay true\npersistence true\npersistence_location /p/\npid_file "
 		      "/pid\nlog_dest file /l\n"
@@ -352,6 +354,7 @@ defaults_are_the_documented_ones(void **state)
 	assert_true(c->listeners[0].security->allow_zero_length_clientid);
 	assert_true(c->listeners[0].security->takeover_same_identity);
 	assert_int_equal(c->listeners[0].max_connections, -1);
+	assert_int_equal(c->global_max_connections, -1);
 	assert_int_equal(c->listeners[0].max_qos, 2);
 	assert_int_equal(c->listeners[0].accept_versions, 0);
 	assert_int_equal(c->listeners[0].tls_version, 2);

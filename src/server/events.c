@@ -126,7 +126,7 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 }
 
 void
-event_of_limit(struct listener *l, const char *peer)
+event_of_limit(struct listener *l, const char *peer, bool global)
 {
 	struct net_failure f = { .kind = NET_FAIL_LIMIT, .alert = -1, .detail = "" };
 	struct line x = { "connection", peer, "-", "-", "-", "-" };
@@ -134,8 +134,9 @@ event_of_limit(struct listener *l, const char *peer)
 
 	refusal_of_failure(&f, NULL, &r);
 	(void)snprintf(r.text, sizeof(r.text),
-	    "the listener has its max_connections of %" PRId64 " already",
-	    l->config->max_connections);
+	    global ? "the broker has its global_max_connections of %" PRId64 " already"
+		   : "the listener has its max_connections of %" PRId64 " already",
+	    global ? l->server->config->global_max_connections : l->config->max_connections);
 	write_refusal(l, &x, &r);
 }
 

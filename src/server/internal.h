@@ -125,6 +125,7 @@ struct server {
 	atomic_uint generation; /* counts worlds */
 	atomic_bool stopping;
 
+	_Atomic int64_t connections; /* counted only with global_max_connections */
 	struct listener *listeners;
 	struct judge *judges;
 	unsigned n_listeners;
@@ -262,16 +263,21 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 
 void event_of_broker(struct server *s, const struct broker_event *e);
 void event_of_failure(struct listener *l, const struct net_peer *peer, const struct net_failure *f);
-/* A refusal of our own by max_connections. */
-void event_of_limit(struct listener *l, const char *peer);
+/* A refusal of our own by max_connections, or <global>: global_max_connections. */
+void event_of_limit(struct listener *l, const char *peer, bool global);
 /* Say how many refusals were not logged, if any. */
 void events_flush(struct server *s);
 /* May one more refusal of this listener be logged at <now_ms>? */
 bool event_ration(struct listener *l, uint64_t now_ms, uint32_t *ret_suppressed);
 
-/* ---- limit.c: max_connections ---- */
+/* ---- limit.c: max_connections, global_max_connections ---- */
 
-/* Wrap <inner> so that the listener's count goes down when it closes. NULL: out of memory. */
+bool limit_applies(const struct listener *l);
+/* Is there room for a connection? Counts it if so; else <ret_global> says whose limit it is. */
+bool limit_take(struct listener *l, bool *ret_global);
+void limit_give_back(struct listener *l);
+
+/* Wrap <inner> so that limit_give_back() is called when it closes. NULL: out of memory. */
 void *limit_new(struct listener *l, void *inner, const struct stream_ops *ops,
     const struct stream_ops **ret_ops);
 

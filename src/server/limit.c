@@ -1,8 +1,55 @@
-/* max_connections of a listener: a stream around a stream that counts its end. Only listeners with
- * a limit pay for it. */
+/* max_connections of a listener and global_max_connections of them all: a stream around a stream
+ * that counts its end. Only listeners with a limit pay for it. */
 #include "server/internal.h"
 
 #include <stdlib.h>
+
+/* mosquitto takes 0 for no limit, too, but only here. */
+static int64_t
+global_max(const struct listener *l)
+{
+	int64_t max = l->server->config->global_max_connections;
+
+	return max > 0 ? max : -1;
+}
+
+static bool
+count_below(_Atomic int64_t *count, int64_t max)
+{
+	if (max < 0 || atomic_fetch_add(count, 1) < max)
+		return true;
+	(void)atomic_fetch_sub(count, 1);
+	return false;
+}
+
+bool
+limit_applies(const struct listener *l)
+{
+	return l->config->max_connections >= 0 || global_max(l) >= 0;
+}
+
+bool
+limit_take(struct listener *l, bool *ret_global)
+{
+	*ret_global = false;
+	if (!count_below(&l->connections, l->config->max_connections))
+		return false;
+	*ret_global = true;
+	if (count_below(&l->server->connections, global_max(l)))
+		return true;
+	if (l->config->max_connections >= 0)
+		(void)atomic_fetch_sub(&l->connections, 1);
+	return false;
+}
+
+void
+limit_give_back(struct listener *l)
+{
+	if (l->config->max_connections >= 0)
+		(void)atomic_fetch_sub(&l->connections, 1);
+	if (global_max(l) >= 0)
+		(void)atomic_fetch_sub(&l->server->connections, 1);
+}
 
 struct limited {
 	struct listener *listener;
@@ -40,7 +87,7 @@ limited_closed(void *self, const char *why)
 	struct limited *x = self;
 
 	x->ops->closed(x->inner, why);
-	(void)atomic_fetch_sub(&x->listener->connections, 1);
+	limit_give_back(x->listener);
 	free(x);
 }
 

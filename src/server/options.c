@@ -76,6 +76,8 @@ const struct option options[] = {
 	  IN_LISTENER(socket_domain), .type = OPTION_CHOICE, .choices = domains, .def_text = "both", .flags = OPTION_NEXT_START },
 	{ "max_connections", "N", "Connections of this listener at one time; -1: no limit",
 	  IN_LISTENER(max_connections), .type = OPTION_INT, .min = -1, .max = 100000000, .def = -1, .flags = OPTION_NEXT_START },
+	{ "global_max_connections", "N", "Connections of all listeners together at one time; -1 or 0: no limit",
+	  IN_CONFIG(global_max_connections), .type = OPTION_INT, .min = -1, .max = 100000000, .def = -1, .flags = OPTION_NEXT_START },
 	{ "max_qos", "0|1|2", "The highest QoS that clients may use; the same for all listeners",
 	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_NEXT_START },
 	{ "maximum_qos", "0|1|2", "Another name of max_qos",
@@ -307,7 +309,7 @@ static const struct {
 	{ " mount_point "
 	  "max_topic_alias"
 	  " max_topic_alias_broker check_retain_source"
-	  " global_max_clients global_max_connections memory_limit "
+	  " global_max_clients memory_limit "
 	  "enable_proxy_protocol"
 	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility "
 	  "disable_client_cert_date_checks"

@@ -40,7 +40,7 @@ static const struct {
 	[REFUSAL_OTHER_ON_TLS] = { "no-tls-on-tls", "this port speaks MQTT over TLS: check what the client is and its port" },
 	[REFUSAL_TLS_ON_PLAIN] = { "tls-on-plain",
 	    "let the client use the listener with TLS (usually 8883), or give this one certfile and keyfile" },
-	[REFUSAL_LIMIT] = { "limit", "raise max_connections of the listener, or the limit of open files (ulimit -n)" },
+	[REFUSAL_LIMIT] = { "limit", "raise max_connections of the listener or global_max_connections, or the limit of open files (ulimit -n)" },
 	[REFUSAL_ANONYMOUS] = { "anonymous",
 	    "let the client use the TLS listener with its certificate, or set allow_anonymous true if everybody may connect" },
 	[REFUSAL_PASSWORD] = { "password",

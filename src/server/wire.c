@@ -9,20 +9,6 @@
 
 enum { LEAVE_MS = 1000, LEAVE_TURN_MS = 10 };
 
-/* Is there room below max_connections? Counts the connection if so. */
-static bool
-count_connection(struct listener *l)
-{
-	int64_t max = l->config->max_connections;
-
-	if (max < 0)
-		return true;
-	if (atomic_fetch_add(&l->connections, 1) < max)
-		return true;
-	(void)atomic_fetch_sub(&l->connections, 1);
-	return false;
-}
-
 /* An MQTT client inside a WebSocket. Takes <who>. */
 static void *
 websocket_new(struct worker *worker, struct listener *l, struct authz_principal *who,
@@ -65,7 +51,7 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 	struct authz_principal *who;
 	const struct stream_ops *ops;
 	void *stream, *wrapped;
-	bool websocket;
+	bool websocket, global;
 	char addr[80];
 
 	if (peer->dialled != NULL)
@@ -78,9 +64,9 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 		    l->config->name);
 		return NULL;
 	}
-	if (!count_connection(l)) {
+	if (!limit_take(l, &global)) {
 		authz_principal_unref(who);
-		event_of_limit(l, addr);
+		event_of_limit(l, addr, global);
 		return NULL;
 	}
 	websocket = l->config->protocol == CONFIG_WEBSOCKETS;
@@ -88,11 +74,11 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 	stream = websocket ? websocket_new(worker, l, who, addr, w)
 			   : client_new(worker->shard, l->index, who, addr, w);
 	*ret_ops = ops;
-	if (l->config->max_connections < 0)
+	if (!limit_applies(l))
 		return stream;
 	wrapped = stream != NULL ? limit_new(l, stream, ops, ret_ops) : NULL;
 	if (wrapped == NULL)
-		(void)atomic_fetch_sub(&l->connections, 1);
+		limit_give_back(l);
 	if (wrapped == NULL && stream != NULL)
 		ops->closed(stream, "out of memory");
 	return wrapped;
