@@ -77,7 +77,7 @@ def bridge(port, *lines, name="br", host="127.0.0.1"):
 TOPICS = ["topic o/# out 2 L/ R/", "topic i/# in 2 L/ R/", "topic b/# both 1", 'topic "" out 1 one two']
 
 
-@pytest.fixture(params=["mqttv311", "mqttv50"])
+@pytest.fixture(params=["mqttv31", "mqttv311", "mqttv50"])
 def version(request):
     return request.param
 

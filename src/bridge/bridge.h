@@ -74,6 +74,8 @@ bool bridge_prime(struct bridge *b, const struct bridge_topic *old, unsigned n_o
 /* A connection to the remote is open; the stream for it, with bridge_stream. NULL: out of memory. One at a time. */
 void *bridge_link(struct bridge *b, const struct waker *remote, uint64_t now_ms);
 extern const struct stream_ops bridge_stream;
+/* Once a loop turn, before input: the time. */
+void bridge_begin(struct bridge *b, uint64_t now_ms);
 /* Time passes: keep alive. Returns when it wants to be called again, in the clock of <now_ms>. */
 uint64_t bridge_turn(struct bridge *b, uint64_t now_ms);
 /* Say good-bye and close; down() comes when it is done. Nothing without a connection. */

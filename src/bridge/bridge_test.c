@@ -632,6 +632,12 @@ test_keep_alive(void **state)
 	assert_false(pull());
 	bridge_stream.closed(w.stream, NULL);
 	assert_non_null(strstr(w.why, "does not answer"));
+	/* What comes after a long sleep is news, not old. */
+	link_up(MQTT_V311);
+	bridge_begin(w.bridge, 61000);
+	assert_true(HEAR(0x30, 7, 0, 5, 'R', '/', 'i', '/', 'x'));
+	assert_int_equal(bridge_last_ms(w.bridge), 61000);
+	close_link();
 	/* And no CONNACK at all. */
 	w.stream = bridge_link(w.bridge, &(struct waker){ &remote_waker, NULL }, 1000);
 	assert_true(pull());

@@ -413,6 +413,12 @@ bridge_prime(struct bridge *b, const struct bridge_topic *old, unsigned n_old)
 	return ok;
 }
 
+void
+bridge_begin(struct bridge *b, uint64_t now_ms)
+{
+	b->now_ms = now_ms;
+}
+
 uint64_t
 bridge_turn(struct bridge *b, uint64_t now_ms)
 {

@@ -75,6 +75,9 @@ bridges_start(struct server *s, struct bridge_plans *plans)
 		keep(s, r);
 		r->next = r->worker->bridges;
 		r->worker->bridges = r;
+		/* Before anybody can publish: from the first message on what is for the remote waits. */
+		shard_begin(r->worker->shard, server_now_ms());
+		runner_prime(r);
 	}
 	bridge_plans_free(plans);
 	return ok;

@@ -467,17 +467,22 @@ waiting(struct runner *r, uint64_t now_ms)
 	return r->state == RUN_WAIT ? r->due_ms : UINT64_MAX;
 }
 
+void
+runner_prime(struct runner *r)
+{
+	r->primed = true;
+	if (!bridge_prime(r->bridge, NULL, 0))
+		log_warning("Bridge %s has no session here.", r->plan->config.name);
+	if (r->plan->config.start_type == CONFIG_START_MANUAL)
+		log_notice("Bridge %s is not started: start_type is manual.", r->plan->config.name);
+}
+
 static uint64_t
 runner_turn(struct runner *r, uint64_t now_ms)
 {
 	r->now_ms = now_ms;
-	if (!r->primed) {
-		r->primed = true;
-		if (!bridge_prime(r->bridge, NULL, 0))
-			log_warning("Bridge %s has no session here.", r->plan->config.name);
-		if (r->plan->config.start_type == CONFIG_START_MANUAL)
-			log_notice("Bridge %s is not started: start_type is manual.", r->plan->config.name);
-	}
+	if (!r->primed)
+		runner_prime(r);
 	switch (r->state) {
 	case RUN_WAIT:
 		return waiting(r, now_ms);
@@ -489,6 +494,16 @@ runner_turn(struct runner *r, uint64_t now_ms)
 		break;
 	}
 	return UINT64_MAX;
+}
+
+/* What arrives after a long sleep must not be taken for old. */
+void
+bridges_begin(struct worker *w, uint64_t now_ms)
+{
+	for (struct runner *r = w->bridges; r != NULL; r = r->next) {
+		r->now_ms = now_ms;
+		bridge_begin(r->bridge, now_ms);
+	}
 }
 
 uint64_t

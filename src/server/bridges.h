@@ -35,6 +35,7 @@ void bridges_reload(struct server *s, struct bridge_plans *plans);
 void bridges_free(struct server *s);
 
 /* On the worker's thread. */
+void bridges_begin(struct worker *w, uint64_t now_ms);
 uint64_t bridges_turn(struct worker *w, uint64_t now_ms);
 void bridges_leave(struct worker *w);
 void *bridges_open(const struct net_peer *peer, const struct waker *w, const struct stream_ops **ret_ops);
@@ -78,6 +79,8 @@ struct runner {
 /* Try again at <due_ms>. */
 void runner_wait(struct runner *r, uint64_t due_ms);
 void runner_forget_lookup(struct runner *r);
+/* Make its session here; on its thread, or before there are threads. */
+void runner_prime(struct runner *r);
 struct bridge_ports runner_ports(struct runner *r);
 
 #endif

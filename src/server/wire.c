@@ -130,7 +130,10 @@ leave(struct worker *w, uint64_t now_ms)
 static void
 on_begin(void *ctx, uint64_t now_ms)
 {
-	shard_begin(((struct worker *)ctx)->shard, now_ms);
+	struct worker *w = ctx;
+
+	shard_begin(w->shard, now_ms);
+	bridges_begin(w, now_ms);
 }
 
 static uint64_t
