@@ -474,3 +474,15 @@ tls_ctx_unref(struct tls_ctx *t)
 	free(t->alpn);
 	free(t);
 }
+
+bool
+tls_ctx_not_after(const struct tls_ctx *t, int64_t *ret)
+{
+	const X509 *x = SSL_CTX_get0_certificate(t->ssl);
+	struct tm tm;
+
+	if (x == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) != 1)
+		return false;
+	*ret = (int64_t)timegm(&tm);
+	return true;
+}

@@ -43,7 +43,7 @@ struct config_security {
 	char *acl_file, *policy, *password_file, *psk_file, *auto_id_prefix;
 };
 
-enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS };
+enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS, CONFIG_METRICS };
 
 struct config_listener {
 	struct config_place at[CONFIG_OPTIONS_MAX];
@@ -52,7 +52,7 @@ struct config_listener {
 	char *host;                /* NULL: every address */
 	char *path;
 	bool local_only; /* nothing was configured: loopback */
-	bool loopback;   /* WebSocket without TLS and without an address: loopback too */
+	bool loopback;   /* WebSocket without TLS, or metrics, and no address: loopback too */
 	char name[160];  /* "8883", "192.0.2.1:8883", "/run/x.sock": for log lines */
 
 	char *cafile, *capath, *certfile, *keyfile, *crlfile, *ciphers, *ciphersuites,

@@ -264,7 +264,7 @@ check_common(const struct config *c, const struct config_listener *l, struct err
 }
 
 /* Directives that would do nothing, and the address of a plain WebSocket listener: web pages of everybody reach it through a
- * browser, so it is not opened to the network without a word. */
+ * browser, so it is not opened to the network without a word. Metrics are nobody's business elsewhere, with TLS or without. */
 static bool
 check_websockets(const struct config *c, struct config_listener *l, struct err *err)
 {
@@ -272,11 +272,12 @@ check_websockets(const struct config *c, struct config_listener *l, struct err *
 	char text[320];
 	size_t i;
 
-	if (l->protocol == CONFIG_WEBSOCKETS) {
-		l->loopback = !config_is_tls(l) && l->host == NULL && l->path == NULL &&
-			      l->bind_interface == NULL && !l->local_only;
+	if (l->protocol != CONFIG_MQTT)
+		l->loopback = (l->protocol == CONFIG_METRICS || !config_is_tls(l)) &&
+			      l->host == NULL && l->path == NULL && l->bind_interface == NULL &&
+			      !l->local_only;
+	if (l->protocol == CONFIG_WEBSOCKETS)
 		return true;
-	}
 	for (i = 0; i < ARRAY_LEN(words); i++) {
 		if (option_at(l->at, words[i]).line == 0)
 			continue;

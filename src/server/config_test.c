@@ -119,7 +119,7 @@ static const struct {
 	{ "connection b\naddress h\ntopic a\nremote_password p\n", "m.conf:4: remote_password: needs remote_username" },
 	{ "connection b\naddress h\ntopic a\nrestart_timeout 30 5\n", "m.conf:4: restart_timeout: one number of seconds from 1 to 3600, or two with the larger behind" },
 	{ "bridge_psk 1234\n", "m.conf:1: bridge_psk: bridges with a pre-shared key are not supported yet; use bridge_cafile" },
-	{ "protocol http\n", "m.conf:1: protocol: \"http\" is none of mqtt|websockets" },
+	{ "protocol http\n", "m.conf:1: protocol: \"http\" is none of mqtt|websockets|metrics" },
 	{ "protocol mqttsn\n", "m.conf:1: protocol: MQTT-SN is not supported; write mqtt or websockets" },
 	{ "websockets_log_level 7\n", "m.conf:1: websockets_log_level: it is about libwebsockets, which is not used here; remove the line" },
 	{ "websockets_headers_size 65536\n", "m.conf:1: websockets_headers_size: 65536 is not within 0 and 65535" },

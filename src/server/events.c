@@ -91,6 +91,7 @@ write_refusal(struct listener *l, const struct line *x, const struct refusal *r)
 		    "%s from %s on listener %s: %s.", x->what, x->peer, l->config->name, r->text);
 		return;
 	}
+	metrics_count_refusal(l->server->counters, r);
 	if (!event_ration(l, server_now_ms(), &suppressed))
 		return;
 	say_suppressed(l, suppressed);
@@ -112,7 +113,7 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 	refusal_of_failure(f, p, &r);
 	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
 		return;
-	if (r.cause == REFUSAL_HTTP_ON_TLS && l->config->protocol == CONFIG_WEBSOCKETS)
+	if (r.cause == REFUSAL_HTTP_ON_TLS && l->config->protocol != CONFIG_MQTT)
 		r.remedy = "this port speaks TLS: use wss:// or https://";
 	if (f->kind == NET_FAIL_TLS_ON_PLAIN || f->kind == NET_FAIL_LIMIT ||
 	    !config_is_tls(l->config))
@@ -162,6 +163,8 @@ refused_event(struct listener *l, const struct broker_event *e)
 		return;
 	if (e->kind == BROKER_DROPPED && l->config->protocol == CONFIG_WEBSOCKETS)
 		(void)snprintf(what, sizeof(what), "%s", "WebSocket connection");
+	else if (e->kind == BROKER_DROPPED && l->config->protocol == CONFIG_METRICS)
+		(void)snprintf(what, sizeof(what), "%s", "request for metrics");
 	else
 		(void)snprintf(what, sizeof(what), e->topic.n > 0 ? "%s '%s'" : "%s",
 		    whats[e->kind], text_show(e->topic, topic, sizeof(topic)));

@@ -28,6 +28,7 @@ struct privileges {
 
 struct world_listener {
 	struct tls_ctx *tls;     /* NULL: plain */
+	char *cert_file;         /* certfile that <tls> was made of, or NULL */
 	struct pki_trust *trust; /* NULL: no client certificates */
 	struct passwd_file *passwords; /* NULL: no password_file */
 	struct psk_file *psk;    /* NULL: no psk_hint */
@@ -81,6 +82,7 @@ struct listener {
 	bool unix_made;                       /* the socket file is ours to remove */
 	_Atomic int64_t connections;          /* counted only with max_connections */
 	struct ws_config ws;                  /* used when config->protocol says so */
+	struct ws_config forbidden;           /* the same for who may not read metrics */
 	struct ws_files files;
 	int http_fd; /* http_dir, or -1 */
 
@@ -137,6 +139,8 @@ struct server {
 	struct authz_principal *nobody; /* whom anonymous connections share */
 	struct logins *logins;
 	struct inherited inherited;     /* empty once listen_all() is done */
+	struct metrics_counters *counters;
+	int64_t started;                /* seconds since 1970 */
 	uint64_t watchdog_ms;           /* 0: nobody watches */
 };
 
@@ -228,6 +232,7 @@ enum refusal_cause {
 	REFUSAL_CONNECT_TIMEOUT,
 	REFUSAL_WEBSOCKET,
 	REFUSAL_ORIGIN,
+	REFUSAL_METRICS,
 	REFUSAL_CONNECT_OTHER,
 	REFUSAL_WILL,
 	REFUSAL_PUBLISH,
@@ -257,7 +262,36 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 #define WHY_LOGIN_WRONG "wrong password of user"
 #define WHY_LOGIN_RATE "too many wrong passwords for this user from this address, or from this address"
 #define WHY_LOGIN_BUSY "more logins wait for their turn than the broker takes"
+#define WHY_METRICS "may not read metrics here"
 #define WHY_NO_CLIENT_ID "the client id is empty, and allow_zero_length_clientid is false"
+
+/* ---- metrics.c: what $SYS says, and more, for Prometheus ---- */
+
+/* What is counted for metrics alone. */
+struct metrics_counters {
+	_Atomic uint64_t refusals[REFUSAL_CAUSES];
+	_Atomic uint64_t certificates[PKI_CAUSES]; /* REFUSAL_CERTIFICATE more exactly */
+};
+struct metrics_certificate {
+	const char *listener, *file;
+	int64_t not_after;
+};
+/* All that is said, from wherever it comes. */
+struct metrics {
+	const struct shard_stats *const *shards;
+	unsigned n_shards;
+	const struct metrics_certificate *certificates;
+	unsigned n_certificates;
+	const struct metrics_counters *counters;
+	int64_t started;
+};
+void metrics_count_refusal(struct metrics_counters *c, const struct refusal *r);
+/* In the text format 0.0.4; free(). NULL: out of memory. */
+char *metrics_text(const struct metrics *m, size_t *ret_n);
+/* The one file of a listener for metrics. */
+struct ws_files metrics_files(struct server *s);
+/* May <who>, as identity_of_peer() or identity_of_psk() made him, read them on <l>? Any thread. */
+bool metrics_may_read(struct listener *l, const struct authz_principal *who);
 
 /* ---- events.c ---- */
 

@@ -162,7 +162,9 @@ static void
 say_listening(const struct server *s, const struct listener *l, const char *where, bool inherited)
 {
 	log_info("Listening on %s (%s%s%s).", where,
-	    l->config->protocol == CONFIG_WEBSOCKETS ? "WebSocket, " : "",
+	    l->config->protocol == CONFIG_METRICS      ? "metrics, "
+	    : l->config->protocol == CONFIG_WEBSOCKETS ? "WebSocket, "
+						       : "",
 	    s->world->listeners[l->index].tls != NULL ? "TLS" : "not encrypted",
 	    inherited ? ", socket passed in" : "");
 }

@@ -27,6 +27,7 @@ static const struct option_choice domains[] = {
 static const struct option_choice protocols[] = {
 	{ "mqtt", CONFIG_MQTT, NULL },
 	{ "websockets", CONFIG_WEBSOCKETS, NULL },
+	{ "metrics", CONFIG_METRICS, NULL },
 	{ "mqttsn", 0, "MQTT-SN is not supported; write mqtt or websockets" },
 	{ NULL, 0, NULL },
 };
@@ -84,7 +85,7 @@ const struct option options[] = {
 	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_OLD | OPTION_NEXT_START },
 	{ "accept_protocol_versions", "3,4,5", "MQTT versions that clients may speak here: 3 is 3.1, 4 is 3.1.1, 5 is 5.0",
 	  .scope = OPTION_LISTENER, .type = OPTION_CALL, .call = read_versions, .def_text = "all" },
-	{ "protocol", "mqtt|websockets", "What clients speak here; websockets without TLS and without an address: only on this machine",
+	{ "protocol", "mqtt|websockets|metrics", "What clients speak here; metrics, and websockets without TLS: only on this machine unless an address is given",
 	  IN_LISTENER(protocol), .type = OPTION_CHOICE, .choices = protocols, .flags = OPTION_NEXT_START },
 	{ "websockets_origin", "ORIGIN", "A web site whose pages may connect, as https://example.com; several lines add up",
 	  .scope = OPTION_LISTENER, .type = OPTION_CALL, .call = read_websockets_origin, .def_text = "all",

@@ -71,6 +71,8 @@ static const struct {
 	[REFUSAL_WEBSOCKET] = { "websocket",
 	    "this port speaks MQTT over WebSocket: set the client's transport to it (ws:// or wss://, subprotocol mqtt), or its port" },
 	[REFUSAL_ORIGIN] = { "origin", "add a websockets_origin line for the web site that this page came from, if it should be let in" },
+	[REFUSAL_METRICS] = { "metrics",
+	    "give the reader a certificate that may subscribe to $SYS/# (with roles: one of the watch CA), or change the listener" },
 	[REFUSAL_CONNECT_OTHER] = { "connect", "change the client's settings accordingly" },
 	[REFUSAL_WILL] = { "will", "give the client a will topic that it may publish to, or change the policy" },
 	[REFUSAL_PUBLISH] = { "publish", "let the client publish below its own topics, or change the policy" },
@@ -360,7 +362,8 @@ of_drop(const struct broker_event *e, bool tls, struct refusal *r)
 									      : REFUSAL_WEBSOCKET,
 		    e->text);
 	} else if (slice_starts(slice_str(e->text), SL("HTTP: "))) {
-		set(r, REFUSAL_NONE, e->text);
+		set(r,
+		    strstr(e->text, WHY_METRICS) != NULL ? REFUSAL_METRICS : REFUSAL_NONE, e->text);
 	} else if (e->reason >= MQTT_RC_MALFORMED) {
 		set(r, REFUSAL_PROTOCOL, e->text);
 	} else if (strstr(e->text, "in time") != NULL) {

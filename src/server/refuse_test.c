@@ -55,6 +55,7 @@ static const struct {
 	{ BROKER_DROPPED, MQTT_RC_PROTOCOL, "the first packet is not CONNECT", false, false, 0, "protocol" },
 	{ BROKER_DROPPED, MQTT_RC_UNSPECIFIED, "WebSocket: a frame without a mask", false, false, 0, "websocket" },
 	{ BROKER_DROPPED, MQTT_RC_UNSPECIFIED, "WebSocket: an Origin that is not in websockets_origin", true, false, 0, "origin" },
+	{ BROKER_DROPPED, MQTT_RC_UNSPECIFIED, "HTTP: " WHY_METRICS, true, true, AUTHZ_ROLE_CLIENT, "metrics" },
 	{ BROKER_DROPPED, MQTT_RC_UNSPECIFIED, "no CONNECT in time", false, false, 0, "connect-timeout" },
 	{ BROKER_DROPPED, MQTT_RC_UNSPECIFIED, "connection closed by the peer", true, false, 0, "left-after-handshake" },
 	{ BROKER_DENIED_WILL, MQTT_RC_NOT_AUTHORIZED, "no rule grants the will", true, true, AUTHZ_ROLE_WATCH, "will" },

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -26,15 +27,24 @@ count_cores(void)
 	return (unsigned)NUM_MIN(NUM_MAX(n, 1), (int)CONFIG_WORKERS_MAX);
 }
 
-/* What clients that speak WebSocket may do before they speak MQTT. */
+/* What clients that speak WebSocket may do before they speak MQTT, and those that never do. */
 static bool
-make_websocket(struct server *s, struct listener *l, struct err *err)
+make_http(struct server *s, struct listener *l, struct err *err)
 {
 	const struct config_listener *c = l->config;
 
 	l->ws = (struct ws_config){ .headers_max = (size_t)s->config->websockets_headers_size,
 		.origins = (const char *const *)c->origins,
 		.n_origins = c->n_origins };
+	if (c->protocol == CONFIG_METRICS) {
+		l->files = metrics_files(s);
+		l->ws.files = &l->files;
+		l->ws.plain = true;
+		l->ws.type = "text/plain; version=0.0.4; charset=utf-8";
+		l->forbidden = l->ws;
+		l->forbidden.forbidden = WHY_METRICS;
+		return true;
+	}
 	if (c->http_dir == NULL)
 		return true;
 	/* Opened before privileges are dropped, and the same directory for as long as we run. */
@@ -70,7 +80,7 @@ make_listeners(struct server *s, struct err *err)
 			return err_set(err, ERR_MEMORY, "out of memory");
 		}
 		s->n_listeners++;
-		if (!make_websocket(s, l, err))
+		if (!make_http(s, l, err))
 			return false;
 	}
 	return true;
@@ -143,9 +153,10 @@ server_prepare(struct server *s, struct err *err)
 		judge_set(&s->judges[i], &s->world->listeners[i]);
 	s->nobody = authz_principal_new(&nobody);
 	s->logins = logins_new();
+	s->counters = calloc(1, sizeof(*s->counters));
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
-	if (s->nobody == NULL || s->logins == NULL || s->workers == NULL)
+	if (s->nobody == NULL || s->logins == NULL || s->counters == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	return make_broker(s, err) && make_workers(s, err) && make_bridges(s, err);
 }
@@ -179,6 +190,7 @@ server_done(struct server *s)
 	logins_free(s->logins);
 	world_free(s->world);
 	authz_principal_unref(s->nobody);
+	free(s->counters);
 }
 
 static void *
@@ -424,7 +436,7 @@ serve(struct server *s)
 enum server_exit
 server_run(const struct server_options *o)
 {
-	struct server s = { .options = *o };
+	struct server s = { .options = *o, .started = (int64_t)time(NULL) };
 	struct err err = { 0 };
 	enum server_exit code;
 

@@ -98,7 +98,9 @@ print_listener(const struct config *c, unsigned n, const struct world *w, struct
 	unsigned i;
 
 	(void)printf("listener %s: %s%s\n", l->name,
-	    l->protocol == CONFIG_WEBSOCKETS ? "WebSocket, " : "",
+	    l->protocol == CONFIG_METRICS      ? "metrics, "
+	    : l->protocol == CONFIG_WEBSOCKETS ? "WebSocket, "
+					       : "",
 	    !config_is_tls(l)     ? "not encrypted"
 	    : l->tls_version == 3 ? "TLS 1.3"
 				  : "TLS 1.2 or 1.3");

@@ -9,12 +9,13 @@
 
 enum { LEAVE_MS = 1000, LEAVE_TURN_MS = 10 };
 
-/* An MQTT client inside a WebSocket. Takes <who>. */
+/* An MQTT client inside a WebSocket; around metrics it only keeps the time. Takes <who>. */
 static void *
 websocket_new(struct worker *worker, struct listener *l, struct authz_principal *who,
     const char *addr, const struct waker *w)
 {
-	struct ws *ws = ws_new(&l->ws, w);
+	bool refused = l->config->protocol == CONFIG_METRICS && !metrics_may_read(l, who);
+	struct ws *ws = ws_new(refused ? &l->forbidden : &l->ws, w);
 	struct waker inner;
 	void *client;
 
@@ -69,7 +70,7 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 		event_of_limit(l, addr, global);
 		return NULL;
 	}
-	websocket = l->config->protocol == CONFIG_WEBSOCKETS;
+	websocket = l->config->protocol != CONFIG_MQTT;
 	ops = websocket ? &ws_stream : &client_stream;
 	stream = websocket ? websocket_new(worker, l, who, addr, w)
 			   : client_new(worker->shard, l->index, who, addr, w);

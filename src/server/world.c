@@ -180,7 +180,9 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 		.ciphers = l->ciphers,
 		.ciphersuites = l->ciphersuites,
 		/* Browsers offer http/1.1 for wss:, and nothing of MQTT. */
-		.alpn = l->protocol == CONFIG_WEBSOCKETS ? "http/1.1,mqtt" : NULL,
+		.alpn = l->protocol == CONFIG_METRICS	   ? "http/1.1"
+			: l->protocol == CONFIG_WEBSOCKETS ? "http/1.1,mqtt"
+							   : NULL,
 		.min_version = l->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION,
 		.psk_hint = l->psk_hint,
 		.ask_client_cert = ask,
@@ -197,7 +199,11 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 	if (l->psk_hint == NULL)
 		t.hooks.psk = NULL;
 	ret->tls = tls_ctx_new(&t, err);
-	return ret->tls != NULL || fail_tls(c, l, err);
+	if (ret->tls == NULL)
+		return fail_tls(c, l, err);
+	ret->cert_file = l->certfile != NULL ? strdup(l->certfile) : NULL;
+	return l->certfile == NULL || ret->cert_file != NULL ||
+	       err_set(err, ERR_MEMORY, "out of memory");
 }
 
 /* The server opens it once, at its start; a look says early what is wrong with it. */
@@ -254,6 +260,7 @@ world_free(struct world *w)
 		return;
 	for (i = 0; i < w->n; i++) {
 		tls_ctx_unref(w->listeners[i].tls);
+		free(w->listeners[i].cert_file);
 		pki_trust_unref(w->listeners[i].trust);
 		authz_policy_unref(w->listeners[i].policy);
 		passwd_unref(w->listeners[i].passwords);

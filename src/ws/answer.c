@@ -58,11 +58,22 @@ answer_to_file(const struct request *r, const struct ws_config *c)
 	return (struct answer){ ANSWER_FILE, 200, "" };
 }
 
+static struct answer
+answer_plainly(const struct request *r, const struct ws_config *c)
+{
+	if (c->forbidden != NULL)
+		return error(403, c->forbidden);
+	/* An upgrade that is not done is no error (RFC 9110 7.8). */
+	return answer_to_file(r, c);
+}
+
 struct answer
 answer_to(const struct request *r, const struct ws_config *c)
 {
 	if (r->has_body)
 		return error(400, "a request with a body");
+	if (c->plain)
+		return answer_plainly(r, c);
 	if (!r->has_upgrade)
 		return answer_to_file(r, c);
 	if (!slice_eq(r->method, SL("GET")))
@@ -140,6 +151,7 @@ static const struct {
 	const char *text, *header;
 } statuses[] = {
 	{ 400, "Bad Request", "" },
+	{ 403, "Forbidden", "" },
 	{ 404, "Not Found", "" },
 	{ 405, "Method Not Allowed", "Allow: GET, HEAD\r\n" },
 	{ 426, "Upgrade Required",

@@ -262,6 +262,24 @@ files_are_asked_for_only_where_there_are_some(void **state)
 }
 
 static void
+plain_listeners_upgrade_nothing(void **state)
+{
+	struct ws_config plain = { .files = &files, .plain = true };
+	size_t n;
+
+	(void)state;
+	assert_int_equal(status_of(slice_str(FIRST HOST "\r\n"), &plain, &n), 200);
+	assert_int_equal(status_of(slice_str(GOOD "\r\n"), &plain, &n), 200);
+	assert_int_equal(status_of(slice_str("POST / HTTP/1.1\r\n" HOST "\r\n"), &plain, &n), 405);
+	assert_int_equal(
+	    status_of(slice_str(FIRST HOST "Content-Length: 1\r\n\r\n"), &plain, &n), 400);
+	plain.forbidden = "no";
+	assert_int_equal(status_of(slice_str(FIRST HOST "\r\n"), &plain, &n), 403);
+	assert_int_equal(status_of(slice_str(GOOD "\r\n"), &plain, &n), 403);
+	assert_int_equal(status_of(slice_str("POST / HTTP/1.1\r\n" HOST "\r\n"), &plain, &n), 403);
+}
+
+static void
 each_target_is_a_clean_path_or_none(void **state)
 {
 	static const struct {
@@ -347,6 +365,7 @@ main(void)
 		cmocka_unit_test(the_upgrade_is_exact),
 		cmocka_unit_test(errors_have_their_headers),
 		cmocka_unit_test(files_are_asked_for_only_where_there_are_some),
+		cmocka_unit_test(plain_listeners_upgrade_nothing),
 		cmocka_unit_test(each_target_is_a_clean_path_or_none),
 		cmocka_unit_test(types_go_by_the_name),
 	};

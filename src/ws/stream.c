@@ -163,7 +163,7 @@ refuse(struct ws *w, unsigned status, const char *why, bool head_only)
 
 	if (status != 0)
 		w->out = held_of(slice_of(text, answer_put_error(status, why, head_only, text)));
-	(void)snprintf(told, sizeof(told), "WebSocket: %s", why);
+	(void)snprintf(told, sizeof(told), "%s: %s", w->config->plain ? "HTTP" : "WebSocket", why);
 	end_inner(w, told);
 	w->state = WS_ANSWER;
 	return STREAM_CLOSE;
@@ -181,10 +181,15 @@ serve(struct ws *w, const struct request *r, size_t n)
 
 	if (!path_of_target(r->target, path) ||
 	    (file = files->open(files->ctx, path, &size)) == NULL)
-		return refuse(w, 404, "a request for a file that is not in http_dir", head_only);
+		return refuse(w, 404,
+		    w->config->plain ? "a request for something that is not here"
+				     : "a request for a file that is not in http_dir",
+		    head_only);
 	w->state = WS_ANSWER;
 	w->why = "HTTP: a file was asked for";
-	w->out = held_of(slice_of(text, answer_put_file(path_type(path), size, text)));
+	w->out = held_of(slice_of(text,
+	    answer_put_file(
+		w->config->type != NULL ? w->config->type : path_type(path), size, text)));
 	s = head_only || w->out == NULL ? NULL : malloc(sizeof(*s));
 	if (s == NULL) {
 		files->close(file);

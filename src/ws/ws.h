@@ -29,6 +29,10 @@ struct ws_config {
 	const char *const *origins;
 	unsigned n_origins;           /* 0: all may */
 	const struct ws_files *files; /* NULL: none */
+	/* A listener for plain HTTP alone: nothing is upgraded, and the inner stream never sees a byte. */
+	bool plain;
+	const char *type;      /* Content-Type of every file; NULL: by the end of its name */
+	const char *forbidden; /* <plain>: not NULL: whatever is asked for, the answer is 403 and this */
 };
 
 struct ws;
@@ -39,7 +43,7 @@ struct ws *ws_new(const struct ws_config *c, const struct waker *below);
 struct waker ws_waker(struct ws *w);
 /* <inner> is owned from now on. Its feed() is called only with bytes that came in binary frames after a good upgrade. A request that
  * does not end in an upgrade ends it: its closed() gets a text that begins with "WebSocket: ", or with "HTTP: " when
- * nothing was wrong. Any time limit for the upgrade is the inner stream's limit for its own first packet. */
+ * nothing was wrong or the listener is plain. Any time limit for the upgrade is the inner stream's limit for its own first packet. */
 void ws_take(struct ws *w, void *inner, const struct stream_ops *ops);
 /* Only before ws_take(). */
 void ws_free(struct ws *w);

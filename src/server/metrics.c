@@ -1,0 +1,332 @@
+/* What Prometheus may know of the broker: the counters of the shards and of the server in the text format 0.0.4, as a file that is
+ * written anew for each reader. */
+#include "server/internal.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "base/text.h"
+
+enum { LABEL_CAP = 1024 };
+
+#define IN(field) offsetof(struct shard_stats, field)
+
+/* Sums over all shards. docs/monitoring.md has the same names, and the test compares. */
+static const struct {
+	const char *name, *help;
+	size_t at;
+	bool gauge;
+} sums[] = {
+	{ "signet_sessions", "MQTT sessions, connected or kept for a client that is away.", IN(sessions), true },
+	{ "signet_subscriptions", "Subscriptions of all sessions.", IN(subscriptions), true },
+	{ "signet_shared_subscriptions", "Subscriptions that are shared.", IN(shared), true },
+	{ "signet_retained_messages", "Retained messages.", IN(retained), true },
+	{ "signet_queued_messages", "Messages that wait for clients.", IN(queued), true },
+	{ "signet_sockets_total", "Connections that became ready for a protocol.", IN(sockets), false },
+	{ "signet_connects_total", "MQTT connections that were accepted.", IN(connects), false },
+	{ "signet_refused_total", "MQTT connections that were answered with a refusal.", IN(refused), false },
+	{ "signet_sessions_expired_total", "Sessions that ended because their client stayed away too long.", IN(expired), false },
+	{ "signet_packets_received_total", "MQTT packets from clients.", IN(packets_in), false },
+	{ "signet_packets_sent_total", "MQTT packets to clients.", IN(packets_out), false },
+	{ "signet_bytes_received_total", "Bytes of MQTT from clients.", IN(bytes_in), false },
+	{ "signet_bytes_sent_total", "Bytes of MQTT to clients.", IN(bytes_out), false },
+	{ "signet_messages_received_total", "PUBLISH packets from clients.", IN(messages_in), false },
+	{ "signet_messages_sent_total", "PUBLISH packets to clients.", IN(messages_out), false },
+	{ "signet_payload_bytes_received_total", "Bytes of payload in PUBLISH packets from clients.", IN(payload_in), false },
+	{ "signet_payload_bytes_sent_total", "Bytes of payload in PUBLISH packets to clients.", IN(payload_out), false },
+	{ "signet_messages_dropped_total", "Messages that a client did not get for lack of room or memory.", IN(dropped), false },
+	{ "signet_denied_total", "Publications, subscriptions, wills and deliveries that the policy denied.", IN(denied), false },
+};
+
+static uint64_t
+counter(const struct shard_stats *s, size_t at)
+{
+	const _Atomic uint64_t *c = (const void *)((const char *)s + at);
+
+	return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+static void
+put_head(FILE *f, const char *name, const char *type, const char *help)
+{
+	(void)fprintf(f, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void
+put_gauge(FILE *f, const char *name, const char *help, uint64_t value)
+{
+	put_head(f, name, "gauge", help);
+	(void)fprintf(f, "%s %" PRIu64 "\n", name, value);
+}
+
+/* A label's value in quotes. Paths need not be UTF-8, the format must be. */
+static void
+put_label(FILE *f, const char *value)
+{
+	char shown[LABEL_CAP];
+	const char *p = utf8_ok(slice_str(value)) ? value
+						  : text_show(slice_str(value), shown, sizeof(shown));
+
+	(void)fputc('"', f);
+	for (; *p != '\0'; p++) {
+		if (*p == '\n')
+			(void)fputs("\\n", f);
+		else if (*p == '"' || *p == '\\')
+			(void)fprintf(f, "\\%c", *p);
+		else
+			(void)fputc(*p, f);
+	}
+	(void)fputc('"', f);
+}
+
+static void
+put_shards(FILE *f, const struct metrics *m)
+{
+	put_head(f, "signet_connections", "gauge", "MQTT connections that are open, by worker.");
+	for (unsigned i = 0; i < m->n_shards; i++)
+		(void)fprintf(f, "signet_connections{worker=\"%u\"} %" PRIu64 "\n", i,
+		    counter(m->shards[i], IN(connected)));
+	for (size_t k = 0; k < ARRAY_LEN(sums); k++) {
+		uint64_t n = 0;
+
+		for (unsigned i = 0; i < m->n_shards; i++)
+			n += counter(m->shards[i], sums[k].at);
+		put_head(f, sums[k].name, sums[k].gauge ? "gauge" : "counter", sums[k].help);
+		(void)fprintf(f, "%s %" PRIu64 "\n", sums[k].name, n);
+	}
+}
+
+static void
+put_refusal(FILE *f, const char *cause, const _Atomic uint64_t *n)
+{
+	(void)fprintf(f, "signet_refusals_total{cause=\"%s\"} %" PRIu64 "\n", cause,
+	    atomic_load_explicit(n, memory_order_relaxed));
+}
+
+/* All causes from the start on, so that the first of its kind is a change. */
+static void
+put_refusals(FILE *f, const struct metrics_counters *c)
+{
+	put_head(f, "signet_refusals_total", "counter",
+	    "Refusals by cause, the words in brackets of the log; those the log left out too.");
+	for (int i = REFUSAL_NONE + 1; i < REFUSAL_CAUSES; i++)
+		put_refusal(f, refusal_cause_name((enum refusal_cause)i), &c->refusals[i]);
+	for (int i = PKI_OK + 1; i < PKI_CAUSES; i++)
+		put_refusal(f, pki_cause_name((enum pki_cause)i), &c->certificates[i]);
+}
+
+static void
+put_certificates(FILE *f, const struct metrics *m)
+{
+	if (m->n_certificates == 0)
+		return;
+	put_head(f, "signet_certificate_expiry_seconds", "gauge",
+	    "When the certificate of a listener ends, in seconds since 1970.");
+	for (unsigned i = 0; i < m->n_certificates; i++) {
+		(void)fputs("signet_certificate_expiry_seconds{listener=", f);
+		put_label(f, m->certificates[i].listener);
+		(void)fputs(",file=", f);
+		put_label(f, m->certificates[i].file);
+		(void)fprintf(f, "} %" PRId64 "\n", m->certificates[i].not_after);
+	}
+}
+
+/* False: /proc is not there. */
+static bool
+count_fds(uint64_t *ret)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+	uint64_t n = 0;
+
+	if (d == NULL)
+		return false;
+	while ((e = readdir(d)) != NULL)
+		n += e->d_name[0] != '.';
+	(void)closedir(d); /* only read from */
+	*ret = n > 0 ? n - 1 : 0; /* without the one that looked */
+	return true;
+}
+
+static bool
+count_memory(uint64_t *ret)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	uint64_t pages = 0;
+	bool ok = f != NULL && fscanf(f, "%*u %" SCNu64, &pages) == 1;
+
+	if (f != NULL)
+		(void)fclose(f); /* only read from */
+	*ret = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	return ok;
+}
+
+static void
+put_process(FILE *f, const struct metrics *m)
+{
+	uint64_t n = 0;
+
+	put_head(f, "signet_build_info", "gauge", "Always 1; the label tells the version.");
+	(void)fputs("signet_build_info{version=\"" SIGNET_VERSION "\"} 1\n", f);
+	put_gauge(f, "process_start_time_seconds", "When the broker started, in seconds since 1970.",
+	    (uint64_t)m->started);
+	if (count_memory(&n))
+		put_gauge(f, "process_resident_memory_bytes", "Memory that the process has in RAM.", n);
+	if (count_fds(&n))
+		put_gauge(f, "process_open_fds", "Descriptors that are open.", n);
+}
+
+char *
+metrics_text(const struct metrics *m, size_t *ret_n)
+{
+	char *text = NULL;
+	FILE *f = open_memstream(&text, ret_n);
+	bool ok;
+
+	if (f == NULL)
+		return NULL;
+	put_shards(f, m);
+	put_refusals(f, m->counters);
+	put_certificates(f, m);
+	put_process(f, m);
+	ok = ferror(f) == 0;
+	ok = fclose(f) == 0 && ok;
+	if (ok)
+		return text;
+	free(text);
+	return NULL;
+}
+
+static unsigned
+find_cause(const char *name)
+{
+	unsigned i = PKI_CAUSES;
+
+	while (i > 0 && strcmp(pki_cause_name((enum pki_cause)(i - 1)), name) != 0)
+		i--;
+	return i; /* one more than the cause; 0: none has this name */
+}
+
+void
+metrics_count_refusal(struct metrics_counters *c, const struct refusal *r)
+{
+	unsigned i = r->cause == REFUSAL_CERTIFICATE ? find_cause(r->name) : 0;
+
+	(void)atomic_fetch_add_explicit(
+	    i > 0 ? &c->certificates[i - 1] : &c->refusals[r->cause], 1, memory_order_relaxed);
+}
+
+/* ---- for the listeners ---- */
+
+/* What one reader gets. */
+struct page {
+	char *text;
+	size_t n, off;
+};
+
+static char *
+text_of_server(struct server *s, size_t *ret_n)
+{
+	const struct shard_stats *shards[CONFIG_WORKERS_MAX];
+	struct metrics_certificate certificates[CONFIG_LISTENERS_MAX];
+	struct metrics m = { .shards = shards,
+		.n_shards = s->n_workers,
+		.certificates = certificates,
+		.counters = s->counters,
+		.started = s->started };
+	char *text;
+
+	for (unsigned i = 0; i < s->n_workers; i++)
+		shards[i] = shard_stats(s->workers[i].shard);
+	/* A reload may take this world away. */
+	(void)pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < s->n_listeners; i++) {
+		const struct world_listener *wl = &s->world->listeners[i];
+		struct metrics_certificate *c = &certificates[m.n_certificates];
+
+		if (wl->tls == NULL || !tls_ctx_not_after(wl->tls, &c->not_after))
+			continue;
+		c->listener = s->listeners[i].config->name;
+		c->file = wl->cert_file != NULL ? wl->cert_file : "";
+		m.n_certificates++;
+	}
+	text = metrics_text(&m, ret_n);
+	(void)pthread_mutex_unlock(&s->lock);
+	return text;
+}
+
+static void *
+on_open(void *ctx, const char *path, uint64_t *ret_size)
+{
+	struct page *p = strcmp(path, "metrics") == 0 ? calloc(1, sizeof(*p)) : NULL;
+
+	if (p == NULL)
+		return NULL;
+	p->text = text_of_server(ctx, &p->n);
+	if (p->text == NULL) {
+		free(p);
+		return NULL;
+	}
+	*ret_size = p->n;
+	return p;
+}
+
+static ptrdiff_t
+on_read(void *file, void *out, size_t n)
+{
+	struct page *p = file;
+	size_t k = NUM_MIN(n, p->n - p->off);
+
+	memcpy(out, p->text + p->off, k);
+	p->off += k;
+	return (ptrdiff_t)k;
+}
+
+static void
+on_close(void *file)
+{
+	struct page *p = file;
+
+	free(p->text);
+	free(p);
+}
+
+struct ws_files
+metrics_files(struct server *s)
+{
+	return (struct ws_files){ .ctx = s, .open = on_open, .read = on_read, .close = on_close };
+}
+
+/* They tell what $SYS tells, so whoever may subscribe to that may read them. A listener that can tell nobody from nobody is
+ * guarded by its address: no policy is asked about people without names there. */
+bool
+metrics_may_read(struct listener *l, const struct authz_principal *who)
+{
+	const struct config_listener *c = l->config;
+	unsigned rules = atomic_load(&l->rules);
+	struct server *s = l->server;
+	struct authz_policy *policy;
+	struct authz_verdict v;
+	struct authz_facts facts;
+	bool ok;
+
+	if (c->cafile == NULL && c->capath == NULL && c->psk_hint == NULL)
+		return c->allow_anonymous != 0;
+	authz_principal_facts(who, &facts);
+	/* Before CONNECT a user name can only come from a certificate or a key. */
+	if (!facts.has_cert && facts.username.p == NULL && (rules & RULE_ANONYMOUS) == 0)
+		return false;
+	(void)pthread_mutex_lock(&s->lock);
+	policy = authz_policy_ref(s->world->listeners[l->index].policy);
+	(void)pthread_mutex_unlock(&s->lock);
+	ok = authz_allowed(policy, who, facts.cn, AUTHZ_SUBSCRIBE, SL("$SYS/#"), &v);
+	authz_policy_unref(policy);
+	return ok;
+}
