@@ -327,6 +327,7 @@ def test_root_is_left_behind(user):
             names = [user] if user else ["signet", "mosquitto", "nobody"]
             known = [n for n in names if n in {p.pw_name for p in pwd.getpwall()}]
             uid = str(pwd.getpwnam(known[0]).pw_uid)
+            broker.wait_log(r"running with 3 workers")  # its port is open a little before that
             for task in pathlib.Path(f"/proc/{broker.process.pid}/task").iterdir():
                 is_now = status(task.name)
                 assert is_now["Uid"].split() == [uid] * 4 and "0" not in is_now["Gid"].split()

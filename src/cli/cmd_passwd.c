@@ -192,13 +192,14 @@ static bool
 upgrade(
     const struct request *r, const struct target *t, uint8_t **ret, size_t *ret_n, struct err *err)
 {
-	size_t changed = 0;
+	struct passwd_upgraded new = { 0 };
 
-	if (!passwd_upgrade(
-		slice_of(t->text, t->n), r->path, r->kind, r->cost, ret, ret_n, &changed, err))
+	if (!passwd_upgrade(slice_of(t->text, t->n), r->path, r->kind, r->cost, &new, err))
 		return false;
-	(void)printf("%zu password%s replaced by %s.\n", changed, changed == 1 ? " was" : "s were",
-	    changed == 1 ? "a hash" : "hashes");
+	*ret = new.text;
+	*ret_n = new.n;
+	(void)printf("%zu password%s replaced by %s.\n", new.changed,
+	    new.changed == 1 ? " was" : "s were", new.changed == 1 ? "a hash" : "hashes");
 	return true;
 }
 

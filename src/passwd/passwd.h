@@ -61,10 +61,13 @@ bool passwd_user_ok(struct slice user, struct err *err);
  * *ret_text is free()d by the caller (secret_free() is better), *ret_found says whether the user was there. False: out of
  * memory. */
 bool passwd_edit(struct slice text, struct slice user, const char *hash, uint8_t **ret_text, size_t *ret_n, bool *ret_found);
-/* <text> in which every password that stands there in plain is replaced by a hash; those that are hashes already stay.
- * *ret_changed: how many. */
-bool passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint32_t cost, uint8_t **ret_text,
-    size_t *ret_n, size_t *ret_changed, struct err *err);
+/* <text> in which every password that stands there in plain is replaced by a hash; those that are hashes already stay. */
+struct passwd_upgraded {
+	uint8_t *text; /* free()d by the caller; secret_free() is better */
+	size_t n, changed;
+};
+bool passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint32_t cost, struct passwd_upgraded *ret,
+    struct err *err);
 
 /* ---- pre-shared keys: "identity:hex" ---- */
 

@@ -319,25 +319,24 @@ plain_passwords_become_hashes(void **state)
 {
 	static const char before[] = "# c\nbob:secret\nal:" M6 "\neve:$dollar:s\n";
 	struct err err = { 0 };
-	uint8_t *text = NULL;
-	size_t n = 0, changed = 0;
+	struct passwd_upgraded up = { 0 };
 	struct passwd_file *f;
 	enum passwd_kind kind;
 
 	(void)state;
-	assert_true(passwd_upgrade(SL(before), "f", PASSWD_PBKDF2, 3, &text, &n, &changed, &err));
-	assert_int_equal(changed, 2);
-	assert_non_null(strstr((char *)text, "al:" M6 "\n"));
-	f = passwd_parse(slice_of(text, n), "f", &err);
+	assert_true(passwd_upgrade(SL(before), "f", PASSWD_PBKDF2, 3, &up, &err));
+	assert_int_equal(up.changed, 2);
+	assert_non_null(strstr((char *)up.text, "al:" M6 "\n"));
+	f = passwd_parse(slice_of(up.text, up.n), "f", &err);
 	assert_non_null(f);
 	assert_int_equal(passwd_check(f, SL("bob"), SL("secret"), &kind), PASSWD_RIGHT);
 	assert_int_equal(passwd_check(f, SL("eve"), SL("$dollar:s"), &kind), PASSWD_RIGHT);
 	assert_int_equal(passwd_check(f, SL("al"), SL("secret"), &kind), PASSWD_RIGHT);
 	passwd_unref(f);
-	free(text);
-	assert_false(passwd_upgrade(SL("bob:x\nal\n"), "f", PASSWD_PBKDF2, 3, &text, &n, &changed, &err));
+	free(up.text);
+	assert_false(passwd_upgrade(SL("bob:x\nal\n"), "f", PASSWD_PBKDF2, 3, &up, &err));
 	assert_string_equal(err.text, "f:2: not of the form user:password");
-	assert_false(passwd_upgrade(SL("bob:\n"), "f", PASSWD_PBKDF2, 3, &text, &n, &changed, &err));
+	assert_false(passwd_upgrade(SL("bob:\n"), "f", PASSWD_PBKDF2, 3, &up, &err));
 }
 
 static void

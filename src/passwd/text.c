@@ -146,7 +146,7 @@ passwd_edit(struct slice text, struct slice user, const char *hash, uint8_t **re
 
 bool
 passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint32_t cost,
-    uint8_t **ret_text, size_t *ret_n, size_t *ret_changed, struct err *err)
+    struct passwd_upgraded *ret, struct err *err)
 {
 	struct grown g = { 0 };
 	struct text_line l = { 0 };
@@ -176,8 +176,8 @@ passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint3
 		ok = add_entry(&g, l.user, hash);
 	}
 	secret_wipe(&s, sizeof(s));
-	if (!give(&g, ok, ret_text, ret_n))
+	if (!give(&g, ok, &ret->text, &ret->n))
 		return err_set(err, ERR_MEMORY, "out of memory");
-	*ret_changed = changed;
+	ret->changed = changed;
 	return true;
 }
