@@ -303,6 +303,12 @@ read_role_ca(struct parse *p, struct slice value)
 	return true;
 }
 
+static bool
+is_separator(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == ',';
+}
+
 /* Levels as CONNECT has them: 3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0. */
 bool
 read_versions(struct parse *p, struct slice value)
@@ -314,7 +320,7 @@ read_versions(struct parse *p, struct slice value)
 	size_t i, n;
 
 	for (i = 0; i < value.n; i += n) {
-		for (n = 0; i + n < value.n && memchr(" \t,", value.p[i + n], 3) == NULL; n++)
+		for (n = 0; i + n < value.n && !is_separator(value.p[i + n]); n++)
 			;
 		if (n == 1 && value.p[i] >= '3' && value.p[i] <= '5')
 			bits |= 1u << (value.p[i] - '0');
