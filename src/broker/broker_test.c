@@ -3,12 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct end *
-join(struct kit *k, uint8_t version, const char *id)
-{
-	return kit_connect(k, &(struct connect_options){ .version = version, .id = id }, NULL);
-}
-
 static void
 first_packet(void **state)
 {
@@ -28,11 +22,11 @@ first_packet(void **state)
 	kit_feed(e, "\x10\xff\xff\xff\x2f", 5);
 	assert_true(e->closed);
 	/* A second CONNECT [MQTT-3.1.0-2]. */
-	e = join(k, 4, "twice");
+	e = kit_join(k, 4, "twice");
 	kit_send_connect(e, &(struct connect_options){ .id = "twice" });
 	assert_true(e->closed);
 	/* CVE-2017-7655: packets that only a server sends. */
-	e = join(k, 5, "server");
+	e = kit_join(k, 5, "server");
 	kit_feed(e, "\x20\x03\x00\x00\x00", 5);
 	assert_int_equal(kit_expect(e, MQTT_DISCONNECT).body.p[0], MQTT_RC_PROTOCOL);
 	assert_true(e->closed);
@@ -97,7 +91,7 @@ every_qos_both_ways(void **state)
 		char a[8], b[8];
 		(void)snprintf(a, sizeof a, "p%u", bits);
 		(void)snprintf(b, sizeof b, "s%u", bits);
-		struct end *pub = join(k, pv, a), *sub = join(k, sv, b);
+		struct end *pub = kit_join(k, pv, a), *sub = kit_join(k, sv, b);
 		kit_subscribe(sub, "t/+", sq);
 		kit_publish(pub, "t/1", "hello", pq, false, 9);
 		if (pq == 1)
@@ -130,7 +124,7 @@ nobody_listens(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *e = join(k, 5, "lonely");
+	struct end *e = kit_join(k, 5, "lonely");
 	kit_publish(e, "x", "y", 1, false, 3);
 	struct mqtt_frame f = kit_expect(e, MQTT_PUBACK);
 	assert_int_equal(f.body.n, 3);
@@ -150,7 +144,7 @@ order_is_kept(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *pub = join(k, 4, "pub"), *sub = join(k, 4, "subscriber-2");
+	struct end *pub = kit_join(k, 4, "pub"), *sub = kit_join(k, 4, "subscriber-2");
 	char text[16];
 	kit_subscribe(sub, "#", 1);
 	for (unsigned i = 0; i < 500; i++) {
@@ -177,7 +171,7 @@ packet_ids_wrap(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *pub = join(k, 4, "pub"), *sub = join(k, 4, "sub");
+	struct end *pub = kit_join(k, 4, "pub"), *sub = kit_join(k, 4, "sub");
 	kit_subscribe(sub, "#", 1);
 	for (unsigned i = 0; i < 65535 + 40; i++) {
 		kit_publish(pub, "t", "x", 1, false, 1);
@@ -207,7 +201,7 @@ sessions_persist(void **state)
 	k = kit_begin(state, NULL, NULL);
 	struct connect_options keep = { .version = 5, .id = "keeper", .keep = true, .expiry = 100 };
 	bool present;
-	struct end *sub = kit_connect(k, &keep, &present), *pub = join(k, 4, "p");
+	struct end *sub = kit_connect(k, &keep, &present), *pub = kit_join(k, 4, "p");
 	assert_false(present);
 	kit_subscribe(sub, "a/#", 2);
 	kit_publish(pub, "a/1", "one", 1, false, 1);
@@ -243,7 +237,7 @@ sessions_persist(void **state)
 	/* Clean start ends a session. */
 	kit_subscribe(sub, "a/#", 1);
 	kit_cut(sub);
-	sub = join(k, 4, "keeper");
+	sub = kit_join(k, 4, "keeper");
 	kit_publish(pub, "a/6", "six", 1, false, 5);
 	kit_expect_nothing(sub);
 }
@@ -256,7 +250,7 @@ takeover(void **state)
 	struct connect_options o = { .version = 5, .id = "me", .keep = true, .expiry = 10, .will_topic = "w",
 		.will_payload = "gone" };
 	bool present;
-	struct end *watch = join(k, 4, "watch"), *first = kit_connect(k, &o, NULL), *second;
+	struct end *watch = kit_join(k, 4, "watch"), *first = kit_connect(k, &o, NULL), *second;
 	kit_subscribe(watch, "w", 0);
 	kit_subscribe(first, "t", 1);
 	second = kit_connect(k, &o, &present);
@@ -285,7 +279,7 @@ wills(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *watch = join(k, 5, "watch"), *e;
+	struct end *watch = kit_join(k, 5, "watch"), *e;
 	struct connect_options o = { .version = 5, .id = "dying", .will_topic = "w/x", .will_payload = "dead",
 		.will_qos = 1, .will_retain = true };
 	kit_subscribe_opt(watch, "w/#", 1 | MQTT_SUB_RETAIN_AS_PUBLISHED, 0, 1);
@@ -344,7 +338,7 @@ retained(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *pub = join(k, 4, "pub"), *sub = join(k, 5, "sub");
+	struct end *pub = kit_join(k, 4, "pub"), *sub = kit_join(k, 5, "sub");
 	char topic[32];
 	unsigned seen[300] = { 0 };
 	for (unsigned i = 0; i < 300; i++) {
@@ -393,7 +387,7 @@ retained_flow(void **state)
 	s.max_queued_messages = 600;
 	/* More retained messages than the queue may hold: they wait at their home, none is lost. */
 	k = kit_begin(state, &s, NULL);
-	struct end *pub = join(k, 4, "pub"), *sub = join(k, 4, "sub");
+	struct end *pub = kit_join(k, 4, "pub"), *sub = kit_join(k, 4, "sub");
 	char topic[32];
 	for (unsigned i = 0; i < 3000; i++) {
 		(void)snprintf(topic, sizeof topic, "q/%u", i);
@@ -417,7 +411,7 @@ overlapping(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *sub = join(k, 5, "sub"), *pub = join(k, 5, "pub");
+	struct end *sub = kit_join(k, 5, "sub"), *pub = kit_join(k, 5, "pub");
 	kit_subscribe_opt(sub, "a/#", 0, 10, 0);
 	kit_subscribe_opt(sub, "a/+", 2, 11, 2);
 	kit_subscribe_opt(sub, "a/b", 1, 300, 1);
@@ -436,7 +430,7 @@ overlapping(void **state)
 	assert_int_equal(ids, 7);
 	kit_expect_nothing(sub);
 	/* No local [MQTT-3.8.3-3]. */
-	struct end *both = join(k, 5, "both");
+	struct end *both = kit_join(k, 5, "both");
 	kit_subscribe_opt(both, "me", MQTT_SUB_NO_LOCAL, 0, 0);
 	kit_publish(both, "me", "x", 0, false, 0);
 	kit_expect_nothing(both);
@@ -458,7 +452,7 @@ unsubscribe(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *sub = join(k, 5, "sub"), *pub = join(k, 4, "pub");
+	struct end *sub = kit_join(k, 5, "sub"), *pub = kit_join(k, 4, "pub");
 	kit_subscribe(sub, "x/y", 0);
 	kit_subscribe(sub, "$share/g/x/y", 0);
 	kit_publish(pub, "x/y", "1", 0, false, 0);
@@ -479,7 +473,7 @@ unsubscribe(void **state)
 	assert_int_equal(kit_expect(sub, MQTT_DISCONNECT).body.p[0], MQTT_RC_PROTOCOL);
 	assert_true(sub->closed);
 	/* NanoMQ CVE-2025-68699 */
-	sub = join(k, 5, "sub");
+	sub = kit_join(k, 5, "sub");
 	kit_feed(sub, "\x82\x0f\0\7\0\0\x09$share/ab\0", 17);
 	assert_true(sub->closed);
 }
@@ -489,7 +483,7 @@ shared(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *m[5], *pub = join(k, 4, "pub"), *plain = join(k, 4, "plain-one");
+	struct end *m[5], *pub = kit_join(k, 4, "pub"), *plain = kit_join(k, 4, "plain-one");
 	static const char *const ids[] = { "a", "bb", "ccc", "dddd", "eeeee" };
 	unsigned total = 0, got[5] = { 0 };
 	struct mqtt_frame f;
@@ -539,7 +533,7 @@ aliases(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *pub = join(k, 5, "pub"), *sub = kit_connect(k,
+	struct end *pub = kit_join(k, 5, "pub"), *sub = kit_connect(k,
 	    &(struct connect_options){ .version = 5, .id = "sub", .alias_maximum = 1 }, NULL);
 	struct mqtt_frame f;
 	struct mqtt_publish m;
@@ -556,7 +550,7 @@ aliases(void **state)
 	kit_message(sub, "other", "3"); /* only one alias is allowed */
 	kit_feed(pub, "\x30\x07\0\0\3\x23\0\3" "2", 9); /* never set */
 	assert_int_equal(kit_expect(pub, MQTT_DISCONNECT).body.p[0], MQTT_RC_PROTOCOL);
-	pub = join(k, 5, "pub");
+	pub = kit_join(k, 5, "pub");
 	kit_feed(pub, "\x30\x08\0\1a\3\x23\0\x0b" "2", 10); /* above the maximum of 10 */
 	assert_int_equal(kit_expect(pub, MQTT_DISCONNECT).body.p[0], MQTT_RC_ALIAS_INVALID);
 }
@@ -616,7 +610,7 @@ receive_maximum(void **state)
 	broker_settings_default(&s);
 	s.receive_maximum = 2;
 	k = kit_begin(state, &s, NULL);
-	struct end *e = join(k, 5, "greedy");
+	struct end *e = kit_join(k, 5, "greedy");
 	for (uint16_t i = 1; i <= 2; i++) {
 		kit_publish(e, "t", "x", 2, false, i);
 		kit_expect(e, MQTT_PUBREC);
@@ -633,7 +627,7 @@ many_open_exchanges(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *e = join(k, 4, "v3"), *sub = join(k, 4, "sub");
+	struct end *e = kit_join(k, 4, "v3"), *sub = kit_join(k, 4, "sub");
 	kit_subscribe(sub, "t", 0);
 	for (unsigned round = 0; round < 2; round++)
 		for (uint16_t i = 1; i <= 300; i++) {
@@ -665,7 +659,7 @@ timeouts(void **state)
 	assert_string_equal(k->last_text, "no CONNECT in time");
 	/* Message expiry is counted down while queued [MQTT-3.3.2-6]. */
 	struct connect_options keep = { .version = 5, .id = "keeper", .keep = true, .expiry = 100 };
-	struct end *sub = kit_connect(k, &keep, NULL), *pub = join(k, 5, "pub");
+	struct end *sub = kit_connect(k, &keep, NULL), *pub = kit_join(k, 5, "pub");
 	kit_subscribe(sub, "t", 1);
 	kit_cut(sub);
 	kit_feed(pub, "\x32\x0c\0\1t\0\1\5\2\0\0\0\x0a" "a", 14);
@@ -801,7 +795,7 @@ split_anywhere(void **state)
 {
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
-	struct end *sub = join(k, 4, "sub"), *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+	struct end *sub = kit_join(k, 4, "sub"), *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	kit_subscribe(sub, "a/b", 1);
 	kit_feed_slowly(e, "\x10\x0d\0\4MQTT\4\2\0\0\0\1a\x32\x09\0\3a/b\0\1hi\x32\x09\0\3a/b\0\2ho\xc0\x00", 39);
 	assert_int_equal(kit_connack(e), 0);
@@ -820,10 +814,10 @@ noise(void **state)
 	uint32_t x = 12345;
 
 	k = kit_begin(state, NULL, NULL);
-	struct end *good = join(k, 5, "good"), *pub = join(k, 4, "pub");
+	struct end *good = kit_join(k, 5, "good"), *pub = kit_join(k, 4, "pub");
 	kit_subscribe(good, "ok", 1);
 	for (unsigned i = 0; i < 3000; i++) {
-		struct end *e = join(k, i & 1 ? 5 : 4, "noisy");
+		struct end *e = kit_join(k, i & 1 ? 5 : 4, "noisy");
 		uint8_t junk[40];
 		for (size_t j = 0; j < sizeof junk; j++) {
 			x = x * 1664525u + 1013904223u;
@@ -849,7 +843,7 @@ shutdown(void **state)
 	struct kit *k;
 	k = kit_begin(state, NULL, NULL);
 	struct end *a = kit_connect(k, &(struct connect_options){ .version = 5, .id = "a", .will_topic = "w",
-	    .will_payload = "x" }, NULL), *b = join(k, 4, "b");
+	    .will_payload = "x" }, NULL), *b = kit_join(k, 4, "b");
 	kit_subscribe(b, "w", 0);
 	for (unsigned i = 0; i < k->n; i++)
 		shard_disconnect_all(broker_shard(k->broker, i), MQTT_RC_SHUTTING_DOWN);

@@ -19,12 +19,6 @@ end(void **state)
 	return 0;
 }
 
-static struct end *
-join(struct kit *k, uint8_t version, const char *id)
-{
-	return kit_connect(k, &(struct connect_options){ .version = version, .id = id }, NULL);
-}
-
 static void
 expect_ack(struct end *e, uint8_t type, uint16_t packet_id, uint8_t reason)
 {
@@ -48,10 +42,10 @@ large_payloads_are_dropped(void **state)
 	broker_settings_default(&set);
 	set.max_payload = 4;
 	k = begin(&set);
-	sub = join(k, 5, "sub");
+	sub = kit_join(k, 5, "sub");
 	kit_subscribe(sub, "#", 2);
 	for (uint8_t version = 4; version <= 5; version++) {
-		struct end *pub = join(k, version, "pub");
+		struct end *pub = kit_join(k, version, "pub");
 		uint8_t reason = version == 5 ? MQTT_RC_TOO_LARGE : 0;
 
 		kit_publish(pub, "a", "12345", 0, false, 0);
@@ -68,7 +62,7 @@ large_payloads_are_dropped(void **state)
 		kit_message(sub, "a", "fits");
 		kit_disconnect(pub, 0);
 	}
-	late = join(k, 4, "late");
+	late = kit_join(k, 4, "late");
 	kit_subscribe(late, "a", 0);
 	kit_expect_nothing(late); /* it was not retained */
 }
@@ -135,15 +129,15 @@ qos_is_upgraded(void **state)
 	broker_settings_default(&set);
 	set.upgrade_qos = true;
 	k = begin(&set);
-	pub = join(k, 4, "pub");
-	low = join(k, 4, "low");
+	pub = kit_join(k, 4, "pub");
+	low = kit_join(k, 4, "low");
 	kit_publish(pub, "t", "old", 0, true, 0);
 	sub = kit_connect(k, &kept, NULL);
 	kit_subscribe(sub, "t", 2);
 	assert_int_equal(kit_message(sub, "t", "old").qos, 2);
 	kit_subscribe(low, "t", 0);
 	assert_int_equal(kit_message(low, "t", "old").qos, 0);
-	member = join(k, 5, "member");
+	member = kit_join(k, 5, "member");
 	kit_subscribe(member, "$share/g/t", 1);
 	kit_publish(pub, "t", "new", 0, false, 0);
 	assert_int_equal(kit_message(sub, "t", "new").qos, 2);
@@ -176,7 +170,7 @@ window_of_bytes(void **state)
 	broker_settings_default(&set);
 	set.max_inflight_bytes = 10;
 	k = begin(&set);
-	pub = join(k, 4, "pub");
+	pub = kit_join(k, 4, "pub");
 	sub = kit_connect(k, &kept, NULL);
 	kit_subscribe(sub, "t", 2);
 	kit_publish(pub, "t", "sixbyt", 1, false, 1);

@@ -3,12 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct end *
-join(struct kit *k, uint8_t version, const char *id)
-{
-	return kit_connect(k, &(struct connect_options){ .version = version, .id = id }, NULL);
-}
-
 /* The policy gives the id, borrowed from the certificate; the user name makes the principal another. */
 static void
 assigned_id_outlives_the_certificate(void **state)
@@ -82,7 +76,7 @@ smaller_on_return(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
 	struct connect_options o = { .version = 5, .id = "sub", .keep = true, .expiry = 100 };
-	struct end *sub = kit_connect(k, &o, NULL), *pub = join(k, 4, "pub");
+	struct end *sub = kit_connect(k, &o, NULL), *pub = kit_join(k, 4, "pub");
 	char big[200];
 	uint16_t ids[3];
 
@@ -119,7 +113,7 @@ smaller_on_return_qos2(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
 	struct connect_options o = { .version = 5, .id = "sub", .keep = true, .expiry = 100 };
-	struct end *sub = kit_connect(k, &o, NULL), *pub = join(k, 4, "pub");
+	struct end *sub = kit_connect(k, &o, NULL), *pub = kit_join(k, 4, "pub");
 	uint16_t one, two, three;
 
 	kit_subscribe(sub, "t", 2);
@@ -157,7 +151,7 @@ static void
 pubrec_with_error(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
-	struct end *e = join(k, 5, "e");
+	struct end *e = kit_join(k, 5, "e");
 
 	kit_feed(e, "\x50\x03\0\7\x87", 5);
 	kit_expect_nothing(e);
@@ -168,7 +162,7 @@ static void
 will_of_a_member(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
-	struct end *other = join(k, 5, "other");
+	struct end *other = kit_join(k, 5, "other");
 
 	kit_subscribe(other, "$share/g/w", 1);
 	for (unsigned i = 0; i < 4; i++) {
@@ -195,14 +189,14 @@ retained_in_bulk(void **state)
 	broker_settings_default(&s);
 	s.max_out_bytes = 20000;
 	k = kit_begin(state, &s, NULL);
-	pub = join(k, 4, "pub");
+	pub = kit_join(k, 4, "pub");
 	memset(payload, 'x', sizeof payload - 1);
 	payload[sizeof payload - 1] = 0;
 	for (unsigned i = 0; i < 300; i++) {
 		(void)snprintf(topic, sizeof topic, "r/%u", i);
 		kit_publish(pub, topic, payload, 0, true, 0);
 	}
-	sub = join(k, 4, "sub");
+	sub = kit_join(k, 4, "sub");
 	kit_subscribe(sub, "r/#", 0);
 	while (kit_next(sub, &f))
 		n++;
@@ -214,7 +208,7 @@ static void
 subscriptions_have_a_limit(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
-	struct end *e = join(k, 5, "e");
+	struct end *e = kit_join(k, 5, "e");
 	uint8_t *buf = malloc(8 + 8u * 70000), code = 0;
 	struct wr w;
 	struct mqtt_sub subs[2000];
@@ -246,7 +240,7 @@ static void
 shared_have_a_limit(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
-	struct end *e = join(k, 5, "e");
+	struct end *e = kit_join(k, 5, "e");
 	char text[32];
 
 	for (unsigned i = 0; i < 1024; i++) {
@@ -264,10 +258,10 @@ apart(struct kit *k, struct end **ret_pub, struct end **ret_sub)
 {
 	char id[16];
 
-	*ret_pub = join(k, 5, "pub");
+	*ret_pub = kit_join(k, 5, "pub");
 	for (unsigned i = 0; k->n > 1 && i < 100; i++) {
 		(void)snprintf(id, sizeof id, "sub%u", i);
-		*ret_sub = join(k, 5, id);
+		*ret_sub = kit_join(k, 5, id);
 		if ((*ret_sub)->shard != (*ret_pub)->shard)
 			return true;
 	}
@@ -353,7 +347,7 @@ static void
 properties_of_a_will(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
-	struct end *watch = join(k, 5, "watch"), *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+	struct end *watch = kit_join(k, 5, "watch"), *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	static const uint8_t connect[] = "\x10\x31\0\4MQTT\5\6\0\0\0\0\3abc"
 					 "\x17\x26\0\1a\0\1""1\x18\0\0\0\0\x26\0\1b\0\1""2\x03\0\1c"
 					 "\0\1w\0\4dead";

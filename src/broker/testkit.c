@@ -417,6 +417,12 @@ kit_connect(struct kit *k, const struct connect_options *o, bool *ret_present)
 	return e;
 }
 
+struct end *
+kit_join(struct kit *k, uint8_t version, const char *id)
+{
+	return kit_connect(k, &(struct connect_options){ .version = version, .id = id }, NULL);
+}
+
 void
 kit_subscribe_opt(struct end *e, const char *filter, uint8_t options, uint32_t id, uint8_t want_code)
 {

@@ -83,6 +83,8 @@ struct connect_options {
 void kit_send_connect(struct end *e, const struct connect_options *o);
 /* Open on a shard chosen by the id's bytes, send CONNECT, expect CONNACK 0; returns session present in *ret_present. */
 struct end *kit_connect(struct kit *k, const struct connect_options *o, bool *ret_present);
+/* The same with nothing but version and id. */
+struct end *kit_join(struct kit *k, uint8_t version, const char *id);
 uint8_t kit_connack(struct end *e); /* the code of the CONNACK that must be there */
 
 void kit_subscribe_opt(struct end *e, const char *filter, uint8_t options, uint32_t id, uint8_t want_code);
