@@ -342,6 +342,40 @@ retained_and_subscribe_at_once(void **state)
 	kit_message(sub, "r/t", "new");
 }
 
+/* Who has seen the SUBACK and publishes then is heard once: live, not as a retained message as well. */
+static void
+retained_since_suback(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *pub, *sub;
+	char topic[8];
+
+	if (!apart(k, &pub, &sub))
+		return;
+	kit_publish(pub, "r/old", "old", 1, true, 9);
+	k->manual = true;
+	kit_feed(sub, "\x82\x07\0\1\0\0\1#\0", 9);
+	kit_turn(k, sub->shard);
+	kit_expect(sub, MQTT_SUBACK);
+	for (unsigned i = 0; i < 8; i++) {
+		(void)snprintf(topic, sizeof topic, "r/%u", i);
+		kit_publish(pub, topic, "new", 1, true, (uint16_t)(10 + i));
+	}
+	k->manual = false;
+	kit_pump(k);
+	for (unsigned i = 0, live = 0, old = 0; i < 9; i++) {
+		struct mqtt_frame f = kit_expect(sub, MQTT_PUBLISH);
+		struct mqtt_publish m;
+
+		assert_int_equal(mqtt_decode_publish(&f, 5, false, &m), MQTT_RC_OK);
+		live += !m.retain;
+		old += m.retain;
+		assert_in_range(live, 0, 8);
+		assert_in_range(old, 0, 1);
+	}
+	kit_expect_nothing(sub);
+}
+
 /* What stands between user properties does not part them (3.1.3.2.8). */
 static void
 properties_of_a_will(void **state)
@@ -378,6 +412,7 @@ static const struct kit_test tests[] = {
 	TEST(shared_have_a_limit),
 	TEST(slow_shard),
 	TEST(retained_and_subscribe_at_once),
+	TEST(retained_since_suback),
 	TEST(properties_of_a_will),
 };
 

@@ -34,6 +34,7 @@ enum {
 	SWEEP_VISITS = 16,               /* retained topics looked at for expiry in one turn */
 	ROUTE_SLOTS = 1024,              /* remembered routes, a power of two */
 	ROUTE_HITS_MAX = 256,            /* a route to more sessions is not remembered */
+	OUTBOXES = 2,                    /* for each receiver */
 	INTEREST_SLOTS = 4096,
 	INTEREST_DEPTH = 3,              /* topic levels that the interest map looks at */
 };
@@ -162,7 +163,7 @@ struct shard {
 	struct scan *scans;
 	uint32_t next_scan_id;
 	/* mail.c */
-	struct batch **outboxes; /* one for each shard, or NULL */
+	struct batch **outboxes; /* for each shard, or NULL: those that go first, then the others (mail.c) */
 	bool outbox_dirty;
 	struct inbox inbox, verdicts;
 	_Atomic size_t backlog; /* bytes of letters on their way to this shard; any thread */

@@ -37,7 +37,17 @@ mail_text_new(struct slice s)
 	return t;
 }
 
-/* Room for one more letter. A full batch goes off at once, so that a flood does not become one huge block. */
+/* Letters that change or ask for retained messages go to all receivers before any other letter goes to anybody. So a message
+ * that a topic's home keeps only after a walk has begun there reaches the walk's subscriber live: it is sent out after it
+ * reached the home, which is after the walk came there, which is after the subscription was made. */
+static bool
+goes_first(const struct mail *m)
+{
+	return m->kind == MAIL_RETAIN || m->kind == MAIL_SCAN_NEW;
+}
+
+/* Room for one more letter. A full batch goes off at once, so that a flood does not become one huge block. <to>: an index
+ * into the outboxes. */
 static struct batch *
 batch_room(struct shard *sh, unsigned to)
 {
@@ -67,15 +77,16 @@ mail_flush(struct shard *sh)
 	if (!sh->outbox_dirty)
 		return;
 	sh->outbox_dirty = false;
-	for (unsigned i = 0; i < b->n_shards; i++) {
+	for (unsigned i = 0; i < OUTBOXES * b->n_shards; i++) {
+		struct shard *to = b->shards[i % b->n_shards];
 		struct batch *batch = sh->outboxes[i];
 
 		if (batch == NULL)
 			continue;
 		sh->outboxes[i] = NULL;
-		atomic_fetch_add_explicit(&b->shards[i]->backlog, batch->bytes, memory_order_relaxed);
-		if (inbox_push(&b->shards[i]->inbox, &batch->node))
-			b->ports.wake(b->ports.ctx, i);
+		atomic_fetch_add_explicit(&to->backlog, batch->bytes, memory_order_relaxed);
+		if (inbox_push(&to->inbox, &batch->node))
+			b->ports.wake(b->ports.ctx, to->index);
 	}
 }
 
@@ -125,7 +136,7 @@ mail_post(struct shard *sh, unsigned to, const struct mail *m)
 		mail_release(&copy);
 		return false;
 	}
-	if (sh->closing || (b = batch_room(sh, to)) == NULL) {
+	if (sh->closing || (b = batch_room(sh, goes_first(m) ? to : to + sh->broker->n_shards)) == NULL) {
 		mail_release(&copy);
 		return false;
 	}
@@ -168,7 +179,7 @@ void
 mail_done(struct shard *sh)
 {
 	read_all(sh, false);
-	for (unsigned i = 0; sh->outboxes != NULL && i < sh->broker->n_shards; i++) {
+	for (unsigned i = 0; sh->outboxes != NULL && i < OUTBOXES * sh->broker->n_shards; i++) {
 		struct batch *b = sh->outboxes[i];
 
 		sh->outboxes[i] = NULL;

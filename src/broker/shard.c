@@ -25,7 +25,7 @@ shard_new(struct broker *b, unsigned index)
 	sh->subs = trie_new();
 	sh->clients_wheel = wheel_new(0);
 	sh->sessions_wheel = wheel_new(0);
-	sh->outboxes = calloc(b->n_shards, sizeof(struct batch *));
+	sh->outboxes = calloc((size_t)OUTBOXES * b->n_shards, sizeof(struct batch *));
 	sh->routes = NULL;
 	sh->listeners = broker_listeners(b);
 	sh->policy_tag = policy_tag(sh->listeners->generation);

@@ -6,14 +6,15 @@
 #include <sys/uio.h>
 #include "mqtt/mqtt.h"
 
-/* Visible because the path of every message reads it; nobody outside msg/ writes it. Behind the struct, in the same
- * allocation: topic length (2 bytes, big-endian), topic, forwarded properties (v5), payload, publisher's client id. */
+/* Visible because the path of every message reads it; nobody outside msg/ writes it but for <kept>. Behind the struct, in the
+ * same allocation: topic length (2 bytes, big-endian), topic, forwarded properties (v5), payload, publisher's client id. */
 struct msg {
 	_Atomic uint32_t refs;
 	uint32_t payload_n;
 	uint32_t props_n;   /* forwarded properties, without length prefix */
 	uint32_t expires_s; /* monotonic second at which it is worthless; 0 = never */
 	uint64_t origin;    /* hash of the publisher's client id: no-local compares it first */
+	uint64_t kept;      /* retain/'s own, on the one thread that keeps the message: since which walk */
 	uint16_t topic_n, origin_n;
 	uint8_t qos;        /* as published */
 	bool retain;        /* as published */

@@ -45,6 +45,7 @@ struct retain {
 	struct tree tree;
 	size_t count, bytes;
 	size_t expiring;   /* messages that will be worthless some day */
+	uint64_t walks;    /* begun so far: tells what was stored before a walk from what came later */
 	struct msg *swept; /* where the last sweep ended; a reference */
 	uint8_t *scratch;  /* SCRATCH_SIZE bytes to put a walk's place together */
 };

@@ -70,6 +70,7 @@ retain_set(struct retain *r, struct msg *m)
 	if (!tree_put(&r->tree, m, &old))
 		return RETAIN_NOMEM;
 	msg_ref(m);
+	m->kept = r->walks;
 	account(r, m, true);
 	if (old == NULL)
 		return RETAIN_STORED;

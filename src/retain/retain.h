@@ -18,7 +18,8 @@ enum retain_set retain_set(struct retain *r, struct msg *m);
 struct msg *retain_get(struct retain *r, struct slice topic, uint32_t now_s);
 
 /* A walk over everything that a filter matches, in slices: the tree may change between two
- * calls; a message that is there during the whole walk is reported exactly once. */
+ * calls. A message that is there from retain_scan_new() to the end of the walk is reported exactly
+ * once, one that was set later never: it has reached the subscriber as a live one. */
 struct retain_scan;
 /* Copies the filter; one that is not topic_filter_ok() finds nothing. NULL: out of memory. */
 struct retain_scan *retain_scan_new(struct retain *r, struct slice filter);

@@ -371,7 +371,7 @@ struct known {
 struct running {
 	struct retain_scan *s;
 	char filter[TEXT_MAX];
-	bool always[TOPICS]; /* there since the walk began */
+	bool always[TOPICS]; /* there since the walk began; all others are not reported */
 	unsigned char reported[TOPICS];
 	const struct known *topics;
 };
@@ -386,6 +386,7 @@ walk_hit(void *ctx, struct msg *m)
 			continue;
 		assert_ptr_equal(w->topics[i].m, m);
 		assert_true(topic_matches(slice_str(w->filter), msg_topic(m)));
+		assert_true(w->always[i]);
 		assert_int_equal(w->reported[i], 0);
 		w->reported[i] = 1;
 		return;
@@ -431,7 +432,7 @@ change(struct retain *r, struct known *topics, unsigned i, struct running *walks
 		assert_int_equal(result, k->m != NULL ? RETAIN_REPLACED : RETAIN_STORED);
 	k->m = remove ? NULL : m;
 	msg_unref(m);
-	for (unsigned w = 0; remove && w < WALKS; w++)
+	for (unsigned w = 0; w < WALKS; w++)
 		walks[w].always[i] = false;
 }
 

@@ -18,6 +18,7 @@ struct retain_scan {
 	struct retain *r;
 	struct msg *last; /* the topic that <place> speaks of; a reference */
 	struct place place;
+	uint64_t number; /* of this walk: what was kept at or after it came later */
 	bool done, hash; /* <hash>: the filter ends in '#' */
 	size_t filter_n, least_n;
 	uint8_t text
@@ -45,6 +46,7 @@ retain_scan_new(struct retain *r, struct slice filter)
 	if (s == NULL)
 		return NULL;
 	s->r = r;
+	s->number = ++r->walks;
 	s->done = !topic_filter_ok(filter);
 	if (s->done)
 		return s;
@@ -204,6 +206,8 @@ retain_scan_next(struct retain_scan *s, unsigned max_hits, unsigned max_visits, 
 			retain_drop(s->r, msg_topic(m));
 			continue;
 		}
+		if (m->kept >= s->number)
+			continue;
 		hit(ctx, m);
 		hits++;
 	}
