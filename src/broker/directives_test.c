@@ -2,23 +2,6 @@
 #include "broker/testkit.h"
 #include <string.h>
 
-static struct kit kit;
-
-static struct kit *
-begin(const struct broker_settings *settings)
-{
-	kit_init(&kit, 4, settings, NULL);
-	return &kit;
-}
-
-static int
-end(void **state)
-{
-	(void)state;
-	kit_done(&kit);
-	return 0;
-}
-
 static void
 expect_ack(struct end *e, uint8_t type, uint16_t packet_id, uint8_t reason)
 {
@@ -38,10 +21,9 @@ large_payloads_are_dropped(void **state)
 	struct kit *k;
 	struct end *sub, *late;
 
-	(void)state;
 	broker_settings_default(&set);
 	set.max_payload = 4;
-	k = begin(&set);
+	k = kit_begin(state, &set, NULL);
 	sub = kit_join(k, 5, "sub");
 	kit_subscribe(sub, "#", 2);
 	for (uint8_t version = 4; version <= 5; version++) {
@@ -78,10 +60,9 @@ large_wills_are_refused(void **state)
 	struct broker_settings set;
 	struct kit *k;
 
-	(void)state;
 	broker_settings_default(&set);
 	set.max_payload = 4;
-	k = begin(&set);
+	k = kit_begin(state, &set, NULL);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 
@@ -96,9 +77,8 @@ static void
 versions_are_accepted_as_configured(void **state)
 {
 	static const uint8_t refusals[] = { [3] = 1, [4] = 1, [5] = MQTT_RC_VERSION };
-	struct kit *k = begin(NULL);
+	struct kit *k = kit_begin(state, NULL, NULL);
 
-	(void)state;
 	for (unsigned versions = 0; versions < 1u << 6; versions += 1u << 3) {
 		struct broker_listener l = { .versions = (uint8_t)versions };
 
@@ -125,10 +105,9 @@ qos_is_upgraded(void **state)
 	struct kit *k;
 	struct end *pub, *sub, *low, *member;
 
-	(void)state;
 	broker_settings_default(&set);
 	set.upgrade_qos = true;
-	k = begin(&set);
+	k = kit_begin(state, &set, NULL);
 	pub = kit_join(k, 4, "pub");
 	low = kit_join(k, 4, "low");
 	kit_publish(pub, "t", "old", 0, true, 0);
@@ -166,10 +145,9 @@ window_of_bytes(void **state)
 	struct end *pub, *sub;
 	uint16_t ids[3];
 
-	(void)state;
 	broker_settings_default(&set);
 	set.max_inflight_bytes = 10;
-	k = begin(&set);
+	k = kit_begin(state, &set, NULL);
 	pub = kit_join(k, 4, "pub");
 	sub = kit_connect(k, &kept, NULL);
 	kit_subscribe(sub, "t", 2);
@@ -205,16 +183,17 @@ window_of_bytes(void **state)
 	kit_message(sub, "t", "waits");
 }
 
+#define TEST(f) { #f, f }
+static const struct kit_test tests[] = {
+	TEST(large_payloads_are_dropped),
+	TEST(large_wills_are_refused),
+	TEST(versions_are_accepted_as_configured),
+	TEST(qos_is_upgraded),
+	TEST(window_of_bytes),
+};
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(large_payloads_are_dropped, end),
-		cmocka_unit_test_teardown(large_wills_are_refused, end),
-		cmocka_unit_test_teardown(versions_are_accepted_as_configured, end),
-		cmocka_unit_test_teardown(qos_is_upgraded, end),
-		cmocka_unit_test_teardown(window_of_bytes, end),
-	};
-
-	return cmocka_run_group_tests_name("broker directives", tests, NULL, NULL);
+	return kit_run("broker directives", tests, ARRAY_LEN(tests));
 }

@@ -1,21 +1,6 @@
 /* Logins whose verdict comes later, and the names that make client ids. */
 #include "broker/testkit.h"
-#include <stdio.h>
 #include <string.h>
-
-static struct kit *
-begin(void **state, unsigned shards)
-{
-	kit_init(*state, shards, NULL, NULL);
-	return *state;
-}
-
-static int
-end(void **state)
-{
-	kit_done(*state);
-	return 0;
-}
 
 static struct end *
 later(struct kit *k, uint8_t version, const char *id)
@@ -35,7 +20,7 @@ what_comes_behind_waits(void **state)
 	static const uint8_t versions[] = { MQTT_V311, MQTT_V5 };
 
 	for (unsigned i = 0; i < 2; i++) {
-		struct kit *k = begin(state, 3);
+		struct kit *k = kit_begin(state, NULL, NULL);
 		struct end *e = later(k, versions[i], "a");
 
 		assert_int_equal(k->n_logins, 1);
@@ -56,7 +41,7 @@ what_comes_behind_waits(void **state)
 static void
 a_late_refusal_is_told(void **state)
 {
-	struct kit *k = begin(state, 2);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = later(k, MQTT_V5, "a"), *old = later(k, MQTT_V311, "b");
 
 	kit_verdict(k, MQTT_RC_NOT_AUTHORIZED);
@@ -74,7 +59,7 @@ a_late_refusal_is_told(void **state)
 static void
 nothing_happens_before_the_verdict(void **state)
 {
-	struct kit *k = begin(state, 2);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = later(k, MQTT_V5, "a"), *thief;
 
 	kit_verdict(k, MQTT_RC_OK);
@@ -91,7 +76,7 @@ nothing_happens_before_the_verdict(void **state)
 static void
 a_verdict_may_find_nobody(void **state)
 {
-	struct kit *k = begin(state, 2);
+	struct kit *k = kit_begin(state, NULL, NULL);
 
 	kit_cut(later(k, MQTT_V5, "a"));
 	kit_cut(later(k, MQTT_V5, "b"));
@@ -107,7 +92,7 @@ a_verdict_may_find_nobody(void **state)
 static void
 a_verdict_may_come_to_a_closing_client(void **state)
 {
-	struct kit *k = begin(state, 1);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = later(k, MQTT_V5, "a");
 	struct broker_login *l = k->logins[0];
 
@@ -122,7 +107,7 @@ a_verdict_may_come_to_a_closing_client(void **state)
 static void
 a_verdict_has_its_time(void **state)
 {
-	struct kit *k = begin(state, 2);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = later(k, MQTT_V5, "a");
 
 	kit_sleep(k, 59000);
@@ -142,7 +127,7 @@ a_verdict_has_its_time(void **state)
 static void
 shutdown_ends_those_who_wait(void **state)
 {
-	struct kit *k = begin(state, 1);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = later(k, MQTT_V5, "a");
 
 	shard_disconnect_all(broker_shard(k->broker, 0), MQTT_RC_SHUTTING_DOWN);
@@ -156,7 +141,7 @@ shutdown_ends_those_who_wait(void **state)
 static void
 slowly_fed_logins_work(void **state)
 {
-	struct kit *k = begin(state, 3);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	struct mqtt_connect m = { .version = MQTT_V5, .clean_start = true, .client_id = SL("slow"), .has_username = true,
 		.username = SL("later") };
@@ -175,10 +160,10 @@ slowly_fed_logins_work(void **state)
 static void
 the_user_name_may_be_the_client_id(void **state)
 {
-	struct kit *k = begin(state, 3);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct broker_listener l = { .username_is_client_id = true, .takeover_same_identity = true };
-	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE), *cert = kit_open(k, 1, "dev1", AUTHZ_ROLE_CLIENT);
-	struct end *nobody = kit_open(k, 2, NULL, AUTHZ_ROLE_NONE), *liar = kit_open(k, 0, "dev2", AUTHZ_ROLE_CLIENT);
+	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE), *cert = kit_open(k, 1 % k->n, "dev1", AUTHZ_ROLE_CLIENT);
+	struct end *nobody = kit_open(k, 2 % k->n, NULL, AUTHZ_ROLE_NONE), *liar = kit_open(k, 0, "dev2", AUTHZ_ROLE_CLIENT);
 
 	kit_listener(k, &l);
 	kit_send_connect(e, &(struct connect_options){ .id = "x", .username = "user1" });
@@ -199,7 +184,7 @@ the_user_name_may_be_the_client_id(void **state)
 static void
 ids_have_prefixes(void **state)
 {
-	struct kit *k = begin(state, 3);
+	struct kit *k = kit_begin(state, NULL, NULL);
 	struct broker_listener l = { .auto_id_prefix = "dev-", .client_id_prefix = "dev" };
 	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
 	struct mqtt_frame f;
@@ -212,32 +197,31 @@ ids_have_prefixes(void **state)
 	assert_int_equal(a.code, 0);
 	assert_int_equal(a.props.assigned_client_id.n, 40);
 	assert_true(slice_starts(a.props.assigned_client_id, SL("dev-")));
-	e = kit_open(k, 1, NULL, AUTHZ_ROLE_NONE);
+	e = kit_open(k, 1 % k->n, NULL, AUTHZ_ROLE_NONE);
 	kit_send_connect(e, &(struct connect_options){ .version = MQTT_V5, .id = "device" });
 	assert_int_equal(kit_connack(e), 0);
-	e = kit_open(k, 2, NULL, AUTHZ_ROLE_NONE);
+	e = kit_open(k, 2 % k->n, NULL, AUTHZ_ROLE_NONE);
 	kit_send_connect(e, &(struct connect_options){ .version = MQTT_V5, .id = "other" });
 	assert_int_equal(kit_connack(e), MQTT_RC_NOT_AUTHORIZED);
 	assert_true(e->closed);
 }
 
+#define TEST(f) { #f, f }
+static const struct kit_test tests[] = {
+	TEST(what_comes_behind_waits),
+	TEST(a_late_refusal_is_told),
+	TEST(nothing_happens_before_the_verdict),
+	TEST(a_verdict_may_find_nobody),
+	TEST(a_verdict_may_come_to_a_closing_client),
+	TEST(a_verdict_has_its_time),
+	TEST(shutdown_ends_those_who_wait),
+	TEST(slowly_fed_logins_work),
+	TEST(the_user_name_may_be_the_client_id),
+	TEST(ids_have_prefixes),
+};
+
 int
 main(void)
 {
-#define TEST(f) { #f, f, NULL, end, &kit }
-	static struct kit kit;
-	const struct CMUnitTest tests[] = {
-		TEST(what_comes_behind_waits),
-		TEST(a_late_refusal_is_told),
-		TEST(nothing_happens_before_the_verdict),
-		TEST(a_verdict_may_find_nobody),
-		TEST(a_verdict_may_come_to_a_closing_client),
-		TEST(a_verdict_has_its_time),
-		TEST(shutdown_ends_those_who_wait),
-		TEST(slowly_fed_logins_work),
-		TEST(the_user_name_may_be_the_client_id),
-		TEST(ids_have_prefixes),
-	};
-
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return kit_run("broker logins", tests, ARRAY_LEN(tests));
 }

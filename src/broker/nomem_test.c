@@ -6,72 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "base/nomem_testkit.h"
 #include "base/num.h"
 #include "broker/broker.h"
 
-/* ---- the allocator, by way of the linker's --wrap ---- */
+static void
+nomem_arm(unsigned after, unsigned failures)
+{
+	nomem.hit = false;
+	nomem.fail_in = after + 1;
+	nomem.more = failures - 1;
+}
 
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void __real_free(void *p);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-void __wrap_free(void *p);
-
-static bool armed, hit;
-static unsigned fuse, lasting; /* allocations until the first failure; failures in a row */
-static long live;
-
+/* Has any allocation failed? */
 static bool
-fails(void)
+nomem_disarm(void)
 {
-	if (!armed)
-		return false;
-	if (fuse > 0) {
-		fuse--;
-		return false;
-	}
-	hit = true;
-	if (lasting == 0)
-		return false;
-	lasting--;
-	return true;
-}
-
-void *
-__wrap_malloc(size_t n)
-{
-	void *p = fails() ? NULL : __real_malloc(n);
-
-	live += p != NULL;
-	return p;
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	void *p = fails() ? NULL : __real_calloc(n, size);
-
-	live += p != NULL;
-	return p;
-}
-
-void *
-__wrap_realloc(void *p, size_t n)
-{
-	void *q = fails() ? NULL : __real_realloc(p, n);
-
-	live += p == NULL && q != NULL;
-	return q;
-}
-
-void
-__wrap_free(void *p)
-{
-	live -= p != NULL;
-	__real_free(p);
+	nomem.fail_in = nomem.more = 0;
+	return nomem.hit;
 }
 
 /* ---- a broker and peers that allocate nothing themselves ---- */
@@ -385,8 +337,9 @@ bystander(struct peer *listener, struct peer *speaker)
 static bool
 run_once(unsigned k, unsigned failures)
 {
-	long before = live;
+	long before = nomem.live;
 	struct peer *listener, *speaker;
+	bool failed;
 
 	assert_true(make_broker());
 	pump(); /* the shards learn the time */
@@ -394,20 +347,17 @@ run_once(unsigned k, unsigned failures)
 	speaker = come("speaker", 4, false);
 	subscribe(listener, MQTT_SUBSCRIBE, "by", 2, 0);
 	bystander(listener, speaker);
-	hit = false;
-	fuse = k;
-	lasting = failures;
-	armed = true;
+	nomem_arm(k, failures);
 	scenario();
-	armed = false;
+	failed = nomem_disarm();
 	bystander(listener, speaker);
 	for (unsigned i = 0; i < w.n_peers; i++)
 		peer_close(&w.peers[i]);
 	pump();
 	broker_free(w.broker);
-	if (live != before)
-		fail_msg("allocation %u failed %u times: %ld blocks are left", k, failures, live - before);
-	return hit;
+	if (nomem.live != before)
+		fail_msg("allocation %u failed %u times: %ld blocks are left", k, failures, nomem.live - before);
+	return failed;
 }
 
 static void
@@ -430,26 +380,22 @@ each_allocation_fails(void **state)
 static void
 no_broker(void **state)
 {
-	long before = live;
+	long before = nomem.live;
 
 	(void)state;
 	w.policy = authz_policy_open();
 	for (unsigned k = 0;; k++) {
 		bool made;
 
-		hit = false;
-		fuse = k;
-		lasting = 1;
-		armed = true;
+		nomem_arm(k, 1);
 		made = make_broker();
-		armed = false;
-		assert_int_equal(made, !hit);
+		assert_int_equal(made, !nomem_disarm());
 		if (made)
 			break;
 	}
 	broker_free(w.broker);
 	authz_policy_unref(w.policy);
-	assert_int_equal(live, before);
+	assert_int_equal(nomem.live, before);
 }
 
 int

@@ -5,68 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include "base/nomem_testkit.h"
 #include "base/num.h"
 #include "retain/retain.h"
 #include "topic/topic.h"
-
-/* ---- allocation that fails when told to (see meson.build) ---- */
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void __real_free(void *p);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-void __wrap_free(void *p);
-
-/* The calls left until one fails; 0: none will. The linker gives no way to hand it down. */
-static unsigned fail_in;
-/* All calls fail. */
-static bool fail_all;
-/* Pieces of memory that are in use. */
-static long live;
-
-static bool
-fails(void)
-{
-	return fail_all || (fail_in > 0 && --fail_in == 0);
-}
-
-static void *
-counted(void *p)
-{
-	live += p != NULL;
-	return p;
-}
-
-void *
-__wrap_malloc(size_t n)
-{
-	return fails() ? NULL : counted(__real_malloc(n));
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : counted(__real_calloc(n, size));
-}
-
-void *
-__wrap_realloc(void *p, size_t n)
-{
-	if (fails())
-		return NULL;
-	live -= p != NULL;
-	return counted(__real_realloc(p, n));
-}
-
-void
-__wrap_free(void *p)
-{
-	live -= p != NULL;
-	__real_free(p);
-}
 
 /* ---- helpers ---- */
 
@@ -497,37 +439,37 @@ test_no_memory(void **state)
 	uint64_t rnd = 0x9e3779b97f4a7c15u;
 	struct retain *r;
 	unsigned failed = 0, before_count = 0;
-	long before = live;
+	long before = nomem.live;
 	size_t empty;
 
 	(void)state;
 	for (unsigned k = 1; k <= 2; k++) {
-		fail_in = k;
+		nomem.fail_in = k;
 		assert_null(retain_new());
-		assert_int_equal(live, before);
+		assert_int_equal(nomem.live, before);
 	}
 	r = retain_new();
 	assert_non_null(r);
 	empty = retain_bytes(r);
-	before = live;
-	fail_in = 1;
+	before = nomem.live;
+	nomem.fail_in = 1;
 	assert_null(retain_scan_new(r, SL("a/#")));
 	topics_fill(topics, &rnd);
 	for (unsigned i = 0; i < TOPICS; i++) {
 		struct msg *m = message(slice_str(topics[i].topic), SL("x"), 0);
 		size_t bytes = retain_bytes(r);
 
-		fail_all = true;
+		nomem.all = true;
 		if (retain_set(r, m) == RETAIN_NOMEM) {
 			failed++;
 			assert_int_equal(retain_count(r), before_count);
 			assert_int_equal(retain_bytes(r), bytes);
 			assert_int_equal(atomic_load(&m->refs), 1);
 			assert_null(retain_get(r, slice_str(topics[i].topic), 0));
-			fail_all = false;
+			nomem.all = false;
 			assert_int_equal(retain_set(r, m), RETAIN_STORED);
 		}
-		fail_all = false;
+		nomem.all = false;
 		assert_int_equal(retain_count(r), ++before_count);
 		msg_unref(m);
 	}
@@ -538,16 +480,16 @@ test_no_memory(void **state)
 		struct msg *m = message(slice_str(topics[i].topic), SL("y"), 0);
 		struct msg *none = message(slice_str(topics[i].topic), SL(""), 0);
 
-		fail_all = true;
+		nomem.all = true;
 		assert_int_equal(retain_set(r, m), RETAIN_REPLACED);
 		assert_int_equal(retain_set(r, none), RETAIN_REMOVED);
-		fail_all = false;
+		nomem.all = false;
 		msg_unref(m);
 		msg_unref(none);
 	}
 	assert_int_equal(retain_count(r), 0);
 	assert_int_equal(retain_bytes(r), empty);
-	assert_int_equal(live, before);
+	assert_int_equal(nomem.live, before);
 	retain_free(r);
 }
 

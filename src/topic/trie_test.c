@@ -5,65 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include "base/nomem_testkit.h"
 #include "base/num.h"
 #include "topic/topic.h"
-
-/* ---- allocation that fails when told to (see meson.build) ---- */
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void __real_free(void *p);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-void __wrap_free(void *p);
-
-/* The calls left until one fails; 0: none will. The linker gives no way to hand it down. */
-static unsigned fail_in;
-/* Pieces of memory that are in use. */
-static long live;
-
-static bool
-fails(void)
-{
-	return fail_in > 0 && --fail_in == 0;
-}
-
-static void *
-counted(void *p)
-{
-	live += p != NULL;
-	return p;
-}
-
-void *
-__wrap_malloc(size_t n)
-{
-	return fails() ? NULL : counted(__real_malloc(n));
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : counted(__real_calloc(n, size));
-}
-
-void *
-__wrap_realloc(void *p, size_t n)
-{
-	if (fails())
-		return NULL;
-	live -= p != NULL;
-	return counted(__real_realloc(p, n));
-}
-
-void
-__wrap_free(void *p)
-{
-	live -= p != NULL;
-	__real_free(p);
-}
 
 /* ---- the model ---- */
 
@@ -328,7 +272,7 @@ test_growth(void **state)
 	struct model *m = model_new();
 	struct trie_entry e = { .who = &e };
 	char text[FILTER_MAX];
-	long before = live;
+	long before = nomem.live;
 
 	(void)state;
 	for (unsigned i = 0; i < N; i++) {
@@ -363,7 +307,7 @@ test_growth(void **state)
 	}
 	assert_int_equal(trie_count(m->t), 0);
 	/* No node is left; each of the two tables may be moving. */
-	assert_in_range(live, before, before + 2);
+	assert_in_range(nomem.live, before, before + 2);
 	model_free(m);
 }
 
@@ -469,16 +413,16 @@ test_half_built(void **state)
 			assert_non_null(t);
 			assert_int_equal(trie_put(t, SL("x/+/c"), &e, &node), TRIE_ADDED);
 			assert_int_equal(trie_put(t, SL("x"), &e, &node), TRIE_ADDED);
-			before = live;
-			fail_in = k;
+			before = nomem.live;
+			nomem.fail_in = k;
 			done = trie_put(t, slice_str(filters[f]), &other, &node) == TRIE_ADDED;
-			assert_int_equal(done, fail_in > 0);
-			fail_in = 0;
-			assert_int_equal(live == before, !done);
+			assert_int_equal(done, nomem.fail_in > 0);
+			nomem.fail_in = 0;
+			assert_int_equal(nomem.live == before, !done);
 			assert_int_equal(trie_count(t), 2 + done);
 			if (done)
 				assert_true(trie_del(t, node, &other));
-			assert_int_equal(live, before);
+			assert_int_equal(nomem.live, before);
 			trie_free(t);
 		}
 	}
@@ -497,10 +441,10 @@ test_no_memory(void **state)
 	for (unsigned k = 1;; k++) {
 		struct trie *t;
 
-		fail_in = k;
+		nomem.fail_in = k;
 		t = trie_new();
-		if (fail_in > 0) {
-			fail_in = 0;
+		if (nomem.fail_in > 0) {
+			nomem.fail_in = 0;
 			trie_free(t);
 			break;
 		}
@@ -521,11 +465,11 @@ test_no_memory(void **state)
 				uint64_t generation = trie_generation(m->t);
 				bool was = trie_find(m->t, slice_str(filters[f])) != NULL;
 
-				fail_in = k;
+				nomem.fail_in = k;
 				r = trie_put(m->t, slice_str(filters[f]), &e, &node);
 				if (r == TRIE_ADDED)
 					r = trie_put(m->t, slice_str(name), &e, &node);
-				if (fail_in > 0)
+				if (nomem.fail_in > 0)
 					break;
 				assert_int_equal(r, TRIE_NOMEM);
 				failed++;
@@ -538,17 +482,17 @@ test_no_memory(void **state)
 				    trie_find(m->t, slice_str(filters[f])) != NULL, was);
 				assert_int_equal(trie_count(m->t), 2 * w);
 			}
-			fail_in = 0;
+			nomem.fail_in = 0;
 			assert_int_equal(trie_count(m->t), 2 * w + 2);
 		}
 		assert_true(failed > sizeof who);
 		/* Taking away needs no memory: each attempt at a smaller array or table fails. */
 		for (unsigned w = 0; w < sizeof who; w++) {
-			fail_in = 1;
+			nomem.fail_in = 1;
 			assert_true(
 			    trie_del(m->t, trie_find(m->t, slice_str(filters[f])), who + w));
 		}
-		fail_in = 0;
+		nomem.fail_in = 0;
 		assert_int_equal(trie_count(m->t), sizeof who);
 		model_free(m);
 	}
