@@ -41,13 +41,16 @@ static const struct described flags[] = {
 	    "it" },
 	{ 'D', NULL, NULL, NULL, "remove the user" },
 	{ 'U', NULL, NULL, NULL, "replace passwords that stand in FILE in plain text by hashes" },
-	{ 'H', NULL, "KIND", "sha512-pbkdf2 argon2id sha512",
+	{ 'H', NULL, "KIND", "sha512-pbkdf2 argon2id scram-sha-256 sha512",
 	    "sha512-pbkdf2 (the default; mosquitto 2.0 and later), argon2id (stronger; mosquitto "
 	    "2.1 and\n"
-	    "later), or sha512 (weak; mosquitto 1.x)" },
+	    "later), scram-sha-256 (for clients that log in with SCRAM-SHA-256, and for passwords; "
+	    "not read by\n"
+	    "mosquitto), or sha512 (weak; mosquitto 1.x)" },
 	{ 'I', NULL, "N", NULL,
-	    "iterations of sha512-pbkdf2 (default 100000), or KiB of memory for argon2id (default "
-	    "47104)" },
+	    "iterations of sha512-pbkdf2 and scram-sha-256 (default 100000; a SCRAM client computes "
+	    "them itself),\n"
+	    "or KiB of memory for argon2id (default 47104)" },
 	{ 'h', NULL, NULL, NULL, "this text" },
 };
 
@@ -159,7 +162,8 @@ set_user(
     const struct request *r, const struct target *t, uint8_t **ret, size_t *ret_n, struct err *err)
 {
 	char password[PASSWORD_MAX], hash[PASSWD_HASH_TEXT_MAX];
-	bool found, ok = get_password(r, password, sizeof password, err) &&
+	bool found, ok = passwd_user_fits(r->kind, slice_str(r->user), err) &&
+			 get_password(r, password, sizeof password, err) &&
 			 passwd_hash(r->kind, r->cost, slice_str(password), hash, err);
 
 	secret_wipe(password, sizeof password);
@@ -266,7 +270,7 @@ take_option(struct request *r, int opt, struct err *err)
 		return true;
 	case 'H':
 		return passwd_kind_parse(slice_str(optarg), &r->kind) ||
-		       err_set(err, ERR_USAGE, "-H takes sha512, sha512-pbkdf2 or argon2id");
+		       err_set(err, ERR_USAGE, "-H takes sha512, sha512-pbkdf2, argon2id or scram-sha-256");
 	case 'I':
 		if (!text_u64(slice_str(optarg), 1, PASSWD_ITERATIONS_MAX, &n))
 			return err_set(err, ERR_USAGE, "-I takes a number from 1 to %d",

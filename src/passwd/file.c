@@ -19,8 +19,8 @@ struct entry {
 struct passwd_file {
 	_Atomic uint32_t refs;
 	struct map users;
-	struct entry **list; /* all of <users> */
-	size_t n, cap;
+	struct entry **list; /* all of <users>; those of SCRAM first */
+	size_t n, cap, n_scram;
 };
 
 static struct slice
@@ -61,6 +61,10 @@ add(struct passwd_file *f, const struct text_line *l, const struct passwd_secret
 		return false;
 	}
 	f->list[f->n++] = e;
+	if (s->kind == PASSWD_SCRAM) {
+		f->list[f->n - 1] = f->list[f->n_scram];
+		f->list[f->n_scram++] = e;
+	}
 	return true;
 }
 
@@ -90,6 +94,8 @@ read_line(struct passwd_file *f, const struct text_line *l, const char *name, st
 	why = secret_parse(l->rest, &s);
 	if (why != NULL)
 		return err_set(err, ERR_INPUT, "%s:%u: user '%s': %s", name, l->number, show, why);
+	if (!passwd_user_fits(s.kind, l->user, err))
+		return err_prefix(err, "%s:%u", name, l->number);
 	ok = add(f, l, &s);
 	secret_wipe(&s, sizeof(s));
 	return ok || err_set(err, ERR_MEMORY, "out of memory reading %s", name);
@@ -141,6 +147,20 @@ size_t
 passwd_count(const struct passwd_file *f)
 {
 	return f->n;
+}
+
+const struct passwd_secret *
+secret_of_user(const struct passwd_file *f, struct slice user)
+{
+	const struct entry *e = map_get(&f->users, user);
+
+	return e != NULL ? &e->secret : NULL;
+}
+
+const struct passwd_secret *
+secret_like_scram(const struct passwd_file *f, struct slice user)
+{
+	return f->n_scram > 0 ? &f->list[map_hash(user) % f->n_scram]->secret : NULL;
 }
 
 enum passwd_verdict

@@ -1,4 +1,4 @@
-/* The three kinds of hash: their text, and their computation. */
+/* The kinds of hash: their text, and their computation. */
 #include <argon2.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -9,16 +9,21 @@
 #include "base/text.h"
 #include "passwd/internal.h"
 
-enum {
-	NEW_SALT_N = 12 /* what mosquitto 2.0 reads */,
-	NEW_ARGON2_SALT_N = 16,
-	NEW_ARGON2_HASH_N = 32
+static const struct {
+	uint16_t salt_n, hash_n;
+} new_sizes[] = {
+	[PASSWD_SHA512] = { 12, SHA512_N }, /* what mosquitto 2.0 reads */
+	[PASSWD_PBKDF2] = { 12, SHA512_N },
+	[PASSWD_ARGON2ID] = { 16, 32 },
+	[PASSWD_SCRAM] = { SCRAM_SALT_N, 2 * SCRAM_KEY_N },
 };
+_Static_assert(ARRAY_LEN(new_sizes) == PASSWD_KINDS, "each kind has its sizes");
 
 static const char *const names[] = {
 	[PASSWD_SHA512] = "sha512",
 	[PASSWD_PBKDF2] = "sha512-pbkdf2",
 	[PASSWD_ARGON2ID] = "argon2id",
+	[PASSWD_SCRAM] = "scram-sha-256",
 };
 _Static_assert(ARRAY_LEN(names) == PASSWD_KINDS, "each kind has a name");
 
@@ -45,7 +50,7 @@ passwd_kind_parse(struct slice name, enum passwd_kind *ret)
 /* ---- text ---- */
 
 static const char *
-parse_bytes(struct slice salt, struct slice hash, struct passwd_secret *s)
+parse_salt(struct slice salt, struct passwd_secret *s)
 {
 	size_t n = 0;
 
@@ -54,6 +59,14 @@ parse_bytes(struct slice salt, struct slice hash, struct passwd_secret *s)
 	if (n < SALT_MIN)
 		return "the salt is shorter than 8 bytes";
 	s->salt_n = (uint16_t)n;
+	return NULL;
+}
+
+static const char *
+parse_hash(struct slice hash, struct passwd_secret *s)
+{
+	size_t n = 0;
+
 	if (!base64_get(hash, s->hash, sizeof(s->hash), &n))
 		return "the hash is not base64 of at most 128 bytes";
 	if (s->kind != PASSWD_ARGON2ID && n != SHA512_N)
@@ -61,6 +74,19 @@ parse_bytes(struct slice salt, struct slice hash, struct passwd_secret *s)
 	if (n < HASH_MIN)
 		return "the hash is shorter than 16 bytes; was the line cut?";
 	s->hash_n = (uint16_t)n;
+	return NULL;
+}
+
+/* Two keys, each with its own '$'. */
+static const char *
+parse_keys(struct slice stored, struct slice server, struct passwd_secret *s)
+{
+	size_t n = 0, m = 0;
+
+	if (!base64_get(stored, s->hash, SCRAM_KEY_N, &n) || n != SCRAM_KEY_N ||
+	    !base64_get(server, s->hash + SCRAM_KEY_N, SCRAM_KEY_N, &m) || m != SCRAM_KEY_N)
+		return "scram-sha-256 needs two keys of 32 bytes in base64; was the line cut?";
+	s->hash_n = 2 * SCRAM_KEY_N;
 	return NULL;
 }
 
@@ -113,6 +139,8 @@ parse_iterations(struct slice text, struct passwd_secret *s)
 		return "the number of iterations is missing";
 	if (n > PASSWD_ITERATIONS_MAX)
 		return "so many iterations would hold the broker up: at most 2000000";
+	if (n < PASSWD_SCRAM_ITERATIONS_MIN && s->kind == PASSWD_SCRAM)
+		return "SCRAM needs at least 4096 iterations";
 	s->iterations = (uint32_t)n;
 	return NULL;
 }
@@ -120,7 +148,7 @@ parse_iterations(struct slice text, struct passwd_secret *s)
 const char *
 secret_parse(struct slice text, struct passwd_secret *ret)
 {
-	struct slice kind, salt, hash;
+	struct slice kind, salt, hash, second = { 0 };
 	const char *why = NULL;
 	bool more = true;
 
@@ -140,8 +168,12 @@ secret_parse(struct slice text, struct passwd_secret *ret)
 	} else if (slice_eq(kind, SL("argon2id"))) {
 		ret->kind = PASSWD_ARGON2ID;
 		why = parse_argon2id(&text, &more, ret);
+	} else if (slice_eq(kind, SL("scram-sha-256"))) {
+		ret->kind = PASSWD_SCRAM;
+		why = parse_iterations(slice_cut(&text, '$', &more), ret);
 	} else {
-		return "the hash is of no kind that is known: $6$, $7$ or $argon2id$";
+		return "the hash is of no kind that is known: $6$, $7$, $argon2id$ or "
+		       "$scram-sha-256$";
 	}
 	if (why != NULL)
 		return why;
@@ -149,7 +181,29 @@ secret_parse(struct slice text, struct passwd_secret *ret)
 	if (!more)
 		return "the hash is missing; was the line cut?";
 	hash = slice_cut(&text, '$', &more);
-	return more ? "there is something behind the hash" : parse_bytes(salt, hash, ret);
+	if (ret->kind == PASSWD_SCRAM)
+		second = slice_cut(&text, '$', &more);
+	if (more)
+		return "there is something behind the hash";
+	why = parse_salt(salt, ret);
+	if (why != NULL)
+		return why;
+	return ret->kind == PASSWD_SCRAM ? parse_keys(hash, second, ret) : parse_hash(hash, ret);
+}
+
+static bool
+format_scram(const struct passwd_secret *s, const char *salt, char out[static PASSWD_HASH_TEXT_MAX])
+{
+	char stored[SCRAM_KEY_N * 2], server[SCRAM_KEY_N * 2];
+	int n;
+
+	base64_put(slice_of(s->hash, SCRAM_KEY_N), true, stored);
+	base64_put(slice_of(s->hash + SCRAM_KEY_N, SCRAM_KEY_N), true, server);
+	n = snprintf(out, PASSWD_HASH_TEXT_MAX, "$scram-sha-256$%u$%s$%s$%s", s->iterations, salt,
+	    stored, server);
+	secret_wipe(stored, sizeof(stored));
+	secret_wipe(server, sizeof(server));
+	return n > 0 && n < PASSWD_HASH_TEXT_MAX;
 }
 
 bool
@@ -160,6 +214,8 @@ secret_format(const struct passwd_secret *s, char out[static PASSWD_HASH_TEXT_MA
 	int n;
 
 	base64_put(slice_of(s->salt, s->salt_n), pad, salt);
+	if (s->kind == PASSWD_SCRAM)
+		return format_scram(s, salt, out);
 	base64_put(slice_of(s->hash, s->hash_n), pad, hash);
 	if (s->kind == PASSWD_PBKDF2)
 		(void)snprintf(head, sizeof(head), "$7$%u$", s->iterations);
@@ -210,6 +266,20 @@ argon2id(const struct passwd_secret *s, struct slice password, uint8_t *out)
 	return rc == ARGON2_OK;
 }
 
+static bool
+scram(const struct passwd_secret *s, struct slice password, uint8_t *out)
+{
+	struct scram_keys k;
+	bool ok = scram_derive(password, slice_of(s->salt, s->salt_n), s->iterations, &k);
+
+	if (ok) {
+		memcpy(out, k.stored, SCRAM_KEY_N);
+		memcpy(out + SCRAM_KEY_N, k.server, SCRAM_KEY_N);
+	}
+	secret_wipe(&k, sizeof(k));
+	return ok;
+}
+
 bool
 secret_compute(const struct passwd_secret *s, struct slice password, uint8_t out[static HASH_MAX])
 {
@@ -226,6 +296,8 @@ secret_compute(const struct passwd_secret *s, struct slice password, uint8_t out
 			   s->salt_n, (int)s->iterations, EVP_sha512(), s->hash_n, out) == 1;
 	case PASSWD_ARGON2ID:
 		return argon2id(s, password, out);
+	case PASSWD_SCRAM:
+		return scram(s, password, out);
 	case PASSWD_KINDS:
 		break;
 	}
@@ -239,8 +311,11 @@ set_costs(struct passwd_secret *s, uint32_t cost, struct err *err)
 		return cost == 0 ||
 		       err_set(err, ERR_USAGE,
 			   "sha512 has no iterations; choose sha512-pbkdf2 or argon2id");
-	if (s->kind == PASSWD_PBKDF2) {
+	if (s->kind == PASSWD_PBKDF2 || s->kind == PASSWD_SCRAM) {
 		s->iterations = cost != 0 ? cost : PASSWD_ITERATIONS;
+		if (s->kind == PASSWD_SCRAM && s->iterations < PASSWD_SCRAM_ITERATIONS_MIN)
+			return err_set(err, ERR_USAGE, "scram-sha-256 takes at least %d iterations",
+			    PASSWD_SCRAM_ITERATIONS_MIN);
 		return s->iterations <= PASSWD_ITERATIONS_MAX ||
 		       err_set(err, ERR_USAGE, "at most %d iterations", PASSWD_ITERATIONS_MAX);
 	}
@@ -254,14 +329,17 @@ bool
 passwd_hash(enum passwd_kind kind, uint32_t cost, struct slice password,
     char out[static PASSWD_HASH_TEXT_MAX], struct err *err)
 {
-	bool argon2 = kind == PASSWD_ARGON2ID;
 	struct passwd_secret s = { .kind = kind,
-		.salt_n = argon2 ? NEW_ARGON2_SALT_N : NEW_SALT_N,
-		.hash_n = argon2 ? NEW_ARGON2_HASH_N : SHA512_N };
+		.salt_n = new_sizes[kind].salt_n,
+		.hash_n = new_sizes[kind].hash_n };
 	bool ok;
 
 	if (password.n == 0 || password.n > UINT16_MAX)
 		return err_set(err, ERR_USAGE, "a password has 1 to 65535 bytes");
+	if (kind == PASSWD_SCRAM && !scram_text_ok(password))
+		return err_set(err, ERR_USAGE,
+		    "a password for scram-sha-256 is printable ASCII: what else is the same text "
+		    "differs from client to client");
 	if (!set_costs(&s, cost, err))
 		return false;
 	random_bytes(s.salt, s.salt_n);

@@ -1,4 +1,5 @@
-/* Password files in mosquitto's format: text in, verdict out. No I/O, no clock; any thread. */
+/* Password files in mosquitto's format: text in, verdict out; and SCRAM, which needs no password on the way. No I/O, no
+ * clock; any thread. */
 #ifndef PASSWD_PASSWD_H
 #define PASSWD_PASSWD_H
 
@@ -9,9 +10,10 @@ enum passwd_kind {
 	PASSWD_SHA512,   /* $6$salt$hash: one SHA-512 of password and salt; mosquitto 1.x */
 	PASSWD_PBKDF2,   /* $7$iterations$salt$hash: PBKDF2-HMAC-SHA512; mosquitto 2.0 */
 	PASSWD_ARGON2ID, /* $argon2id$v=19$m=KIB,t=PASSES,p=LANES$salt$hash; mosquitto 2.1 */
+	PASSWD_SCRAM,    /* $scram-sha-256$iterations$salt$storedkey$serverkey: for SCRAM-SHA-256 and for passwords; ours */
 	PASSWD_KINDS
 };
-const char *passwd_kind_name(enum passwd_kind k); /* "sha512", "sha512-pbkdf2", "argon2id"; static */
+const char *passwd_kind_name(enum passwd_kind k); /* "sha512", "sha512-pbkdf2", "argon2id", "scram-sha-256"; static */
 bool passwd_kind_parse(struct slice name, enum passwd_kind *ret);
 
 enum {
@@ -20,6 +22,7 @@ enum {
 	PASSWD_HASH_TEXT_MAX = 640,         /* room for what passwd_hash() writes */
 	/* What one login may cost at most, whatever the file says: about a second. */
 	PASSWD_ITERATIONS_MAX = 2000000,
+	PASSWD_SCRAM_ITERATIONS_MIN = 4096, /* RFC 7677 4 */
 	PASSWD_ARGON2_KIB_MAX = 256 * 1024,
 	PASSWD_ARGON2_WORK_MAX = 1024 * 1024, /* KiB times passes */
 	PASSWD_ARGON2_LANES_MAX = 16,
@@ -51,12 +54,14 @@ enum passwd_verdict passwd_check(const struct passwd_file *f, struct slice user,
 
 /* ---- making files ---- */
 
-/* The text behind "user:", with a fresh salt. <cost>: iterations (PBKDF2) or KiB (argon2id); 0: ours. False and <err>: out
- * of range or memory. */
+/* The text behind "user:", with a fresh salt. <cost>: iterations (PBKDF2, SCRAM) or KiB (argon2id); 0: ours. False and
+ * <err>: out of range or memory, or text that SCRAM does not take. */
 bool passwd_hash(enum passwd_kind kind, uint32_t cost, struct slice password, char out[static PASSWD_HASH_TEXT_MAX],
     struct err *err);
 /* A name that can stand in a file: not empty, UTF-8 without control characters, no ':', no blank at an end, no '#' in front. */
 bool passwd_user_ok(struct slice user, struct err *err);
+/* One that can have a hash of this kind: for SCRAM, printable ASCII. */
+bool passwd_user_fits(enum passwd_kind kind, struct slice user, struct err *err);
 /* <text> with the line of <user> set to <hash>, or removed (<hash> NULL); comments, other lines and their order stay.
  * *ret_text is free()d by the caller (secret_free() is better), *ret_found says whether the user was there. False: out of
  * memory. */
@@ -82,5 +87,55 @@ size_t psk_weak(const struct psk_file *f); /* keys shorter than PSK_KEY_STRONG: 
 /* The key of <identity> into <key>, its length in *ret_n. False: no such identity, and then the key is one that nobody can
  * have, so that a handshake goes on and fails as with a wrong key. */
 bool psk_find(const struct psk_file *f, struct slice identity, uint8_t key[static PSK_KEY_MAX], size_t *ret_n);
+
+/* ---- SCRAM-SHA-256 (RFC 5802, RFC 7677), server and client: messages in, messages out ---- */
+
+/* No channel binding. Of SASLprep (RFC 4013) there is what it leaves as it is: names and passwords in printable ASCII. */
+#define SCRAM_METHOD "SCRAM-SHA-256"
+enum {
+	SCRAM_MESSAGE_MAX = 1024, /* bytes of each message, either way */
+	SCRAM_SECRET_N = 32,
+};
+/* Printable ASCII, and not empty. */
+bool scram_text_ok(struct slice text);
+
+/* What to send, and in words what was wrong. */
+struct scram_answer {
+	uint16_t n; /* 0: nothing */
+	uint8_t p[SCRAM_MESSAGE_MAX];
+	const char *why; /* of all but SCRAM_MORE and SCRAM_RIGHT; static */
+};
+
+enum scram_result {
+	SCRAM_MORE,       /* send the answer and wait for the next message */
+	SCRAM_RIGHT,      /* it is the user; the answer is the server's own proof */
+	SCRAM_WRONG,      /* the user exists, the password was another */
+	SCRAM_UNKNOWN,    /* no such user; the peer has seen the same as with SCRAM_WRONG, and will */
+	SCRAM_OTHER_HASH, /* the user has a hash of another kind; likewise */
+	SCRAM_BROKEN,     /* not the message that was due */
+	SCRAM_FAILED,     /* out of memory */
+};
+
+/* One exchange, the server's side of it. */
+struct scram_server;
+/* The client's first message. <secret>: random, the same for each exchange of a broker; of it the salts of users who do not
+ * exist are made. SCRAM_MORE with *ret; else SCRAM_BROKEN or SCRAM_FAILED. *ret_answer is written in any case. */
+enum scram_result scram_server_start(const struct passwd_file *f, const uint8_t secret[static SCRAM_SECRET_N], struct slice in,
+    struct scram_server **ret, struct scram_answer *ret_answer);
+/* The client's second and last message. Never SCRAM_MORE. */
+enum scram_result scram_server_finish(struct scram_server *s, struct slice in, struct scram_answer *ret_answer);
+struct slice scram_server_user(const struct scram_server *s); /* borrowed from <s> */
+void scram_server_free(struct scram_server *s);               /* NULL is fine; wipes */
+
+/* One exchange, the client's side of it. <user> and <password> are borrowed for its life. NULL and <err>: out of memory, or
+ * text that SCRAM does not take. */
+struct scram_client;
+struct scram_client *scram_client_new(struct slice user, struct slice password, struct err *err);
+void scram_client_free(struct scram_client *c); /* NULL is fine; wipes */
+/* The next message, for what the server sent: an empty <in> first, then its first message. May be begun again. False and
+ * <err>: the server does not keep to the protocol, or is one that no password should be shown to. */
+bool scram_client_step(struct scram_client *c, struct slice in, struct scram_answer *ret, struct err *err);
+/* The server's last message: does it know the password, too? */
+bool scram_client_verify(struct scram_client *c, struct slice in, struct err *err);
 
 #endif

@@ -50,6 +50,10 @@ __wrap_reallocarray(void *p, size_t n, size_t m)
 	"$7$101$wJHLipKy+xkGasGP$foQcXFqUjlwcNQZY/OjfiD86r7pH3cRtRBIJMjW3xi/V76fbON1WEhuxvF/K/bxYV0rB9ps9qFbqwKs6SQc9dQ=="
 #define A1 "$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHRzYWx0MTIzNA$OuqdlUZ4TQoMBelbZTWbxKVhK1zA+Xf3LMtSPqH81ik"
 #define A2 "$argon2id$v=19$m=64,t=2,p=2$c2FsdHNhbHRzYWx0MTIzNA$/MBz/jXz3RWDPxOY29Dqm9XdreFmgNf3KiWKVuPJ10BYYlkvKJw0pxrz0kZoKLEqGUZe2/pXP/OmsWle36Hs6w"
+/* RFC 7677 3: the password is "pencil". */
+#define S1                                                                                                                      \
+	"$scram-sha-256$4096$W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=$wfPLwcE6nTWhTAmQ7tl2KeoiWGPl"  \
+	"ZqQxSrmfPwDl2dU="
 #define H64 "A1ZHoY1tWHLrQuaEW1q8a8R3JWpt6ox7szcrBUyVWBhu3IFCmg+/Psep2CwTCflOv2A015RqpSIOhlItBK9iEQ=="
 
 static void
@@ -96,9 +100,9 @@ static const struct {
 	{ ":" M6 "\n", "f:1: the user name is empty" },
 	{ "bob:secret\n", "f:1: user 'bob': the password stands there in plain text; `signet passwd -U FILE` makes hashes of such lines" },
 	{ "bob:" M6 "\nalice:" M7 "\nbob:" M7, "f:3: the user 'bob' stands in line 1 already; remove one of the two" },
-	{ "bob:$5$abc$def", "f:1: user 'bob': the hash is of no kind that is known: $6$, $7$ or $argon2id$" },
-	{ "bob:$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$c2FsdHNhbHRzYWx0MTIzNA", "f:1: user 'bob': the hash is of no kind that is known: $6$, $7$ or $argon2id$" },
-	{ "bob:$", "f:1: user 'bob': the hash is of no kind that is known: $6$, $7$ or $argon2id$" },
+	{ "bob:$5$abc$def", "f:1: user 'bob': the hash is of no kind that is known: $6$, $7$, $argon2id$ or $scram-sha-256$" },
+	{ "bob:$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$c2FsdHNhbHRzYWx0MTIzNA", "f:1: user 'bob': the hash is of no kind that is known: $6$, $7$, $argon2id$ or $scram-sha-256$" },
+	{ "bob:$", "f:1: user 'bob': the hash is of no kind that is known: $6$, $7$, $argon2id$ or $scram-sha-256$" },
 	{ "bob:$6$pHZqXIfmxT9fB0VH", "f:1: user 'bob': the hash is missing; was the line cut?" },
 	{ "bob:$6$pHZqXIfmxT9fB0VH$", "f:1: user 'bob': the hash is not one of 64 bytes, as SHA-512 makes them; was the line cut?" },
 	{ "bob:$6$pHZqXIfmxT9fB0VH$AAAA", "f:1: user 'bob': the hash is not one of 64 bytes, as SHA-512 makes them; was the line cut?" },
@@ -195,7 +199,7 @@ static void
 unknown_names_cost_what_others_cost(void **state)
 {
 	struct err err = { 0 };
-	struct passwd_file *f = passwd_parse(SL("a:" M6 "\nb:" M7 "\nc:" A2 "\n"), "f", &err);
+	struct passwd_file *f = passwd_parse(SL("a:" M6 "\nb:" M7 "\nc:" A2 "\nd:" S1 "\n"), "f", &err);
 	unsigned seen[PASSWD_KINDS] = { 0 };
 	unsigned i;
 

@@ -67,6 +67,13 @@ passwd_user_ok(struct slice user, struct err *err)
 	return true;
 }
 
+bool
+passwd_user_fits(enum passwd_kind kind, struct slice user, struct err *err)
+{
+	return kind != PASSWD_SCRAM || scram_text_ok(user) ||
+	       err_set(err, ERR_USAGE, "a user of scram-sha-256 has a name in printable ASCII");
+}
+
 /* A text that grows; what it leaves behind is wiped, as it may hold passwords. */
 struct grown {
 	uint8_t *p;
@@ -167,7 +174,7 @@ passwd_upgrade(struct slice text, const char *name, enum passwd_kind kind, uint3
 			ok = add(&g, l.whole) && add(&g, SL("\n"));
 			continue;
 		}
-		if (!passwd_hash(kind, cost, l.rest, hash, err)) {
+		if (!passwd_user_fits(kind, l.user, err) || !passwd_hash(kind, cost, l.rest, hash, err)) {
 			(void)err_prefix(err, "%s:%u", name, l.number);
 			secret_free(g.p, g.cap);
 			return false;
