@@ -82,6 +82,9 @@ broker_set_listeners(struct broker *b, const struct broker_listener *v, unsigned
 
 	if (n != b->newest->n || (t = listener_table_new(v, n, generation)) == NULL)
 		return false;
+	/* Subscriptions were made under them. */
+	for (unsigned i = 0; i < n; i++)
+		memcpy(t->v[i].mount_point, b->newest->v[i].mount_point, sizeof t->v[i].mount_point);
 	lock(b);
 	old = b->newest;
 	b->newest = t;

@@ -12,7 +12,7 @@
 struct broker; /* what all shards share: inboxes, interest map, configuration; immutable or atomic */
 struct shard;
 
-enum { BROKER_PREFIX_MAX = 64, BROKER_WHY_MAX = 200 };
+enum { BROKER_PREFIX_MAX = 64, BROKER_MOUNT_MAX = 255, BROKER_WHY_MAX = 200 };
 
 /* Settings of one listener. Copied; the policy is referenced. */
 struct broker_listener {
@@ -25,6 +25,7 @@ struct broker_listener {
 	bool bridges;                 /* the broker's own: they say on $SYS how they are, and take what the remote sends as it comes */
 	char auto_id_prefix[BROKER_PREFIX_MAX + 1];   /* of client ids that the broker makes up; "": "auto-" */
 	char client_id_prefix[BROKER_PREFIX_MAX + 1]; /* what every client id must begin with */
+	char mount_point[BROKER_MOUNT_MAX + 1];       /* stands in front of every topic of its clients, for everybody else; "": none */
 };
 
 /* Settings of the broker. 0 is a real value unless it says otherwise. */
@@ -112,7 +113,7 @@ struct broker *broker_new(unsigned n_shards, const struct broker_settings *s, co
 /* After all threads have ended and all streams were closed. */
 void broker_free(struct broker *b);
 struct shard *broker_shard(struct broker *b, unsigned index);
-/* Any thread: new listener settings (same number, same order) for all shards; each takes them at its next turn. Sessions keep
+/* Any thread: new listener settings (same number, same order) for all shards; each takes them at its next turn; mount points stay as they are. Sessions keep
  * their subscriptions; what a new policy forbids is no longer delivered or accepted. False: out of memory, nothing changed. */
 bool broker_set_listeners(struct broker *b, const struct broker_listener *listeners, unsigned n_listeners);
 

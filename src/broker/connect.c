@@ -104,15 +104,16 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 {
 	const struct broker_settings *set = settings_of(c->shard);
 	struct authz_verdict v;
+	struct slice topic = m->will.topic;
 	const char *why = NULL;
 	uint8_t rc = MQTT_RC_OK;
 
 	if (!m->will.present)
 		return MQTT_RC_OK;
-	if (!topic_name_ok(m->will.topic) || slice_starts(m->will.topic, SL("$share/")))
+	if (!topic_name_ok(topic) || !mount_name(c, &topic) || slice_starts(topic, SL("$share/")))
 		rc = MQTT_RC_TOPIC_INVALID, why = "the will's topic is not a topic name";
-	else if (is_reserved(listener_of(c->shard, c->listener), t->id, m->will.topic) ||
-		 slice_starts(m->will.topic, SL("$CONTROL/")))
+	else if (is_reserved(listener_of(c->shard, c->listener), t->id, topic) ||
+		 slice_starts(topic, SL("$CONTROL/")))
 		rc = MQTT_RC_NOT_AUTHORIZED, why = "the will's topic is the broker's own";
 	else if (set->max_payload != 0 && m->will.payload.n > set->max_payload)
 		rc = MQTT_RC_TOO_LARGE, why = "its payload is above message_size_limit";
@@ -120,16 +121,15 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		rc = MQTT_RC_QOS_UNSUPPORTED, why = "the will's QoS is above max_qos";
 	else if (m->will.retain && !set->retain_available)
 		rc = MQTT_RC_RETAIN_UNSUPPORTED, why = "the will is retained and retain_available is false";
-	else if (!authz_allowed(listener_of(c->shard, c->listener)->policy, t->who, t->id, AUTHZ_PUBLISH,
-		     m->will.topic, &v))
+	else if (!authz_allowed(listener_of(c->shard, c->listener)->policy, t->who, t->id, AUTHZ_PUBLISH, topic, &v))
 		rc = MQTT_RC_NOT_AUTHORIZED, why = v.why;
 	if (rc == MQTT_RC_OK)
-		rc = will_new(c->shard, m, t->id, &t->will);
+		rc = will_new(c->shard, m, topic, t->id, &t->will);
 	else
 		(void)snprintf(t->why, sizeof t->why, "will: %s", why);
 	if (rc == MQTT_RC_NOT_AUTHORIZED) {
 		struct broker_event e = { .kind = BROKER_DENIED_WILL, .client_id = t->id, .who = t->who,
-			.topic = m->will.topic, .reason = rc, .qos = m->will.qos, .text = why };
+			.topic = topic, .reason = rc, .qos = m->will.qos, .text = why };
 
 		c->version = m->version;
 		client_report(c, &e);
@@ -209,6 +209,7 @@ set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
 	c->keep_alive = keep_alive;
 	c->window = set->max_inflight;
 	c->problem_info = false;
+	c->mount_n = (uint16_t)strlen(listener_of(c->shard, c->listener)->mount_point);
 	if (m->version == MQTT_V5) {
 		if (mqtt_has(&m->props, MQTT_P_RECEIVE_MAXIMUM))
 			c->window = NUM_MIN(c->window, m->props.receive_maximum);

@@ -95,8 +95,8 @@ may_send(const struct session *s, const struct out *o)
 
 	if (o->flight == JUDGED && s->queue_tag == s->shard->policy_tag && o->packet_id == 0)
 		return true;
-	return authz_allowed(listener_of(s->shard, s->listener)->policy, s->who, session_id(s), AUTHZ_RECEIVE,
-	    msg_topic(out_msg(o)), &v);
+	return mount_sees(s, msg_topic(out_msg(o))) && authz_allowed(listener_of(s->shard, s->listener)->policy, s->who,
+	    session_id(s), AUTHZ_RECEIVE, msg_topic(out_msg(o)), &v);
 }
 
 static uint32_t

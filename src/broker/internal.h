@@ -16,6 +16,7 @@
 #include "topic/topic.h"
 
 enum {
+	MOUNTED_MAX = UINT16_MAX,        /* bytes of a topic or filter behind its mount point */
 	CONNECT_PACKET_MAX = 512 * 1024, /* before anybody is known: id, will, user name and password at their largest */
 	JUDGE_TIMEOUT_MS = 60000,        /* for a verdict on a login; when many come at once, it is not the client that is slow */
 	LEND_BYTES_MAX = 64 * 1024,      /* one pull lends about this much */
@@ -106,6 +107,7 @@ struct client {
 	uint32_t max_packet_out; /* the client's Maximum Packet Size; 0 = none */
 	uint32_t listener;
 	uint16_t keep_alive, window, alias_max_out, lent;
+	uint16_t mount_n; /* bytes of the mount point, taken off each topic that goes out */
 	uint8_t version, state;
 	bool paused;       /* not read from, as it does not read */
 	bool throttled;    /* not read from, as another shard cannot keep up with what it publishes */
@@ -167,6 +169,7 @@ struct shard {
 	bool outbox_dirty;
 	struct inbox inbox, verdicts;
 	_Atomic size_t backlog; /* bytes of letters on their way to this shard; any thread */
+	uint8_t *mounted; /* mount.c: MOUNTED_MAX bytes to put a topic together */
 	uint8_t scratch[LEND_PACKETS_MAX * MSG_SCRATCH];
 	struct shard_stats stats;
 };
@@ -299,10 +302,19 @@ void logins_done(struct shard *sh);
 
 /* ---- will.c ---- */
 
-/* Build from a CONNECT that has one; <id> is the session's. An MQTT reason. */
-uint8_t will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice id, struct will **ret);
+/* Build from a CONNECT that has one; <topic> is the will's behind its mount point, <id> is the session's. An MQTT reason. */
+uint8_t will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice topic, struct slice id, struct will **ret);
 void will_publish(struct session *s); /* and forget it */
 void will_free(struct will *w);
+
+/* ---- mount.c ---- */
+
+/* Put the mount point of the client's listener in front of *topic or *filter ("$share/NAME/" stays in front of it), if it has
+ * one. The result is borrowed until the next call. False: too long or too deep, or no filter any more. */
+bool mount_name(const struct client *c, struct slice *topic);
+bool mount_filter(const struct client *c, struct slice *filter);
+/* Is <topic> below the mount point of the session's listener? Only what was subscribed to on another listener may not be. */
+bool mount_sees(const struct session *s, struct slice topic);
 
 /* ---- route.c ---- */
 

@@ -99,7 +99,8 @@ a_verdict_may_come_to_a_closing_client(void **state)
 	k->n_logins = 0;
 	l->who = authz_principal_ref(l->cert);
 	broker_login_done(l, MQTT_RC_OK);
-	(void)shard_turn(broker_shard(k->broker, 0), k->now_ms);
+	for (unsigned i = 0; i < k->n; i++)
+		(void)shard_turn(broker_shard(k->broker, i), k->now_ms);
 	kit_cut(e);
 	assert_int_equal(k->counts[BROKER_CONNECTED], 0);
 }
@@ -130,7 +131,8 @@ shutdown_ends_those_who_wait(void **state)
 	struct kit *k = kit_begin(state, NULL, NULL);
 	struct end *e = later(k, MQTT_V5, "a");
 
-	shard_disconnect_all(broker_shard(k->broker, 0), MQTT_RC_SHUTTING_DOWN);
+	for (unsigned i = 0; i < k->n; i++)
+		shard_disconnect_all(broker_shard(k->broker, i), MQTT_RC_SHUTTING_DOWN);
 	kit_pump(k);
 	assert_true(e->closed);
 	kit_verdict(k, MQTT_RC_OK);

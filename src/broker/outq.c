@@ -81,7 +81,7 @@ out_fits(const struct client *c, const struct out *o)
 {
 	/* An alias that is new to the client comes with the topic. */
 	struct msg_out how = { .ids = &o->id, .n_ids = o->id != 0, .version = c->version, .qos = o->qos,
-		.alias = c->alias_max_out > 0 };
+		.alias = c->alias_max_out > 0, .strip = c->mount_n };
 
 	if (c->max_packet_out == 0)
 		return true;
@@ -152,7 +152,7 @@ lend_message(struct client *c, struct out *o, uint8_t *scratch, struct iovec *io
 {
 	struct msg *m = out_msg(o);
 	struct msg_out how = { .ids = &o->id, .n_ids = o->id != 0, .packet_id = o->packet_id, .version = c->version,
-		.qos = o->qos, .dup = o->dup, .retain = o->retain };
+		.qos = o->qos, .dup = o->dup, .retain = o->retain, .strip = c->mount_n };
 
 	stat_add(c->shard, messages_out, 1);
 	stat_add(c->shard, payload_out, m->payload_n);

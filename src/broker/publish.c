@@ -62,7 +62,7 @@ check(struct client *c, struct mqtt_publish *p, const char **ret_why)
 	if (rc != MQTT_RC_OK)
 		return rc;
 	*ret_why = "not a topic name";
-	if (!topic_name_ok(p->topic))
+	if (!topic_name_ok(p->topic) || (c->mount_n > 0 && !mount_name(c, &p->topic)))
 		return MQTT_RC_TOPIC_INVALID;
 	*ret_why = "QoS above max_qos";
 	if (p->qos > set->max_qos)

@@ -219,8 +219,8 @@ may_receive(const struct session *s, const struct msg *m, const struct hit *h)
 
 	if (h->extra == s->shard->policy_tag && !s->judge_all)
 		return true;
-	if (authz_allowed(listener_of(s->shard, s->listener)->policy, s->who, session_id(s), AUTHZ_RECEIVE,
-		msg_topic(m), &v))
+	if (mount_sees(s, msg_topic(m)) && authz_allowed(listener_of(s->shard, s->listener)->policy, s->who, session_id(s),
+		AUTHZ_RECEIVE, msg_topic(m), &v))
 		return true;
 	stat_add(s->shard, denied, 1);
 	return false;
@@ -236,6 +236,9 @@ offer(struct session *s, struct msg *m, const struct hit *h, bool retain, bool a
 	if (c == NULL && qos == 0 && !settings_of(s->shard)->queue_qos0)
 		return;
 	if (!may_receive(s, m, h))
+		return;
+	/* "mount/#" matches "mount" too, of which nothing would be left. */
+	if (c != NULL && m->topic_n <= c->mount_n)
 		return;
 	if (h->more != 0) {
 		if ((o.many = many_new(s->shard, m, h)) == NULL)

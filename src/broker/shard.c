@@ -27,10 +27,11 @@ shard_new(struct broker *b, unsigned index)
 	sh->sessions_wheel = wheel_new(0);
 	sh->outboxes = calloc((size_t)OUTBOXES * b->n_shards, sizeof(struct batch *));
 	sh->routes = NULL;
+	sh->mounted = malloc(MOUNTED_MAX);
 	sh->listeners = broker_listeners(b);
 	sh->policy_tag = policy_tag(sh->listeners->generation);
 	if (sh->keep == NULL || sh->subs == NULL || sh->clients_wheel == NULL || sh->sessions_wheel == NULL ||
-	    sh->outboxes == NULL) {
+	    sh->outboxes == NULL || sh->mounted == NULL) {
 		shard_free(sh);
 		return NULL;
 	}
@@ -61,6 +62,7 @@ shard_free(struct shard *sh)
 		sh->keep_ops->free(sh->keep);
 	listener_table_unref(sh->listeners);
 	free(sh->outboxes);
+	free(sh->mounted);
 	free(sh->slots);
 	free(sh);
 }

@@ -124,6 +124,12 @@ subscribe_one(struct client *c, struct mqtt_sub *sub, uint32_t id, struct outcom
 	uint8_t qos = NUM_MIN((uint8_t)(sub->options & MQTT_SUB_QOS), settings_of(c->shard)->max_qos);
 	bool ok;
 
+	if (!mount_filter(c, &sub->filter)) {
+		report(c, BROKER_DENIED_SUBSCRIBE, sub, MQTT_RC_FILTER_INVALID, "no topic filter behind the mount point");
+		out->code = c->version == MQTT_V5 ? MQTT_RC_FILTER_INVALID : MQTT_RC_UNSPECIFIED;
+		return;
+	}
+	filter = sub->filter;
 	out->shared = topic_share_split(sub->filter, &name, &filter) == TOPIC_SHARE_YES;
 	/* What a bridge cannot ask for in 3.1.1 goes without saying: nothing comes back to it, and what is retained stays so. */
 	if (c->is_bridge && !out->shared)
@@ -174,7 +180,8 @@ send_retained(struct client *c, struct mqtt_filters f, const struct outcome *out
 		unsigned handling = (sub.options & (unsigned)MQTT_SUB_RETAIN_HANDLING) >> 4;
 		struct hit h = { .id = f.subscription_id, .qos = out[i].code, .extra = out[i].extra };
 
-		if (out[i].code <= 2 && !out[i].shared && (handling == 0 || (handling == 1 && out[i].is_new)))
+		if (out[i].code <= 2 && !out[i].shared && (handling == 0 || (handling == 1 && out[i].is_new)) &&
+		    mount_filter(c, &sub.filter))
 			retained_request(s, sub.filter, &h);
 	}
 }
@@ -340,7 +347,7 @@ on_unsubscribe(struct client *c, const struct mqtt_frame *f)
 	}
 	for (unsigned i = 0; i < filters.count && mqtt_filters_next(&filters, &sub); i++) {
 		sub.options = 0;
-		codes[i] = unsubscribe_one(c->session, sub.filter, &gone) ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIPTION;
+		codes[i] = mount_filter(c, &sub.filter) && unsubscribe_one(c->session, sub.filter, &gone) ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIPTION;
 		report(c, BROKER_UNSUBSCRIBED, &sub, codes[i], "");
 	}
 	sweep(c->session, &gone);

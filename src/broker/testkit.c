@@ -97,19 +97,34 @@ policy_of(const char *text)
 }
 
 void
-kit_init(struct kit *k, unsigned shards, const struct broker_settings *s, const char *policy_text)
+kit_init_listeners(struct kit *k, unsigned shards, const struct broker_settings *s, const struct broker_listener *v, unsigned n)
 {
 	struct broker_settings def;
 	struct broker_ports ports = { k, port_wake, port_authenticate, port_event, port_wall };
-	struct broker_listener l = { .takeover_same_identity = true };
+	struct broker_listener *l = calloc(n, sizeof *l);
 
 	*k = (struct kit){ .n = shards, .now_ms = 1000000, .wall = 1800000000 };
+	assert_non_null(l);
+	for (unsigned i = 0; i < n; i++) {
+		l[i] = v[i];
+		l[i].policy = v[i].policy != NULL ? authz_policy_ref(v[i].policy) : policy_of(NULL);
+	}
 	broker_settings_default(&def);
-	l.policy = policy_of(policy_text);
-	k->broker = broker_new(shards, s != NULL ? s : &def, &l, 1, &ports);
-	authz_policy_unref(l.policy);
+	k->broker = broker_new(shards, s != NULL ? s : &def, l, n, &ports);
+	for (unsigned i = 0; i < n; i++)
+		authz_policy_unref(l[i].policy);
+	free(l);
 	assert_non_null(k->broker);
 	kit_pump(k);
+}
+
+void
+kit_init(struct kit *k, unsigned shards, const struct broker_settings *s, const char *policy_text)
+{
+	struct broker_listener l = { .takeover_same_identity = true, .policy = policy_of(policy_text) };
+
+	kit_init_listeners(k, shards, s, &l, 1);
+	authz_policy_unref(l.policy);
 }
 
 void
@@ -299,7 +314,7 @@ kit_open(struct kit *k, unsigned shard, const char *cn, enum authz_role role)
 	*e = (struct end){ .kit = k, .next = k->ends, .shard = shard, .reading = true, .version = MQTT_V311 };
 	e->waker = (struct waker){ &end_ops, e };
 	k->ends = e;
-	e->stream = client_new(broker_shard(k->broker, shard), 0, authz_principal_new(&f), "198.51.100.7:4711", &e->waker);
+	e->stream = client_new(broker_shard(k->broker, shard), k->listener, authz_principal_new(&f), "198.51.100.7:4711", &e->waker);
 	assert_non_null(e->stream);
 	return e;
 }
@@ -453,7 +468,7 @@ kit_subscribe(struct end *e, const char *filter, uint8_t qos)
 void
 kit_publish(struct end *e, const char *topic, const char *payload, uint8_t qos, bool retain, uint16_t packet_id)
 {
-	uint8_t buf[1024];
+	static uint8_t buf[2 * UINT16_MAX];
 	struct wr w = wr_of(buf, sizeof buf);
 	struct mqtt_publish m = { .topic = slice_str(topic), .payload = slice_str(payload), .qos = qos, .retain = retain,
 		.packet_id = packet_id };
@@ -510,6 +525,18 @@ kit_begin(void **state, const struct broker_settings *settings, const char *poli
 
 	kit_init(&v->kit, v->shards, settings, policy);
 	return &v->kit;
+}
+
+unsigned
+kit_shards(void **state)
+{
+	return ((struct variant *)*state)->shards;
+}
+
+struct kit *
+kit_of(void **state)
+{
+	return &((struct variant *)*state)->kit;
 }
 
 static int

@@ -24,6 +24,7 @@ struct kit {
 	uint8_t last_reason;
 	bool manual;                    /* kit_pump() does nothing: kit_turn() is the only motion */
 	struct end *ends;
+	unsigned listener;              /* of those who come: kit_open() */
 	struct broker_login *logins[KIT_LOGINS_MAX]; /* of user "later", oldest first: kit_verdict() */
 	unsigned n_logins;
 };
@@ -45,6 +46,8 @@ struct end {
 };
 
 void kit_init(struct kit *k, unsigned shards, const struct broker_settings *s, const char *policy_text);
+/* The same with several listeners; those without a policy have an open one. */
+void kit_init_listeners(struct kit *k, unsigned shards, const struct broker_settings *s, const struct broker_listener *v, unsigned n);
 void kit_done(struct kit *k);
 void kit_policy(struct kit *k, const char *policy_text); /* reload */
 void kit_listener(struct kit *k, struct broker_listener *l); /* the same with other settings; the policy is open */
@@ -102,6 +105,8 @@ struct kit_test {
 	CMUnitTestFunction fn;
 };
 struct kit *kit_begin(void **state, const struct broker_settings *settings, const char *policy);
+unsigned kit_shards(void **state); /* of this run, for tests that begin in another way: kit_init…(kit_of(state), …) */
+struct kit *kit_of(void **state);
 int kit_run(const char *group, const struct kit_test *tests, size_t n); /* for main() */
 
 #endif

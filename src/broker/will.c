@@ -3,13 +3,13 @@
 #include "broker/internal.h"
 
 uint8_t
-will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice id, struct will **ret)
+will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice topic, struct slice id, struct will **ret)
 {
 	const struct mqtt_will *in = &m->will;
 	size_t cap = in->props.raw.n + 1;
 	uint8_t *buf = malloc(cap);
 	struct will *w = calloc(1, sizeof *w);
-	struct mqtt_publish p = { .topic = in->topic, .payload = in->payload, .qos = in->qos, .retain = in->retain };
+	struct mqtt_publish p = { .topic = topic, .payload = in->payload, .qos = in->qos, .retain = in->retain };
 
 	if (buf != NULL && w != NULL) {
 		if (m->version == MQTT_V5)

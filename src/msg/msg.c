@@ -3,8 +3,8 @@
 #include "base/num.h"
 #include "msg/msg.h"
 
-/* A fixed header, packet id, property length, alias and expiry fit whatever the message. */
-_Static_assert(MSG_SCRATCH >= 5 + 2 + 4 + 3 + 5, "scratch holds everything that is not a subscription identifier");
+/* A fixed header, topic length, packet id, property length, alias and expiry fit whatever the message. */
+_Static_assert(MSG_SCRATCH >= 5 + 2 + 2 + 4 + 3 + 5, "scratch holds everything that is not a subscription identifier");
 
 enum { VARINT_MAX = 268435455 };
 
@@ -86,7 +86,7 @@ props_size(const struct msg *m, const struct msg_out *o)
 static size_t
 remaining(const struct msg *m, const struct msg_out *o)
 {
-	size_t n = 2 + (o->alias_only ? 0u : m->topic_n) + (o->qos > 0 ? 2u : 0u) + m->payload_n;
+	size_t n = 2 + (o->alias_only ? 0u : (unsigned)m->topic_n - o->strip) + (o->qos > 0 ? 2u : 0u) + m->payload_n;
 
 	if (o->version == MQTT_V5) {
 		size_t props = props_size(m, o);
@@ -102,6 +102,16 @@ msg_wire_size(const struct msg *m, const struct msg_out *o)
 	size_t n = remaining(m, o);
 
 	return 1 + varint_len((uint32_t)n) + n;
+}
+
+/* The topic's length where it is not the message's own. */
+static void
+put_length(struct wr *w, const struct msg *m, const struct msg_out *o)
+{
+	if (o->alias_only)
+		wr_u16(w, 0);
+	else if (o->strip > 0)
+		wr_u16(w, (uint16_t)(m->topic_n - o->strip));
 }
 
 /* What stands between topic and payload and differs between subscribers. */
@@ -131,26 +141,29 @@ int
 msg_pieces(const struct msg *m, const struct msg_out *o, uint32_t now_s, uint8_t *scratch,
     struct iovec iov[static MSG_PIECES])
 {
-	static const uint8_t no_topic[2] = { 0, 0 };
 	struct wr w = wr_of(scratch, MSG_SCRATCH + 5u * o->n_ids);
 	bool v5 = o->version == MQTT_V5;
 	size_t head, skip = 2 + (size_t)m->topic_n + (v5 ? 0 : m->props_n);
 	size_t tail = (v5 ? m->props_n : 0) + (size_t)m->payload_n;
-	int n = 2;
+	size_t from = o->strip > 0 ? 2 + (size_t)o->strip : 0; /* of the topic with its length */
+	int n = 1;
 
 	wr_u8(&w, (uint8_t)(MQTT_PUBLISH << 4 | (o->dup ? 8 : 0) | o->qos << 1 | (o->retain ? 1 : 0)));
 	wr_varint(&w, (uint32_t)remaining(m, o));
+	put_length(&w, m, o);
 	head = wr_len(&w);
 	put_middle(&w, m, o, now_s);
 	iov[0] = (struct iovec){ scratch, head };
 	/* Nothing between topic and payload (v3, QoS 0): they stand together in the message, too. */
 	if (wr_len(&w) == head && !o->alias_only && m->props_n == 0) {
-		iov[1] = (struct iovec){ (void *)(uintptr_t)m->bytes, 2 + (size_t)m->topic_n + m->payload_n };
+		iov[1] = (struct iovec){ (void *)(uintptr_t)(m->bytes + from), 2 + (size_t)m->topic_n - from + m->payload_n };
 		return 2;
 	}
-	iov[1] = o->alias_only ? (struct iovec){ (void *)(uintptr_t)no_topic, sizeof no_topic }
-			       : (struct iovec){ (void *)(uintptr_t)m->bytes, 2 + (size_t)m->topic_n };
-	if (wr_len(&w) > head)
+	if (o->alias_only)
+		iov[0].iov_len = wr_len(&w);
+	else
+		iov[n++] = (struct iovec){ (void *)(uintptr_t)(m->bytes + from), 2 + (size_t)m->topic_n - from };
+	if (!o->alias_only && wr_len(&w) > head)
 		iov[n++] = (struct iovec){ scratch + head, wr_len(&w) - head };
 	if (tail > 0)
 		iov[n++] = (struct iovec){ (void *)(uintptr_t)(m->bytes + skip), tail };

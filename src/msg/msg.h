@@ -74,6 +74,7 @@ struct msg_out {
 	uint16_t packet_id;  /* QoS > 0 */
 	uint16_t alias;      /* v5; 0 = none */
 	bool alias_only;     /* the topic was sent with this alias before: leave it out */
+	uint16_t strip;      /* bytes of the topic's beginning that are left out; less than all of it */
 	uint8_t version, qos;
 	bool dup, retain;
 };

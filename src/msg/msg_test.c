@@ -34,20 +34,24 @@ same_as_codec(void **state)
 		uint8_t *payload = calloc(1, payloads[k] + 1), *got = malloc(20000), *want = malloc(20000);
 		struct mqtt_publish p = { .topic = SL("a/b"), .payload = { payload, payloads[k] }, .qos = 1,
 			.forward = { user, sizeof user }, .forward_n = sizeof user };
-		struct msg *m = msg_new(&p, SL("me"), 7, 100);
+		struct mqtt_publish below = p;
+		struct msg *m = msg_new(&p, SL("me"), 7, 100), *mounted;
 
-		for (unsigned bits = 0; bits < 32; bits++) {
+		below.topic = SL("mount/a/b");
+		mounted = msg_new(&below, SL("me"), 7, 100);
+		for (unsigned bits = 0; bits < 64; bits++) {
 			uint8_t version = bits & 1 ? MQTT_V5 : MQTT_V311;
 			struct msg_out o = { .version = version, .qos = bits >> 1 & 1, .packet_id = 9,
 				.dup = (bits >> 1 & 1) && (bits >> 2 & 1), .retain = bits >> 3 & 1,
-				.alias = version == MQTT_V5 && (bits >> 4 & 1) ? 3 : 0 };
+				.alias = version == MQTT_V5 && (bits >> 4 & 1) ? 3 : 0,
+				.strip = bits >> 5 & 1 ? 6 : 0 };
 			struct mqtt_publish q = p;
 			struct wr w = wr_of(want, 20000);
 
 			q.qos = o.qos, q.dup = o.dup, q.retain = o.retain, q.packet_id = o.packet_id;
 			q.topic_alias = o.alias;
 			assert_true(mqtt_put_publish(&w, version, &q));
-			size_t n = gather(m, &o, 100, got);
+			size_t n = gather(o.strip > 0 ? mounted : m, &o, 100, got);
 			struct mqtt_frame fa, fb;
 			struct mqtt_publish a, b;
 
@@ -63,6 +67,7 @@ same_as_codec(void **state)
 			assert_int_equal(fa.flags, fb.flags);
 		}
 		msg_unref(m);
+		msg_unref(mounted);
 		free(payload);
 		free(got);
 		free(want);

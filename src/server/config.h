@@ -22,6 +22,7 @@ enum {
 	CONFIG_ADDRESSES_MAX = 16, /* of one bridge */
 	CONFIG_TOPICS_MAX = 1024,  /* of one bridge */
 	CONFIG_WORKERS_MAX = 256,
+	CONFIG_MOUNT_MAX = 255, /* of a mount point; as much as the broker takes */
 	CONFIG_PREFIX_MAX = 64,  /* of client ids; as much as the broker takes */
 	CONFIG_PLACE_CAP = 320, /* room for "FILE:LINE" in words */
 };
@@ -62,6 +63,7 @@ struct config_listener {
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;
 	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */
+	char *mount_point;
 	char *psk_hint, *auto_id_prefix; /* auto_id_prefix: listener_auto_id_prefix */
 	int64_t protocol; /* enum config_protocol */
 	uint8_t accept_versions; /* accept_protocol_versions: 1 << level for each; 0: all */

@@ -7,6 +7,7 @@
 
 #include "base/num.h"
 #include "server/server.h"
+#include "topic/topic.h"
 
 enum { MQTT_PORT = 1883, PSK_HINT_MAX = 128 /* libssl's */ };
 
@@ -189,6 +190,24 @@ check_prefix(const struct config *c, const char *word, const struct config_place
 	return fail_at(c, option_at(at, word), err, text);
 }
 
+/* What stands in front of topics must be the beginning of one, and not of those with a meaning of their own. */
+static bool
+check_mount(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	struct config_place at = option_at(l->at, "mount_point");
+	struct slice mount = slice_str(l->mount_point);
+
+	if (l->mount_point == NULL)
+		return true;
+	if (mount.n > CONFIG_MOUNT_MAX)
+		return fail_at(c, at, err, "mount_point: longer than 255 bytes");
+	if (slice_starts(mount, SL("$share")))
+		return fail_at(c, at, err, "mount_point: topics that begin with $share cannot be published to");
+	if (!topic_name_ok(mount))
+		return fail_at(c, at, err, "mount_point: not the beginning of a topic; it is neither empty nor has it + or #");
+	return true;
+}
+
 static bool
 is_psk_option(const char *name)
 {
@@ -346,7 +365,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	if (!check_twice(c, n, err) || !check_tls(c, l, err) ||
 	    !check_psk(c, l, err) || !check_common(c, l, err) ||
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
-	    !check_websockets(c, l, err))
+	    !check_mount(c, l, err) || !check_websockets(c, l, err))
 		return false;
 	if (!warn_plain(c, l) || !warn_websockets(c, l))
 		return err_set(err, ERR_MEMORY, "out of memory");

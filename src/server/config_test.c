@@ -176,6 +176,10 @@ static const struct {
 	{ "accept_protocol_versions 4\nlistener 1\n",
 	    "m.conf:1: accept_protocol_versions: stands in front of all listeners and applies to none of them; "
 	    "move it below its `listener` line" },
+	{ "listener 1\nmount_point a/+/\n",
+	    "m.conf:2: mount_point: not the beginning of a topic; it is neither empty nor has it + or #" },
+	{ "listener 1\nmount_point $share/g/\n",
+	    "m.conf:2: mount_point: topics that begin with $share cannot be published to" },
 	{ "global_max_connections -2\n", "m.conf:1: global_max_connections: -2 is not within -1 and 100000000" },
 	{ "max_inflight_bytes -1\n", "m.conf:1: max_inflight_bytes: -1 is not within 0 and 9223372036854775807" },
 	{ "retain_expiry_interval -1\n", "m.conf:1: retain_expiry_interval: -1 is not within 0 and 35791394" },
@@ -280,7 +284,7 @@ every_directive_is_read(void **state)
 	struct config *c =
 	    load_text("listener 8883 127.0.0.1\r\nbind_interface lo\r\nsocket_domain "
 		      "ipv4\nmax_connections 7\n"
-		      "accept_protocol_versions 5, 3\nprotocol websockets\nwebsockets_origin https://a\nwebsockets_origin "
+		      "accept_protocol_versions 5, 3\nmount_point t/\nprotocol websockets\nwebsockets_origin https://a\nwebsockets_origin "
 		      "http://b:1\nhttp_dir /h\nwebsockets_headers_size 600\n"
 		      "maximum_qos 1\ncertfile a b.pem  \nkeyfile k\n  cafile \t c\ncapath "
 		      "p\ncrlfile r\nrequire_certificate true\n"
@@ -314,6 +318,7 @@ every_directive_is_read(void **state)
 	assert_int_equal(l->max_connections, 7);
 	assert_int_equal(l->max_qos, 1);
 	assert_int_equal(l->accept_versions, 1 << 3 | 1 << 5);
+	assert_string_equal(l->mount_point, "t/");
 	assert_int_equal(l->protocol, CONFIG_WEBSOCKETS);
 	assert_int_equal(l->n_origins, 2);
 	assert_string_equal(l->origins[0], "https://a");

@@ -94,6 +94,8 @@ const struct option options[] = {
 	  IN_LISTENER(http_dir), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
 	{ "websockets_headers_size", "BYTES", "The largest WebSocket request with all its headers; 0: 4096",
 	  IN_CONFIG(websockets_headers_size), .type = OPTION_INT, .min = 0, .max = 65535, .def = 4096, .flags = OPTION_NEXT_START },
+	{ "mount_point", "PREFIX", "Stands in front of every topic of this listener's clients, unseen by them: with `t/` their `a` is `t/a`",
+	  IN_LISTENER(mount_point), .type = OPTION_TEXT, .flags = OPTION_NEXT_START },
 	{ "per_listener_settings", "true|false", "The security directives belong to the listener above them, not to all",
 	  .scope = OPTION_GLOBAL, .type = OPTION_CALL, .call = read_per_listener, .flags = OPTION_NEXT_START },
 
@@ -307,8 +309,7 @@ _Static_assert(ARRAY_LEN(options) <= CONFIG_OPTIONS_MAX, "the places of options 
 static const struct {
 	const char *names, *why;
 } unsupported[] = {
-	{ " mount_point "
-	  "max_topic_alias"
+	{ " max_topic_alias"
 	  " max_topic_alias_broker check_retain_source"
 	  " global_max_clients memory_limit "
 	  "enable_proxy_protocol"

@@ -235,6 +235,7 @@ settings_of_config(const struct config *c)
 	return s;
 }
 
+_Static_assert((int)CONFIG_MOUNT_MAX == (int)BROKER_MOUNT_MAX, "a mount point that is configured fits");
 _Static_assert((int)CONFIG_PREFIX_MAX == (int)BROKER_PREFIX_MAX, "a prefix that is configured fits");
 
 static void
@@ -261,6 +262,8 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 			.versions = c->listeners[i].accept_versions };
 		copy_prefix(ret[i].auto_id_prefix, prefix != NULL ? prefix : s->auto_id_prefix);
 		copy_prefix(ret[i].client_id_prefix, c->clientid_prefixes);
+		(void)snprintf(ret[i].mount_point, sizeof(ret[i].mount_point), "%s",
+		    c->listeners[i].mount_point != NULL ? c->listeners[i].mount_point : "");
 	}
 	ret[i] = (struct broker_listener){ .policy = w->bridges, .takeover_same_identity = true, .bridges = true };
 }
