@@ -15,7 +15,19 @@ enum authz_role {
 const char *authz_role_name(enum authz_role role);              /* "client", …; static */
 bool authz_role_parse(struct slice name, enum authz_role *ret); /* "cloud", "client", "watch", "control" */
 
-enum { AUTHZ_SERIAL_MAX = 20 };
+enum { AUTHZ_SERIAL_MAX = 20, AUTHZ_LINKS_MAX = 10, AUTHZ_CHAIN_MAX = 1 + AUTHZ_LINKS_MAX * (32 + 1 + AUTHZ_SERIAL_MAX) };
+
+/* The chain above a certificate's issuer in a few bytes: for each CA, by whose key and under which serial number it was issued. So
+ * that a connection can be judged again when nobody has its certificates any more. */
+struct authz_link {
+	const uint8_t *key;  /* of the issuer: SHA-256 of its SubjectPublicKeyInfo */
+	struct slice serial; /* of who was issued */
+	bool anchor;         /* the issuer was itself trusted */
+};
+void authz_chain_begin(uint8_t chain[static AUTHZ_CHAIN_MAX], size_t *ret_n, bool anchor); /* anchor: of the leaf's issuer */
+bool authz_chain_add(uint8_t chain[static AUTHZ_CHAIN_MAX], size_t *n, const struct authz_link *l); /* false: too long */
+bool authz_chain_anchored(struct slice *chain);                       /* takes the beginning off */
+bool authz_chain_next(struct slice *chain, struct authz_link *ret);   /* then link by link; false: the end */
 
 /* What was learned of a peer; the views are only read by authz_principal_new(). */
 struct authz_facts {
@@ -27,7 +39,9 @@ struct authz_facts {
 	struct slice serial;    /* big-endian bytes, at most AUTHZ_SERIAL_MAX */
 	const uint8_t *issuer_key;   /* SHA-256 of the issuer's SubjectPublicKeyInfo, 32 bytes; NULL without certificate */
 	const uint8_t *fingerprint;  /* SHA-256 of the certificate, 32 bytes; NULL without */
-	int64_t not_after;      /* seconds since 1970; 0 without */
+	struct slice chain;     /* of the CAs above, for authz_chain_anchored(); empty without */
+	int64_t not_after;      /* the earliest end in the chain, seconds since 1970; 0 without */
+	uint64_t credential;    /* of the password or pre-shared key that was shown, as it was then; 0: none */
 };
 
 /* Immutable and counted across threads; one allocation. */

@@ -70,7 +70,8 @@ static bool
 fits(const struct authz_facts *f)
 {
 	return f->cn.n <= UINT16_MAX && f->username.n <= UINT16_MAX && f->subject.n <= UINT16_MAX &&
-	       f->issuer.n <= UINT16_MAX && f->serial.n <= AUTHZ_SERIAL_MAX;
+	       f->issuer.n <= UINT16_MAX && f->serial.n <= AUTHZ_SERIAL_MAX &&
+	       f->chain.n <= AUTHZ_CHAIN_MAX;
 }
 
 static uint8_t
@@ -102,7 +103,7 @@ authz_principal_new(const struct authz_facts *f)
 	if (!fits(f))
 		return NULL;
 	p = malloc(sizeof *p + f->subject.n + f->issuer.n + f->cn.n + f->username.n + f->serial.n +
-		   2 * DIGEST_N);
+		   2 * DIGEST_N + f->chain.n);
 	if (p == NULL)
 		return NULL;
 	*p = (struct authz_principal){ .role = (uint8_t)f->role,
@@ -112,7 +113,9 @@ authz_principal_new(const struct authz_facts *f)
 		.subject_n = (uint16_t)f->subject.n,
 		.issuer_n = (uint16_t)f->issuer.n,
 		.cn_n = (uint16_t)f->cn.n,
-		.username_n = (uint16_t)f->username.n };
+		.username_n = (uint16_t)f->username.n,
+		.chain_n = (uint16_t)f->chain.n,
+		.credential = f->credential };
 	atomic_init(&p->refs, 1);
 	append(p, &at, f->subject.p, f->subject.n);
 	append(p, &at, f->issuer.p, f->issuer.n);
@@ -122,6 +125,7 @@ authz_principal_new(const struct authz_facts *f)
 	append(p, &at, f->serial.p, f->serial.n);
 	append(p, &at, f->issuer_key, f->issuer_key != NULL ? DIGEST_N : 0);
 	append(p, &at, f->fingerprint, f->fingerprint != NULL ? DIGEST_N : 0);
+	append(p, &at, f->chain.p, f->chain.n);
 	small = realloc(p, sizeof *p + at);
 	return small != NULL ? small : p;
 }
@@ -152,6 +156,15 @@ issuer_key_of(const struct authz_principal *p)
 	return p->flags & PRINCIPAL_ISSUER_KEY ? p->text + p->tail_at + p->serial_n : NULL;
 }
 
+static struct slice
+chain_of(const struct authz_principal *p)
+{
+	size_t at = p->tail_at + p->serial_n + (p->flags & PRINCIPAL_ISSUER_KEY ? (size_t)DIGEST_N : 0) +
+		    (p->flags & PRINCIPAL_FINGERPRINT ? (size_t)DIGEST_N : 0);
+
+	return slice_of(p->text + at, p->chain_n);
+}
+
 static const uint8_t *
 fingerprint_of(const struct authz_principal *p)
 {
@@ -174,7 +187,9 @@ authz_principal_facts(const struct authz_principal *p, struct authz_facts *ret)
 		.serial = slice_of(p->text + p->tail_at, p->serial_n),
 		.issuer_key = issuer_key_of(p),
 		.fingerprint = fingerprint_of(p),
+		.chain = chain_of(p),
 		.not_after = p->not_after,
+		.credential = p->credential,
 	};
 }
 
@@ -211,4 +226,55 @@ authz_same_identity(const struct authz_principal *a, const struct authz_principa
 	if (a->cn_n == 0 || b->cn_n == 0)
 		return a->cn_n == b->cn_n && same_digest(fingerprint_of(a), fingerprint_of(b));
 	return same_digest(issuer_key_of(a), issuer_key_of(b)) && slice_eq(cn_of(a), cn_of(b));
+}
+
+/* ---- chains ---- */
+
+enum { LINK_ANCHOR = 0x80, LINK_HEAD = DIGEST_N + 1 };
+
+void
+authz_chain_begin(uint8_t chain[static AUTHZ_CHAIN_MAX], size_t *ret_n, bool anchor)
+{
+	chain[0] = anchor;
+	*ret_n = 1;
+}
+
+bool
+authz_chain_add(uint8_t chain[static AUTHZ_CHAIN_MAX], size_t *n, const struct authz_link *l)
+{
+	uint8_t *p = chain + *n;
+
+	if (l->serial.n > AUTHZ_SERIAL_MAX || *n + LINK_HEAD + l->serial.n > AUTHZ_CHAIN_MAX)
+		return false;
+	memcpy(p, l->key, DIGEST_N);
+	p[DIGEST_N] = (uint8_t)(l->serial.n | (l->anchor ? (unsigned)LINK_ANCHOR : 0));
+	if (l->serial.n > 0)
+		memcpy(p + LINK_HEAD, l->serial.p, l->serial.n);
+	*n += LINK_HEAD + l->serial.n;
+	return true;
+}
+
+bool
+authz_chain_anchored(struct slice *chain)
+{
+	bool anchor = chain->n > 0 && chain->p[0] != 0;
+
+	if (chain->n > 0)
+		*chain = slice_from(*chain, 1);
+	return anchor;
+}
+
+bool
+authz_chain_next(struct slice *chain, struct authz_link *ret)
+{
+	size_t n;
+
+	if (chain->n < LINK_HEAD)
+		return false;
+	n = chain->p[DIGEST_N] & ~(unsigned)LINK_ANCHOR;
+	if (chain->n < LINK_HEAD + n)
+		return false;
+	*ret = (struct authz_link){ chain->p, slice_of(chain->p + LINK_HEAD, n), (chain->p[DIGEST_N] & LINK_ANCHOR) != 0 };
+	*chain = slice_from(*chain, LINK_HEAD + n);
+	return true;
 }

@@ -1,10 +1,14 @@
-/* Revocations in sorted tables. libcrypto would verify a CRL's signature again at every handshake and keep megabytes of parsed
- * entries; here the signature is verified once, and a handshake costs a binary search. */
-#include "pki/internal.h"
+/* The revocation lists that are in force, and which ones may take their place. A signature is verified once; a handshake costs a
+ * look into a hash set for each certificate of the chain. */
+#include "pki/crl.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
 #include <openssl/err.h>
 
-enum { CRL_FILE_MAX = 256 << 20, FUTURE_SKEW_S = 300 };
+enum { FUTURE_SKEW_S = 300, FILES_MAX = 4096, COMPLAINT_MAX = 480 };
 
 const char *
 crl_reason_text(int reason)
@@ -17,209 +21,422 @@ crl_reason_text(int reason)
 	return reason >= 0 && (size_t)reason < ARRAY_LEN(text) ? text[reason] : "no reason given";
 }
 
-static int
-compare(const void *va, const void *vb)
-{
-	const struct revoked *a = va, *b = vb;
-	size_t n = NUM_MIN(a->serial_n, b->serial_n);
-	int c = memcmp(a->serial, b->serial, n);
-
-	return c != 0 ? c : (int)a->serial_n - (int)b->serial_n;
-}
+/* One reading of all files. */
+struct loading {
+	struct crl_set set;
+	const struct crl_load *l;
+	const char *file;
+};
 
 static bool
-take_entry(const X509_REVOKED *r, struct revoked *e)
+complain(struct crl_set *s, const char *text, struct err *err)
 {
-	ASN1_ENUMERATED *reason;
-	size_t n = serial_bytes(X509_REVOKED_get0_serialNumber(r), e->serial);
+	char **v = reallocarray(s->complaints, s->n_complaints + 1, sizeof *v);
 
-	/* A critical extension of an entry would change whom it is about (RFC 5280 5.3.3). */
-	if (n == 0 || X509_REVOKED_get_ext_by_critical(r, 1, -1) >= 0)
-		return false;
-	e->serial_n = (uint8_t)n;
-	e->date = time_of(X509_REVOKED_get0_revocationDate(r));
-	e->reason = -1;
-	reason = X509_REVOKED_get_ext_d2i(r, NID_crl_reason, NULL, NULL);
-	if (reason != NULL) {
-		long v = ASN1_ENUMERATED_get(reason);
-
-		e->reason = v >= 0 && v <= 10 ? (int8_t)v : -1;
-		ASN1_ENUMERATED_free(reason);
-	}
-	return true;
-}
-
-static bool
-take_entries(struct crl *c, X509_CRL *x, const char *path, struct err *err)
-{
-	STACK_OF(X509_REVOKED) *list = X509_CRL_get_REVOKED(x);
-	int n = sk_X509_REVOKED_num(list);
-
-	if (n <= 0)
-		return true;
-	c->list = calloc((size_t)n, sizeof *c->list);
-	if (c->list == NULL)
+	if (v == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	for (int i = 0; i < n; i++) {
-		if (!take_entry(sk_X509_REVOKED_value(list, i), &c->list[i]))
-			return err_set(err, ERR_INPUT, "%s: entry %d of the CRL of %s cannot be understood (indirect CRL?)", path, i + 1,
-			    c->issuer_text);
-	}
-	c->n = (size_t)n;
-	qsort(c->list, c->n, sizeof *c->list, compare);
+	s->complaints = v;
+	v[s->n_complaints] = strdup(text);
+	if (v[s->n_complaints] == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	s->n_complaints++;
 	return true;
 }
 
-/* RFC 5280 5.2: a delta or a part of a CRL says less than it seems to; who must understand and does not has to refuse. */
+/* ---- which of two of one CA is in force ---- */
+
 static bool
-check_extensions(X509_CRL *x, const char *path, const char *issuer, struct err *err)
+same_ca(const struct crl *a, const struct crl *b)
 {
-	int at;
+	if (a->verified != b->verified)
+		return false;
+	return a->verified ? memcmp(a->issuer_key, b->issuer_key, 32) == 0 : X509_NAME_cmp(a->issuer, b->issuer) == 0;
+}
 
-	if (X509_CRL_get_ext_by_NID(x, NID_delta_crl, -1) >= 0)
-		return err_set(err, ERR_INPUT, "%s: the CRL of %s is a delta CRL; give the complete one", path, issuer);
-	at = X509_CRL_get_ext_by_critical(x, 1, -1);
-	if (at >= 0)
-		return err_set(err, ERR_INPUT, "%s: the CRL of %s is limited by a critical extension (%s); give a complete one", path,
-		    issuer, OBJ_nid2sn(OBJ_obj2nid(X509_EXTENSION_get_object(X509_CRL_get_ext(x, at)))));
+/* <0, 0, >0 as memcmp(); the shorter of two without leading zeros is the smaller. */
+static int
+compare_numbers(const struct crl *a, const struct crl *b)
+{
+	if (a->number_n != b->number_n)
+		return a->number_n < b->number_n ? -1 : 1;
+	return memcmp(a->number, b->number, a->number_n);
+}
+
+/* Why <c> may not take the place of <old>; "": it may. */
+static const char *
+why_not(const struct crl *c, const struct crl *old, int64_t now)
+{
+	bool numbered = c->number_n > 0 && old->number_n > 0;
+
+	if (numbered && compare_numbers(c, old) < 0)
+		return "its CRL number is lower than that of the one in force";
+	if ((!numbered || compare_numbers(c, old) == 0) && c->last < old->last)
+		return "it is older than the one in force";
+	if (c->next <= now && old->next > now)
+		return "it has expired, and the one in force has not";
+	if (c->last > now + FUTURE_SKEW_S && old->last <= now + FUTURE_SKEW_S)
+		return "it is from the future";
+	return "";
+}
+
+static bool
+push(struct crl_set *s, struct crl *c, struct err *err)
+{
+	struct crl **v = reallocarray(s->v, s->n + 1, sizeof(struct crl *));
+
+	if (v == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	s->v = v;
+	v[s->n++] = crl_ref(c);
 	return true;
 }
+
+static struct crl **
+find_ca(const struct crl_set *s, const struct crl *c)
+{
+	for (size_t i = 0; s != NULL && i < s->n; i++) {
+		if (same_ca(s->v[i], c))
+			return &s->v[i];
+	}
+	return NULL;
+}
+
+/* Put <c>, or what is in force instead of it, into the new set. */
+static bool
+settle(struct loading *x, struct crl *c, struct err *err)
+{
+	struct crl **old = find_ca(x->l->old, c), **mine = find_ca(&x->set, c);
+	const char *why = "";
+	char text[COMPLAINT_MAX];
+
+	if (old != NULL && memcmp((*old)->digest, c->digest, sizeof c->digest) == 0)
+		c = *old;
+	else if (old != NULL)
+		why = why_not(c, *old, x->l->now);
+	if (why[0] != '\0') {
+		(void)snprintf(text, sizeof text, "%s: the CRL of %s is not taken over: %s", x->file, c->issuer_text, why);
+		return complain(&x->set, text, err) && (mine != NULL || push(&x->set, *old, err));
+	}
+	if (mine == NULL)
+		return push(&x->set, c, err);
+	/* A second one of this CA: the newer counts. */
+	if (why_not(c, *mine, x->l->now)[0] == '\0') {
+		crl_unref(*mine);
+		*mine = crl_ref(c);
+	}
+	return true;
+}
+
+/* ---- one file ---- */
 
 /* A CA of the CRL's issuer name whose key made the signature. False: there are such CAs, but none signed it. */
 static bool
-find_signer(struct crl *c, X509_CRL *x, STACK_OF(X509) *cas, const char *path, struct err *err)
+find_signer(struct crl *c, struct slice der, const struct loading *x, struct err *err)
 {
 	bool named = false;
 
-	for (int i = 0; i < sk_X509_num(cas); i++) {
-		X509 *ca = sk_X509_value(cas, i);
+	for (int i = 0; i < sk_X509_num(x->l->cas) && !c->verified; i++) {
+		X509 *ca = sk_X509_value(x->l->cas, i);
 
 		if (X509_NAME_cmp(X509_get_subject_name(ca), c->issuer) != 0)
 			continue;
 		named = true;
 		if ((X509_get_extension_flags(ca) & EXFLAG_KUSAGE) != 0 && (X509_get_key_usage(ca) & KU_CRL_SIGN) == 0)
 			continue;
-		if (X509_CRL_verify(x, X509_get0_pubkey(ca)) == 1 && spki_hash(ca, c->issuer_key)) {
-			c->verified = true;
-			break;
-		}
+		c->verified = crl_signed_by(der, X509_get0_pubkey(ca)) && spki_hash(ca, c->issuer_key);
 	}
-	ERR_clear_error();
 	if (named && !c->verified)
-		return err_set(err, ERR_INPUT, "%s: the CRL says that it is by %s, but that CA did not sign it", path, c->issuer_text);
+		return err_set(err, ERR_INPUT, "%s: the CRL says that it is by %s, but that CA did not sign it", x->file,
+		    c->issuer_text);
+	if (c->verified)
+		return true;
+	/* Its CA may come with a chain: the whole is needed then. */
+	c->raw = malloc(der.n);
+	if (c->raw == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	memcpy(c->raw, der.p, der.n);
+	c->raw_n = der.n;
 	return true;
 }
 
-static void
-crl_done(struct crl *c)
+static bool
+add_crl(void *ctx, struct slice der, struct err *err)
 {
-	X509_NAME_free(c->issuer);
-	X509_CRL_free(c->raw);
-	free(c->issuer_text);
-	free(c->list);
-	*c = (struct crl){ 0 };
+	struct loading *x = ctx;
+	struct crl *c = crl_new(der, x->file, err);
+	bool ok = c != NULL && find_signer(c, der, x, err) && settle(x, c, err);
+
+	crl_unref(c);
+	return ok;
 }
 
 static bool
-take_crl(struct crl *ret, X509_CRL *x, const char *path, STACK_OF(X509) *cas, struct err *err)
+load_file(struct loading *x, const char *path, struct err *err)
 {
-	struct crl c = { .issuer = X509_NAME_dup(X509_CRL_get_issuer(x)), .issuer_text = name_text(X509_CRL_get_issuer(x)) };
+	size_t n, before = x->set.n;
+	uint8_t *data;
+	bool ok;
 
-	if (c.issuer == NULL || c.issuer_text == NULL) {
-		crl_done(&c);
+	x->file = path;
+	ok = file_read(path, CRL_FILE_MAX, &data, &n, err);
+	if (ok) {
+		ok = crls_parse(data, n, path, add_crl, x, err);
+		free(data);
+	}
+	if (ok || !x->l->lenient || err->code == ERR_MEMORY)
+		return ok;
+	/* Nothing of a file that is damaged; what it brought before is kept with the rest that is missing. */
+	while (x->set.n > before)
+		crl_unref(x->set.v[--x->set.n]);
+	return complain(&x->set, err->text, err);
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The files of a directory, sorted; hidden ones are somebody's temporary ones. */
+static bool
+list_dir(const char *path, char ***ret, size_t *ret_n, struct err *err)
+{
+	DIR *d = opendir(path);
+	char **v = NULL, **more;
+	size_t n = 0;
+	bool ok = d != NULL || err_sys(err, "cannot read the directory %s", path);
+
+	for (struct dirent *e; ok && (e = readdir(d)) != NULL;) {
+		char full[PKI_PATH_MAX];
+		struct stat st;
+
+		if (e->d_name[0] == '.' || !path_join(full, sizeof full, path, e->d_name) || stat(full, &st) == -1 ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		more = reallocarray(v, n + 1, sizeof(char *));
+		v = more != NULL ? more : v;
+		ok = more != NULL && n < FILES_MAX && (v[n] = strdup(full)) != NULL;
+		n += ok;
+		if (!ok)
+			(void)err_set(err, ERR_LIMIT, "%s: too many files for a directory of CRLs", path);
+	}
+	if (d != NULL)
+		(void)closedir(d);
+	if (n > 1)
+		qsort(v, n, sizeof(char *), compare_names);
+	*ret = v;
+	*ret_n = n;
+	return ok;
+}
+
+static bool
+load_path(struct loading *x, const char *path, struct err *err)
+{
+	struct stat st;
+	char **files = NULL;
+	size_t n = 0;
+	bool ok;
+
+	if (stat(path, &st) == -1 || !S_ISDIR(st.st_mode))
+		return load_file(x, path, err);
+	x->set.partial = true;
+	ok = list_dir(path, &files, &n, err);
+	for (size_t i = 0; i < n; i++) {
+		ok = ok && load_file(x, files[i], err);
+		free(files[i]);
+	}
+	free(files);
+	return ok;
+}
+
+/* ---- the set ---- */
+
+/* A CRL that has vanished says nothing about those whom it revoked: it stays as long as its CA does. */
+static bool
+keep_missing(struct loading *x, struct err *err)
+{
+	const struct crl_set *old = x->l->old;
+	char text[COMPLAINT_MAX];
+
+	for (size_t i = 0; old != NULL && i < old->n; i++) {
+		struct crl *c = old->v[i];
+		uint8_t key[32];
+		bool known = false;
+
+		if (!c->verified || find_ca(&x->set, c) != NULL)
+			continue;
+		for (int k = 0; k < sk_X509_num(x->l->cas) && !known; k++)
+			known = spki_hash(sk_X509_value(x->l->cas, k), key) && memcmp(key, c->issuer_key, 32) == 0;
+		if (!known)
+			continue;
+		(void)snprintf(text, sizeof text, "there is no good CRL of %s in the files any more", c->issuer_text);
+		if (!push(&x->set, c, err) || !complain(&x->set, text, err))
+			return false;
+	}
+	return true;
+}
+
+static bool
+keep_names(struct crl_set *s, const struct crl_load *l, struct err *err)
+{
+	s->files = calloc(l->n_files > 0 ? l->n_files : 1, sizeof(char *));
+	if (s->files == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
+	for (size_t i = 0; i < l->n_files; i++) {
+		s->files[i] = strdup(l->files[i]);
+		if (s->files[i] == NULL)
+			return err_set(err, ERR_MEMORY, "out of memory");
+		s->n_files++;
 	}
-	c.last = time_of(X509_CRL_get0_lastUpdate(x));
-	c.next = X509_CRL_get0_nextUpdate(x) != NULL ? time_of(X509_CRL_get0_nextUpdate(x)) : INT64_MAX;
-	if (!check_extensions(x, path, c.issuer_text, err) || !find_signer(&c, x, cas, path, err) ||
-	    !take_entries(&c, x, path, err)) {
-		crl_done(&c);
-		return false;
-	}
-	if (!c.verified && X509_CRL_up_ref(x) == 1)
-		c.raw = x;
-	*ret = c;
 	return true;
 }
 
 bool
-crl_set_add(struct crl_set *s, const char *path, STACK_OF(X509) *cas, struct err *err)
+crl_set_load(struct crl_set *s, const struct crl_load *l, struct err *err)
 {
-	STACK_OF(X509_CRL) *list;
-	uint8_t *data;
-	size_t n;
-	bool ok;
+	struct loading x = { .l = l };
+	bool ok = keep_names(&x.set, l, err);
 
-	if (!file_read(path, CRL_FILE_MAX, &data, &n, err))
+	for (size_t i = 0; ok && i < l->n_files; i++)
+		ok = load_path(&x, l->files[i], err);
+	if (ok && l->n_files > 0)
+		ok = keep_missing(&x, err);
+	if (!ok) {
+		crl_set_done(&x.set);
 		return false;
-	ok = crls_parse(slice_of(data, n), path, &list, err);
-	free(data);
-	if (!ok)
-		return false;
-	for (int i = 0; ok && i < sk_X509_CRL_num(list); i++) {
-		struct crl *p = reallocarray(s->crls, s->n + 1, sizeof *p);
-
-		if (p == NULL) {
-			ok = err_set(err, ERR_MEMORY, "out of memory");
-			break;
-		}
-		s->crls = p;
-		ok = take_crl(&p[s->n], sk_X509_CRL_value(list, i), path, cas, err);
-		s->n += ok;
 	}
-	sk_X509_CRL_pop_free(list, X509_CRL_free);
-	return ok;
+	*s = x.set;
+	return true;
 }
 
 void
 crl_set_done(struct crl_set *s)
 {
 	for (size_t i = 0; i < s->n; i++)
-		crl_done(&s->crls[i]);
-	free(s->crls);
+		crl_unref(s->v[i]);
+	for (size_t i = 0; i < s->n_files; i++)
+		free(s->files[i]);
+	for (size_t i = 0; i < s->n_complaints; i++)
+		free(s->complaints[i]);
+	free(s->v);
+	free(s->files);
+	free(s->complaints);
 	*s = (struct crl_set){ 0 };
 }
 
-static bool
-is_by(const struct crl *c, const X509 *issuer, const uint8_t key[32])
+bool
+crl_set_same(const struct crl_set *a, const struct crl_set *b)
 {
-	bool ok;
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++) {
+		size_t k = 0;
 
-	if (c->verified)
-		return memcmp(c->issuer_key, key, 32) == 0;
-	/* Its CA came with the chain: the slow way, in a configuration that trusts a root alone. */
-	ok = c->raw != NULL && X509_CRL_verify(c->raw, X509_get0_pubkey(issuer)) == 1;
-	ERR_clear_error();
-	return ok;
+		while (k < b->n && b->v[k] != a->v[i])
+			k++;
+		if (k == b->n)
+			return false;
+	}
+	return true;
+}
+
+/* ---- questions ---- */
+
+/* Its CA came with the chain, in a configuration that trusts a root alone: the signature is verified when the key is first seen. */
+static bool
+seen_with(const struct crl *c, const uint8_t key[32], EVP_PKEY *pkey)
+{
+	struct crl *m = (struct crl *)(uintptr_t)c; /* what is remembered changes nothing of what is said */
+	bool good = false;
+	unsigned i;
+
+	(void)pthread_mutex_lock(&m->lock);
+	for (i = 0; i < m->n_seen && memcmp(m->seen[i].key, key, 32) != 0; i++)
+		;
+	if (i < m->n_seen)
+		good = m->seen[i].good;
+	(void)pthread_mutex_unlock(&m->lock);
+	if (i < m->n_seen || pkey == NULL)
+		return good;
+	good = crl_signed_by(slice_of(c->raw, c->raw_n), pkey);
+	(void)pthread_mutex_lock(&m->lock);
+	/* The good one is never driven out: a CRL has one signer. */
+	for (i = 0; i < m->n_seen && m->seen[i].good; i++)
+		;
+	if (m->n_seen < CRL_KEYS_SEEN)
+		i = m->n_seen++;
+	if (i < m->n_seen) {
+		memcpy(m->seen[i].key, key, 32);
+		m->seen[i].good = good;
+	}
+	(void)pthread_mutex_unlock(&m->lock);
+	return good;
+}
+
+static bool
+is_by(const struct crl *c, const uint8_t key[32], EVP_PKEY *pkey)
+{
+	return c->verified ? memcmp(c->issuer_key, key, 32) == 0 : seen_with(c, key, pkey);
+}
+
+static enum pki_cause
+cause_of(const struct crl_answer *a, bool revoked, int64_t now, int64_t grace)
+{
+	int64_t until;
+
+	if (revoked)
+		return PKI_BAD_REVOKED;
+	if (!num_add(a->crl->next, grace, &until))
+		until = INT64_MAX;
+	if (until <= now)
+		return PKI_BAD_CRL_EXPIRED;
+	return a->crl->last > now + FUTURE_SKEW_S ? PKI_BAD_CRL_FUTURE : PKI_OK;
 }
 
 struct crl_answer
-crl_ask(const struct crl_set *s, const X509 *cert, const X509 *issuer, int64_t now)
+crl_ask(const struct crl_set *s, const X509 *cert, const X509 *issuer, int64_t now, int64_t grace)
 {
 	struct crl_answer a = { .cause = PKI_BAD_CRL_MISSING };
-	struct revoked want = { 0 };
-	uint8_t key[32];
+	uint8_t key[32], serial[AUTHZ_SERIAL_MAX];
+	size_t n = serial_bytes(X509_get0_serialNumber(cert), serial);
 
-	want.serial_n = (uint8_t)serial_bytes(X509_get0_serialNumber(cert), want.serial);
 	if (issuer == NULL || !spki_hash(issuer, key))
 		return a;
 	for (size_t i = 0; i < s->n; i++) {
-		const struct crl *c = &s->crls[i];
+		const struct crl *c = s->v[i];
 
 		if (X509_NAME_cmp(c->issuer, X509_get_issuer_name(cert)) != 0)
 			continue;
-		if (!is_by(c, issuer, key))
+		if (!is_by(c, key, X509_get0_pubkey(issuer)))
 			a.cause = a.crl == NULL ? PKI_BAD_CRL_SIGNATURE : a.cause;
 		else if (a.crl == NULL || c->last > a.crl->last)
 			a.crl = c;
 	}
+	if (a.crl != NULL)
+		a.cause = cause_of(&a, crl_find(a.crl, slice_of(serial, n), &a.entry), now, grace);
+	else if (s->partial)
+		a.cause = PKI_OK;
+	return a;
+}
+
+const struct crl *
+crl_of_key(const struct crl_set *s, const uint8_t key[32])
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (is_by(s->v[i], key, NULL))
+			return s->v[i];
+	}
+	return NULL;
+}
+
+struct crl_answer
+crl_ask_key(const struct crl_set *s, const uint8_t key[32], struct slice serial, int64_t now, int64_t grace)
+{
+	struct crl_answer a = { .cause = PKI_OK, .crl = crl_of_key(s, key) };
+
 	if (a.crl == NULL)
-		return a;
-	if (a.crl->n > 0)
-		a.entry = bsearch(&want, a.crl->list, a.crl->n, sizeof want, compare);
-	a.cause = a.entry != NULL            ? PKI_BAD_REVOKED
-	    : a.crl->next <= now             ? PKI_BAD_CRL_EXPIRED
-	    : a.crl->last > now + FUTURE_SKEW_S ? PKI_BAD_CRL_FUTURE
-					     : PKI_OK;
+		a.cause = s->n > 0 && !s->partial ? PKI_BAD_CRL_MISSING : PKI_OK;
+	else
+		a.cause = cause_of(&a, crl_find(a.crl, serial, &a.entry), now, grace);
 	return a;
 }

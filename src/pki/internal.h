@@ -107,7 +107,9 @@ bool certs_parse(struct slice file, const char *name, STACK_OF(X509) **ret, stru
 bool certs_read(const char *path, STACK_OF(X509) **ret, struct err *err);
 X509 *cert_read_one(const char *path, struct err *err);
 bool csr_parse(struct slice file, const char *name, X509_REQ **ret, struct err *err);
-bool crls_parse(struct slice file, const char *name, STACK_OF(X509_CRL) **ret, struct err *err);
+/* Each CRL of a file as DER, until <each> returns false. The file's bytes are written over. */
+typedef bool crls_fn(void *ctx, struct slice der, struct err *err);
+bool crls_parse(uint8_t *file, size_t n, const char *name, crls_fn *each, void *ctx, struct err *err);
 /* The PEM of <n> certificates one after the other; free(). */
 bool certs_pem(X509 *const *x, size_t n, char **ret, struct err *err);
 
@@ -202,40 +204,8 @@ bool bundle_write(const char *dir, const struct bundle *b, struct err *err);
 bool cert_book(struct index *x, const char *ca_dir, const char *ca, X509 *leaf, enum profile p, const char *cn,
     struct err *err);
 
-/* ---- crl.c: revocations in a form that a handshake can ask ---- */
+/* ---- crl.c ---- */
 
-struct revoked {
-	uint8_t serial[AUTHZ_SERIAL_MAX];
-	uint8_t serial_n;
-	int8_t reason; /* CRLReason, -1 not given */
-	int64_t date;
-};
-struct crl {
-	X509_NAME *issuer;
-	char *issuer_text;
-	bool verified;          /* signature checked with issuer_key at load */
-	uint8_t issuer_key[32]; /* SHA-256 of the SPKI that signed it */
-	X509_CRL *raw;          /* kept only while not verified */
-	int64_t last, next;     /* next INT64_MAX: none */
-	struct revoked *list;   /* sorted */
-	size_t n;
-};
-struct crl_set {
-	struct crl *crls;
-	size_t n;
-};
-/* Load <path>; the signature is verified with the CA of that name among <cas>. No CA of that name there: kept
- * unverified until a chain brings its issuer. */
-bool crl_set_add(struct crl_set *s, const char *path, STACK_OF(X509) *cas, struct err *err);
-void crl_set_done(struct crl_set *s);
-
-struct crl_answer {
-	enum pki_cause cause; /* PKI_OK, REVOKED, CRL_EXPIRED, CRL_FUTURE, CRL_SIGNATURE, CRL_MISSING */
-	const struct crl *crl;
-	const struct revoked *entry;
-};
-/* What the CRLs of <issuer> say of <cert>. */
-struct crl_answer crl_ask(const struct crl_set *s, const X509 *cert, const X509 *issuer, int64_t now);
 const char *crl_reason_text(int reason);
 
 #endif

@@ -1,6 +1,7 @@
 /* The judgement of a peer's certificate: libcrypto verifies the chain, then come the rules that it does not know. */
 #include "pki/trust.h"
 
+#include <stdio.h>
 #include <openssl/err.h>
 
 enum { DEPTH_MAX = 10, SECURITY_LEVEL = 2 };
@@ -86,11 +87,39 @@ check_crls(const struct pki_trust *t, STACK_OF(X509) *chain, int64_t now, struct
 
 		if (i + 1 == n && cert_is_self_issued(x))
 			break;
-		a = crl_ask(&t->crls, x, issuer, now);
+		a = crl_ask(&t->crls, x, issuer, now, t->crl_grace);
 		if (a.cause == PKI_OK || (a.cause == PKI_BAD_CRL_MISSING && i > 0))
 			continue;
 		diagnose_crl(&a, x, i, p);
 		return false;
+	}
+	return true;
+}
+
+/* What pki_judge_again() needs of the chain, which nobody keeps: who issued each CA of it. */
+static bool
+keep_chain(const struct pki_trust *t, STACK_OF(X509) *chain, struct pki_peer *p)
+{
+	int n = sk_X509_num(chain);
+	struct authz_link link = { .anchor = trust_has_key(t, p->issuer_key) };
+	uint8_t key[32], serial[AUTHZ_SERIAL_MAX];
+
+	authz_chain_begin(p->chain, &p->chain_n, link.anchor);
+	p->valid_until = t->ignore_dates ? 0 : p->not_after;
+	for (int i = 1; i < n; i++) {
+		X509 *x = sk_X509_value(chain, i);
+		const X509 *issuer = i + 1 < n ? sk_X509_value(chain, i + 1) : trust_issuer(t, x);
+
+		if (!t->ignore_dates)
+			p->valid_until = NUM_MIN(p->valid_until, time_of(X509_get0_notAfter(x)));
+		if (issuer == NULL || cert_is_self_issued(x))
+			continue;
+		if (!spki_hash(issuer, key))
+			return false;
+		link = (struct authz_link){ key, slice_of(serial, serial_bytes(X509_get0_serialNumber(x), serial)),
+			trust_has_key(t, key) };
+		if (!authz_chain_add(p->chain, &p->chain_n, &link))
+			return false;
 	}
 	return true;
 }
@@ -104,7 +133,7 @@ accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_p
 	if (!check_leaf(t, leaf, chain, p) || !check_crls(t, chain, now, p))
 		return false;
 	/* The key that verified the leaf's signature; a pinned leaf vouches for itself and has no role. */
-	if (!spki_hash(is_pinned(chain) ? leaf : sk_X509_value(chain, 1), p->issuer_key)) {
+	if (!spki_hash(is_pinned(chain) ? leaf : sk_X509_value(chain, 1), p->issuer_key) || !keep_chain(t, chain, p)) {
 		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_OUT_OF_MEM, "try again", "out of memory");
 		return false;
 	}
@@ -135,4 +164,81 @@ pki_judge(const struct pki_trust *t, struct x509_store_ctx_st *ctx, struct pki_p
 	ERR_clear_error();
 	X509_STORE_CTX_set_error(ctx, ok ? X509_V_OK : p->error);
 	return ok;
+}
+
+/* ---- again ---- */
+
+static bool
+standing_of_crl(const struct crl_answer *a, const char *who, struct pki_standing *ret)
+{
+	char when[32];
+
+	ret->cause = a->cause;
+	if (a->cause == PKI_BAD_REVOKED)
+		(void)snprintf(ret->text, sizeof ret->text, "%s was revoked at %s (%s)", who, time_text(a->entry.date, when),
+		    crl_reason_text(a->entry.reason));
+	else if (a->cause == PKI_BAD_CRL_MISSING)
+		(void)snprintf(ret->text, sizeof ret->text, "there is no CRL of the CA of %s", who);
+	else
+		(void)snprintf(ret->text, sizeof ret->text, "the CRL of the CA of %s %s at %s", who,
+		    a->cause == PKI_BAD_CRL_EXPIRED ? "expired" : "begins", time_text(
+			a->cause == PKI_BAD_CRL_EXPIRED ? a->crl->next : a->crl->last, when));
+	return false;
+}
+
+/* Revocation of one certificate, and whether its issuer is still trusted if it was. */
+static bool
+link_stands(const struct pki_trust *t, const struct authz_link *l, int depth, int64_t now, bool fresh, struct pki_standing *ret)
+{
+	const char *who = depth == 0 ? "the certificate" : "a CA of the certificate";
+	struct crl_answer a;
+
+	if (l->anchor && !trust_has_key(t, l->key)) {
+		ret->cause = PKI_BAD_CA_WITHDRAWN;
+		(void)snprintf(ret->text, sizeof ret->text, "a CA that vouched for %s is not in the cafile any more", who);
+		return false;
+	}
+	if (t->crls.n == 0)
+		return true;
+	a = crl_ask_key(&t->crls, l->key, l->serial, now, t->crl_grace);
+	if (a.cause == PKI_OK || (a.cause != PKI_BAD_REVOKED && !fresh) || (a.cause == PKI_BAD_CRL_MISSING && depth > 0))
+		return true;
+	return standing_of_crl(&a, who, ret);
+}
+
+bool
+pki_judge_again(const struct pki_trust *t, const struct authz_facts *f, int64_t now, bool fresh, struct pki_standing *ret)
+{
+	struct slice rest = f->chain;
+	struct authz_link link = { f->issuer_key, f->serial, authz_chain_anchored(&rest) };
+	/* A pinned one is its own issuer, and nobody revokes it but who takes it away. */
+	bool pinned = f->issuer_key == NULL || slice_eq(f->subject, f->issuer);
+	int depth = 0;
+
+	*ret = (struct pki_standing){ .cause = PKI_OK };
+	if (f->not_after != 0 && !t->ignore_dates && now > f->not_after) {
+		ret->cause = PKI_BAD_EXPIRED;
+		(void)snprintf(ret->text, sizeof ret->text, "the certificate, or a CA of it, has expired");
+		return false;
+	}
+	if (t->require_cn && f->cn.n == 0) {
+		ret->cause = PKI_BAD_CN;
+		(void)snprintf(ret->text, sizeof ret->text, "a common name is needed now, and the certificate has none");
+		return false;
+	}
+	if (pinned && link.anchor && !trust_has_key(t, link.key))
+		return link_stands(t, &link, 0, now, false, ret);
+	if (pinned)
+		return true;
+	do {
+		if (!link_stands(t, &link, depth++, now, fresh, ret))
+			return false;
+	} while (authz_chain_next(&rest, &link));
+	if (trust_role(t, f->issuer_key) != f->role) {
+		ret->cause = PKI_BAD_ROLE_CHANGED;
+		(void)snprintf(ret->text, sizeof ret->text, "its CA gives the role %s now, and gave %s",
+		    authz_role_name(trust_role(t, f->issuer_key)), authz_role_name(f->role));
+		return false;
+	}
+	return true;
 }

@@ -27,6 +27,8 @@ pki_cause_name(enum pki_cause c)
 		[PKI_BAD_SIGNATURE] = "bad-signature",
 		[PKI_BAD_WEAK] = "weak",
 		[PKI_BAD_CN] = "bad-common-name",
+		[PKI_BAD_CA_WITHDRAWN] = "ca-withdrawn",
+		[PKI_BAD_ROLE_CHANGED] = "role-changed",
 		[PKI_BAD_OTHER] = "other",
 	};
 
@@ -93,6 +95,7 @@ pki_peer_facts(const struct pki_peer *p, bool use_subject, struct authz_facts *r
 		.serial = slice_of(p->serial, p->serial_n),
 		.issuer_key = p->issuer_key,
 		.fingerprint = p->fingerprint,
-		.not_after = p->not_after,
+		.not_after = p->valid_until,
+		.chain = slice_of(p->chain, p->chain_n),
 	};
 }

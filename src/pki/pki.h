@@ -134,8 +134,11 @@ struct pki_trust_config {
 	const char *ca_file;              /* the listener's cafile, or NULL (capath alone) */
 	const struct pki_role_ca *roles;
 	size_t n_roles;
-	const char *const *crl_files;     /* none: revocation is not checked */
+	const char *const *crl_files;     /* files or directories; none: revocation is not checked */
 	size_t n_crl_files;
+	const struct pki_trust *previous; /* its CRLs stay in force where what is read may not take their place; NULL: none */
+	int64_t crl_grace;                /* seconds for which a CRL is good after its end */
+	int64_t now;                      /* 0 = the clock */
 	bool require_cn;                  /* use_identity_as_username: a certificate without a usable CN is refused */
 	bool ignore_dates;                /* disable_client_cert_date_checks */
 };
@@ -145,6 +148,26 @@ struct pki_trust;
 struct pki_trust *pki_trust_new(const struct pki_trust_config *c, struct err *err);
 struct pki_trust *pki_trust_ref(struct pki_trust *t);
 void pki_trust_unref(struct pki_trust *t); /* NULL is fine */
+
+/* The same with the revocation lists read again. Those of a file that cannot be read stay; so does each whose successor is
+ * forged, older (CRL number, else date), expired or from the future, or missing. NULL: out of memory. Blocks; any thread. */
+struct pki_trust *pki_trust_renew(const struct pki_trust *t, int64_t now, struct err *err);
+/* What was not taken over when <t> was made, a sentence each, naming the file. */
+void pki_trust_complaints(const struct pki_trust *t, void (*each)(void *ctx, const char *text), void *ctx);
+/* The lists that are in force. */
+struct pki_crl {
+	const char *issuer;   /* RFC 2253 */
+	char number[41];      /* in hex; "": it has none */
+	int64_t last, next;   /* next INT64_MAX: it has no end */
+	uint32_t revoked;     /* entries */
+	bool known;           /* its CA stands in the cafile; else it counts for chains that bring it */
+};
+void pki_trust_crls(const struct pki_trust *t, void (*each)(void *ctx, const struct pki_crl *c), void *ctx);
+bool pki_trust_same_crls(const struct pki_trust *a, const struct pki_trust *b);
+/* Who is revoked under <now> and was not under <old>: the key of the issuer and the serial number. False: <each> ended it, or
+ * there are CRLs of which that cannot be said. */
+bool pki_trust_news(const struct pki_trust *old, const struct pki_trust *now,
+    bool (*each)(void *ctx, const uint8_t key[32], struct slice serial), void *ctx);
 
 enum pki_cause {
 	PKI_OK,
@@ -162,6 +185,8 @@ enum pki_cause {
 	PKI_BAD_SIGNATURE,
 	PKI_BAD_WEAK,                             /* key too small or digest broken */
 	PKI_BAD_CN,                               /* missing, twice, or not fit to be an identity */
+	PKI_BAD_CA_WITHDRAWN,                     /* its CA was trusted, and is not any more */
+	PKI_BAD_ROLE_CHANGED,                     /* its CA gives another role now */
 	PKI_BAD_OTHER,                            /* text has libcrypto's words */
 	PKI_CAUSES
 };
@@ -185,10 +210,20 @@ struct pki_peer {
 	/* Only when accepted: from the verified chain. */
 	enum authz_role role;        /* NONE when the issuing CA has none */
 	uint8_t issuer_key[32];      /* SHA-256 of the issuing CA's SubjectPublicKeyInfo */
+	int64_t valid_until;         /* the earliest end in the chain; 0: dates are not looked at */
+	uint8_t chain[AUTHZ_CHAIN_MAX]; /* the CAs above: authz_chain_next() */
+	size_t chain_n;
 };
 /* Verify the chain in <ctx> (as the callback of SSL_CTX_set_cert_verify_callback gets it) and say who it is. True: accepted.
  * <ret> is set in both cases, NULL only when out of memory (and then refused). Any thread. */
 bool pki_judge(const struct pki_trust *t, struct x509_store_ctx_st *ctx, struct pki_peer **ret);
+/* Judge again what was accepted once, from its facts: revocation of the whole chain, its end, a CA that was taken away, a role that
+ * is another one. <fresh>: for a new connection, so that a CRL that has expired or is missing counts too. */
+struct pki_standing {
+	enum pki_cause cause;
+	char text[200]; /* in words, when it is not PKI_OK */
+};
+bool pki_judge_again(const struct pki_trust *t, const struct authz_facts *f, int64_t now, bool fresh, struct pki_standing *ret);
 void pki_peer_free(struct pki_peer *p); /* NULL is fine */
 /* The facts of an accepted peer, borrowed from <p>; username is the CN (or the subject: <use_subject>), .p NULL without. */
 void pki_peer_facts(const struct pki_peer *p, bool use_subject, struct authz_facts *ret);

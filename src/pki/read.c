@@ -28,19 +28,6 @@ add_cert(void *out, const unsigned char *der, size_t n)
 }
 
 static bool
-add_crl(void *out, const unsigned char *der, size_t n)
-{
-	STACK_OF(X509_CRL) *list = out;
-	const unsigned char *p = der;
-	X509_CRL *x = d2i_X509_CRL(NULL, &p, (long)n);
-
-	if (x != NULL && p == der + n && sk_X509_CRL_push(list, x) > 0)
-		return true;
-	X509_CRL_free(x);
-	return false;
-}
-
-static bool
 add_req(void *out, const unsigned char *der, size_t n)
 {
 	X509_REQ **req = out;
@@ -59,7 +46,6 @@ static const struct kind certificates = { "a certificate", { "CERTIFICATE", "X50
 static const struct kind requests = {
 	"a certificate request", { "CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST", NULL }, add_req, true
 };
-static const struct kind revocations = { "a CRL", { "X509 CRL", NULL, NULL }, add_crl, false };
 
 static bool
 is_label(const struct kind *k, const char *label)
@@ -195,19 +181,78 @@ csr_parse(struct slice file, const char *name, X509_REQ **ret, struct err *err)
 	return true;
 }
 
-bool
-crls_parse(struct slice file, const char *name, STACK_OF(X509_CRL) **ret, struct err *err)
+/* What a PEM block of a CRL holds, over its own text: a list of a million names is 60 MB already. */
+static bool
+decode_in_place(uint8_t *file, struct slice text, size_t *ret_at, size_t *ret_n)
 {
-	STACK_OF(X509_CRL) *list = sk_X509_CRL_new_null();
+	EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
+	const uint8_t *begin = memchr(text.p, '\n', text.n), *end = text.p + text.n;
+	uint8_t chunk[4096];
+	size_t at, from;
+	int n = 0;
+	bool ok = ctx != NULL && begin != NULL;
 
-	if (list == NULL)
-		return err_set(err, ERR_MEMORY, "out of memory");
-	if (!parse(file, name, &revocations, list, err)) {
-		sk_X509_CRL_pop_free(list, X509_CRL_free);
+	if (!ok) {
+		EVP_ENCODE_CTX_free(ctx);
 		return false;
 	}
-	*ret = list;
-	return true;
+	/* The END line begins with the first dash; base64 has none. */
+	end = memchr(begin, '-', (size_t)(end - begin));
+	at = from = (size_t)(begin + 1 - file);
+	*ret_at = at;
+	EVP_DecodeInit(ctx);
+	while (ok && end != NULL && file + from < end) {
+		size_t k = NUM_MIN(sizeof chunk, (size_t)(end - (file + from)));
+
+		memcpy(chunk, file + from, k);
+		from += k;
+		ok = EVP_DecodeUpdate(ctx, file + at, &n, chunk, (int)k) >= 0;
+		at += ok ? (size_t)n : 0;
+	}
+	ok = ok && EVP_DecodeFinal(ctx, chunk, &n) == 1 && n == 0;
+	EVP_ENCODE_CTX_free(ctx);
+	*ret_n = at - *ret_at;
+	return ok;
+}
+
+static bool
+each_block(uint8_t *data, size_t size, const char *name, crls_fn *each, void *ctx, struct err *err)
+{
+	struct slice file = slice_of(data, size);
+	struct pem_block b;
+	unsigned line = 0, found = 0;
+	const char *other = NULL;
+	enum pem_result r;
+	size_t at, n;
+
+	while ((r = pem_next(&file, &line, name, &b, err)) == PEM_BLOCK) {
+		if (strcmp(b.label, "X509 CRL") != 0) {
+			other = pem_label_kind(b.label);
+			continue;
+		}
+		found++;
+		if (!decode_in_place(data, b.text, &at, &n))
+			return err_set(err, ERR_INPUT,
+			    "%s:%u: the block \"%s\" that begins here is damaged (not valid base64)", name, b.line, b.label);
+		if (!each(ctx, slice_of(data + at, n), err))
+			return false;
+	}
+	if (r == PEM_BROKEN)
+		return false;
+	return found > 0 || err_set(err, ERR_INPUT, "%s: is %s, not a CRL", name, other != NULL ? other : "PEM without a block");
+}
+
+bool
+crls_parse(uint8_t *file, size_t n, const char *name, crls_fn *each, void *ctx, struct err *err)
+{
+	struct slice all = slice_of(file, n);
+
+	ERR_clear_error();
+	if (n == 0)
+		return err_set(err, ERR_INPUT, "%s: is an empty file, not a CRL", name);
+	if (is_pem(all))
+		return each_block(file, n, name, each, ctx, err);
+	return der_whole(all, name, err) && each(ctx, all, err);
 }
 
 bool

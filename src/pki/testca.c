@@ -173,31 +173,53 @@ t_put_key(const struct t_dir *d, const char *name, EVP_PKEY *k)
 	put_bio(d, name, b);
 }
 
+static void
+add_revoked(X509_CRL *c, const ASN1_INTEGER *serial, const ASN1_TIME *when, int reason)
+{
+	X509_REVOKED *r = X509_REVOKED_new();
+	ASN1_ENUMERATED *why = ASN1_ENUMERATED_new();
+
+	X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)(uintptr_t)serial);
+	X509_REVOKED_set_revocationDate(r, (ASN1_TIME *)(uintptr_t)when);
+	ASN1_ENUMERATED_set(why, reason);
+	X509_REVOKED_add1_ext_i2d(r, NID_crl_reason, why, 0, 0);
+	ASN1_ENUMERATED_free(why);
+	X509_CRL_add0_revoked(c, r);
+}
+
+X509_CRL *
+t_crl_of(const struct t_crl_want *w)
+{
+	X509_CRL *c = X509_CRL_new();
+	ASN1_TIME *from = ASN1_TIME_set(NULL, (time_t)w->last), *to = ASN1_TIME_set(NULL, (time_t)w->next);
+	ASN1_INTEGER *number = ASN1_INTEGER_new();
+
+	X509_CRL_set_version(c, X509_CRL_VERSION_2);
+	X509_CRL_set_issuer_name(c, X509_get_subject_name(w->by->x));
+	X509_CRL_set1_lastUpdate(c, from);
+	X509_CRL_set1_nextUpdate(c, to);
+	for (size_t i = 0; i < ARRAY_LEN(w->victims) && w->victims[i] != NULL; i++)
+		add_revoked(c, X509_get0_serialNumber(w->victims[i]), from, w->reason);
+	for (size_t i = 0; i < w->more; i++) {
+		ASN1_INTEGER_set_uint64(number, UINT64_C(0x7f00000000000000) + i * UINT64_C(0x9e3779b9));
+		add_revoked(c, number, from, 1);
+	}
+	ASN1_INTEGER_set(number, w->number);
+	if (w->number > 0)
+		X509_CRL_add1_ext_i2d(c, NID_crl_number, number, 0, 0);
+	if (w->delta)
+		X509_CRL_add1_ext_i2d(c, NID_delta_crl, number, 1, 0);
+	ASN1_INTEGER_free(number);
+	ASN1_TIME_free(from);
+	ASN1_TIME_free(to);
+	assert_true(X509_CRL_sign(c, w->by->key, EVP_PKEY_is_a(w->by->key, "ED25519") ? NULL : EVP_sha256()) > 0);
+	return c;
+}
+
 X509_CRL *
 t_crl(const struct t_cert *by, const X509 *victim, int64_t last, int64_t next, int reason)
 {
-	X509_CRL *c = X509_CRL_new();
-	ASN1_TIME *from = ASN1_TIME_set(NULL, (time_t)last), *to = ASN1_TIME_set(NULL, (time_t)next);
-
-	X509_CRL_set_version(c, X509_CRL_VERSION_2);
-	X509_CRL_set_issuer_name(c, X509_get_subject_name(by->x));
-	X509_CRL_set1_lastUpdate(c, from);
-	X509_CRL_set1_nextUpdate(c, to);
-	if (victim != NULL) {
-		X509_REVOKED *r = X509_REVOKED_new();
-		ASN1_ENUMERATED *why = ASN1_ENUMERATED_new();
-
-		X509_REVOKED_set_serialNumber(r, (ASN1_INTEGER *)(uintptr_t)X509_get0_serialNumber(victim));
-		X509_REVOKED_set_revocationDate(r, from);
-		ASN1_ENUMERATED_set(why, reason);
-		X509_REVOKED_add1_ext_i2d(r, NID_crl_reason, why, 0, 0);
-		ASN1_ENUMERATED_free(why);
-		X509_CRL_add0_revoked(c, r);
-	}
-	ASN1_TIME_free(from);
-	ASN1_TIME_free(to);
-	assert_true(X509_CRL_sign(c, by->key, EVP_sha256()) > 0);
-	return c;
+	return t_crl_of(&(struct t_crl_want){ by, { victim }, 0, last, next, reason, 0, false });
 }
 
 void

@@ -41,6 +41,16 @@ void t_put_certs(const struct t_dir *d, const char *name, const struct t_cert *c
 void t_put_key(const struct t_dir *d, const char *name, EVP_PKEY *k);
 /* A CRL by <by> that revokes <victim> (or nothing). */
 X509_CRL *t_crl(const struct t_cert *by, const X509 *victim, int64_t last, int64_t next, int reason);
+struct t_crl_want {
+	const struct t_cert *by;
+	const X509 *victims[4];
+	long number;     /* 0: none */
+	int64_t last, next;
+	int reason;
+	size_t more;     /* as many made-up serial numbers beside the victims' */
+	bool delta;
+};
+X509_CRL *t_crl_of(const struct t_crl_want *w);
 void t_put_crl(const struct t_dir *d, const char *name, X509_CRL *c);
 /* Run a program; its exit code, its standard output in <out>. No shell. */
 int t_run(const char *const argv[], char *out, size_t cap);

@@ -45,13 +45,16 @@ find_issuers(struct pki_trust *t, struct err *err)
 	int n = sk_X509_num(t->cas);
 
 	t->issuers = calloc(n > 0 ? (size_t)n : 1, sizeof(X509 *));
-	if (t->issuers == NULL)
+	t->ca_keys = calloc(n > 0 ? (size_t)n : 1, sizeof *t->ca_keys);
+	if (t->issuers == NULL || t->ca_keys == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	for (int i = 0; i < n; i++) {
 		X509 *x = sk_X509_value(t->cas, i);
 
 		/* Also fills libcrypto's cache of the extensions, before threads share the certificate. */
 		(void)X509_check_ca(x);
+		if (!spki_hash(x, t->ca_keys[i]))
+			return crypto_err(err, "cannot read the key of a CA");
 		for (int k = 0; k < n && t->issuers[i] == NULL && !cert_is_self_issued(x); k++) {
 			X509 *up = sk_X509_value(t->cas, k);
 
@@ -68,7 +71,9 @@ static bool
 fill(struct pki_trust *t, const struct pki_trust_config *c, struct err *err)
 {
 	bool ok = true;
+	struct crl_load load = { .files = c->crl_files, .n_files = c->n_crl_files, .now = pki_clock(c->now) };
 
+	t->crl_grace = c->crl_grace;
 	t->require_cn = c->require_cn;
 	t->ignore_dates = c->ignore_dates;
 	t->role_cas = sk_X509_new_null();
@@ -80,9 +85,9 @@ fill(struct pki_trust *t, const struct pki_trust_config *c, struct err *err)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	for (size_t i = 0; ok && i < c->n_roles; i++)
 		ok = add_role(t, &c->roles[i], err);
-	for (size_t i = 0; ok && i < c->n_crl_files; i++)
-		ok = crl_set_add(&t->crls, c->crl_files[i], t->cas, err);
-	return ok && find_issuers(t, err);
+	load.cas = t->cas;
+	load.old = c->previous != NULL ? &c->previous->crls : NULL;
+	return ok && find_issuers(t, err) && crl_set_load(&t->crls, &load, err);
 }
 
 struct pki_trust *
@@ -102,6 +107,108 @@ pki_trust_new(const struct pki_trust_config *c, struct err *err)
 	return t;
 }
 
+/* The same CAs and rules, without revocations. */
+static bool
+copy(struct pki_trust *t, const struct pki_trust *from)
+{
+	size_t n = (size_t)NUM_MAX(sk_X509_num(from->cas), 1), r = NUM_MAX(from->n_roles, (size_t)1);
+
+	t->cas = X509_chain_up_ref(from->cas);
+	t->role_cas = X509_chain_up_ref(from->role_cas);
+	t->issuers = calloc(n, sizeof(X509 *));
+	t->ca_keys = calloc(n, sizeof *t->ca_keys);
+	t->roles = calloc(r, sizeof *t->roles);
+	if (t->cas == NULL || t->role_cas == NULL || t->issuers == NULL || t->ca_keys == NULL || t->roles == NULL)
+		return false;
+	memcpy(t->issuers, from->issuers, n * sizeof(X509 *));
+	memcpy(t->ca_keys, from->ca_keys, n * sizeof *t->ca_keys);
+	if (from->n_roles > 0)
+		memcpy(t->roles, from->roles, from->n_roles * sizeof *t->roles);
+	t->n_roles = from->n_roles;
+	t->crl_grace = from->crl_grace;
+	t->require_cn = from->require_cn;
+	t->ignore_dates = from->ignore_dates;
+	return true;
+}
+
+struct pki_trust *
+pki_trust_renew(const struct pki_trust *old, int64_t now, struct err *err)
+{
+	struct crl_load load = { .files = (const char *const *)old->crls.files, .n_files = old->crls.n_files,
+		.cas = old->cas, .old = &old->crls, .lenient = true, .now = pki_clock(now) };
+	struct pki_trust *t = calloc(1, sizeof *t);
+
+	if (t == NULL || !copy(t, old)) {
+		(void)err_set(err, ERR_MEMORY, "out of memory");
+	} else if (crl_set_load(&t->crls, &load, err)) {
+		atomic_init(&t->refs, 1);
+		return t;
+	}
+	if (t != NULL)
+		atomic_init(&t->refs, 1);
+	pki_trust_unref(t);
+	return NULL;
+}
+
+struct news {
+	const struct crl *old, *now;
+	bool (*each)(void *ctx, const uint8_t key[32], struct slice serial);
+	void *ctx;
+};
+
+static bool
+tell_new(void *ctx, struct slice serial)
+{
+	const struct news *n = ctx;
+	struct revoked r;
+
+	return (n->old != NULL && crl_find(n->old, serial, &r)) || n->each(n->ctx, n->now->issuer_key, serial);
+}
+
+bool
+pki_trust_news(const struct pki_trust *old, const struct pki_trust *now,
+    bool (*each)(void *ctx, const uint8_t key[32], struct slice serial), void *ctx)
+{
+	bool all = true;
+
+	for (size_t i = 0; all && i < now->crls.n; i++) {
+		const struct crl *c = now->crls.v[i];
+		struct news n = { c->verified ? crl_of_key(&old->crls, c->issuer_key) : NULL, c, each, ctx };
+
+		if (n.old == c)
+			continue;
+		/* Whose CA nobody knew yet has no key here: its sessions cannot be told from others. */
+		all = c->verified ? crl_each(c, tell_new, &n) : crl_set_same(&old->crls, &now->crls);
+	}
+	return all;
+}
+
+bool
+pki_trust_same_crls(const struct pki_trust *a, const struct pki_trust *b)
+{
+	return crl_set_same(&a->crls, &b->crls);
+}
+
+void
+pki_trust_complaints(const struct pki_trust *t, void (*each)(void *ctx, const char *text), void *ctx)
+{
+	for (size_t i = 0; i < t->crls.n_complaints; i++)
+		each(ctx, t->crls.complaints[i]);
+}
+
+void
+pki_trust_crls(const struct pki_trust *t, void (*each)(void *ctx, const struct pki_crl *c), void *ctx)
+{
+	for (size_t i = 0; i < t->crls.n; i++) {
+		const struct crl *c = t->crls.v[i];
+		struct pki_crl v = { .issuer = c->issuer_text, .last = c->last, .next = c->next, .revoked = c->n,
+			.known = c->verified };
+
+		(void)text_hex(slice_of(c->number, c->number_n), v.number, sizeof v.number);
+		each(ctx, &v);
+	}
+}
+
 struct pki_trust *
 pki_trust_ref(struct pki_trust *t)
 {
@@ -118,6 +225,7 @@ pki_trust_unref(struct pki_trust *t)
 	sk_X509_pop_free(t->role_cas, X509_free);
 	crl_set_done(&t->crls);
 	free(t->issuers);
+	free(t->ca_keys);
 	free(t->roles);
 	free(t);
 }
@@ -140,4 +248,14 @@ trust_issuer(const struct pki_trust *t, const X509 *ca)
 			return t->issuers[i];
 	}
 	return NULL;
+}
+
+bool
+trust_has_key(const struct pki_trust *t, const uint8_t spki[32])
+{
+	for (int i = 0; i < sk_X509_num(t->cas); i++) {
+		if (memcmp(t->ca_keys[i], spki, 32) == 0)
+			return true;
+	}
+	return false;
 }

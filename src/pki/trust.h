@@ -3,7 +3,7 @@
 #define PKI_TRUST_H
 
 #include <stdatomic.h>
-#include "pki/internal.h"
+#include "pki/crl.h"
 
 struct role_key {
 	uint8_t spki[32];
@@ -14,16 +14,20 @@ struct pki_trust {
 	atomic_uint refs;
 	STACK_OF(X509) *cas;       /* of the cafile */
 	X509 **issuers;            /* of each of cas: which of them signed it, or NULL */
+	uint8_t (*ca_keys)[32];    /* SHA-256 of the SPKI of each of cas */
 	STACK_OF(X509) *role_cas;
 	struct role_key *roles;
 	size_t n_roles;
 	struct crl_set crls;
+	int64_t crl_grace;         /* seconds for which an expired CRL is still good */
 	bool require_cn, ignore_dates;
 };
 
 enum authz_role trust_role(const struct pki_trust *t, const uint8_t spki[32]);
 /* Who among the cafile's CAs signed <ca>; NULL: nobody, or <ca> is not in it. */
 const X509 *trust_issuer(const struct pki_trust *t, const X509 *ca);
+/* Is this the key of one of the cafile's CAs? */
+bool trust_has_key(const struct pki_trust *t, const uint8_t spki[32]);
 
 /* ---- peer.c ---- */
 
