@@ -109,8 +109,9 @@ broker_new(unsigned n_shards, const struct broker_settings *s, const struct brok
 	b->n_shards = n_shards;
 	b->shards = calloc(n_shards, sizeof *b->shards);
 	b->interest = calloc((size_t)n_shards * INTEREST_SLOTS, sizeof *b->interest);
+	b->paces = calloc(n_listeners, sizeof *b->paces);
 	b->newest = listener_table_new(listeners, n_listeners, 0);
-	if (b->shards == NULL || b->interest == NULL || b->newest == NULL) {
+	if (b->shards == NULL || b->interest == NULL || b->paces == NULL || b->newest == NULL) {
 		broker_free(b);
 		return NULL;
 	}
@@ -131,6 +132,7 @@ broker_free(struct broker *b)
 		shard_free(b->shards[i]);
 	listener_table_unref(b->newest);
 	free(b->interest);
+	free(b->paces);
 	free(b->shards);
 	free(b);
 }

@@ -14,6 +14,9 @@ struct shard;
 
 enum { BROKER_PREFIX_MAX = 64, BROKER_MOUNT_MAX = 255, BROKER_WHY_MAX = 200 };
 
+/* What is counted a second: PUBLISH packets and their bytes, from clients and to clients. */
+enum broker_rate { BROKER_MESSAGES_IN, BROKER_BYTES_IN, BROKER_MESSAGES_OUT, BROKER_BYTES_OUT, BROKER_RATES };
+
 /* Settings of one listener. Copied; the policy is referenced. */
 struct broker_listener {
 	struct authz_policy *policy;
@@ -23,6 +26,9 @@ struct broker_listener {
 	bool username_is_client_id;   /* the user name takes the place of the client id; without one nobody may connect */
 	uint8_t versions;             /* 1 << protocol level for each that is accepted; 0 = all */
 	bool bridges;                 /* the broker's own: they say on $SYS how they are, and take what the remote sends as it comes */
+	uint64_t client_rates[BROKER_RATES]; /* of each client; 0 = no limit, at most 10^10 */
+	uint64_t rates[BROKER_RATES]; /* of all clients of the listener together */
+	bool rate_disconnects;        /* a client above its own rates is disconnected (0x96), not left waiting */
 	char auto_id_prefix[BROKER_PREFIX_MAX + 1];   /* of client ids that the broker makes up; "": "auto-" */
 	char client_id_prefix[BROKER_PREFIX_MAX + 1]; /* what every client id must begin with */
 	char mount_point[BROKER_MOUNT_MAX + 1];       /* stands in front of every topic of its clients, for everybody else; "": none */
@@ -45,6 +51,7 @@ struct broker_settings {
 	uint8_t max_qos;                 /* 0..2 */
 	bool retain_available, allow_empty_client_id, queue_qos0;
 	bool upgrade_qos;                /* deliveries have the QoS of the subscription, not at most that of the message */
+	uint32_t max_clients;            /* sessions, connected or not; 0 = no limit */
 	size_t max_out_bytes;            /* unsent output per connection above which QoS 0 is dropped */
 };
 void broker_settings_default(struct broker_settings *s);
@@ -144,6 +151,7 @@ struct shard_stats {
 	_Atomic uint64_t packets_in, packets_out, bytes_in, bytes_out;
 	_Atomic uint64_t messages_in, messages_out, payload_in, payload_out; /* PUBLISH */
 	_Atomic uint64_t dropped, denied, refused;
+	_Atomic uint64_t paced; /* times that a publisher was not read from as it, or its listener, was above a rate */
 };
 const struct shard_stats *shard_stats(const struct shard *sh);
 

@@ -74,7 +74,7 @@ client_feed(void *self, struct slice in)
 		c->last_rx_ms = c->shard->now_ms;
 	/* What others posted before they acknowledged it holds for what was sent after that, even within one turn. */
 	mail_take(c->shard);
-	while (c->state < CLIENT_CLOSING && c->state != CLIENT_JUDGING && !c->paused && !c->throttled) {
+	while (c->state < CLIENT_CLOSING && c->state != CLIENT_JUDGING && c->held == 0) {
 		struct slice rest = slice_from(in, used);
 		size_t max = packet_limit(c, rest);
 
@@ -87,6 +87,8 @@ client_feed(void *self, struct slice in)
 			used += f.size;
 			stat_add(c->shard, packets_in, 1);
 			stat_add(c->shard, bytes_in, f.size);
+			if (c->pace != NULL && f.type == MQTT_PUBLISH && !pace_in(c, f.size))
+				return STREAM_CLOSE;
 			break;
 		case MQTT_FRAME_MORE:
 			return (ptrdiff_t)used;
@@ -119,11 +121,9 @@ client_sent(void *self)
 	struct client *c = self;
 
 	out_sent(c);
-	if (c->paused && c->out.count < OUT_PACKETS_LOW && c->out_bytes <= settings_of(c->shard)->max_out_bytes / 2) {
-		c->paused = false;
-		if (!c->throttled)
-			c->waker.ops->read_enable(c->waker.conn, true);
-	}
+	if ((c->held & HELD_OUTPUT) != 0 && c->out.count < OUT_PACKETS_LOW &&
+	    c->out_bytes <= settings_of(c->shard)->max_out_bytes / 2)
+		release(c, HELD_OUTPUT);
 	if (c->scan_waits != NULL)
 		retained_room(c);
 }
@@ -166,6 +166,7 @@ client_end(struct client *c, uint8_t reason, const char *text, bool clean)
 	}
 	retained_forget(c);
 	throttle_forget(c);
+	pace_forget(c);
 	if (s != NULL) {
 		c->session = NULL;
 		stat_sub(c->shard, connected, 1);
@@ -336,8 +337,10 @@ client_timer(void *shard, struct timer *t)
 	authz_principal_facts(c->who, &facts);
 	if (facts.not_after != 0 && sh->broker->ports.wall(sh->broker->ports.ctx) > facts.not_after)
 		client_end(c, MQTT_RC_NOT_AUTHORIZED, "the certificate has expired", false);
+	else if ((c->held & ~HELD_OUTPUT) != 0)
+		c->last_rx_ms = sh->now_ms; /* it is we who do not listen */
 	else if (c->keep_alive > 0 && sh->now_ms >= c->last_rx_ms + keep_alive_ms(c))
 		client_end(c, MQTT_RC_KEEP_ALIVE, "exceeded keep alive", false);
-	else
+	if (c->state == CLIENT_OPEN)
 		client_arm(c);
 }

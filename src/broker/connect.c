@@ -5,25 +5,33 @@
 
 enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N };
 
-/* A refusal: CONNACK and no further answer; nothing of an existing session was touched. */
+/* It is reported, and the connection closes. */
 static bool
-refuse(struct client *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
+turn_away(struct client *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
 {
 	struct broker_event e = { .kind = BROKER_REFUSED, .client_id = m->client_id, .reason = reason, .text = why };
-	struct mqtt_connack ack = { .code = m->version == MQTT_V5 ? reason : mqtt_connack_code_v3(reason) };
-	uint8_t buf[16];
-	struct wr w = wr_of(buf, sizeof buf);
 
 	c->version = m->version;
 	stat_add(c->shard, refused, 1);
 	client_report(c, &e);
-	/* A client that does not speak our language is told in the oldest form there is [MQTT-3.1.2-2]. */
-	if (mqtt_put_connack(&w, m->version == MQTT_V5 ? MQTT_V5 : MQTT_V311, &ack))
-		(void)out_packet(c, buf, wr_len(&w));
 	timer_cancel(c->shard->clients_wheel, &c->timer);
 	c->state = CLIENT_CLOSING;
 	wake(&c->waker);
 	return false;
+}
+
+/* A refusal: CONNACK and no further answer; nothing of an existing session was touched. */
+static bool
+refuse(struct client *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
+{
+	struct mqtt_connack ack = { .code = m->version == MQTT_V5 ? reason : mqtt_connack_code_v3(reason) };
+	uint8_t buf[16];
+	struct wr w = wr_of(buf, sizeof buf);
+
+	/* A client that does not speak our language is told in the oldest form there is [MQTT-3.1.2-2]. */
+	if (mqtt_put_connack(&w, m->version == MQTT_V5 ? MQTT_V5 : MQTT_V311, &ack))
+		(void)out_packet(c, buf, wr_len(&w));
+	return turn_away(c, m, reason, why);
 }
 
 /* A prefix and a UUID in capitals, chosen so that the session's home is this shard. */
@@ -176,7 +184,7 @@ send_connack(struct client *c, const struct mqtt_connect *m, const struct terms 
 
 /* Another identity may not take over, end or read a session [C17]. Returns the session that goes on, or NULL; *ret_rc. */
 static struct session *
-take_session(struct client *c, const struct mqtt_connect *m, const struct terms *t, uint8_t *ret_rc)
+take_session(struct client *c, const struct mqtt_connect *m, struct terms *t, uint8_t *ret_rc)
 {
 	struct session *s = session_find(c->shard, t->id);
 
@@ -185,6 +193,7 @@ take_session(struct client *c, const struct mqtt_connect *m, const struct terms 
 		return NULL;
 	if (listener_of(c->shard, c->listener)->takeover_same_identity && !authz_same_identity(s->who, t->who)) {
 		*ret_rc = MQTT_RC_CLIENT_ID;
+		(void)snprintf(t->why, sizeof t->why, "the client id belongs to another identity's session");
 		return NULL;
 	}
 	if (s->client != NULL) {
@@ -197,6 +206,23 @@ take_session(struct client *c, const struct mqtt_connect *m, const struct terms 
 		s = NULL;
 	}
 	return s;
+}
+
+static uint8_t
+make_session(struct client *c, struct terms *t, struct session **ret)
+{
+	struct broker *b = c->shard->broker;
+
+	if (!session_count_in(b, listener_of(c->shard, c->listener)->bridges)) {
+		(void)snprintf(t->why, sizeof t->why, "the broker has its global_max_clients of %u already",
+		    b->settings.max_clients);
+		return MQTT_RC_BUSY;
+	}
+	if ((*ret = session_new(c->shard, t->id)) != NULL)
+		return MQTT_RC_OK;
+	session_count_out(b);
+	(void)snprintf(t->why, sizeof t->why, "out of memory");
+	return MQTT_RC_UNAVAILABLE;
 }
 
 static void
@@ -226,14 +252,14 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	uint8_t rc;
 	struct session *s = take_session(c, m, t, &rc);
 
-	if (rc == MQTT_RC_OK && s == NULL && (s = session_new(c->shard, t->id)) == NULL)
-		rc = MQTT_RC_UNAVAILABLE;
-	else if (rc == MQTT_RC_OK && s->who != NULL)
+	if (rc == MQTT_RC_OK && s == NULL)
+		rc = make_session(c, t, &s);
+	else if (rc == MQTT_RC_OK)
 		t->session_present = true;
 	if (rc != MQTT_RC_OK) {
 		will_free(t->will);
-		return refuse(c, m, rc,
-		    rc == MQTT_RC_CLIENT_ID ? "the client id belongs to another identity's session" : "out of memory");
+		/* One too many is cut off, as mosquitto does it, where CONNACK has no word for it. */
+		return (rc == MQTT_RC_BUSY && m->version != MQTT_V5 ? turn_away : refuse)(c, m, rc, t->why);
 	}
 	set_limits(c, m, t->keep_alive);
 	t->id = session_id(s); /* it may have been borrowed from the principal that goes now */
@@ -247,6 +273,8 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	stat_add(c->shard, connects, 1);
 	session_attach(s, c);
 	client_arm(c);
+	if (!pace_begin(c))
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
 	if (!send_connack(c, m, t))
 		return false;
 	e.session_present = t->session_present;

@@ -88,6 +88,15 @@ struct session {
 /* JUDGING: its CONNECT is still the transport's, which offers it again when the verdict is there. */
 enum client_state { CLIENT_NEW, CLIENT_MOVING, CLIENT_JUDGING, CLIENT_OPEN, CLIENT_CLOSING };
 
+struct pace;
+
+/* Why a client is not read from. */
+enum held {
+	HELD_OUTPUT = 1,  /* it does not read either */
+	HELD_BACKLOG = 2, /* another shard cannot keep up with what it publishes */
+	HELD_RATE = 4,    /* it has published as much as it may for now */
+};
+
 struct client {
 	struct shard *shard;
 	struct session *session;
@@ -98,6 +107,7 @@ struct client {
 	struct ring out;
 	struct timer timer; /* CONNECT deadline, keep alive, certificate expiry; on the client wheel */
 	struct login *login; /* JUDGING: pending; NEW: the verdict on the CONNECT that comes again; or NULL */
+	struct pace *pace;   /* NULL: no rates */
 	struct alias_in *alias_in;
 	struct alias_out *alias_out;
 	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
@@ -109,8 +119,7 @@ struct client {
 	uint16_t keep_alive, window, alias_max_out, lent;
 	uint16_t mount_n; /* bytes of the mount point, taken off each topic that goes out */
 	uint8_t version, state;
-	bool paused;       /* not read from, as it does not read */
-	bool throttled;    /* not read from, as another shard cannot keep up with what it publishes */
+	uint8_t held;      /* enum held */
 	bool dropping;     /* output is over its bound */
 	bool starved;      /* there was no memory for something promised: the next pull ends it */
 	bool is_bridge;    /* 3.1 and 3.1.1 with the mark: subscriptions are as a bridge needs them */
@@ -149,7 +158,7 @@ struct shard {
 	const struct keep_ops *keep_ops; /* sessions by name, retained messages: embedded today */
 	void *keep;
 	struct trie *subs;
-	struct wheel *clients_wheel, *sessions_wheel;
+	struct wheel *clients_wheel, *sessions_wheel, *paces_wheel;
 	struct client *clients, *throttled;
 	struct slot *slots;
 	uint32_t n_slots, cap_slots, free_slot; /* free_slot: 1 + index, 0 = none */
@@ -178,6 +187,11 @@ struct interest {
 	_Atomic uint32_t count;
 };
 
+/* The buckets that all clients of a listener share; see pace.c. */
+struct listener_pace {
+	_Atomic uint64_t at[BROKER_RATES];
+};
+
 struct listener_table {
 	_Atomic uint32_t refs;
 	uint32_t generation;
@@ -194,6 +208,8 @@ struct broker {
 	_Atomic bool listeners_lock;
 	struct listener_table *newest; /* under listeners_lock */
 	struct interest *interest;     /* n_shards x INTEREST_SLOTS */
+	struct listener_pace *paces;   /* one a listener */
+	_Atomic uint32_t n_clients;    /* sessions of all shards, counted only with max_clients */
 };
 
 static inline const struct broker_settings *
@@ -256,6 +272,10 @@ void out_clear(struct client *c);
 
 struct session *session_find(struct shard *sh, struct slice id);
 struct session *session_of(struct shard *sh, struct handle h); /* NULL: gone */
+/* Before session_new(): is there room below max_clients? <must>: it is made in any case. session_free() counts it out, and
+ * who counted one that is not made. */
+bool session_count_in(struct broker *b, bool must);
+void session_count_out(struct broker *b);
 struct session *session_new(struct shard *sh, struct slice id);
 /* Remove subscriptions, queues, will (unpublished) and the session itself. */
 void session_free(struct session *s);
@@ -401,12 +421,29 @@ mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver
 
 /* ---- throttle.c: publishers wait for shards that cannot keep up ---- */
 
+/* Stop reading from <c> for this reason; go on when there is none left. */
+void hold(struct client *c, enum held why);
+void release(struct client *c, enum held why);
+
 /* <c> has published with QoS > 0: if a shard has too much to do, it is not read from until that is done. */
 void throttle(struct client *c);
 void throttle_forget(struct client *c); /* the client is going */
 bool throttle_turn(struct shard *sh);   /* true: somebody still waits */
 /* Has shard <to> so much to do that QoS 0 is dropped? */
 bool throttle_is_full(const struct broker *b, unsigned to);
+
+/* ---- pace.c: rates ---- */
+
+/* The client is in: it gets a pace if its listener has rates. False: out of memory. */
+bool pace_begin(struct client *c);
+void pace_forget(struct client *c); /* the client is going */
+/* A client with a pace has published a packet of so many bytes, or has been sent one. False: it was ended. */
+bool pace_in(struct client *c, size_t bytes);
+void pace_out(struct client *c, size_t bytes);
+bool pace_may_send(const struct client *c); /* a message, now; any client */
+bool pace_is_slow(const struct client *c);  /* does it get no more than it gets because of a rate? */
+void pace_timer(void *shard, struct timer *t);
+void paces_renew(struct shard *sh); /* the listeners have changed */
 
 /* ---- shard.c ---- */
 

@@ -12,10 +12,9 @@ struct alias_out {
 static void
 push_back(struct client *c)
 {
-	if ((c->out.count < OUT_PACKETS_HIGH && c->out_bytes <= settings_of(c->shard)->max_out_bytes) || c->paused)
+	if (c->out.count < OUT_PACKETS_HIGH && c->out_bytes <= settings_of(c->shard)->max_out_bytes)
 		return;
-	c->paused = true;
-	c->waker.ops->read_enable(c->waker.conn, false);
+	hold(c, HELD_OUTPUT);
 }
 
 static struct out *
@@ -228,10 +227,17 @@ out_pull(struct client *c, struct iovec *iov, int max)
 	ASSERT_HOT(c->lent == 0);
 	while (c->lent < c->out.count && c->lent < LEND_PACKETS_MAX && n + MSG_PIECES <= max && bytes < LEND_BYTES_MAX) {
 		struct out *o = ring_at(&c->out, c->lent);
-		int k = lend(c, o, sh->scratch + (size_t)c->lent * MSG_SCRATCH, iov + n);
+		bool is_message = o->kind == OUT_MSG || o->kind == OUT_MANY;
+		size_t before = bytes;
+		int k;
 
+		if (is_message && !pace_may_send(c))
+			break;
+		k = lend(c, o, sh->scratch + (size_t)c->lent * MSG_SCRATCH, iov + n);
 		for (int i = n; i < n + k; i++)
 			bytes += iov[i].iov_len;
+		if (is_message && c->pace != NULL)
+			pace_out(c, bytes - before);
 		n += k;
 		c->lent++;
 	}

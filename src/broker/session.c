@@ -54,6 +54,24 @@ slot_give(struct shard *sh, const struct session *s)
 	sh->free_slot = s->slot + 1;
 }
 
+bool
+session_count_in(struct broker *b, bool must)
+{
+	uint32_t max = b->settings.max_clients;
+
+	if (max == 0 || atomic_fetch_add_explicit(&b->n_clients, 1, memory_order_relaxed) < max || must)
+		return true;
+	session_count_out(b);
+	return false;
+}
+
+void
+session_count_out(struct broker *b)
+{
+	if (b->settings.max_clients != 0)
+		(void)atomic_fetch_sub_explicit(&b->n_clients, 1, memory_order_relaxed);
+}
+
 struct session *
 session_new(struct shard *sh, struct slice id)
 {
@@ -95,6 +113,7 @@ session_free(struct session *s)
 	authz_principal_unref(s->who);
 	stat_sub(sh, sessions, 1);
 	idset_clear(&s->received);
+	session_count_out(sh->broker);
 	free(s);
 }
 

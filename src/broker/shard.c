@@ -25,13 +25,14 @@ shard_new(struct broker *b, unsigned index)
 	sh->subs = trie_new();
 	sh->clients_wheel = wheel_new(0);
 	sh->sessions_wheel = wheel_new(0);
+	sh->paces_wheel = wheel_new(0);
 	sh->outboxes = calloc((size_t)OUTBOXES * b->n_shards, sizeof(struct batch *));
 	sh->routes = NULL;
 	sh->mounted = malloc(MOUNTED_MAX);
 	sh->listeners = broker_listeners(b);
 	sh->policy_tag = policy_tag(sh->listeners->generation);
 	if (sh->keep == NULL || sh->subs == NULL || sh->clients_wheel == NULL || sh->sessions_wheel == NULL ||
-	    sh->outboxes == NULL || sh->mounted == NULL) {
+	    sh->paces_wheel == NULL || sh->outboxes == NULL || sh->mounted == NULL) {
 		shard_free(sh);
 		return NULL;
 	}
@@ -58,6 +59,7 @@ shard_free(struct shard *sh)
 	trie_free(sh->subs);
 	wheel_free(sh->clients_wheel);
 	wheel_free(sh->sessions_wheel);
+	wheel_free(sh->paces_wheel);
 	if (sh->keep != NULL)
 		sh->keep_ops->free(sh->keep);
 	listener_table_unref(sh->listeners);
@@ -77,6 +79,7 @@ take_listeners(struct shard *sh)
 	listener_table_unref(sh->listeners);
 	sh->listeners = broker_listeners(sh->broker);
 	sh->policy_tag = policy_tag(sh->listeners->generation);
+	paces_renew(sh);
 }
 
 void
@@ -103,6 +106,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	}
 	wheel_advance(sh->clients_wheel, now_ms, client_timer, sh);
 	wheel_advance(sh->sessions_wheel, now_ms, session_timer, sh);
+	wheel_advance(sh->paces_wheel, now_ms, pace_timer, sh);
 	more = scans_turn(sh);
 	throttled = throttle_turn(sh);
 	mail_flush(sh);
@@ -112,6 +116,8 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 		return 0;
 	wait = wheel_wait(sh->clients_wheel, now_ms);
 	other = wheel_wait(sh->sessions_wheel, now_ms);
+	wait = NUM_MIN(wait, other);
+	other = wheel_wait(sh->paces_wheel, now_ms);
 	wait = NUM_MIN(wait, other);
 	if (throttled)
 		wait = NUM_MIN(wait, (uint64_t)THROTTLED_MS);

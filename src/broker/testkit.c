@@ -264,6 +264,7 @@ kit_pump(struct kit *k)
 			if (e->woken && !e->closed) {
 				end_drain(e);
 				end_give(e);
+				k->awake[e->shard] = true; /* a turn comes after input */
 				more = true;
 			}
 	}

@@ -26,17 +26,36 @@ any_above(const struct shard *sh, size_t limit)
 }
 
 void
+hold(struct client *c, enum held why)
+{
+	if (c->held == 0)
+		c->waker.ops->read_enable(c->waker.conn, false);
+	c->held |= (uint8_t)why;
+}
+
+void
+release(struct client *c, enum held why)
+{
+	if ((c->held & why) == 0)
+		return;
+	c->held &= (uint8_t)~why;
+	if (c->held != 0)
+		return;
+	/* What it has sent meanwhile was not looked at. */
+	c->last_rx_ms = c->shard->now_ms;
+	c->waker.ops->read_enable(c->waker.conn, true);
+}
+
+void
 throttle(struct client *c)
 {
 	struct shard *sh = c->shard;
 
-	if (sh->broker->n_shards == 1 || c->throttled || !any_above(sh, BACKLOG_HIGH))
+	if (sh->broker->n_shards == 1 || (c->held & HELD_BACKLOG) != 0 || !any_above(sh, BACKLOG_HIGH))
 		return;
-	c->throttled = true;
 	c->next_throttled = sh->throttled;
 	sh->throttled = c;
-	if (!c->paused)
-		c->waker.ops->read_enable(c->waker.conn, false);
+	hold(c, HELD_BACKLOG);
 }
 
 void
@@ -44,12 +63,12 @@ throttle_forget(struct client *c)
 {
 	struct client **at = &c->shard->throttled;
 
-	if (!c->throttled)
+	if ((c->held & HELD_BACKLOG) == 0)
 		return;
 	while (*at != c)
 		at = &(*at)->next_throttled;
 	*at = c->next_throttled;
-	c->throttled = false;
+	c->held &= (uint8_t)~HELD_BACKLOG;
 }
 
 bool
@@ -61,9 +80,7 @@ throttle_turn(struct shard *sh)
 		struct client *c = sh->throttled;
 
 		sh->throttled = c->next_throttled;
-		c->throttled = false;
-		if (!c->paused)
-			c->waker.ops->read_enable(c->waker.conn, true);
+		release(c, HELD_BACKLOG);
 	}
 	return false;
 }

@@ -8,9 +8,10 @@
 #include "base/log.h"
 #include "base/slice.h"
 #include "bridge/bridge.h"
+#include "broker/broker.h"
 
 enum {
-	CONFIG_OPTIONS_MAX = 160,      /* rows of the options table; checked at compile time */
+	CONFIG_OPTIONS_MAX = 200,      /* rows of the options table; checked at compile time */
 	CONFIG_FILE_MAX = 1024 * 1024, /* bytes of one file */
 	CONFIG_LINE_MAX = 4096,
 	CONFIG_FILES_MAX = 256, /* files of one configuration, the included ones too */
@@ -60,6 +61,8 @@ struct config_listener {
 	    *bind_interface;
 	int64_t tls_version; /* the least minor version: 2 or 3 */
 	int64_t max_connections, max_qos, socket_domain;
+	int64_t client_rates[BROKER_RATES], rates[BROKER_RATES]; /* by enum broker_rate */
+	int64_t rate_exceeded; /* 0: wait, 1: disconnect */
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;
 	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */
@@ -136,7 +139,7 @@ struct config {
 	int64_t workers, tls_handshake_timeout, max_handshakes, websockets_headers_size;
 	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration, sys_interval;
-	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections;
+	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections, global_max_clients;
 	bool upgrade_outgoing_qos;
 	bool retain_available, queue_qos0_messages, persistence, set_tcp_nodelay;
 	char *persistence_location, *pid_file, *user, *clientid_prefixes;

@@ -24,6 +24,12 @@ static const struct option_choice domains[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice exceeded[] = {
+	{ "wait", 0, NULL },
+	{ "disconnect", 1, NULL },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice protocols[] = {
 	{ "mqtt", CONFIG_MQTT, NULL },
 	{ "websockets", CONFIG_WEBSOCKETS, NULL },
@@ -79,6 +85,8 @@ const struct option options[] = {
 	  IN_LISTENER(max_connections), .type = OPTION_INT, .min = -1, .max = 100000000, .def = -1, .flags = OPTION_NEXT_START },
 	{ "global_max_connections", "N", "Connections of all listeners together at one time; -1 or 0: no limit",
 	  IN_CONFIG(global_max_connections), .type = OPTION_INT, .min = -1, .max = 100000000, .def = -1, .flags = OPTION_NEXT_START },
+	{ "global_max_clients", "N", "Sessions at one time, of clients that are connected or away; -1 or 0: no limit",
+	  IN_CONFIG(global_max_clients), .type = OPTION_INT, .min = -1, .max = 100000000, .def = -1, .flags = OPTION_NEXT_START },
 	{ "max_qos", "0|1|2", "The highest QoS that clients may use; the same for all listeners",
 	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_NEXT_START },
 	{ "maximum_qos", "0|1|2", "Another name of max_qos",
@@ -165,6 +173,24 @@ const struct option options[] = {
 	  IN_CONFIG(user), .type = OPTION_TEXT, .def_text = "signet, else mosquitto, else nobody", .flags = OPTION_NEXT_START },
 
 	/* limits */
+	{ "client_rate_in_messages", "N", "Messages a second published by each client of this listener; 0: no limit",
+	  IN_LISTENER(client_rates[BROKER_MESSAGES_IN]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "client_rate_in_bytes", "BYTES", "Bytes of PUBLISH packets a second published by each client of this listener; 0: no limit",
+	  IN_LISTENER(client_rates[BROKER_BYTES_IN]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "client_rate_out_messages", "N", "Messages a second delivered to each client of this listener; 0: no limit",
+	  IN_LISTENER(client_rates[BROKER_MESSAGES_OUT]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "client_rate_out_bytes", "BYTES", "Bytes of PUBLISH packets a second delivered to each client of this listener; 0: no limit",
+	  IN_LISTENER(client_rates[BROKER_BYTES_OUT]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "listener_rate_in_messages", "N", "Messages a second published by all clients of this listener together; 0: no limit",
+	  IN_LISTENER(rates[BROKER_MESSAGES_IN]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "listener_rate_in_bytes", "BYTES", "Bytes of PUBLISH packets a second published by all clients of this listener together; 0: no limit",
+	  IN_LISTENER(rates[BROKER_BYTES_IN]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "listener_rate_out_messages", "N", "Messages a second delivered to all clients of this listener together; 0: no limit",
+	  IN_LISTENER(rates[BROKER_MESSAGES_OUT]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "listener_rate_out_bytes", "BYTES", "Bytes of PUBLISH packets a second delivered to all clients of this listener together; 0: no limit",
+	  IN_LISTENER(rates[BROKER_BYTES_OUT]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "rate_exceeded", "wait|disconnect", "A client that publishes more than client_rate_in_… is not read from for a while, or is disconnected",
+	  IN_LISTENER(rate_exceeded), .type = OPTION_CHOICE, .choices = exceeded, .def = 0 },
 	{ "max_keepalive", "SECONDS", "The longest keep alive; 0: no limit",
 	  IN_CONFIG(max_keepalive), .type = OPTION_INT, .min = 0, .max = 65535, .def = 65535, .flags = OPTION_NEXT_START },
 	{ "max_packet_size", "BYTES", "The largest MQTT packet",
@@ -311,7 +337,7 @@ static const struct {
 } unsupported[] = {
 	{ " max_topic_alias"
 	  " max_topic_alias_broker check_retain_source"
-	  " global_max_clients memory_limit "
+	  " memory_limit "
 	  "enable_proxy_protocol"
 	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility "
 	  "disable_client_cert_date_checks"

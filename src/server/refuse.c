@@ -41,6 +41,8 @@ static const struct {
 	[REFUSAL_TLS_ON_PLAIN] = { "tls-on-plain",
 	    "let the client use the listener with TLS (usually 8883), or give this one certfile and keyfile" },
 	[REFUSAL_LIMIT] = { "limit", "raise max_connections of the listener or global_max_connections, or the limit of open files (ulimit -n)" },
+	[REFUSAL_CLIENTS] = { "clients",
+	    "let sessions that nobody needs expire (persistent_client_expiration), or raise global_max_clients" },
 	[REFUSAL_ANONYMOUS] = { "anonymous",
 	    "let the client use the TLS listener with its certificate, or set allow_anonymous true if everybody may connect" },
 	[REFUSAL_PASSWORD] = { "password",
@@ -288,6 +290,7 @@ login_cause(const char *text, enum refusal_cause *ret)
 		{ WHY_LOGIN_WRONG " '", "", REFUSAL_LOGIN_WRONG },
 		{ WHY_LOGIN_RATE, "", REFUSAL_LOGIN_RATE },
 		{ WHY_LOGIN_BUSY, "", REFUSAL_LOGIN_BUSY },
+		{ "the broker has its global_max_clients", "", REFUSAL_CLIENTS },
 		{ "there is no user name", "use_username_as_clientid", REFUSAL_NO_USERNAME },
 		{ "the client id", "clientid_prefixes", REFUSAL_CLIENT_ID_PREFIX },
 	};

@@ -227,6 +227,7 @@ settings_of_config(const struct config *c)
 	s.max_session_expiry = c->persistent_client_expiration == 0
 				   ? UINT32_MAX
 				   : (uint32_t)c->persistent_client_expiration;
+	s.max_clients = c->global_max_clients > 0 ? (uint32_t)c->global_max_clients : 0;
 	s.max_qos = (uint8_t)c->listeners[0].max_qos;
 	s.retain_available = c->retain_available;
 	s.allow_empty_client_id = true; /* judged for each listener by identity_judge() */
@@ -259,7 +260,12 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 			.grant_denied_v3 = s->grant_refused_subscriptions,
 			.takeover_same_identity = s->takeover_same_identity,
 			.username_is_client_id = c->listeners[i].use_username_as_clientid,
+			.rate_disconnects = c->listeners[i].rate_exceeded != 0,
 			.versions = c->listeners[i].accept_versions };
+		for (unsigned k = 0; k < BROKER_RATES; k++) {
+			ret[i].client_rates[k] = (uint64_t)c->listeners[i].client_rates[k];
+			ret[i].rates[k] = (uint64_t)c->listeners[i].rates[k];
+		}
 		copy_prefix(ret[i].auto_id_prefix, prefix != NULL ? prefix : s->auto_id_prefix);
 		copy_prefix(ret[i].client_id_prefix, c->clientid_prefixes);
 		(void)snprintf(ret[i].mount_point, sizeof(ret[i].mount_point), "%s",

@@ -1,0 +1,116 @@
+"""Limits that hold: one test for each sentence of docs/configuration.md about them."""
+import time
+
+import pytest
+
+import kit
+import wire
+from kit import V5
+from wire import Peer
+
+
+@pytest.fixture
+def limited(broker_of):
+    """A broker with one listener and these lines behind it."""
+    def start(lines, more="", ports=()):
+        port = kit.free_port()
+        broker = broker_of(f"allow_anonymous true\nworkers 4\n{more}listener {port} 127.0.0.1\n{lines}\n", [port, *ports])
+        broker.port = port
+        return broker
+    return start
+
+
+# ---- global_max_clients ----
+
+def test_global_max_clients_counts_sessions_connected_or_not(limited):
+    broker = limited("", "global_max_clients 2\n")
+    with Peer(broker.port, "kept", clean=False), Peer(broker.port, "b"):
+        pass
+    with Peer(broker.port, "kept", clean=False) as kept, Peer(broker.port, "b"):
+        assert kept.session_present
+        with pytest.raises(kit.Refused) as refused:
+            Peer(broker.port, "c", 5)
+        assert refused.value.code == 0x89
+        with kit.Raw(broker.port) as raw:  # as mosquitto does it
+            raw.send(wire.connect("c"))
+            assert raw.rest() == b""
+    result = kit.mosquitto("mosquitto_pub", "-h", "127.0.0.1", "-p", broker.port, "-i", "c", "-t", "t", "-m", "x")
+    assert result.returncode == 0, result.stderr  # b's session has ended with its connection
+    broker.wait_log(r"global_max_clients of 2 already \[clients\]")
+
+
+# ---- rates ----
+
+def test_a_publisher_above_its_rate_waits_and_nothing_is_lost(limited):
+    broker = limited("client_rate_in_messages 50")
+    with Peer(broker.port, "s") as sub, Peer(broker.port, "p") as pub, Peer(broker.port, "q") as other:
+        sub.subscribe("t/#")
+        start = time.monotonic()
+        pub.send(b"".join(wire.publish("t/a", b"%d" % i) for i in range(150)))
+        other.publish("t/b", "free", 1)  # it has a rate of its own
+        assert time.monotonic() - start < 1.5
+        sub.wait_messages(151)
+        # 50 at once, and the others one each 20 ms.
+        assert 1.9 < time.monotonic() - start
+        assert [m[1] for m in sub.got if m[0] == "t/a"] == [b"%d" % i for i in range(150)]
+
+
+def test_bytes_have_a_rate(limited):
+    broker = limited("client_rate_in_bytes 100000")
+    with Peer(broker.port, "s") as sub, Peer(broker.port, "p") as pub:
+        sub.subscribe("t")
+        start = time.monotonic()
+        pub.send(wire.publish("t", bytes(1000)) * 300)
+        sub.wait_messages(300)
+        assert 1.9 < time.monotonic() - start
+
+
+def test_a_listener_has_a_rate_for_all_its_clients(limited):
+    broker = limited("listener_rate_in_messages 50")
+    with Peer(broker.port, "s") as sub, Peer(broker.port, "p") as a, Peer(broker.port, "q") as b:
+        sub.subscribe("t")
+        start = time.monotonic()
+        for pub in a, b:
+            pub.send(wire.publish("t", b"x") * 75)
+        sub.wait_messages(150)
+        assert 1.7 < time.monotonic() - start
+
+
+def test_deliveries_have_a_rate(limited):
+    broker = limited("client_rate_out_messages 50")
+    with Peer(broker.port, "s") as sub, Peer(broker.port, "p") as pub:
+        sub.subscribe("t")
+        start = time.monotonic()
+        pub.send(wire.publish("t", b"x") * 150)
+        pub.fence()
+        sub.wait_messages(150)
+        assert 1.9 < time.monotonic() - start
+
+
+def test_rate_exceeded_disconnect_ends_the_connection(limited):
+    broker = limited("client_rate_in_messages 50\nrate_exceeded disconnect")
+    with Peer(broker.port, "p", 5) as pub:
+        pub.send(wire.publish("t", b"x", version=5) * 200)
+        assert pub.wait_closed() == 0x96
+    broker.wait_log("client_rate_in_messages")
+
+
+def test_waiting_is_no_silence(limited):
+    broker = limited("client_rate_in_bytes 1000")
+    with kit.Client(broker, "p", version=V5, port=broker.port) as c, Peer(broker.port, "k", keepalive=1) as k:
+        k.send(wire.publish("t", bytes(4000)))  # three seconds of debt
+        k.send(wire.PING)
+        k.wait(lambda: any(a[0] == wire.PINGRESP for a in k.acks), "PINGRESP")
+        c.publish("t", "x", qos=1)
+
+
+def test_rates_follow_a_reload(limited):
+    broker = limited("client_rate_in_messages 1", kit.STAY_ROOT)
+    with Peer(broker.port, "s") as sub, Peer(broker.port, "p") as pub:
+        sub.subscribe("t")
+        pub.send(wire.publish("t", b"x") * 1000)
+        sub.wait_messages(1)
+        assert len(sub.got) < 30
+        broker.conf.write_text(broker.conf.read_text().replace("client_rate_in_messages 1", ""))
+        broker.reload()
+        sub.wait_messages(1000)
