@@ -374,3 +374,37 @@ def test_refused_by_name(tmp_path):
         conf.write_text(f"connection b\naddress h\ntopic a\n{line}\n")
         result = kit.signet("broker", "--test-config", "-c", conf, check=False)
         assert result.returncode != 0 and f"c.conf:4: {line.split()[0]}:" in result.stderr, result.stderr
+
+
+PSK = "000102030405060708090a0b0c0d0e0f"
+
+
+@pytest.mark.parametrize("remote", ["mosquitto", "ours"])
+def test_pre_shared_key(remote, tmp_path, broker_of, mosquitto_of):
+    """bridge_identity and bridge_psk; a wrong key is no way in."""
+    here, there, keys = kit.free_port(), kit.free_port(), tmp_path / "psk"
+    keys.write_text(f"plant:{PSK}\n")
+    keys.chmod(0o644)
+    lines = ["psk_hint h", f"psk_file {keys}"]
+    far = mosquitto_of(there, *lines) if remote == "mosquitto" else broker_of(ours(there, *lines), there)
+    conf = ours(here, *bridge(there, "topic # out 1", "bridge_identity plant", "bridge_psk {}", "notifications false",
+                              "bridge_tcp_keepalive 10 5 3", "bridge_tcp_user_timeout 9000"))
+    near = broker_of(conf.format(PSK[:-2] + "00"), here)
+    near.wait_log("Bridge br cannot connect to ")
+    near.conf.write_text(conf.format(PSK))
+    near.reload()
+    near.wait_log("Bridge br is connected to ")
+    assert PSK not in near.log() and far is not None
+
+
+def test_ciphers_are_obeyed(pki, broker_of):
+    here, there = kit.free_port(), kit.free_port()
+    files = pki.device("bridge2")
+    far = broker_of(pki.conf(there), there)
+    tls = [f"bridge_cafile {files['ca']}", f"bridge_certfile {files['cert']}", f"bridge_keyfile {files['key']}",
+           "bridge_ciphers_tls1.3 TLS_CHACHA20_POLY1305_SHA256", "bridge_ciphers ECDHE-ECDSA-AES256-GCM-SHA384"]
+    near = broker_of(ours(here, *bridge(there, f"topic {kit.PREFIX}/x out 1", "remote_clientid bridge2", "notifications false", *tls, host="localhost")), here)
+    near.wait_log("Bridge br is connected to ")
+    near.conf.write_text(near.conf.read_text().replace("TLS_CHACHA20_POLY1305_SHA256", "TLS_NOTHING"))
+    near.reload("Reload failed, .*ciphers_tls1.3 TLS_NOTHING")
+    assert far is not None

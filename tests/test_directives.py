@@ -110,3 +110,32 @@ def test_global_max_connections(broker_of):
         raw.close()
     held.clear()
     kit.wait_for(lambda: enter(first), "room")
+
+
+def test_topic_aliases_of_each_listener(broker_of):
+    first, second = kit.free_port(), kit.free_port()
+    broker_of(f"listener {first} 127.0.0.1\nmax_topic_alias 3\nmax_topic_alias_broker 0\nlistener {second} 127.0.0.1\nmax_topic_alias 0\n"
+              f"allow_anonymous true\n{kit.STAY_ROOT}", [first, second])
+    announced = {}
+    for port in (first, second):
+        with kit.Raw(port) as raw:
+            _, body = raw.connect(f"c{port}", version=5)
+            announced[port] = body.find(b"\x22\0\3") >= 0
+    assert announced == {first: True, second: False}
+    alias = b"\x23\0\3"
+    with kit.Raw(first) as sub, kit.Raw(first) as pub, kit.Raw(second) as other:
+        sub.send(wire.connect("sub", 5, properties=b"\x22\0\x09")).packet()
+        sub.send(wire.subscribe("t", version=5)).packet()
+        pub.connect("pub", version=5)
+        pub.send(wire.publish("t", "a", version=5, properties=alias) + wire.publish("", "b", version=5, properties=alias))
+        for payload in (b"a", b"b"):  # with its name, and without an alias, both times
+            assert sub.packet()[1] == b"\0\1t\0" + payload
+        assert pub.send(wire.publish("t", "c", version=5, properties=b"\x23\0\4")).packet() == (0xe0, b"\x94")
+        other.connect("other", version=5)
+        assert other.send(wire.publish("t", "c", version=5, properties=b"\x23\0\1")).packet() == (0xe0, b"\x94")
+
+
+def test_timestamp_format_and_what_has_no_effect(broker_of):
+    broker, _ = open_broker(broker_of, "log_timestamp_format <%s>", "retry_interval 20", "autosave_interval 5", "persistence_file x.db")
+    broker.wait_log(r"^<\d{10}>: signet version .* running")
+    broker.wait_log(r"broker.conf:\d+: retry_interval: Accepted without effect")

@@ -28,6 +28,8 @@ struct sink {
 	char *path; /* of a file that log_reopen() opens again, else NULL */
 };
 
+#define USUAL "%Y-%m-%dT%H:%M:%S"
+
 /* State of the whole process, because the log is: any function of a program may write to it, and a log handed
  * down through every call would be a parameter of everything. Only log.c touches it; <lock> guards all but the
  * level. */
@@ -35,9 +37,10 @@ static struct {
 	pthread_mutex_t lock;
 	atomic_int level;
 	bool no_stamp;
+	const char *format; /* of timestamps */
 	size_t n; /* 0: standard error alone */
 	struct sink sinks[SINKS_MAX];
-} the = { .lock = PTHREAD_MUTEX_INITIALIZER, .level = LOG_LVL_NOTICE };
+} the = { .lock = PTHREAD_MUTEX_INITIALIZER, .level = LOG_LVL_NOTICE, .format = USUAL };
 
 static const struct sink standard_error = { .fd = STDERR_FILENO };
 
@@ -72,6 +75,14 @@ add(struct sink s)
 		the.sinks[the.n++] = s;
 	(void)pthread_mutex_unlock(&the.lock);
 	return room;
+}
+
+void
+log_set_timestamp_format(const char *format)
+{
+	(void)pthread_mutex_lock(&the.lock);
+	the.format = format != NULL ? format : USUAL;
+	(void)pthread_mutex_unlock(&the.lock);
 }
 
 bool
@@ -143,24 +154,44 @@ write_fd(int fd, const char *stamp, const char *line, size_t n)
 		continue;
 }
 
-static void
-make_stamp(char *out, size_t cap)
+/* The format is the configuration's, not a peer's, and strftime() writes what fits or nothing. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+static size_t
+stamp_in(const char *format, char out[LOG_STAMP_MAX])
 {
 	time_t now = time(NULL);
 	struct tm tm;
 
-	if (localtime_r(&now, &tm) == NULL || strftime(out, cap, "%Y-%m-%dT%H:%M:%S: ", &tm) == 0)
-		out[0] = '\0';
+	return localtime_r(&now, &tm) != NULL ? strftime(out, LOG_STAMP_MAX, format, &tm) : 0;
+}
+#pragma GCC diagnostic pop
+
+bool
+log_timestamp_format_ok(const char *format)
+{
+	char out[LOG_STAMP_MAX];
+
+	return stamp_in(format, out) > 0;
+}
+
+/* With the lock held, as sinks have it. */
+const char *
+log_stamp(char out[LOG_STAMP_MAX + 2])
+{
+	size_t n = the.no_stamp ? 0 : stamp_in(the.format, out);
+
+	memcpy(out + n, n > 0 ? ": " : "", n > 0 ? 3 : 1);
+	return out;
 }
 
 /* With the lock held. */
 static void
 write_all(enum log_level level, const char *line, size_t n)
 {
-	char stamp[32] = "";
+	char stamp[LOG_STAMP_MAX + 2];
 
-	if (!the.no_stamp)
-		make_stamp(stamp, sizeof stamp);
+	(void)log_stamp(stamp);
 	for (size_t i = 0; i < the.n || i == 0; i++) {
 		const struct sink *s = the.n > 0 ? &the.sinks[i] : &standard_error;
 

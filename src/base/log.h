@@ -22,6 +22,13 @@ bool log_add_stderr(void);
 void log_reset_sinks(void);
 /* "2026-01-31T12:00:00: " before each line on file and stderr sinks; on by default. */
 void log_set_timestamp(bool on);
+/* How the time is written, in the words of strftime(3); NULL: as above. <format> is borrowed for good. */
+void log_set_timestamp_format(const char *format);
+/* Does it write something, and less than LOG_STAMP_MAX bytes? */
+bool log_timestamp_format_ok(const char *format);
+/* The time now, with ": " behind it; "" when timestamps are off. For sinks that write to people. */
+enum { LOG_STAMP_MAX = 64 };
+const char *log_stamp(char out[LOG_STAMP_MAX + 2]);
 
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define log_error(...) log_write(LOG_LVL_ERROR, __VA_ARGS__)

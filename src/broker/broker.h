@@ -24,6 +24,8 @@ struct broker_listener {
 	bool grant_denied_v3;         /* SUBACK to v3 as mosquitto: a refused filter is granted and delivers nothing */
 	bool takeover_same_identity;  /* a client id may only be taken over by the same identity (certificate) */
 	bool username_is_client_id;   /* the user name takes the place of the client id; without one nobody may connect */
+	bool own_aliases;             /* the two numbers below stand in for those of the settings */
+	uint16_t topic_alias_max_in, topic_alias_max_out;
 	uint8_t versions;             /* 1 << protocol level for each that is accepted; 0 = all */
 	bool bridges;                 /* the broker's own: they say on $SYS how they are, and take what the remote sends as it comes */
 	uint64_t client_rates[BROKER_RATES]; /* of each client; 0 = no limit, at most 10^10 */

@@ -170,9 +170,9 @@ send_connack(struct client *c, const struct mqtt_connect *m, const struct terms 
 		if (t->assigned)
 			mqtt_set(p, MQTT_P_ASSIGNED_CLIENT_ID);
 		p->assigned_client_id = t->id;
-		if (set->topic_alias_max_in > 0)
+		if (c->alias_max_in > 0)
 			mqtt_set(p, MQTT_P_TOPIC_ALIAS_MAXIMUM);
-		p->topic_alias_maximum = set->topic_alias_max_in;
+		p->topic_alias_maximum = c->alias_max_in;
 		if (t->keep_alive != m->keep_alive)
 			mqtt_set(p, MQTT_P_SERVER_KEEP_ALIVE);
 		p->server_keep_alive = t->keep_alive;
@@ -229,6 +229,7 @@ static void
 set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
 {
 	const struct broker_settings *set = settings_of(c->shard);
+	const struct broker_listener *l = listener_of(c->shard, c->listener);
 
 	c->version = m->version;
 	c->is_bridge = m->is_bridge;
@@ -240,7 +241,9 @@ set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
 		if (mqtt_has(&m->props, MQTT_P_RECEIVE_MAXIMUM))
 			c->window = NUM_MIN(c->window, m->props.receive_maximum);
 		c->max_packet_out = m->props.maximum_packet_size;
-		c->alias_max_out = NUM_MIN(m->props.topic_alias_maximum, set->topic_alias_max_out);
+		c->alias_max_in = l->own_aliases ? l->topic_alias_max_in : set->topic_alias_max_in;
+		c->alias_max_out = l->own_aliases ? l->topic_alias_max_out : set->topic_alias_max_out;
+		c->alias_max_out = NUM_MIN(c->alias_max_out, m->props.topic_alias_maximum);
 		c->problem_info = !mqtt_has(&m->props, MQTT_P_REQUEST_PROBLEM) || m->props.request_problem;
 	}
 }

@@ -116,7 +116,7 @@ struct client {
 	size_t out_bytes;        /* of .out: messages and blocks */
 	uint32_t max_packet_out; /* the client's Maximum Packet Size; 0 = none */
 	uint32_t listener;
-	uint16_t keep_alive, window, alias_max_out, lent;
+	uint16_t keep_alive, window, alias_max_in, alias_max_out, lent;
 	uint16_t mount_n; /* bytes of the mount point, taken off each topic that goes out */
 	uint8_t version, state;
 	uint8_t held;      /* enum held */

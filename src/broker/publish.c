@@ -22,7 +22,7 @@ alias_in_clear(struct client *c)
 static uint8_t
 resolve_alias(struct client *c, struct mqtt_publish *p)
 {
-	uint16_t max = settings_of(c->shard)->topic_alias_max_in;
+	uint16_t max = c->alias_max_in;
 	struct block **at, *b;
 
 	if (p->topic_alias > max)

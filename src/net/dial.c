@@ -30,18 +30,22 @@ conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sock
 static bool
 start(int fd, const struct net_dial *d, struct err *err)
 {
-	static const struct {
+	const struct {
 		int level, name, value;
 	} options[] = {
 		{ IPPROTO_TCP, TCP_NODELAY, 1 },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, DIAL_SILENT_MS },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, (int)d->silent_ms },
 		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, (int)d->keepalive[0] },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, (int)d->keepalive[1] },
+		{ IPPROTO_TCP, TCP_KEEPCNT, (int)d->keepalive[2] },
 	};
 
 	for (size_t i = 0; d->addr->sa_family != AF_UNIX && i < ARRAY_LEN(options); i++)
-		/* Each is an improvement, none is needed. */
-		(void)setsockopt(
-		    fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+		/* Each is an improvement, none is needed; 0 is the system's own. */
+		if (options[i].value > 0)
+			(void)setsockopt(
+			    fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 	if (d->from != NULL && bind(fd, d->from, d->from_len) == -1)
 		return err_sys(err, "cannot bind to the local address");
 	if (connect(fd, d->addr, d->len) == -1 && errno != EINPROGRESS)

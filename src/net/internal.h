@@ -13,6 +13,7 @@ struct ssl_ctx_st;
 
 enum {
 	RX_SIZE = 64 * 1024,    /* one recv() */
+	PSK_MAX = 64,
 	TLS_RECORD_MAX = 16384, /* plaintext of one record, RFC 8446 5.1 */
 	IN_HEAD =
 	    64 * 1024, /* kept input up to this is put in front of what arrives, not beside it */
@@ -30,7 +31,6 @@ enum {
 	HANDSHAKE_MS = 10000,
 	HANDSHAKES_MAX = 1000,
 	DRAIN_MS = 5000,  /* for a peer to take the last output of a stream that closed */
-	DIAL_SILENT_MS = 30000, /* TCP_USER_TIMEOUT of connections that we open */
 	LINGER_MS = 1000, /* for a peer to read it and close its side */
 	REST_MAX =
 	    272 * 1024 * 1024, /* above the longest MQTT packet: the stream should have said no */
@@ -60,6 +60,9 @@ struct tls_ctx {
 	uint8_t *alpn; /* our protocols in order of preference, in wire format */
 	unsigned alpn_n;
 	bool client, any_name; /* tls_client_new() */
+	char *psk_identity;    /* of a client of ours that has a pre-shared key, or NULL */
+	uint8_t psk[PSK_MAX];
+	size_t psk_n;
 };
 
 /* The loop's windows, through which TLS of all its connections reads and writes. Empty between two

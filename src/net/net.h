@@ -37,6 +37,8 @@ struct tls_config {
 	const char *psk_hint;                  /* for TLS 1.2 clients; NULL: none. With hooks.psk, cert_file may be NULL */
 	int min_version;                       /* TLS1_2_VERSION (default, 0) or TLS1_3_VERSION */
 	bool ask_client_cert, require_client_cert;
+	bool os_anchors;                       /* tls_client_new(): the CAs that this machine trusts, too */
+	const char *psk_identity, *psk_key;    /* tls_client_new(): instead of certificates; the key in hexadecimal */
 	struct tls_hooks hooks;
 };
 
@@ -139,6 +141,8 @@ struct net_dial {
 	const char *name;    /* what the peer's certificate must say: host name or address in digits */
 	void *dialled;       /* handed to open() or failed(); not NULL */
 	unsigned timeout_ms; /* until it is open; 0: as for those that come */
+	unsigned silent_ms;  /* TCP_USER_TIMEOUT; 0: the system's */
+	unsigned keepalive[3]; /* seconds idle, seconds between probes, probes; 0: the system's */
 };
 
 /* On the loop's thread. True: exactly one of open() and failed() is called later, at the end of the loop too. */

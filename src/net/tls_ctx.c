@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/text.h"
 #include "net/internal.h"
 
 enum { VERIFY_DEPTH = 3 }; /* leaf, issuing CA, an intermediate above it, root */
@@ -106,6 +107,41 @@ set_psk(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 	SSL_CTX_set_psk_server_callback(t->ssl, on_psk);
 	return c->psk_hint == NULL || SSL_CTX_use_psk_identity_hint(t->ssl, c->psk_hint) == 1 ||
 	       err_set(err, ERR_USAGE, "psk_hint %s: too long", c->psk_hint);
+}
+
+/* The same from the other side. With TLS 1.3 the key is offered with SHA-256. */
+static unsigned
+on_psk_client(SSL *ssl, const char *hint, char *identity, unsigned identity_cap, unsigned char *key, unsigned cap)
+{
+	const struct tls_shake *s = SSL_get_app_data(ssl);
+
+	(void)hint;
+	if (s == NULL || s->ctx->psk_n > cap ||
+	    !text_copy(identity, identity_cap, slice_str(s->ctx->psk_identity)))
+		return 0;
+	memcpy(key, s->ctx->psk, s->ctx->psk_n);
+	return (unsigned)s->ctx->psk_n;
+}
+
+static bool
+set_client_psk(struct tls_ctx *t, const struct tls_config *c, struct err *err)
+{
+	long n = 0;
+	uint8_t *key;
+
+	if (c->psk_identity == NULL)
+		return true;
+	key = OPENSSL_hexstr2buf(c->psk_key, &n);
+	if (key == NULL || n < 1 || n > PSK_MAX || strchr(c->psk_key, ':') != NULL) {
+		OPENSSL_clear_free(key, key != NULL ? (size_t)n : 0);
+		return err_set(err, ERR_USAGE, "the pre-shared key is not 1 to %d bytes in hexadecimal", PSK_MAX);
+	}
+	memcpy(t->psk, key, (size_t)n);
+	t->psk_n = (size_t)n;
+	OPENSSL_clear_free(key, (size_t)n);
+	t->psk_identity = strdup(c->psk_identity);
+	SSL_CTX_set_psk_client_callback(t->ssl, on_psk_client);
+	return t->psk_identity != NULL || err_set(err, ERR_MEMORY, "out of memory");
 }
 
 /* Never ask on a terminal. */
@@ -275,6 +311,8 @@ load_anchors(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 			return err_set(err, ERR_INPUT, "capath %s: cannot be used (%s)", c->ca_path,
 			    last_reason());
 	}
+	if (c->os_anchors && SSL_CTX_set_default_verify_paths(t->ssl) != 1)
+		return err_set(err, ERR_SYSTEM, "the CAs of this machine cannot be used (%s)", last_reason());
 	if ((c->ask_client_cert || c->require_client_cert) && c->ca_file == NULL &&
 	    c->ca_path == NULL && c->hooks.verify == NULL)
 		return err_set(err, ERR_USAGE,
@@ -320,10 +358,10 @@ static bool
 set_algorithms(SSL_CTX *s, const struct tls_config *c, struct err *err)
 {
 	char with_psk[sizeof(ciphers_12) + sizeof(ciphers_psk)];
-	bool groups;
+	bool groups, only_psk = c->psk_identity != NULL;
 
-	(void)snprintf(with_psk, sizeof(with_psk), "%s%s%s", ciphers_12, c->hooks.psk != NULL ? ":" : "",
-	    c->hooks.psk != NULL ? ciphers_psk : "");
+	(void)snprintf(with_psk, sizeof(with_psk), "%s%s%s", only_psk ? "" : ciphers_12, c->hooks.psk != NULL ? ":" : "",
+	    c->hooks.psk != NULL || only_psk ? ciphers_psk : "");
 	if (SSL_CTX_set_cipher_list(s, c->ciphers != NULL ? c->ciphers : with_psk) != 1)
 		return err_set(
 		    err, ERR_USAGE, "ciphers %s: no cipher that this OpenSSL knows", c->ciphers);
@@ -444,11 +482,12 @@ tls_client_new(const struct tls_config *c, bool any_name, struct err *err)
 	t->ssl = SSL_CTX_new(TLS_client_method());
 	if (t->ssl == NULL)
 		(void)err_set(err, ERR_SYSTEM, "cannot set up TLS: %s", last_reason());
-	else if (c->ca_file == NULL && c->ca_path == NULL)
+	else if (c->ca_file == NULL && c->ca_path == NULL && !c->os_anchors && c->psk_identity == NULL)
 		(void)err_set(err, ERR_USAGE, "there is no cafile or capath to judge the server by");
 	else if ((c->cert_file == NULL) != (c->key_file == NULL))
 		(void)err_set(err, ERR_USAGE, "%s", c->cert_file == NULL ? "keyfile needs a certfile" : "certfile needs a keyfile");
-	else if (set_algorithms(t->ssl, c, err) && set_client_behaviour(t, c, err) && load_anchors(t, c, err) &&
+	else if (set_algorithms(t->ssl, c, err) && set_client_behaviour(t, c, err) && set_client_psk(t, c, err) &&
+		 load_anchors(t, c, err) &&
 		 (c->cert_file == NULL || (load_certificate(t, c, err) && load_key(t, c, err)))) {
 		ERR_clear_error();
 		return t;
@@ -472,6 +511,8 @@ tls_ctx_unref(struct tls_ctx *t)
 		return;
 	SSL_CTX_free(t->ssl);
 	free(t->alpn);
+	free(t->psk_identity);
+	OPENSSL_cleanse(t->psk, sizeof(t->psk));
 	free(t);
 }
 

@@ -117,7 +117,8 @@ print_of(const struct bridge_plan *p)
 		(void)snprintf(shown, sizeof(shown), "%u %u", t->direction, t->qos);
 		h = mix(mix(mix(mix(h, shown), t->local), t->remote), t->local_prefix);
 	}
-	(void)snprintf(shown, sizeof(shown), "%lld %lld", (long long)c->restart_base, (long long)c->restart_cap);
+	(void)snprintf(shown, sizeof(shown), "%lld %lld %lld %u %u %u", (long long)c->restart_base, (long long)c->restart_cap,
+	    (long long)c->restart_stable, c->tcp_keepalive[0], c->tcp_keepalive[1], c->tcp_keepalive[2]);
 	return mix(h, shown);
 }
 
@@ -130,10 +131,15 @@ load_tls(const struct config *all, struct bridge_plan *p, struct err *err)
 		.ca_file = c->cafile,
 		.ca_path = c->capath,
 		.alpn = c->alpn,
+		.ciphers = c->ciphers,
+		.ciphersuites = c->ciphersuites,
+		.os_anchors = c->use_os_certs,
+		.psk_identity = c->identity,
+		.psk_key = c->psk,
 		.min_version = c->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION };
 	char where[CONFIG_PLACE_CAP];
 
-	if (c->cafile == NULL && c->capath == NULL)
+	if (!config_bridge_has_anchors(c) && c->psk == NULL)
 		return true;
 	p->tls = tls_client_new(&t, c->insecure, err);
 	return p->tls != NULL || err_prefix(err, "%s: connection %s",

@@ -172,6 +172,9 @@ ended(struct runner *r)
 
 	if (r->state == RUN_OFF)
 		return;
+	/* Only a connection that lasted makes the next pause a short one again. */
+	if (r->was_up && r->now_ms - r->up_ms >= (uint64_t)c->restart_stable * 1000)
+		r->wait_ms = 0;
 	r->found_n = 0;
 	if (r->removed || (c->start_type == CONFIG_START_ONCE && r->was_up)) {
 		r->state = RUN_OFF;
@@ -225,7 +228,9 @@ dial(struct runner *r, struct call *call, const struct sockaddr_storage *addr, s
 		.tls = call->probe ? NULL : r->plan->tls,
 		.name = address_of(r)->host,
 		.dialled = call,
-		.timeout_ms = DIAL_MS };
+		.timeout_ms = DIAL_MS,
+		.silent_ms = (unsigned)c->tcp_user_timeout,
+		.keepalive = { c->tcp_keepalive[0], c->tcp_keepalive[1], c->tcp_keepalive[2] } };
 	struct err err = { 0 };
 
 	if (c->bind_address != NULL) {
@@ -390,7 +395,9 @@ on_up(void *ctx, bool present)
 
 	r->was_up = true;
 	r->tried = 0;
-	r->wait_ms = 0;
+	r->up_ms = r->now_ms;
+	if (r->plan->config.restart_stable == 0)
+		r->wait_ms = 0;
 	r->probe_ms = r->now_ms + PRIMARY_MS;
 	log_notice("Bridge %s is connected to %s:%u%s.", r->plan->config.name, address_of(r)->host, address_of(r)->port,
 	    present ? ", which has kept its session" : "");

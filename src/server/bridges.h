@@ -63,6 +63,7 @@ struct runner {
 	struct lookup *lookup;
 	struct call call, probe;
 	uint64_t due_ms, probe_ms, now_ms;
+	uint64_t up_ms;   /* since when it is connected */
 	uint64_t wait_ms; /* the last pause between connections */
 	unsigned at, tried; /* which address; how many in a row were tried */
 	int found, found_n;

@@ -430,5 +430,6 @@ config_free(struct config *c)
 		free(c->warnings[i]);
 	free(c->warnings);
 	free(c->log_file);
+	free(c->log_timestamp_format);
 	free(c);
 }

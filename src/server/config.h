@@ -69,6 +69,8 @@ struct config_listener {
 	char *mount_point;
 	char *psk_hint, *auto_id_prefix; /* auto_id_prefix: listener_auto_id_prefix */
 	int64_t protocol; /* enum config_protocol */
+	int64_t max_topic_alias, max_topic_alias_broker;
+	int64_t key_form; /* PEM; there is no other */
 	uint8_t accept_versions; /* accept_protocol_versions: 1 << level for each; 0: all */
 	char *http_dir;
 	char **origins; /* websockets_origin; none: all */
@@ -101,14 +103,16 @@ struct config_bridge {
 	unsigned n_topics;
 	char *remote_clientid, *remote_username, *remote_password, *local_clientid, *local_username,
 	    *local_password, *notification_topic, *bind_address, *cafile, *capath, *certfile, *keyfile,
-	    *alpn;
-	int64_t keepalive_interval, idle_timeout, threshold, restart_base, restart_cap, max_packet_size,
+	    *alpn, *ciphers, *ciphersuites, *identity, *psk;
+	int64_t keepalive_interval, idle_timeout, threshold, restart_base, restart_cap, restart_stable, max_packet_size,
 	    max_topic_alias, receive_maximum, session_expiry;
+	int64_t tcp_user_timeout;   /* ms */
+	unsigned tcp_keepalive[3];  /* seconds idle, seconds between probes, probes; 0: the system's */
 	int64_t start_type; /* enum config_start_type */
 	int64_t protocol_version, tls_version, reload_type;
 	int64_t local_cleansession; /* -1: not said */
 	bool cleansession, round_robin, try_private, notifications, notifications_local_only,
-	    attempt_unsubscribe, outgoing_retain, insecure;
+	    attempt_unsubscribe, outgoing_retain, insecure, use_os_certs;
 };
 
 enum config_log_dest {
@@ -141,8 +145,12 @@ struct config {
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration, sys_interval;
 	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections, global_max_clients;
 	bool upgrade_outgoing_qos;
-	bool retain_available, queue_qos0_messages, persistence, set_tcp_nodelay;
-	char *persistence_location, *pid_file, *user, *clientid_prefixes;
+	bool retain_available, queue_qos0_messages, persistence, set_tcp_nodelay, autosave_on_changes;
+	bool ignored_bool;      /* of directives that are accepted without effect */
+	int64_t ignored_number;
+	int64_t autosave_interval, log_facility; /* log_facility: -1 is daemon */
+	char *log_timestamp_format; /* NULL: the usual one */
+	char *persistence_file, *persistence_location, *pid_file, *user, *clientid_prefixes;
 
 	unsigned log_dest; /* enum config_log_dest; 0: not said */
 	char *log_file;
@@ -206,6 +214,7 @@ enum option_flags {
 	OPTION_REPEATS = 4,
 	OPTION_NEXT_START = 8, /* a change takes effect at the next start, not with SIGHUP */
 	OPTION_IS_TLS = 16,    /* needs certfile and keyfile */
+	OPTION_MOOT = 32,      /* accepted without effect; the start says so */
 };
 
 struct option_choice {
@@ -275,6 +284,7 @@ bool read_per_listener(struct parse *p, struct slice value);
 bool read_include_dir(struct parse *p, struct slice value);
 bool read_log_dest(struct parse *p, struct slice value);
 bool read_log_type(struct parse *p, struct slice value);
+bool read_timestamp_format(struct parse *p, struct slice value);
 bool read_role_ca(struct parse *p, struct slice value);
 bool read_versions(struct parse *p, struct slice value);
 bool read_websockets_origin(struct parse *p, struct slice value);
@@ -282,6 +292,10 @@ bool read_connection(struct parse *p, struct slice value);
 bool read_address(struct parse *p, struct slice value);
 bool read_topic(struct parse *p, struct slice value);
 bool read_restart(struct parse *p, struct slice value);
+bool read_require_ocsp(struct parse *p, struct slice value);
+bool read_tcp_keepalive(struct parse *p, struct slice value);
+/* Does it name CAs, so that it speaks TLS with certificates? */
+bool config_bridge_has_anchors(const struct config_bridge *b);
 void config_bridge_done(struct config_bridge *b); /* frees what it holds */
 /* What a bridge needs, and what does not go together. */
 bool config_bridges_finish(struct config *c, struct err *err);

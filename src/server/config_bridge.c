@@ -30,6 +30,12 @@ config_bridge_done(struct config_bridge *b)
 }
 
 bool
+config_bridge_has_anchors(const struct config_bridge *b)
+{
+	return b->cafile != NULL || b->capath != NULL || b->use_os_certs;
+}
+
+bool
 read_connection(struct parse *p, struct slice value)
 {
 	struct config *c = p->c;
@@ -126,18 +132,49 @@ bool
 read_restart(struct parse *p, struct slice value)
 {
 	struct config_bridge *b = current(p);
-	struct slice first = parse_word(&value), second = parse_word(&value);
-	uint64_t base = 0, cap = 0;
+	struct slice first = parse_word(&value), second = parse_word(&value), third = parse_word(&value);
+	uint64_t base = 0, cap = 0, stable = 0;
 	bool ok = text_u64(first, 1, 3600, &base);
 
 	cap = base;
 	if (ok && second.n > 0)
-		ok = text_u64(second, base, 3600, &cap);
+		ok = text_u64(second, base, 7200, &cap);
+	if (ok && third.n > 0)
+		ok = text_u64(third, 1, 86400, &stable);
 	if (!ok || value.n > 0)
-		return parse_fail(p, ERR_USAGE, "one number of seconds from 1 to 3600, or two with the larger behind");
+		return parse_fail(p, ERR_USAGE, "SECONDS from 1 to 3600, or BASE CAP with CAP from BASE to 7200, and STABLE behind them");
 	b->restart_base = (int64_t)base;
 	b->restart_cap = (int64_t)cap;
+	b->restart_stable = (int64_t)stable;
 	return true;
+}
+
+bool
+read_tcp_keepalive(struct parse *p, struct slice value)
+{
+	struct config_bridge *b = current(p);
+	/* What Linux takes: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT. */
+	static const uint64_t max[] = { 32767, 32767, 127 };
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(max); i++) {
+		if (!text_u64(parse_word(&value), 1, max[i], &n))
+			return parse_fail(p, ERR_USAGE, "three numbers are wanted: IDLE and INTERVAL in seconds, and COUNT up to 127");
+		b->tcp_keepalive[i] = (unsigned)n;
+	}
+	return value.n == 0 || parse_fail(p, ERR_USAGE, "there is more behind the three numbers");
+}
+
+/* The revocation of the remote's certificate would be believed to be checked. */
+bool
+read_require_ocsp(struct parse *p, struct slice value)
+{
+	bool on = false;
+
+	if (!read_bool(p, value, &on))
+		return false;
+	return !on || parse_fail(p, ERR_USAGE, "stapled answers of an OCSP responder are not checked; remove the line and keep "
+						 "bridge_cafile to the CA that is meant");
 }
 
 static bool
@@ -152,13 +189,20 @@ fail(const struct config *c, struct config_place at, const char *what, const cha
 static bool
 check_tls(const struct config *c, const struct config_bridge *b, struct err *err)
 {
-	static const char *const words[] = { "bridge_certfile", "bridge_keyfile", "bridge_alpn", "bridge_tls_version", "bridge_insecure" };
+	static const char *const words[] = { "bridge_certfile", "bridge_keyfile", "bridge_insecure", "bridge_alpn",
+		"bridge_tls_version", "bridge_ciphers", "bridge_ciphers_tls1.3" };
 
-	if (b->cafile != NULL || b->capath != NULL)
-		return true;
+	if (config_bridge_has_anchors(b))
+		return b->identity == NULL && b->psk == NULL
+			   ? true
+			   : fail(c, option_at(b->at, b->psk != NULL ? "bridge_psk" : "bridge_identity"), "bridge_psk", "",
+				 "certificates or a pre-shared key, not both", err);
+	if ((b->identity == NULL) != (b->psk == NULL))
+		return b->psk == NULL ? fail(c, option_at(b->at, "bridge_identity"), "bridge_identity", "", "needs bridge_psk", err)
+				      : fail(c, option_at(b->at, "bridge_psk"), "bridge_psk", "", "needs bridge_identity", err);
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
-		if (option_at(b->at, words[i]).line != 0)
-			return fail(c, option_at(b->at, words[i]), words[i], "", "needs bridge_cafile or bridge_capath", err);
+		if (option_at(b->at, words[i]).line != 0 && (b->psk == NULL || i < 3))
+			return fail(c, option_at(b->at, words[i]), words[i], "", "needs bridge_cafile, bridge_capath or bridge_tls_use_os_certs", err);
 	return true;
 }
 
@@ -168,7 +212,7 @@ warn(struct config *c, const struct config_bridge *b)
 	char where[CONFIG_PLACE_CAP];
 	bool ok = true;
 
-	if (b->remote_password != NULL && b->cafile == NULL && b->capath == NULL)
+	if (b->remote_password != NULL && !config_bridge_has_anchors(b) && b->psk == NULL)
 		ok = config_warn(c, "%s: the bridge %s sends its password without TLS; set bridge_cafile",
 		    config_place_text(c, b->place, where, sizeof(where)), b->name);
 	if (ok && b->insecure)

@@ -378,11 +378,26 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	return true;
 }
 
+/* What is accepted and does nothing is said with its place. */
+static bool
+warn_moot(struct config *c)
+{
+	char where[CONFIG_PLACE_CAP];
+
+	for (unsigned i = 0; i < options_n; i++)
+		if ((options[i].flags & OPTION_MOOT) != 0 && c->at[i].line != 0 &&
+		    !config_warn(c, "%s: %s: %s", config_place_text(c, c->at[i], where, sizeof(where)), options[i].name, options[i].help))
+			return false;
+	return true;
+}
+
 static bool
 warn_global(struct config *c)
 {
 	char where[CONFIG_PLACE_CAP];
 
+	if (!warn_moot(c))
+		return false;
 	if (c->persistence) {
 		(void)config_place_text(c, option_at(c->at, "persistence"), where, sizeof(where));
 		if (!config_warn(c,

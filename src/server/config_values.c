@@ -82,7 +82,7 @@ read_duration(struct parse *p, const struct option *o, struct slice value, int64
 	static const struct {
 		char unit;
 		int64_t s;
-	} units[] = { { 'h', 3600 }, { 'd', 86400 }, { 'w', 604800 }, { 'm', 2592000 },
+	} units[] = { { 's', 1 }, { 'h', 3600 }, { 'd', 86400 }, { 'w', 604800 }, { 'm', 2592000 },
 		{ 'y', 31536000 } };
 	struct slice number = { value.p, value.n > 0 ? value.n - 1 : 0 };
 	uint64_t v = 0;
@@ -101,7 +101,7 @@ read_duration(struct parse *p, const struct option *o, struct slice value, int64
 		return true;
 	}
 	return parse_fail(p, ERR_USAGE,
-	    "\"%s\" is not a number followed by h, d, w, m or y, as 14d",
+	    "\"%s\" is not a number followed by s, h, d, w, m or y, as 14d",
 	    text_show(value, show, sizeof(show)));
 }
 
@@ -233,8 +233,8 @@ read_log_dest(struct parse *p, struct slice value)
 			return true;
 		}
 	}
-	if (slice_eq(kind, SL("topic")) || slice_eq(kind, SL("dlt")))
-		return parse_fail(p, ERR_USAGE, "\"%s\" is not supported yet",
+	if (slice_eq(kind, SL("dlt")) || slice_eq(kind, SL("android")))
+		return parse_fail(p, ERR_USAGE, "\"%s\" is not supported; syslog and journald are",
 		    text_show(kind, show, sizeof(show)));
 	return parse_fail(p, ERR_USAGE, "\"%s\" is none of stderr, stdout, syslog, none, file PATH",
 	    text_show(kind, show, sizeof(show)));
@@ -277,6 +277,16 @@ read_log_type(struct parse *p, struct slice value)
 		    text_show(value, show, sizeof(show)));
 	}
 	return true;
+}
+
+/* A format that writes nothing, or a page, is a mistake. */
+bool
+read_timestamp_format(struct parse *p, struct slice value)
+{
+	if (!read_text(p, value, &p->c->log_timestamp_format))
+		return false;
+	return log_timestamp_format_ok(p->c->log_timestamp_format) ||
+	       parse_fail(p, ERR_USAGE, "writes nothing, or more than %d bytes", LOG_STAMP_MAX - 1);
 }
 
 bool

@@ -9,15 +9,11 @@
 static void
 to_stdout(void *ctx, enum log_level level, const char *line, size_t n)
 {
-	char stamp[32] = "";
-	time_t now = time(NULL);
-	struct tm tm;
-	const struct config *c = ctx;
+	char stamp[LOG_STAMP_MAX + 2];
 
+	(void)ctx;
 	(void)level;
-	if (c->log_timestamp && localtime_r(&now, &tm) != NULL)
-		(void)strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S: ", &tm);
-	(void)fprintf(stdout, "%s%.*s\n", stamp, (int)n, line);
+	(void)fprintf(stdout, "%s%.*s\n", log_stamp(stamp), (int)n, line);
 	(void)fflush(stdout); /* a log that cannot be written has nowhere to say so */
 }
 
@@ -67,13 +63,13 @@ bool
 logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, struct err *err)
 {
 	unsigned dest = c->log_none ? CONFIG_LOG_NONE : c->log_dest;
-	void *ctx = (void *)(uintptr_t)c;
 	char where[CONFIG_PLACE_CAP];
 	bool ok = true;
 
 	log_reset_sinks();
 	log_set_level(c->log_level);
 	log_set_timestamp(c->log_timestamp);
+	log_set_timestamp_format(c->log_timestamp_format);
 	if ((dest & CONFIG_LOG_NONE) != 0)
 		return log_add_sink(to_nowhere, NULL);
 	/* A daemon has no terminal: what would go there goes to syslog. */
@@ -86,9 +82,9 @@ logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, stru
 	if ((dest & CONFIG_LOG_STDERR) != 0)
 		ok = log_add_stderr() && ok;
 	if ((dest & CONFIG_LOG_STDOUT) != 0)
-		ok = log_add_sink(to_stdout, ctx) && ok;
+		ok = log_add_sink(to_stdout, NULL) && ok;
 	if ((dest & CONFIG_LOG_SYSLOG) != 0) {
-		openlog("signet", LOG_PID, LOG_DAEMON);
+		openlog("signet", LOG_PID, c->log_facility < 0 ? LOG_DAEMON : (LOG_LOCAL0 + (int)c->log_facility * 8));
 		ok = log_add_sink(to_syslog, NULL) && ok;
 	}
 	return ok || err_set(err, ERR_LIMIT, "too many log destinations");

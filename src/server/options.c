@@ -18,6 +18,12 @@ static const struct option_choice tls_versions[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice key_forms[] = {
+	{ "pem", 0, NULL },
+	{ "engine", 0, "keys in engines are not supported; keyfile must be a PEM file" },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice domains[] = {
 	{ "ipv4", 4, NULL },
 	{ "ipv6", 6, NULL },
@@ -35,6 +41,7 @@ static const struct option_choice protocols[] = {
 	{ "websockets", CONFIG_WEBSOCKETS, NULL },
 	{ "metrics", CONFIG_METRICS, NULL },
 	{ "mqttsn", 0, "MQTT-SN is not supported; write mqtt or websockets" },
+	{ "http_api", 0, "mosquitto's HTTP API is not there; `protocol metrics` answers what it knows to Prometheus" },
 	{ NULL, 0, NULL },
 };
 
@@ -93,6 +100,10 @@ const struct option options[] = {
 	  IN_LISTENER(max_qos), .type = OPTION_INT, .min = 0, .max = 2, .def = 2, .flags = OPTION_OLD | OPTION_NEXT_START },
 	{ "accept_protocol_versions", "3,4,5", "MQTT versions that clients may speak here: 3 is 3.1, 4 is 3.1.1, 5 is 5.0",
 	  .scope = OPTION_LISTENER, .type = OPTION_CALL, .call = read_versions, .def_text = "all" },
+	{ "max_topic_alias", "N", "Topic aliases that an MQTT 5 client may use here; 0: none",
+	  IN_LISTENER(max_topic_alias), .type = OPTION_INT, .min = 0, .max = 65535, .def = 10 },
+	{ "max_topic_alias_broker", "N", "Topic aliases that the broker uses towards an MQTT 5 client which allows them; 0: none",
+	  IN_LISTENER(max_topic_alias_broker), .type = OPTION_INT, .min = 0, .max = 65535, .def = 10 },
 	{ "protocol", "mqtt|websockets|metrics", "What clients speak here; metrics, and websockets without TLS: only on this machine unless an address is given",
 	  IN_LISTENER(protocol), .type = OPTION_CHOICE, .choices = protocols, .flags = OPTION_NEXT_START },
 	{ "websockets_origin", "ORIGIN", "A web site whose pages may connect, as https://example.com; several lines add up",
@@ -104,6 +115,8 @@ const struct option options[] = {
 	  IN_CONFIG(websockets_headers_size), .type = OPTION_INT, .min = 0, .max = 65535, .def = 4096, .flags = OPTION_NEXT_START },
 	{ "mount_point", "PREFIX", "Stands in front of every topic of this listener's clients, unseen by them: with `t/` their `a` is `t/a`",
 	  IN_LISTENER(mount_point), .type = OPTION_TEXT, .flags = OPTION_NEXT_START },
+	{ "packet_buffer_size", "BYTES", "Another name of websockets_headers_size; MQTT needs no such buffer",
+	  IN_CONFIG(websockets_headers_size), .type = OPTION_INT, .min = 0, .max = 65535, .def = 4096, .flags = OPTION_OLD | OPTION_NEXT_START },
 	{ "per_listener_settings", "true|false", "The security directives belong to the listener above them, not to all",
 	  .scope = OPTION_GLOBAL, .type = OPTION_CALL, .call = read_per_listener, .flags = OPTION_NEXT_START },
 
@@ -112,6 +125,8 @@ const struct option options[] = {
 	  IN_LISTENER(certfile), .type = OPTION_PATH },
 	{ "keyfile", "FILE", "The private key of certfile (PEM)",
 	  IN_LISTENER(keyfile), .type = OPTION_PATH },
+	{ "tls_keyform", "pem", "What keyfile is; another form than PEM is refused",
+	  IN_LISTENER(key_form), .type = OPTION_CHOICE, .choices = key_forms },
 	{ "cafile", "FILE", "The CAs that client certificates must come from (PEM)",
 	  IN_LISTENER(cafile), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
 	{ "capath", "DIRECTORY", "The same as a directory prepared with `openssl rehash`",
@@ -215,17 +230,31 @@ const struct option options[] = {
 	  IN_CONFIG(retain_expiry_interval), .type = OPTION_INT, .min = 0, .max = 35791394 },
 	{ "sys_interval", "SECONDS", "How often the $SYS topics are brought up to date; 0: there are none",
 	  IN_CONFIG(sys_interval), .type = OPTION_INT, .min = 0, .max = 65535, .def = 10, .flags = OPTION_NEXT_START },
-	{ "persistent_client_expiration", "TIME", "Forget sessions this long after their client left: 12h, 14d, 2w, 2m, 1y",
+	{ "persistent_client_expiration", "TIME", "Forget sessions this long after their client left: 90s, 12h, 14d, 2w, 2m, 1y",
 	  IN_CONFIG(persistent_client_expiration), .type = OPTION_DURATION, .min = 1, .max = 4294967294, .def_text = "never",
 	  .flags = OPTION_NEXT_START },
 	{ "workers", "N", "Threads; 0: one a core",
 	  IN_CONFIG(workers), .type = OPTION_INT, .min = 0, .max = CONFIG_WORKERS_MAX, .flags = OPTION_NEXT_START },
 	{ "set_tcp_nodelay", "true|false", "Accepted; it is always on",
 	  IN_CONFIG(set_tcp_nodelay), .type = OPTION_BOOL, .def = 1 },
+	{ "allow_duplicate_messages", "true|false", "Accepted; overlapping subscriptions always bring one copy",
+	  IN_CONFIG(ignored_bool), .type = OPTION_BOOL, .flags = OPTION_OLD },
+	{ "retry_interval", "SECONDS", "Accepted without effect, as in mosquitto 2: messages are sent again when a client comes back",
+	  IN_CONFIG(ignored_number), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_OLD | OPTION_MOOT },
+	{ "store_clean_interval", "SECONDS", "Accepted without effect, as in mosquitto 2: nothing has to be cleaned",
+	  IN_CONFIG(ignored_number), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_OLD | OPTION_MOOT },
+	{ "websockets_log_level", "N", "Accepted without effect: it is about libwebsockets, which is not used here",
+	  IN_CONFIG(ignored_number), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_OLD | OPTION_MOOT },
 	{ "persistence", "true|false", "Accepted with a warning: sessions and retained messages are kept in memory only",
 	  IN_CONFIG(persistence), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 	{ "persistence_location", "DIRECTORY", "Accepted, see persistence",
 	  IN_CONFIG(persistence_location), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
+	{ "persistence_file", "NAME", "Accepted, see persistence",
+	  IN_CONFIG(persistence_file), .type = OPTION_TEXT, .flags = OPTION_NEXT_START },
+	{ "autosave_interval", "SECONDS", "Accepted, see persistence",
+	  IN_CONFIG(autosave_interval), .type = OPTION_INT, .min = 0, .max = INT32_MAX, .def = 1800, .flags = OPTION_NEXT_START },
+	{ "autosave_on_changes", "true|false", "Accepted, see persistence",
+	  IN_CONFIG(autosave_on_changes), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 
 	/* bridges */
 	{ "connection", "NAME", "Begin a bridge to another broker; what follows belongs to it",
@@ -264,7 +293,7 @@ const struct option options[] = {
 	  IN_BRIDGE(idle_timeout), .type = OPTION_INT, .min = 1, .max = 86400, .def = 60 },
 	{ "threshold", "N", "Messages that wait before a lazy bridge connects",
 	  IN_BRIDGE(threshold), .type = OPTION_INT, .min = 1, .max = 1000000, .def = 10 },
-	{ "restart_timeout", "SECONDS | BASE CAP", "How long to wait before connecting again: always the same, or a random time that grows from BASE to CAP",
+	{ "restart_timeout", "SECONDS | BASE CAP [STABLE]", "Wait before connecting again: always the same, or growing from BASE to CAP until a connection has lasted STABLE",
 	  OF_BRIDGE(read_restart), .def_text = "5 30" },
 	{ "round_robin", "true|false", "All addresses are equal; false: the first one is returned to as soon as it answers",
 	  IN_BRIDGE(round_robin), .type = OPTION_BOOL },
@@ -304,6 +333,22 @@ const struct option options[] = {
 	  IN_BRIDGE(certfile), .type = OPTION_PATH },
 	{ "bridge_keyfile", "FILE", "The private key of bridge_certfile (PEM)",
 	  IN_BRIDGE(keyfile), .type = OPTION_PATH },
+	{ "bridge_tls_use_os_certs", "true|false", "The remote broker's certificate may come from any CA that this machine trusts",
+	  IN_BRIDGE(use_os_certs), .type = OPTION_BOOL },
+	{ "bridge_ciphers", "LIST", "Cipher list of TLS 1.2 in OpenSSL's words",
+	  IN_BRIDGE(ciphers), .type = OPTION_TEXT },
+	{ "bridge_ciphers_tls1.3", "LIST", "Cipher suites of TLS 1.3 in OpenSSL's words",
+	  IN_BRIDGE(ciphersuites), .type = OPTION_TEXT },
+	{ "bridge_identity", "NAME", "TLS with a pre-shared key instead of certificates: the identity",
+	  IN_BRIDGE(identity), .type = OPTION_TEXT },
+	{ "bridge_psk", "HEX", "… and its key in hexadecimal",
+	  IN_BRIDGE(psk), .type = OPTION_TEXT },
+	{ "bridge_require_ocsp", "false", "true is refused: stapled answers of an OCSP responder are not checked",
+	  OF_BRIDGE(read_require_ocsp), .def_text = "false" },
+	{ "bridge_tcp_keepalive", "IDLE INTERVAL COUNT", "TCP keep alive: seconds until the first probe, between probes, and how many may stay unanswered",
+	  OF_BRIDGE(read_tcp_keepalive), .def_text = "the system's" },
+	{ "bridge_tcp_user_timeout", "MILLISECONDS", "How long sent data may stay unacknowledged",
+	  IN_BRIDGE(tcp_user_timeout), .type = OPTION_INT, .min = 0, .max = INT32_MAX, .def = 30000 },
 	{ "bridge_insecure", "true|false", "Do not compare the name in the remote's certificate with its address; the CA is checked in any case",
 	  IN_BRIDGE(insecure), .type = OPTION_BOOL },
 	{ "bridge_alpn", "NAME", "Protocol to ask for in the TLS handshake",
@@ -322,6 +367,10 @@ const struct option options[] = {
 	  BY(read_log_type), .def_text = "information", .flags = OPTION_REPEATS | OPTION_NEXT_START },
 	{ "log_timestamp", "true|false", "Begin each line with the time",
 	  IN_CONFIG(log_timestamp), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
+	{ "log_timestamp_format", "FORMAT", "How the time is written, in the words of strftime(3); %s is mosquitto's default",
+	  .scope = OPTION_GLOBAL, .type = OPTION_CALL, .call = read_timestamp_format, .def_text = "%Y-%m-%dT%H:%M:%S", .flags = OPTION_NEXT_START },
+	{ "log_facility", "0-7", "Facility of syslog lines: local0 to local7",
+	  IN_CONFIG(log_facility), .type = OPTION_INT, .min = 0, .max = 7, .def = -1, .def_text = "daemon", .flags = OPTION_NEXT_START },
 	{ "connection_messages", "true|false", "Log when clients come and go; refusals are logged in any case",
 	  IN_CONFIG(connection_messages), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
 };
@@ -329,59 +378,6 @@ const struct option options[] = {
 
 const unsigned options_n = ARRAY_LEN(options);
 _Static_assert(ARRAY_LEN(options) <= CONFIG_OPTIONS_MAX, "the places of options need more room");
-
-/* Directives of mosquitto that we know and do not do: the answer is another than to a slip of the
- * pen. */
-static const struct {
-	const char *names, *why;
-} unsupported[] = {
-	{ " max_topic_alias"
-	  " max_topic_alias_broker check_retain_source"
-	  " memory_limit "
-	  "enable_proxy_protocol"
-	  " proxy_protocol_v2_require_tls log_timestamp_format log_facility "
-	  "disable_client_cert_date_checks"
-	  " packet_buffer_size max_packet_buffer delayed_client_expiration ",
-	    "not supported yet; remove the line" },
-	{ " autosave_interval autosave_on_changes persistence_file ",
-	    "not supported yet: sessions and retained messages are kept in memory only; remove the "
-	    "line" },
-	{ " websockets_log_level ",
-	    "it is about libwebsockets, which is not used here; remove the line" },
-	{ " dhparamfile tls_engine tls_engine_kpass_sha1 tls_keyform ",
-	    "not supported; key exchange is always by elliptic curves and keys are PEM files; "
-	    "remove the line" },
-	{ " bridge_identity bridge_psk ",
-	    "bridges with a pre-shared key are not supported yet; use bridge_cafile" },
-	{ " bridge_require_ocsp bridge_tcp_keepalive bridge_tcp_user_timeout bridge_ciphers "
-	  "bridge_ciphers_tls1.3 bridge_tls_use_os_certs ",
-	    "not supported yet for bridges; remove the line" },
-	{ " plugin plugin_load plugin_use plugin_opt_config_file auth_plugin global_plugin "
-	  "auth_plugin_deny_special_chars"
-	  " plugin_opt_ auth_opt_ ",
-	    "plugins of mosquitto cannot be loaded; see `policy`" },
-};
-
-const char *
-option_unsupported(struct slice name)
-{
-	char word[80];
-	size_t i;
-
-	if (name.n == 0 || name.n > sizeof(word) - 3 || memchr(name.p, ' ', name.n) != NULL)
-		return NULL;
-	/* plugin_opt_ANYTHING and auth_opt_ANYTHING */
-	if (slice_starts(name, SL("plugin_opt_")) || slice_starts(name, SL("auth_opt_")))
-		return unsupported[ARRAY_LEN(unsupported) - 1].why;
-	word[0] = ' ';
-	memcpy(word + 1, name.p, name.n);
-	word[name.n + 1] = ' ';
-	word[name.n + 2] = '\0';
-	for (i = 0; i < ARRAY_LEN(unsupported); i++)
-		if (strstr(unsupported[i].names, word) != NULL)
-			return unsupported[i].why;
-	return NULL;
-}
 
 const struct option *
 option_find(struct slice name)

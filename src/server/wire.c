@@ -259,6 +259,9 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 			.deny_v3_by_close = s->refuse_publish_by_close,
 			.grant_denied_v3 = s->grant_refused_subscriptions,
 			.takeover_same_identity = s->takeover_same_identity,
+			.own_aliases = true,
+			.topic_alias_max_in = (uint16_t)c->listeners[i].max_topic_alias,
+			.topic_alias_max_out = (uint16_t)c->listeners[i].max_topic_alias_broker,
 			.username_is_client_id = c->listeners[i].use_username_as_clientid,
 			.rate_disconnects = c->listeners[i].rate_exceeded != 0,
 			.versions = c->listeners[i].accept_versions };
