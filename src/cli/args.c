@@ -23,7 +23,11 @@ show_help(const struct args *a)
 	for (size_t i = 0; i < a->n; i++) {
 		const struct arg *f = &a->table[i];
 
-		(void)snprintf(left, sizeof left, "--%s%s%s", f->name, f->value != NULL ? " " : "",
+		char letter[8] = "";
+
+		if (f->letter != '\0')
+			(void)snprintf(letter, sizeof letter, "-%c, ", f->letter);
+		(void)snprintf(left, sizeof left, "%s--%s%s%s", letter, f->name, f->value != NULL ? " " : "",
 		    f->value != NULL ? f->value : "");
 		(void)printf("  %-24s  %s\n", left, f->help);
 	}
@@ -39,7 +43,7 @@ show_table(const struct args *a)
 	for (size_t i = 0; i < a->n; i++) {
 		const struct arg *f = &a->table[i];
 
-		describe_option(&(struct described){ 0, f->name, f->value, f->choices, f->help });
+		describe_option(&(struct described){ f->letter, f->name, f->value, f->choices, f->help });
 	}
 	describe("more", a->more);
 }
@@ -90,6 +94,16 @@ find(const struct args *a, const char *name, size_t n)
 	return NULL;
 }
 
+static const struct arg *
+find_letter(const struct args *a, const char *word)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		if (a->table[i].letter != '\0' && a->table[i].letter == word[1] && word[2] == '\0')
+			return &a->table[i];
+	}
+	return NULL;
+}
+
 static void
 complain(const struct args *a, const char *what, const char *word)
 {
@@ -99,12 +113,13 @@ complain(const struct args *a, const char *what, const char *word)
 	    text_show(slice_str(word), shown, sizeof shown), a->usage);
 }
 
-/* argv[i] begins with "--". Returns how many words it took; 0: a mistake, which was named. */
+/* at[0] begins with "-". Returns how many words it took; 0: a mistake, which was named. */
 static int
 take_flag(const struct args *a, int left, char **at)
 {
-	char *name = at[0] + 2, *eq = strchr(name, '=');
-	const struct arg *f = find(a, name, eq != NULL ? (size_t)(eq - name) : strlen(name));
+	bool is_long = at[0][1] == '-';
+	char *name = at[0] + 2, *eq = is_long ? strchr(name, '=') : NULL;
+	const struct arg *f = is_long ? find(a, name, eq != NULL ? (size_t)(eq - name) : strlen(name)) : find_letter(a, at[0]);
 
 	if (f == NULL) {
 		complain(a, "unknown option", at[0]);
@@ -148,13 +163,10 @@ args_parse(const struct args *a, int argc, char *argv[], int *ret_words, int *re
 		}
 		if (flags && strcmp(argv[i], "--") == 0) {
 			flags = false;
-		} else if (flags && argv[i][0] == '-' && argv[i][1] == '-') {
+		} else if (flags && argv[i][0] == '-' && argv[i][1] != '\0') {
 			took = take_flag(a, argc - i, argv + i);
 			if (took == 0)
 				return false;
-		} else if (flags && argv[i][0] == '-' && argv[i][1] != '\0') {
-			complain(a, "unknown option", argv[i]);
-			return false;
 		} else {
 			argv[++words] = argv[i];
 		}

@@ -20,6 +20,7 @@ int cmd_sub(int argc, char *argv[]);
 int cmd_rr(int argc, char *argv[]);
 int cmd_broker(int argc, char *argv[]);
 int cmd_passwd(int argc, char *argv[]);
+int cmd_doctor(int argc, char *argv[]);
 
 /* Subcommands of "signet ca". */
 int ca_issue(int argc, char *argv[]);
@@ -55,6 +56,7 @@ struct arg {
 	unsigned min, max;
 	const char *help;
 	const char *choices; /* what a shell may offer for <value>, "p256 p384"; NULL: it knows nothing */
+	char letter;         /* of the short form, or '\0' */
 };
 struct args {
 	const char *usage;   /* "signet ca issue [options] NAME" */

@@ -21,6 +21,7 @@ static const struct command commands[] = {
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
 	{ "passwd", "manage a password file; the arguments of mosquitto_passwd", cmd_passwd },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
+	{ "doctor", "find out why a client does not get in, step by step", cmd_doctor },
 	{ "pub", "publish messages; the flags of mosquitto_pub", cmd_pub },
 	{ "sub", "subscribe and show messages; the flags of mosquitto_sub", cmd_sub },
 	{ "rr", "publish a request and show the answer; the flags of mosquitto_rr", cmd_rr },

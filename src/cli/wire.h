@@ -14,6 +14,7 @@ struct wire_tls_opts {
 	const char *cafile, *capath, *cert, *key, *ciphers, *version, *alpn, *psk, *psk_identity;
 	bool os_certs; /* trust what the operating system trusts */
 	bool insecure; /* do not compare the broker's names with the host */
+	bool judge_later; /* let any broker through: for those who look at wire_facts themselves and send nothing */
 };
 
 /* A loaded TLS configuration; may serve several connections, one after the other. */
@@ -49,6 +50,7 @@ struct wire {
 	int fd;
 	struct ssl_st *ssl;
 	bool want_write;  /* the last call waits for room to write */
+	bool cert_wanted; /* the broker has asked for a certificate */
 	char verify[400]; /* why the broker's certificate was refused; "" = it was not */
 	const struct wire_target *target; /* while open */
 };
@@ -71,6 +73,17 @@ short wire_events(const struct wire *w, bool output_waits);
 /* What a TLS alert that the broker sent means (RFC 8446 6, RFC 5246 7.2): "certificate expired";
  * never NULL. */
 const char *wire_alert_text(int alert);
+
+/* What the handshake of the open <w> brought; the slices are the DER of what the broker sent, its own first, and borrowed from
+ * <chain_bytes>, which is the caller's (free()). False: out of memory. */
+enum { WIRE_CHAIN_MAX = 16 };
+struct wire_facts {
+	const char *version, *cipher; /* static */
+	struct slice chain[WIRE_CHAIN_MAX];
+	size_t n;
+	uint8_t *chain_bytes;
+};
+bool wire_facts(const struct wire *w, struct wire_facts *ret);
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t wire_now(void);

@@ -3,18 +3,17 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <arpa/inet.h>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 
 #include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
 #include "cli/wire_internal.h"
+#include "pki/pki.h"
 
 enum { PSK_MAX = 64, ALPN_MAX = 64 };
 
@@ -215,92 +214,6 @@ set_details(struct wire_tls *t, struct err *err)
 
 /* ---- the broker's certificate ---- */
 
-static bool
-has_alt_names(const X509 *cert)
-{
-	return X509_get_ext_by_NID(cert, NID_subject_alt_name, -1) >= 0;
-}
-
-static bool
-common_name(const X509 *cert, char *out, size_t cap)
-{
-	X509_NAME *subject = X509_get_subject_name(cert);
-	int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-	unsigned char *utf8 = NULL;
-	int n;
-	bool ok;
-
-	if (at < 0)
-		return false;
-	n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
-	if (n < 0)
-		return false;
-	ok = text_copy(out, cap, slice_of(utf8, (size_t)n));
-	OPENSSL_free(utf8);
-	return ok;
-}
-
-/* RFC 6125 6.4: alternative names; the common name only when there are none. libssl has no such
- * fallback for addresses, but small installations do write the address into the common name. */
-static bool
-names_host(X509 *cert, const char *host)
-{
-	char cn[256];
-
-	if (X509_check_ip_asc(cert, host, 0) == 1)
-		return true;
-	if (X509_check_host(cert, host, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1)
-		return true;
-	return !has_alt_names(cert) && common_name(cert, cn, sizeof cn) &&
-	       strcasecmp(cn, host) == 0;
-}
-
-/* One alternative name as text, with ", " before all but the first. */
-static void
-list_name(char *out, size_t cap, const char *name)
-{
-	size_t n = strlen(out);
-
-	if (n < cap)
-		snprintf(out + n, cap - n, "%s%s", n > 0 ? ", " : "", name);
-}
-
-static void
-list_names(X509 *cert, char *out, size_t cap)
-{
-	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
-	char raw[256], shown[300];
-
-	out[0] = '\0';
-	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
-		GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
-
-		if (g->type == GEN_DNS) {
-			struct slice s = slice_of(ASN1_STRING_get0_data(g->d.dNSName),
-			    (size_t)ASN1_STRING_length(g->d.dNSName));
-
-			list_name(out, cap, text_show(s, shown, sizeof shown));
-		} else if (g->type == GEN_IPADD) {
-			char *ip = NULL;
-			BIO *b = BIO_new(BIO_s_mem());
-			long n = b != NULL && GENERAL_NAME_print(b, g) == 1
-				     ? BIO_get_mem_data(b, &ip)
-				     : 0;
-
-			if (n > 11) /* "IP Address:" */
-				list_name(out, cap,
-				    text_show(
-					slice_of(ip + 11, (size_t)n - 11), shown, sizeof shown));
-			BIO_free(b);
-		}
-	}
-	GENERAL_NAMES_free(names);
-	if (out[0] == '\0' && common_name(cert, raw, sizeof raw))
-		list_name(out, cap, text_show(slice_str(raw), shown, sizeof shown));
-	if (out[0] == '\0')
-		list_name(out, cap, "no name at all");
-}
-
 static const char *
 remedy_of(int why)
 {
@@ -337,7 +250,7 @@ explain_refusal(struct wire *w, X509_STORE_CTX *store, X509 *leaf)
 	X509 *at = X509_STORE_CTX_get_current_cert(store);
 	char names[160], subject[128], shown[160];
 
-	list_names(leaf, names, sizeof names);
+	pki_list_names(leaf, names, sizeof names);
 	X509_NAME_oneline(X509_get_subject_name(at != NULL ? at : leaf), subject, sizeof subject);
 	text_show(slice_str(subject), shown, sizeof shown);
 	if (why == X509_V_ERR_HOSTNAME_MISMATCH)
@@ -359,17 +272,32 @@ verify(X509_STORE_CTX *store, void *ctx)
 	struct wire *w = SSL_get_app_data(ssl);
 	X509 *leaf = X509_STORE_CTX_get0_cert(store);
 	const struct wire_tls *t = ctx;
-	bool ok = X509_verify_cert(store) == 1;
+	bool ok;
+
+	if (t->opts.judge_later)
+		return 1;
+	ok = X509_verify_cert(store) == 1;
 
 	/* A unix socket has no host name to compare. */
 	if (ok && !t->opts.insecure && w->target->unix_path == NULL &&
-	    !names_host(leaf, w->target->host)) {
+	    !pki_names_host(leaf, w->target->host)) {
 		X509_STORE_CTX_set_error(store, X509_V_ERR_HOSTNAME_MISMATCH);
 		ok = false;
 	}
 	if (!ok)
 		explain_refusal(w, store, leaf);
 	return ok ? 1 : 0;
+}
+
+/* libssl asks when the broker has asked. */
+static int
+on_cert_wanted(SSL *ssl, void *ctx)
+{
+	struct wire *w = SSL_get_app_data(ssl);
+
+	(void)ctx;
+	w->cert_wanted = true;
+	return 1;
 }
 
 struct wire_tls *
@@ -387,6 +315,7 @@ wire_tls_new(const struct wire_tls_opts *o, struct err *err)
 	    t->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set_cert_verify_callback(t->ctx, verify, t);
+	SSL_CTX_set_cert_cb(t->ctx, on_cert_wanted, NULL);
 	ERR_clear_error();
 	if (set_version(t, err) && set_trust(t, err) && set_identity(t, err) &&
 	    set_details(t, err) && (o->psk == NULL || set_psk(t, err)))
@@ -418,7 +347,7 @@ wire_cert_name(const char *path, char *out, size_t cap, struct err *err)
 	if (cert == NULL)
 		return err_set(err, ERR_INPUT,
 		    "--cert %s: %s; it must be a certificate in PEM form", path, reason_text());
-	ok = common_name(cert, out, cap);
+	ok = pki_common_name(cert, out, cap);
 	X509_free(cert);
 	if (!ok)
 		return err_set(err, ERR_INPUT,
@@ -451,6 +380,29 @@ wire_tls_start(struct wire *w, struct err *err)
 	    inet_pton(AF_INET6, t->host, &ip) != 1 && !set_server_name(w->ssl, t->host))
 		return err_set(err, ERR_USAGE, "the host name is too long for TLS");
 	SSL_set_connect_state(w->ssl);
+	return true;
+}
+
+bool
+wire_facts(const struct wire *w, struct wire_facts *ret)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(w->ssl);
+	struct wire_facts f = { .version = SSL_get_version(w->ssl), .cipher = SSL_get_cipher_name(w->ssl) };
+	unsigned char *at;
+	size_t total = 1;
+
+	f.n = NUM_MIN((size_t)NUM_MAX(sk_X509_num(chain), 0), (size_t)WIRE_CHAIN_MAX);
+	for (size_t i = 0; i < f.n; i++)
+		total += (size_t)NUM_MAX(i2d_X509(sk_X509_value(chain, (int)i), NULL), 0);
+	at = f.chain_bytes = malloc(total);
+	if (at == NULL)
+		return false;
+	for (size_t i = 0; i < f.n; i++) {
+		int n = i2d_X509(sk_X509_value(chain, (int)i), &at);
+
+		f.chain[i] = slice_of(at - NUM_MAX(n, 0), (size_t)NUM_MAX(n, 0));
+	}
+	*ret = f;
 	return true;
 }
 

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 
+struct x509_st;
 struct x509_store_ctx_st;
 
 /* ---- names and keys ---- */
@@ -123,6 +124,51 @@ struct pki_view {
 /* Everything in <file> (PEM bundle or DER). False at the first thing that cannot be read: <err> says what it is instead or
  * where it breaks; what stands before it was shown. */
 bool pki_inspect(struct slice file, const char *name, int64_t now, const struct pki_view *view, struct err *err);
+
+/* ---- look at a server's certificate, as a client does ---- */
+
+/* The CN of <cert> as UTF-8; false: none, or it does not fit. */
+bool pki_common_name(const struct x509_st *cert, char *out, size_t cap);
+/* Is <cert> for <host>, a name or an address (RFC 6125 6.4)? The CN counts only without alternative names. */
+bool pki_names_host(struct x509_st *cert, const char *host);
+/* Its names, "a, b, 10.0.0.1", safe to show; "no name at all". */
+void pki_list_names(struct x509_st *cert, char *out, size_t cap);
+
+/* ---- checks for "signet doctor": one finding after the other, up to the first fault ---- */
+
+enum pki_level { PKI_FINE, PKI_NOTE, PKI_FAULT };
+enum pki_check { PKI_CHECK_FILES, PKI_CHECK_CHAIN, PKI_CHECK_NAME, PKI_CHECK_TIME, PKI_CHECK_USAGE, PKI_CHECK_REVOCATION };
+struct pki_finding {
+	enum pki_check check;
+	enum pki_level level;
+	char text[480];   /* one sentence, safe to show */
+	char remedy[320]; /* one sentence; empty when all is well */
+};
+typedef void pki_found(void *ctx, const struct pki_finding *f);
+
+/* What a client or server shows to its peer. */
+struct pki_bundle {
+	const char *cert, *key, *ca; /* files; <key> and <ca> may be NULL: not looked at */
+	const char *client_id;       /* that it connects with; NULL: not known */
+	bool server;
+	int64_t now;                 /* 0 = the clock */
+};
+/* Files, pair, order of the chain, names, time, usage. True: no fault. */
+bool pki_check_bundle(const struct pki_bundle *b, pki_found *each, void *ctx);
+/* The same for a file of trusted CAs, as a client or a broker has it. */
+bool pki_check_cas(const char *file, int64_t now, pki_found *each, void *ctx);
+
+/* What a broker has sent in a TLS handshake that nobody has judged yet. */
+struct pki_server {
+	const struct slice *chain; /* DER, the broker's own first */
+	size_t n;
+	const char *host;          /* that was asked for; NULL: names are not compared (a unix socket) */
+	const char *ca_file;       /* NULL: the CAs of the operating system */
+	const char *crl_file;      /* NULL: revocation is not looked at */
+	int64_t now;
+};
+/* Chain, name, time, usage, revocation. True: no fault. */
+bool pki_check_server(const struct pki_server *s, pki_found *each, void *ctx);
 
 /* ---- judge a peer ---- */
 
