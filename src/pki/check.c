@@ -1,5 +1,6 @@
 /* A broker's certificate as a client sees it, one question after the other, so that the first wrong answer has a name. */
 #include "pki/check.h"
+#include "pki/crl.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -270,47 +271,46 @@ check_times(struct look *l)
 	return true;
 }
 
+/* What the CRLs say of one certificate of the chain. */
 static bool
-revoked_at(const struct look *l, X509_CRL *crl, int i)
+check_revoked(struct look *l, const struct crl_set *crls, int i)
 {
-	const X509 *issuer = sk_X509_value(l->chain, i + 1);
-	X509_REVOKED *entry;
-	bool ours = X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) == 0 &&
-	    X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1;
+	struct crl_answer a = crl_ask(crls, sk_X509_value(l->chain, i), sk_X509_value(l->chain, i + 1), l->c.now, 0);
+	struct pki_finding f = { .check = PKI_CHECK_REVOCATION, .level = PKI_NOTE };
+	char who[260], when[32];
 
-	ERR_clear_error();
-	return ours && X509_CRL_get0_by_cert(crl, &entry, sk_X509_value(l->chain, i)) == 1;
+	cert_who(sk_X509_value(l->chain, i), who);
+	if (a.cause == PKI_OK)
+		return found_fine(&l->c, PKI_CHECK_REVOCATION, "%s was not revoked", who);
+	if (a.cause == PKI_BAD_REVOKED) {
+		f.level = PKI_FAULT;
+		(void)snprintf(f.text, sizeof f.text, "%s was revoked at %s (%s)", who, time_text(a.entry.date, when),
+		    crl_reason_text(a.entry.reason));
+		(void)snprintf(f.remedy, sizeof f.remedy, "the broker needs a new certificate; do not trust this one");
+		return found(&l->c, &f);
+	}
+	(void)snprintf(f.text, sizeof f.text, "%s has no CRL of the issuer of %s that is in force (%s)", l->s->crl_file, who,
+	    pki_cause_name(a.cause));
+	(void)snprintf(f.remedy, sizeof f.remedy, "fetch the CA's present CRL");
+	return found(&l->c, &f);
 }
 
 static bool
 check_revocation(struct look *l)
 {
-	struct pki_finding f = { .check = PKI_CHECK_REVOCATION, .level = PKI_FAULT };
-	STACK_OF(X509_CRL) *crls;
-	uint8_t *data;
-	size_t n;
+	struct crl_load load = { .files = &l->s->crl_file, .n_files = 1, .cas = l->chain, .now = l->c.now };
+	struct crl_set crls = { 0 };
 	struct err err;
-	char who[260];
 	bool ok = true;
 
 	if (l->s->crl_file == NULL)
 		return found_fine(&l->c, PKI_CHECK_REVOCATION, "not looked at: no --crlfile given");
-	if (!file_read(l->s->crl_file, 256 << 20, &data, &n, &err))
+	if (!crl_set_load(&crls, &load, &err))
 		return found_err(&l->c, PKI_CHECK_REVOCATION, &err, "give the CA's CRL");
-	ok = crls_parse(slice_of(data, n), l->s->crl_file, &crls, &err);
-	free(data);
-	if (!ok)
-		return found_err(&l->c, PKI_CHECK_REVOCATION, &err, "give the CA's CRL");
-	for (int k = 0; ok && k < sk_X509_CRL_num(crls); k++) {
-		for (int i = 0; ok && i + 1 < sk_X509_num(l->chain); i++) {
-			ok = !revoked_at(l, sk_X509_CRL_value(crls, k), i);
-			if (!ok)
-				(void)snprintf(f.text, sizeof f.text, "%s was revoked", cert_who(sk_X509_value(l->chain, i), who));
-		}
-	}
-	sk_X509_CRL_pop_free(crls, X509_CRL_free);
-	(void)snprintf(f.remedy, sizeof f.remedy, "the broker needs a new certificate; do not trust this one");
-	return ok ? found_fine(&l->c, PKI_CHECK_REVOCATION, "not revoked, says %s", l->s->crl_file) : found(&l->c, &f);
+	for (int i = 0; ok && i + 1 < sk_X509_num(l->chain); i++)
+		ok = check_revoked(l, &crls, i);
+	crl_set_done(&crls);
+	return ok;
 }
 
 bool
