@@ -114,3 +114,38 @@ def test_rates_follow_a_reload(limited):
         broker.conf.write_text(broker.conf.read_text().replace("client_rate_in_messages 1", ""))
         broker.reload()
         sub.wait_messages(1000)
+
+
+# ---- slow consumers ----
+
+def test_a_slow_consumer_loses_qos_0_and_the_log_says_so_once_an_interval(limited):
+    broker = limited("", "drop_log_interval 2\n")
+    with kit.Raw(broker.port) as slow, Peer(broker.port, "s") as sub, Peer(broker.port, "p") as pub:
+        slow.connect("slow")
+        slow.send(wire.subscribe("t"))
+        slow.packet()
+        sub.subscribe("t")
+        payload = bytes(100000)
+        for i in range(300):  # 30 MB: more than the broker's 4 MiB and all socket buffers
+            pub.send(wire.publish("t", payload))
+            if i % 20 == 19:
+                pub.fence()
+        sub.wait_messages(300)  # who reads gets all
+        broker.wait_log(r"Outgoing messages are being dropped for client slow \(slow 1\)\.")
+        found = broker.wait_log(r"dropped for client slow: (\d+) in 2 s \(slow (\d+)\), (\d+) in all\.")
+        assert int(found[1]) == int(found[2]) == int(found[3]) - 1 > 20
+        assert broker.log().count("dropped for client") == 2
+
+
+def test_messages_for_a_client_that_is_away_are_bounded_and_attributed(limited):
+    broker = limited("", "drop_log_interval 1\nmax_queued_messages 10\n")
+    with Peer(broker.port, "away", clean=False) as s:
+        s.subscribe("q", qos=1)
+    with Peer(broker.port, "p") as pub:
+        for i in range(30):
+            pub.publish("q", b"x", 1)
+    broker.wait_log(r"being dropped for client away \(queue-full 1\)")
+    broker.wait_log(r"dropped for client away: 19 in 1 s \(queue-full 19\), 20 in all")
+    with Peer(broker.port, "away", clean=False) as s:
+        s.wait_messages(10).fence()
+        assert len(s.got) == 10

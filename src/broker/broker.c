@@ -14,6 +14,7 @@ broker_settings_default(struct broker_settings *s)
 		.topic_alias_max_out = 10,
 		.max_session_expiry = UINT32_MAX,
 		.connect_timeout_ms = 10000,
+		.drop_log_s = 60,
 		.max_qos = 2,
 		.retain_available = true,
 		.allow_empty_client_id = true,

@@ -53,6 +53,7 @@ struct broker_settings {
 	uint8_t max_qos;                 /* 0..2 */
 	bool retain_available, allow_empty_client_id, queue_qos0;
 	bool upgrade_qos;                /* deliveries have the QoS of the subscription, not at most that of the message */
+	uint32_t drop_log_s;             /* a client that loses messages is told of once in so many seconds; >= 1 */
 	uint32_t max_clients;            /* sessions, connected or not; 0 = no limit */
 	size_t max_out_bytes;            /* unsent output per connection above which QoS 0 is dropped */
 };
@@ -68,8 +69,22 @@ enum broker_event_kind {
 	BROKER_DENIED_WILL,
 	BROKER_DENIED_RECEIVE, /* a queued or retained message was not delivered */
 	BROKER_SUBSCRIBED, BROKER_UNSUBSCRIBED,
-	BROKER_QUEUE_FULL,     /* first message dropped since the queue last had room */
+	BROKER_DROPPING,       /* a client does not get all its messages: .drops, .drops_total; or .drops_clients */
 };
+
+/* Why a message did not reach a client. */
+enum broker_drop {
+	BROKER_DROP_QUEUE,       /* max_queued_messages */
+	BROKER_DROP_QUEUE_BYTES, /* max_queued_bytes */
+	BROKER_DROP_SLOW,        /* QoS 0: the client does not read fast enough, max_out_bytes */
+	BROKER_DROP_RATE,        /* the same, but it is a rate of ours that holds it up */
+	BROKER_DROP_SIZE,        /* larger than the packets that the client takes */
+	BROKER_DROP_SHED,        /* memory is short, see broker_shed() */
+	BROKER_DROP_BACKLOG,     /* QoS 0: another worker cannot keep up */
+	BROKER_DROP_NO_MEMORY,
+	BROKER_DROPS
+};
+const char *broker_drop_name(enum broker_drop why); /* "queue-full", …; static */
 
 /* Something worth a log line. Everything is borrowed for the call. */
 struct broker_event {
@@ -86,6 +101,10 @@ struct broker_event {
 	bool session_present;
 	uint16_t keep_alive;
 	const char *text;                     /* the exact cause in words, never NULL; may be "" */
+	/* DROPPING: */
+	const uint32_t *drops;                /* since the last such event of this client, by enum broker_drop; one alone: the first */
+	uint32_t drops_total;                 /* since its session began */
+	uint32_t drops_clients;               /* without client_id: clients more that lost messages, and were not told of */
 };
 
 /* One CONNECT that waits to be judged: who is this? */
@@ -152,7 +171,8 @@ struct shard_stats {
 	_Atomic uint64_t sockets, connects, expired;        /* since the start: transports, accepted CONNECTs, sessions that timed out */
 	_Atomic uint64_t packets_in, packets_out, bytes_in, bytes_out;
 	_Atomic uint64_t messages_in, messages_out, payload_in, payload_out; /* PUBLISH */
-	_Atomic uint64_t dropped, denied, refused;
+	_Atomic uint64_t drops[BROKER_DROPS][AUTHZ_ROLE_COUNT]; /* by the role of who did not get it; NONE also where nobody is known */
+	_Atomic uint64_t dropped, denied, refused; /* dropped: the sum of .drops */
 	_Atomic uint64_t paced; /* times that a publisher was not read from as it, or its listener, was above a rate */
 };
 const struct shard_stats *shard_stats(const struct shard *sh);

@@ -6,15 +6,10 @@ enum { UNSENT = 1 }; /* .raw_n of what is in flight: still to be sent again on t
 enum { WINDOW_SPAN_MAX = 65000 }; /* packet ids between the oldest in flight and the newest: ids never meet themselves */
 
 static void
-count_drop(struct session *s)
+refuse(struct session *s, struct out *o, enum broker_drop why)
 {
-	struct broker_event e = { .kind = BROKER_QUEUE_FULL, .client_id = session_id(s), .who = s->who,
-		.listener = s->listener, .peer = "", .text = "queue full: max_queued_messages or max_queued_bytes" };
-
-	stat_add(s->shard, dropped, 1);
-	if (!s->overflowing)
-		s->shard->broker->ports.event(s->shard->broker->ports.ctx, &e);
-	s->overflowing = true;
+	session_dropped(s, why);
+	out_release(o);
 }
 
 /* Behind everything that waits. Newest are refused when the queue is full: what was promised first is kept. */
@@ -29,11 +24,16 @@ enqueue(struct session *s, struct out *o)
 	if (s->pending.count == 0)
 		s->queue_tag = s->shard->policy_tag;
 	o->flight = s->client != NULL && s->queue_tag == s->shard->policy_tag ? JUDGED : 0;
-	if ((set->max_queued_messages != 0 && s->pending.count >= set->max_queued_messages) ||
-	    (set->max_queued_bytes != 0 && s->pending_bytes + size > set->max_queued_bytes) ||
-	    !s->shard->keep_ops->queue_push(s->shard->keep, s, o)) {
-		count_drop(s);
-		out_release(o);
+	if (set->max_queued_messages != 0 && s->pending.count >= set->max_queued_messages) {
+		refuse(s, o, BROKER_DROP_QUEUE);
+		return;
+	}
+	if (set->max_queued_bytes != 0 && s->pending_bytes + size > set->max_queued_bytes) {
+		refuse(s, o, BROKER_DROP_QUEUE_BYTES);
+		return;
+	}
+	if (!s->shard->keep_ops->queue_push(s->shard->keep, s, o)) {
+		refuse(s, o, BROKER_DROP_NO_MEMORY);
 		return;
 	}
 	s->pending_bytes += size;
@@ -64,8 +64,7 @@ launch(struct session *s, struct out *o)
 	struct out *at = ring_push(&s->inflight), copy;
 
 	if (at == NULL) {
-		count_drop(s);
-		out_release(o);
+		refuse(s, o, BROKER_DROP_NO_MEMORY);
 		return;
 	}
 	o->packet_id = s->next_packet_id;
@@ -165,11 +164,14 @@ flight_fill(struct session *s)
 			return;
 		s->pending_bytes -= NUM_MIN(s->pending_bytes, msg_size(out_msg(&o)));
 		stat_sub(s->shard, queued, 1);
-		s->overflowing = false;
 		/* Expired while it waited [MQTT-3.3.2-5], too large for this connection, or no longer allowed: rights are
 		 * asked at delivery. */
-		if (msg_expired(out_msg(&o), s->shard->now_s) || !out_fits(s->client, &o) || !may_send(s, &o)) {
+		if (msg_expired(out_msg(&o), s->shard->now_s) || !may_send(s, &o)) {
 			out_release(&o);
+			continue;
+		}
+		if (!out_fits(s->client, &o)) {
+			refuse(s, &o, BROKER_DROP_SIZE);
 			continue;
 		}
 		if (o.qos == 0)

@@ -68,6 +68,7 @@ struct session {
 	struct ring inflight; /* QoS > 0, sent at least once, in packet id order without gaps; entry kinds: enum flight */
 	struct ring pending;  /* QoS > 0 (and 0 on wish) that waits for the window or for the client */
 	struct will *will;
+	struct drop_note *drops; /* NULL: it has lost nothing lately */
 	struct timer timer;   /* offline: will delay or session expiry, on the session wheel */
 	uint64_t offline_ms;  /* since when */
 	size_t pending_bytes, inflight_bytes; /* inflight_bytes: payloads in .inflight that were not received yet */
@@ -75,12 +76,12 @@ struct session {
 	uint32_t slot, generation;
 	uint32_t match_seq, match_index; /* where route.c has put it in the present match */
 	uint32_t expiry_s;    /* session expiry interval; 0 ends with the connection, UINT32_MAX never */
+	uint32_t n_dropped;   /* messages, since the session began */
 	uint32_t n_subs, cap_subs, n_shared, sub_bytes;
 	uint16_t next_packet_id, live; /* live: entries of inflight that still wait */
 	uint16_t unsent, resend_id;    /* live ones that were not sent again yet since the client came back; where to look */
 	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
 	uint16_t id_n;
-	bool overflowing;     /* the queue was full at the last offer */
 	bool judge_all;       /* subscriptions were granted to another identity or listener: each delivery is judged */
 	char id[];
 };
@@ -173,6 +174,10 @@ struct shard {
 	struct map groups;
 	struct scan *scans;
 	uint32_t next_scan_id;
+	/* drops.c */
+	struct drop_note *drop_notes;
+	uint64_t drops_ms, drop_lines_ms;
+	uint32_t drop_lines, drops_untold;
 	/* mail.c */
 	struct batch **outboxes; /* for each shard, or NULL: those that go first, then the others (mail.c) */
 	bool outbox_dirty;
@@ -431,6 +436,14 @@ void throttle_forget(struct client *c); /* the client is going */
 bool throttle_turn(struct shard *sh);   /* true: somebody still waits */
 /* Has shard <to> so much to do that QoS 0 is dropped? */
 bool throttle_is_full(const struct broker *b, unsigned to);
+
+/* ---- drops.c: who did not get what, and why ---- */
+
+void session_dropped(struct session *s, enum broker_drop why); /* one message */
+void shard_dropped(struct shard *sh, enum broker_drop why);    /* one that was nobody's yet */
+void drops_forget(struct session *s);                          /* the session is going */
+void drops_turn(struct shard *sh);
+uint64_t drops_wait(const struct shard *sh); /* ms until the next drops_turn() has something to do */
 
 /* ---- pace.c: rates ---- */
 

@@ -229,6 +229,148 @@ rates_follow_a_reload(void **state)
 	assert_int_equal(count_messages(sub), 1);
 }
 
+/* ---- slow consumers ---- */
+
+static void
+drops_are_attributed_and_told_once_an_interval(void **state)
+{
+	struct broker_settings set;
+	struct kit *k;
+	struct end *pub;
+
+	broker_settings_default(&set);
+	set.max_queued_messages = 5;
+	set.drop_log_s = 10;
+	k = kit_begin(state, &set, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		struct end *e = kit_connect(k, &(struct connect_options){ .id = i == 0 ? "away" : "other", .keep = true }, NULL);
+
+		kit_subscribe(e, i == 0 ? "a" : "b", 1);
+		kit_disconnect(e, 0);
+	}
+	pub = kit_join(k, 4, "pub");
+	for (uint16_t i = 1; i <= 6; i++)
+		kit_publish(pub, "a", "x", 1, false, i);
+	assert_int_equal(k->counts[BROKER_DROPPING], 1); /* at once */
+	assert_string_equal(k->last_id, "away");
+	assert_int_equal(k->drops[BROKER_DROP_QUEUE], 1);
+	for (uint16_t i = 1; i <= 100; i++)
+		kit_publish(pub, "a", "x", 1, false, i);
+	kit_sleep(k, 9999);
+	assert_int_equal(k->counts[BROKER_DROPPING], 1);
+	for (unsigned i = 0; i < 3; i++)
+		kit_sleep(k, 1000);
+	assert_int_equal(k->counts[BROKER_DROPPING], 2);
+	assert_int_equal(k->drops[BROKER_DROP_QUEUE], 100);
+	assert_int_equal(k->drops_total, 101);
+	assert_int_equal(SUM(k, dropped), 101);
+	assert_int_equal(SUM(k, drops[BROKER_DROP_QUEUE][AUTHZ_ROLE_NONE]), 101);
+	/* Another client has a line of its own. */
+	for (uint16_t i = 1; i <= 6; i++)
+		kit_publish(pub, "b", "x", 1, false, i);
+	assert_int_equal(k->counts[BROKER_DROPPING], 3);
+	assert_string_equal(k->last_id, "other");
+	/* Quiet for long: the next one is told at once again, with the sum. */
+	for (unsigned i = 0; i < 60; i++)
+		kit_sleep(k, 1000);
+	assert_int_equal(k->counts[BROKER_DROPPING], 3);
+	kit_publish(pub, "a", "x", 1, false, 1);
+	assert_int_equal(k->counts[BROKER_DROPPING], 4);
+	assert_int_equal(k->drops_total, 102);
+}
+
+static void
+many_slow_clients_are_not_many_lines(void **state)
+{
+	struct broker_settings set;
+	struct kit *k;
+	struct end *pub;
+	char id[8];
+
+	broker_settings_default(&set);
+	set.max_queued_messages = 1;
+	set.drop_log_s = 10;
+	k = kit_begin(state, &set, NULL);
+	for (unsigned i = 0; i < 200; i++) {
+		struct end *e;
+
+		(void)snprintf(id, sizeof id, "c%u", i);
+		e = kit_connect(k, &(struct connect_options){ .id = id, .keep = true }, NULL);
+		kit_subscribe(e, "a", 1);
+		kit_disconnect(e, 0);
+		kit_forget(e);
+	}
+	pub = kit_join(k, 4, "pub");
+	kit_publish(pub, "a", "x", 1, false, 1);
+	kit_publish(pub, "a", "x", 1, false, 2);
+	assert_int_equal(SUM(k, dropped), 200);
+	assert_int_equal(k->counts[BROKER_DROPPING], 20 * k->n);
+	for (unsigned i = 0; i < 12; i++)
+		kit_sleep(k, 1000);
+	assert_int_equal(k->counts[BROKER_DROPPING], 21 * k->n);
+	assert_int_equal(k->last_id[0], '\0');
+	assert_true(k->drops_clients > 0);
+}
+
+static void
+each_reason_is_counted_apart(void **state)
+{
+	struct broker_listener l = { .client_rates = { [BROKER_MESSAGES_OUT] = 1 } };
+	struct broker_settings set;
+	struct kit *k;
+	struct end *sub, *small, *pub;
+	char payload[600];
+
+	memset(payload, 'x', sizeof payload - 1);
+	payload[sizeof payload - 1] = '\0';
+	broker_settings_default(&set);
+	set.max_out_bytes = 4000;
+	set.max_queued_bytes = 1000;
+	k = kit_begin(state, &set, NULL);
+	pub = kit_join(k, 4, "pub");
+	small = kit_connect(k, &(struct connect_options){ .version = 5, .id = "small", .maximum_packet = 100 }, NULL);
+	kit_subscribe(small, "t", 0);
+	publish_many(pub, 3, payload);
+	assert_int_equal(SUM(k, drops[BROKER_DROP_SIZE][AUTHZ_ROLE_NONE]), 3);
+	kit_disconnect(small, 0);
+	kit_listener(k, &l);
+	sub = kit_join(k, 4, "sub");
+	kit_subscribe(sub, "t", 0);
+	publish_many(pub, 20, payload);
+	assert_in_range(SUM(k, drops[BROKER_DROP_RATE][AUTHZ_ROLE_NONE]), 10, 14);
+	assert_int_equal(SUM(k, drops[BROKER_DROP_SLOW][AUTHZ_ROLE_NONE]), 0);
+	kit_disconnect(kit_connect(k, &(struct connect_options){ .id = "away", .keep = true }, NULL), 0);
+	sub = kit_connect(k, &(struct connect_options){ .id = "away", .keep = true }, NULL);
+	kit_subscribe(sub, "q", 1);
+	kit_disconnect(sub, 0);
+	kit_publish(pub, "q", payload, 1, false, 1);
+	kit_publish(pub, "q", payload, 1, false, 2);
+	assert_int_equal(SUM(k, drops[BROKER_DROP_QUEUE_BYTES][AUTHZ_ROLE_NONE]), 1);
+}
+
+static void
+a_reader_too_slow_loses_qos_0(void **state)
+{
+	struct broker_settings set;
+	struct kit *k;
+	struct end *sub, *pub;
+
+	broker_settings_default(&set);
+	set.max_out_bytes = 4000;
+	k = kit_begin(state, &set, NULL);
+	if (k->n > 1) /* its turn would send what is to wait here */
+		return;
+	sub = kit_join(k, 4, "sub");
+	pub = kit_join(k, 4, "pub");
+	kit_subscribe(sub, "t", 0);
+	k->manual = true;
+	publish_many(pub, 100, "about a hundred bytes with all that belongs to a message in memory, as it is in the queue");
+	k->manual = false;
+	assert_int_equal(k->counts[BROKER_DROPPING], 1);
+	assert_in_range(SUM(k, drops[BROKER_DROP_SLOW][AUTHZ_ROLE_NONE]), 50, 90);
+	assert_int_equal(SUM(k, drops[BROKER_DROP_SLOW][AUTHZ_ROLE_NONE]), SUM(k, dropped));
+}
+
 int
 main(void)
 {
@@ -240,6 +382,10 @@ main(void)
 		{ "a_listener_has_a_rate_for_all_its_clients", a_listener_has_a_rate_for_all_its_clients },
 		{ "whoever_is_above_his_rate_is_disconnected_on_wish", whoever_is_above_his_rate_is_disconnected_on_wish },
 		{ "deliveries_have_a_rate_too", deliveries_have_a_rate_too },
+		{ "drops_are_attributed_and_told_once_an_interval", drops_are_attributed_and_told_once_an_interval },
+		{ "many_slow_clients_are_not_many_lines", many_slow_clients_are_not_many_lines },
+		{ "each_reason_is_counted_apart", each_reason_is_counted_apart },
+		{ "a_reader_too_slow_loses_qos_0", a_reader_too_slow_loses_qos_0 },
 		{ "rates_follow_a_reload", rates_follow_a_reload },
 	};
 

@@ -132,7 +132,7 @@ mail_post(struct shard *sh, unsigned to, const struct mail *m)
 		return true;
 	}
 	if (m->kind == MAIL_PUBLISH && m->msg->qos == 0 && throttle_is_full(sh->broker, to)) {
-		stat_add(sh, dropped, 1);
+		shard_dropped(sh, BROKER_DROP_BACKLOG);
 		mail_release(&copy);
 		return false;
 	}

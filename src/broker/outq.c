@@ -109,7 +109,7 @@ out_publish(struct client *c, const struct out *src)
 			c->starved = true;
 			wake(&c->waker);
 		}
-		stat_add(c->shard, dropped, 1);
+		session_dropped(c->session, !c->dropping ? BROKER_DROP_NO_MEMORY : pace_is_slow(c) ? BROKER_DROP_RATE : BROKER_DROP_SLOW);
 		out_release(&copy);
 		return false;
 	}

@@ -138,7 +138,7 @@ bool
 publish_message(struct shard *sh, struct msg *m)
 {
 	if (m->retain && !retained_set(sh, m))
-		stat_add(sh, dropped, 1);
+		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 	return route_message(sh, m, true);
 }
 

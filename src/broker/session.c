@@ -103,6 +103,7 @@ session_free(struct session *s)
 
 	ASSERT(s->client == NULL || sh->closing);
 	session_unsubscribe_all(s);
+	drops_forget(s);
 	timer_cancel(sh->sessions_wheel, &s->timer);
 	flight_clear(s);
 	stat_sub(sh, queued, s->pending.count);
@@ -260,13 +261,15 @@ offer(struct session *s, struct msg *m, const struct hit *h, bool retain, bool a
 	if (c != NULL && m->topic_n <= c->mount_n)
 		return;
 	if (h->more != 0) {
-		if ((o.many = many_new(s->shard, m, h)) == NULL)
+		if ((o.many = many_new(s->shard, m, h)) == NULL) {
+			session_dropped(s, BROKER_DROP_NO_MEMORY);
 			return;
+		}
 		o.kind = OUT_MANY;
 	} else
 		o.msg = msg_ref(m);
 	if (c != NULL && !out_fits(c, &o)) {
-		stat_add(s->shard, dropped, 1);
+		session_dropped(s, BROKER_DROP_SIZE);
 		out_release(&o);
 		return;
 	}

@@ -109,6 +109,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wheel_advance(sh->paces_wheel, now_ms, pace_timer, sh);
 	more = scans_turn(sh);
 	throttled = throttle_turn(sh);
+	drops_turn(sh);
 	mail_flush(sh);
 	atomic_store_explicit(&sh->stats.retained, sh->keep_ops->retain_count(sh->keep), memory_order_relaxed);
 	sh->after_turn = true;
@@ -117,7 +118,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wait = wheel_wait(sh->clients_wheel, now_ms);
 	other = wheel_wait(sh->sessions_wheel, now_ms);
 	wait = NUM_MIN(wait, other);
-	other = wheel_wait(sh->paces_wheel, now_ms);
+	other = NUM_MIN(wheel_wait(sh->paces_wheel, now_ms), drops_wait(sh));
 	wait = NUM_MIN(wait, other);
 	if (throttled)
 		wait = NUM_MIN(wait, (uint64_t)THROTTLED_MS);

@@ -176,7 +176,7 @@ mail_share_join(struct shard *sh, struct mail *m)
 	if (g != NULL && at == NULL)
 		at = member_add(g);
 	if (at == NULL) {
-		stat_add(sh, dropped, 1);
+		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 		if (g != NULL && g->n == 0)
 			group_free(sh, g);
 		return;

@@ -75,6 +75,12 @@ port_event(void *ctx, const struct broker_event *e)
 	k->counts[e->kind]++;
 	k->last = e->kind;
 	k->last_reason = e->reason;
+	if (e->kind == BROKER_DROPPING) {
+		k->drops_total = e->drops_total;
+		k->drops_clients = e->drops_clients;
+		if (e->drops != NULL)
+			memcpy(k->drops, e->drops, sizeof k->drops);
+	}
 	(void)snprintf(k->last_text, sizeof k->last_text, "%s", e->text);
 	(void)snprintf(k->last_id, sizeof k->last_id, "%.*s", SL_ARG(e->client_id));
 }

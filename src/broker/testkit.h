@@ -22,6 +22,7 @@ struct kit {
 	enum broker_event_kind last;
 	char last_text[200], last_id[100];
 	uint8_t last_reason;
+	uint32_t drops[BROKER_DROPS], drops_total, drops_clients; /* of the last BROKER_DROPPING */
 	bool manual;                    /* kit_pump() does nothing: kit_turn() is the only motion */
 	struct end *ends;
 	unsigned listener;              /* of those who come: kit_open() */

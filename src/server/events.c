@@ -180,6 +180,44 @@ refused_event(struct listener *l, const struct broker_event *e)
 	write_refusal(l, &x, &r);
 }
 
+/* "queue-full 12, slow 3" */
+static uint64_t
+drops_text(const uint32_t *drops, char *out, size_t cap)
+{
+	uint64_t sum = 0;
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (int i = 0; i < BROKER_DROPS; i++) {
+		if (drops[i] == 0)
+			continue;
+		sum += drops[i];
+		/* All names and numbers fit; see the test. */
+		n += (size_t)snprintf(out + n, cap - n, "%s%s %" PRIu32, n > 0 ? ", " : "",
+		    broker_drop_name((enum broker_drop)i), drops[i]);
+	}
+	return sum;
+}
+
+/* mosquitto's line for the first, and a sum for what follows. */
+static void
+dropping(const struct server *s, const struct broker_event *e, const char *id)
+{
+	char why[BROKER_DROPS * 32];
+	uint64_t n;
+
+	if (e->client_id.n == 0) {
+		log_notice("Outgoing messages are being dropped for %" PRIu32 " more clients.", e->drops_clients);
+		return;
+	}
+	n = drops_text(e->drops, why, sizeof(why));
+	if (n == 1 && e->drops_total == 1)
+		log_notice("Outgoing messages are being dropped for client %s (%s).", id, why);
+	else
+		log_notice("Outgoing messages were dropped for client %s: %" PRIu64 " in %" PRId64 " s (%s), %" PRIu32 " in all.", id,
+		    n, s->config->drop_log_interval, why, e->drops_total);
+}
+
 /* mosquitto's line, and for a certificate who issued what behind it. */
 static void
 connected(const struct broker_event *e, const char *id)
@@ -254,8 +292,8 @@ event_of_broker(struct server *s, const struct broker_event *e)
 		if (c->log_unsubscribe)
 			log_notice("%s %s", id, text_show(e->topic, topic, sizeof(topic)));
 		return;
-	case BROKER_QUEUE_FULL:
-		log_notice("Outgoing messages are being dropped for client %s.", id);
+	case BROKER_DROPPING:
+		dropping(s, e, id);
 		return;
 	case BROKER_REFUSED:
 	case BROKER_DROPPED:

@@ -204,6 +204,8 @@ const struct option options[] = {
 	  IN_LISTENER(rates[BROKER_MESSAGES_OUT]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
 	{ "listener_rate_out_bytes", "BYTES", "Bytes of PUBLISH packets a second delivered to all clients of this listener together; 0: no limit",
 	  IN_LISTENER(rates[BROKER_BYTES_OUT]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "drop_log_interval", "SECONDS", "A client that loses messages has one line in the log in this time, with how many and why",
+	  IN_CONFIG(drop_log_interval), .type = OPTION_INT, .min = 1, .max = 86400, .def = 60, .flags = OPTION_NEXT_START },
 	{ "rate_exceeded", "wait|disconnect", "A client that publishes more than client_rate_in_… is not read from for a while, or is disconnected",
 	  IN_LISTENER(rate_exceeded), .type = OPTION_CHOICE, .choices = exceeded, .def = 0 },
 	{ "max_keepalive", "SECONDS", "The longest keep alive; 0: no limit",

@@ -409,7 +409,7 @@ refusal_of_event(const struct broker_event *e, bool tls, struct refusal *ret)
 	case BROKER_DISCONNECTED:
 	case BROKER_SUBSCRIBED:
 	case BROKER_UNSUBSCRIBED:
-	case BROKER_QUEUE_FULL:
+	case BROKER_DROPPING:
 		break;
 	}
 	set(ret, REFUSAL_NONE, e->text);

@@ -227,6 +227,7 @@ settings_of_config(const struct config *c)
 	s.max_session_expiry = c->persistent_client_expiration == 0
 				   ? UINT32_MAX
 				   : (uint32_t)c->persistent_client_expiration;
+	s.drop_log_s = (uint32_t)c->drop_log_interval;
 	s.max_clients = c->global_max_clients > 0 ? (uint32_t)c->global_max_clients : 0;
 	s.max_qos = (uint8_t)c->listeners[0].max_qos;
 	s.retain_available = c->retain_available;
