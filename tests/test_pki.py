@@ -439,6 +439,49 @@ def test_trusting_a_ca_from_elsewhere(tmp_path, broker_of):
 
 # ---- inspect ----
 
+def test_inspect_opens_bundles(pki, tmp_path, fresh):
+    """[A23] PKCS#12 with and without a passphrase, PKCS#7, encrypted keys."""
+    files = pki.device(fresh)
+    pfx, p7, key, right, wrong = (tmp_path / n for n in ("b.p12", "b.p7b", "k.pem", "right", "wrong"))
+    right.write_text("open sesame\n")
+    wrong.write_text("simsalabim\n")
+
+    def look(*words, code=0):
+        result = kit.signet("inspect", "--json", *words, check=False, env={"SIGNET_PASSPHRASE": ""} if "--passphrase-file" in words else None)
+        assert result.returncode == code, result.stderr
+        return json.loads(result.stdout), result.stderr
+
+    def kinds(found):
+        return [thing["kind"] for thing in found]
+
+    export = ["pkcs12", "-export", "-in", files["cert"], "-inkey", files["key"], "-out", pfx]
+    whole = ["PKCS#12 bundle", "private key", "certificate", "certificate"]
+    certs.openssl(*export, "-passout", "file:" + str(right))
+    found, _ = look(pfx)
+    assert kinds(found) == ["PKCS#12 bundle"] and found[0]["encrypted"] == "yes"
+    found, _ = look(pfx, "--passphrase-file", right)
+    assert kinds(found) == whole and found[2]["subject"] == f"CN={fresh}"
+    _, said = look(pfx, "--passphrase-file", wrong, code=1)
+    assert "the passphrase is wrong" in said and "simsalabim" not in said
+    for more in (["-passout", "pass:"], ["-passout", "pass:", "-nomac", "-keypbe", "NONE", "-certpbe", "NONE"]):
+        certs.openssl(*export, *more)
+        assert kinds(look(pfx)[0]) == whole
+    data = pfx.read_bytes()
+    pfx.write_bytes(data[:-30])
+    assert "is cut off" in look(pfx, code=1)[1]
+    pfx.write_bytes(data[:len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1:])
+    look(pfx, code=kit.signet("inspect", pfx, check=False).returncode)  # whatever was hit, it ends in order
+
+    for form in ("PEM", "DER"):
+        certs.openssl("crl2pkcs7", "-nocrl", "-certfile", files["cert"], "-outform", form, "-out", p7)
+        assert kinds(look(p7)[0]) == ["PKCS#7 bundle", "certificate", "certificate"]
+
+    certs.openssl("pkey", "-in", files["key"], "-aes256", "-passout", "file:" + str(right), "-out", key)
+    assert look(key)[0][0]["encrypted"] == "yes"
+    assert look(key, "--passphrase-file", right)[0][0]["key"].startswith("EC")
+    assert "the passphrase is wrong" in look(key, "--passphrase-file", wrong, code=1)[1]
+
+
 def test_inspect_reads_what_openssl_makes(pki, tmp_path, fresh):
     """[A23] Certificate, request, CRL, key; PEM and DER; with what openssl says of them."""
     cert = pki.device(fresh)["cert"]

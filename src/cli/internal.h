@@ -98,6 +98,7 @@ bool site_commands(const char *dir, const char *folder, const char *name, enum a
 /* Show <path> on standard output. <json>: one object an entry, in an array that spans files (see show_json_begin). */
 struct show {
 	bool json;
+	const struct pki_secret *secret; /* for what is encrypted, or NULL */
 	unsigned objects; /* shown so far */
 	bool open;        /* inside an object */
 	char list[32];    /* JSON: the list that is open; text: the last field's name */

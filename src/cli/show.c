@@ -109,7 +109,7 @@ bool
 show_bytes(struct show *s, struct slice data, const char *name, struct err *err)
 {
 	struct viewing v = { s, name };
-	struct pki_view view = { on_begin, on_field, &v };
+	struct pki_view view = { on_begin, on_field, &v, s->secret };
 
 	return pki_inspect(data, name, 0, &view, err);
 }
@@ -170,7 +170,7 @@ bool
 show_field(const char *path, const char *field, char *out, size_t cap, struct err *err)
 {
 	struct search s = { field, out, cap, 0, false };
-	struct pki_view view = { count_object, take_field, &s };
+	struct pki_view view = { count_object, take_field, &s, NULL };
 	uint8_t *data;
 	size_t n;
 	bool ok;

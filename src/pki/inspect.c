@@ -1,5 +1,5 @@
 /* signet inspect: everything in a file, in words; what cannot be read is named with its place. */
-#include "pki/internal.h"
+#include "pki/inspect.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,17 +8,10 @@
 
 enum { REVOKED_SHOWN = 100 };
 
-struct look {
-	const struct pki_view *v;
-	const char *name;
-	int64_t now;
-	struct err *err;
-};
-
 static void
 put(const struct look *l, const char *name, const char *value)
 {
-	l->v->field(l->v->ctx, name, value, false);
+	look_put(l, name, value);
 }
 
 static void
@@ -285,7 +278,30 @@ show_crl(const struct look *l, X509_CRL *c)
 static void
 begin(const struct look *l, const char *kind, unsigned line)
 {
-	l->v->begin(l->v->ctx, kind, line);
+	look_begin(l, kind, line);
+}
+
+void
+look_cert(const struct look *l, X509 *x, unsigned line)
+{
+	begin(l, "certificate", line);
+	show_cert(l, x);
+}
+
+void
+look_crl(const struct look *l, X509_CRL *c, unsigned line)
+{
+	begin(l, "CRL", line);
+	show_crl(l, c);
+}
+
+void
+look_key(const struct look *l, const EVP_PKEY *k, unsigned line)
+{
+	begin(l, "private key", line);
+	put(l, "encrypted", k != NULL ? "no" : "yes");
+	if (k != NULL)
+		put_key(l, k);
 }
 
 /* One DER object of a kind that is known from its label, or is tried. */
@@ -300,8 +316,7 @@ try_der(const struct look *l, struct slice der, unsigned line, const char *label
 		auto_x509 x = d2i_X509(NULL, &p, (long)der.n);
 
 		if (x != NULL) {
-			begin(l, "certificate", line);
-			show_cert(l, x);
+			look_cert(l, x, line);
 			return true;
 		}
 	}
@@ -320,11 +335,12 @@ try_der(const struct look *l, struct slice der, unsigned line, const char *label
 		auto_crl c = d2i_X509_CRL(NULL, &p, (long)der.n);
 
 		if (c != NULL) {
-			begin(l, "CRL", line);
-			show_crl(l, c);
+			look_crl(l, c, line);
 			return true;
 		}
 	}
+	if ((any || strcmp(label, "PKCS7") == 0 || strcmp(label, "CMS") == 0) && look_pkcs7(l, der, line))
+		return true;
 	p = der.p;
 	if (any || strcmp(label, "PUBLIC KEY") == 0) {
 		auto_pkey k = d2i_PUBKEY(NULL, &p, (long)der.n);
@@ -350,17 +366,14 @@ show_key(const struct look *l, struct slice text, unsigned line)
 {
 	EVP_PKEY *k;
 
-	if (is_encrypted_text(text)) {
-		begin(l, "private key", line);
-		put(l, "encrypted", "yes");
+	if (is_encrypted_text(text) && l->v->secret == NULL) {
+		look_key(l, NULL, line);
 		return true;
 	}
-	k = key_parse(text, l->name, NULL, "the key", l->err);
+	k = key_parse(text, l->name, l->v->secret, "the key", l->err);
 	if (k == NULL)
 		return false;
-	begin(l, "private key", line);
-	put(l, "encrypted", "no");
-	put_key(l, k);
+	look_key(l, k, line);
 	EVP_PKEY_free(k);
 	return true;
 }
@@ -372,9 +385,14 @@ show_block(const struct look *l, const struct pem_block *b)
 	size_t n;
 	bool ok;
 
-	if (strstr(b->label, "PRIVATE KEY") != NULL && strstr(b->label, "SSH") == NULL)
-		return show_key(l, b->text, b->line) ||
-		    err_set(l->err, ERR_INPUT, "%s:%u: the private key that begins here is damaged", l->name, b->line);
+	if (strstr(b->label, "PRIVATE KEY") != NULL && strstr(b->label, "SSH") == NULL) {
+		if (show_key(l, b->text, b->line))
+			return true;
+		/* Of one that was to be opened the error says enough: the passphrase may be wrong. */
+		if (l->v->secret != NULL && is_encrypted_text(b->text))
+			return false;
+		return err_set(l->err, ERR_INPUT, "%s:%u: the private key that begins here is damaged", l->name, b->line);
+	}
 	if (strstr(b->label, "PARAMETERS") != NULL)
 		return true;
 	if (!pem_der(b, l->name, &der, &n, l->err))
@@ -416,21 +434,21 @@ show_der(const struct look *l, struct slice file)
 	const unsigned char *p = file.p;
 	EVP_PKEY *k;
 	X509_SIG *enc;
+	bool ok;
 
 	if (!der_whole(file, l->name, l->err))
 		return false;
 	if (try_der(l, file, 0, NULL))
 		return true;
+	if (look_pkcs12(l, file, &ok))
+		return ok;
 	k = d2i_AutoPrivateKey(NULL, &p, (long)file.n);
 	p = file.p;
 	enc = k == NULL ? d2i_X509_SIG(NULL, &p, (long)file.n) : NULL;
 	ERR_clear_error();
 	if (k == NULL && enc == NULL)
 		return err_set(l->err, ERR_INPUT, "%s: is %s, which cannot be shown", l->name, file_kind(file));
-	begin(l, "private key", 0);
-	put(l, "encrypted", enc != NULL ? "yes" : "no");
-	if (k != NULL)
-		put_key(l, k);
+	look_key(l, k, 0);
 	EVP_PKEY_free(k);
 	X509_SIG_free(enc);
 	return true;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/pkcs12.h>
+#include <openssl/pkcs7.h>
 
 static const char begin_mark[] = "-----BEGIN ", end_mark[] = "-----END ", dashes[] = "-----";
 
@@ -215,6 +217,8 @@ DER_KIND(k_cert, X509, d2i_X509, X509_free)
 DER_KIND(k_req, X509_REQ, d2i_X509_REQ, X509_REQ_free)
 DER_KIND(k_crl, X509_CRL, d2i_X509_CRL, X509_CRL_free)
 DER_KIND(k_pub, EVP_PKEY, d2i_PUBKEY, EVP_PKEY_free)
+DER_KIND(k_p7, PKCS7, d2i_PKCS7, PKCS7_free)
+DER_KIND(k_p12, PKCS12, d2i_PKCS12, PKCS12_free)
 DER_KIND(k_enc, X509_SIG, d2i_X509_SIG, X509_SIG_free)
 DER_KIND(k_key, EVP_PKEY, d2i_AutoPrivateKey, EVP_PKEY_free)
 
@@ -232,13 +236,15 @@ der_kind(struct slice der)
 		{ k_key_read, k_key_drop, "a private key in DER" },
 		{ k_enc_read, k_enc_drop, "an encrypted private key in DER" },
 		{ k_pub_read, k_pub_drop, "a public key in DER" },
+		{ k_p12_read, k_p12_drop, "a PKCS#12 bundle" },
+		{ k_p7_read, k_p7_drop, "a PKCS#7 bundle in DER" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		if (der_is(der, kinds[i].d2i, kinds[i].drop))
 			return kinds[i].kind;
 	}
-	return "DER of an unknown kind (PKCS#12, or damaged)";
+	return "DER of an unknown kind, or damaged";
 }
 
 const char *

@@ -120,8 +120,9 @@ struct pki_view {
 	void (*begin)(void *ctx, const char *kind, unsigned line); /* "certificate", "private key", …; line 0: DER */
 	void (*field)(void *ctx, const char *name, const char *value, bool many); /* many: one of a list */
 	void *ctx;
+	const struct pki_secret *secret; /* opens what is encrypted; NULL: it is only said that it is */
 };
-/* Everything in <file> (PEM bundle or DER). False at the first thing that cannot be read: <err> says what it is instead or
+/* Everything in <file> (PEM bundle, DER, PKCS#12, PKCS#7). False at the first thing that cannot be read: <err> says what it is instead or
  * where it breaks; what stands before it was shown. */
 bool pki_inspect(struct slice file, const char *name, int64_t now, const struct pki_view *view, struct err *err);
 
