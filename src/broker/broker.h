@@ -27,6 +27,8 @@ struct broker_listener {
 	bool own_aliases;             /* the two numbers below stand in for those of the settings */
 	uint16_t topic_alias_max_in, topic_alias_max_out;
 	uint8_t versions;             /* 1 << protocol level for each that is accepted; 0 = all */
+	bool withdrawn_no_will;       /* who loses the right to be here: his will is not published */
+	bool withdrawn_purge;         /* and his session ends, with what is queued for him */
 	bool bridges;                 /* the broker's own: they say on $SYS how they are, and take what the remote sends as it comes */
 	uint64_t client_rates[BROKER_RATES]; /* of each client; 0 = no limit, at most 10^10 */
 	uint64_t rates[BROKER_RATES]; /* of all clients of the listener together */
@@ -131,6 +133,9 @@ struct broker_ports {
 	/* Called for each CONNECT on the session's home, before the policy is asked. Must not block. Returns MQTT_RC_OK, or the
 	 * reason for CONNACK, or BROKER_LOGIN_PENDING: nothing more of this client is read until broker_login_done(). */
 	uint8_t (*authenticate)(void *ctx, struct broker_login *login);
+	/* Has <who>, who was let in on <listener>, still the right to be here? <fresh>: he connects just now. MQTT_RC_OK, or the reason
+	 * for DISCONNECT and in <why> the cause in words. On any shard's thread; must not block. NULL: always. */
+	uint8_t (*judge_again)(void *ctx, unsigned listener, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX]);
 	void (*event)(void *ctx, const struct broker_event *e);
 	/* Wall clock, seconds since 1970: for certificates that expire during a session. */
 	int64_t (*wall)(void *ctx);
@@ -144,6 +149,16 @@ struct shard *broker_shard(struct broker *b, unsigned index);
 /* Any thread: new listener settings (same number, same order) for all shards; each takes them at its next turn; mount points stay as they are. Sessions keep
  * their subscriptions; what a new policy forbids is no longer delivered or accepted. False: out of memory, nothing changed. */
 bool broker_set_listeners(struct broker *b, const struct broker_listener *listeners, unsigned n_listeners);
+
+/* Whose right may be gone: the owner of one certificate, or with serial_n 0 all that one CA issued; also what is below a CA. */
+struct broker_suspect {
+	uint8_t issuer_key[32]; /* as authz_facts.issuer_key */
+	uint8_t serial_n;
+	uint8_t serial[AUTHZ_SERIAL_MAX];
+};
+/* Any thread: every session that they own, and with <n> 0 every session, is judged by ports.judge_again() soon, a few in a turn;
+ * who may not stay gets DISCONNECT with the reason and is closed. False: out of memory, and nothing was begun. */
+bool broker_judge_again(struct broker *b, const struct broker_suspect *v, size_t n);
 
 /* One connection. <peer> is copied, <who> taken over. NULL: out of memory (then <who> is released). */
 extern const struct stream_ops client_stream;

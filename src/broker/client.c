@@ -143,36 +143,69 @@ client_report(struct client *c, struct broker_event *e)
 	c->shard->broker->ports.event(c->shard->broker->ports.ctx, e);
 }
 
-void
-client_end(struct client *c, uint8_t reason, const char *text, bool clean)
+/* The last word to the peer. A reason string is for those who want it and can hold it (3.14.2.2.3). */
+static void
+say_goodbye(struct client *c, uint8_t reason, const char *why)
+{
+	struct mqtt_disconnect m = { .reason = reason };
+	uint8_t buf[BROKER_WHY_MAX + 32];
+	struct wr w = wr_of(buf, sizeof buf);
+	bool ok;
+
+	if (c->version != MQTT_V5 || reason < MQTT_RC_UNSPECIFIED)
+		return;
+	if (why != NULL && c->problem_info) {
+		m.props.reason_string = slice_str(why);
+		mqtt_set(&m.props, MQTT_P_REASON_STRING);
+	}
+	ok = mqtt_put_disconnect(&w, MQTT_V5, &m);
+	if (why != NULL && (!ok || (c->max_packet_out != 0 && wr_len(&w) > c->max_packet_out))) {
+		say_goodbye(c, reason, NULL);
+		return;
+	}
+	if (ok)
+		(void)out_packet(c, buf, wr_len(&w));
+}
+
+static void
+end(struct client *c, struct broker_event *e, bool tell)
 {
 	struct session *s = c->session;
-	struct broker_event e = { .kind = s != NULL ? BROKER_DISCONNECTED : BROKER_DROPPED, .reason = reason,
-		.text = text, .clean = clean };
 
 	if (c->state == CLIENT_CLOSING)
 		return;
 	/* First of all: what follows may run out of memory, and that would end the client again. */
 	c->state = CLIENT_CLOSING;
-	client_report(c, &e);
+	client_report(c, e);
 	timer_cancel(c->shard->clients_wheel, &c->timer);
-	if (s != NULL && c->version == MQTT_V5 && reason >= MQTT_RC_UNSPECIFIED) {
-		struct mqtt_disconnect m = { .reason = reason };
-		uint8_t buf[8];
-		struct wr w = wr_of(buf, sizeof buf);
-
-		if (mqtt_put_disconnect(&w, MQTT_V5, &m))
-			(void)out_packet(c, buf, wr_len(&w));
-	}
+	if (s != NULL)
+		say_goodbye(c, e->reason, tell ? e->text : NULL);
 	retained_forget(c);
 	throttle_forget(c);
 	pace_forget(c);
 	if (s != NULL) {
 		c->session = NULL;
 		stat_sub(c->shard, connected, 1);
-		session_detach(s, clean);
+		session_detach(s, e->clean);
 	}
 	wake(&c->waker);
+}
+
+void
+client_end(struct client *c, uint8_t reason, const char *text, bool clean)
+{
+	struct broker_event e = { .kind = c->session != NULL ? BROKER_DISCONNECTED : BROKER_DROPPED, .reason = reason,
+		.text = text, .clean = clean };
+
+	end(c, &e, false);
+}
+
+void
+client_expel(struct client *c, uint8_t reason, const char *why)
+{
+	struct broker_event e = { .kind = c->session != NULL ? BROKER_DISCONNECTED : BROKER_DROPPED, .reason = reason, .text = why };
+
+	end(c, &e, true);
 }
 
 bool

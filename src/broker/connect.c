@@ -77,11 +77,15 @@ judge(struct client *c, const struct mqtt_connect *m, struct terms *t)
 {
 	const struct broker_settings *set = settings_of(c->shard);
 	const struct broker_listener *l = listener_of(c->shard, c->listener);
+	const struct broker_ports *ports = &c->shard->broker->ports;
 	struct slice id = l->username_is_client_id ? t->id : m->client_id;
 	struct authz_verdict v;
 	uint8_t rc = login_judge(c, m, &t->who, t->why);
 
 	if (rc != MQTT_RC_OK)
+		return rc;
+	/* Since the handshake or the password was judged a right may have gone; later ones are told to the session. */
+	if (ports->judge_again != NULL && (rc = ports->judge_again(ports->ctx, c->listener, t->who, true, t->why)) != MQTT_RC_OK)
 		return rc;
 	if (l->username_is_client_id && !slice_eq(authz_principal_username(t->who), t->id)) {
 		(void)snprintf(t->why, sizeof t->why, "the client id is the user name here, and the login is another's");

@@ -82,6 +82,9 @@ struct session {
 	uint16_t unsent, resend_id;    /* live ones that were not sent again yet since the client came back; where to look */
 	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
 	uint16_t id_n;
+	uint32_t cert_hash, cert_next, cert_prev, group_next, group_prev; /* certs.c: in its lists, by 1 + slot */
+	struct cert_group *group; /* certs.c; NULL: stands in no list */
+	bool unindexed;       /* has a certificate, and there was no memory to list it */
 	bool judge_all;       /* subscriptions were granted to another identity or listener: each delivery is judged */
 	char id[];
 };
@@ -149,6 +152,18 @@ struct slot {
 	uint32_t generation, next_free;
 };
 
+/* certs.c: sessions by the certificate of their owner. */
+struct certs {
+	struct map groups;  /* by issuer and what is above it */
+	uint32_t *buckets;  /* by issuer and serial number: 1 + slot of the first */
+	uint32_t mask, n;
+	uint32_t unindexed; /* sessions for which there was no memory */
+	uint32_t cursor;    /* of the review under way: 1 + slot of the next one in its list */
+	bool by_group;      /* in that of a group, else in that of a bucket */
+	struct review *reviews, **last_review;
+	struct inbox inbox;
+};
+
 struct shard {
 	struct broker *broker;
 	unsigned index;
@@ -182,6 +197,7 @@ struct shard {
 	struct batch **outboxes; /* for each shard, or NULL: those that go first, then the others (mail.c) */
 	bool outbox_dirty;
 	struct inbox inbox, verdicts;
+	struct certs certs;
 	_Atomic size_t backlog; /* bytes of letters on their way to this shard; any thread */
 	uint8_t *mounted; /* mount.c: MOUNTED_MAX bytes to put a topic together */
 	uint8_t scratch[LEND_PACKETS_MAX * MSG_SCRATCH];
@@ -244,6 +260,8 @@ session_id(const struct session *s)
 /* Tell the peer (v5: DISCONNECT with <reason>), leave the session (its will is published unless <clean>) and close when
  * the output is out. <text> is static. Harmless when the client is closing already. */
 void client_end(struct client *c, uint8_t reason, const char *text, bool clean);
+/* client_end() of somebody who may not be here any more: <why>, which need not be static, is told to him as well. */
+void client_expel(struct client *c, uint8_t reason, const char *why);
 /* client_end() for what the peer did wrong; returns false for handlers. */
 bool client_fail(struct client *c, uint8_t reason, const char *text);
 /* (Re)arm the timer from keep alive and certificate expiry. */
@@ -324,6 +342,14 @@ uint8_t login_judge(struct client *c, const struct mqtt_connect *m, struct authz
 void login_forget(struct client *c);
 void logins_take(struct shard *sh); /* verdicts that have arrived */
 void logins_done(struct shard *sh);
+
+/* ---- certs.c: sessions by certificate ---- */
+
+void certs_init(struct certs *x);
+void certs_done(struct shard *sh);
+void certs_add(struct session *s); /* .who was set */
+void certs_del(struct session *s); /* .who will change, or the session end */
+bool reviews_turn(struct shard *sh); /* true: there is more to do at once */
 
 /* ---- will.c ---- */
 

@@ -276,7 +276,7 @@ make_broker(void)
 {
 	struct broker_settings s;
 	struct broker_listener l = { .policy = w.policy };
-	struct broker_ports ports = { NULL, port_wake, port_authenticate, port_event, port_wall };
+	struct broker_ports ports = { NULL, port_wake, port_authenticate, NULL, port_event, port_wall };
 
 	broker_settings_default(&s);
 	s.max_inflight = 3;

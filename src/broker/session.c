@@ -104,6 +104,7 @@ session_free(struct session *s)
 	ASSERT(s->client == NULL || sh->closing);
 	session_unsubscribe_all(s);
 	drops_forget(s);
+	certs_del(s);
 	timer_cancel(sh->sessions_wheel, &s->timer);
 	flight_clear(s);
 	stat_sub(sh, queued, s->pending.count);
@@ -138,8 +139,10 @@ session_attach(struct session *s, struct client *c)
 	s->client = c;
 	s->listener = (uint16_t)c->listener;
 	c->session = s;
+	certs_del(s);
 	authz_principal_unref(s->who);
 	s->who = authz_principal_ref(c->who);
+	certs_add(s);
 	if (s->n_shared > 0)
 		share_presence(s, true);
 }

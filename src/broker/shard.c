@@ -28,6 +28,7 @@ shard_new(struct broker *b, unsigned index)
 	sh->paces_wheel = wheel_new(0);
 	sh->outboxes = calloc((size_t)OUTBOXES * b->n_shards, sizeof(struct batch *));
 	sh->routes = NULL;
+	certs_init(&sh->certs);
 	sh->mounted = malloc(MOUNTED_MAX);
 	sh->listeners = broker_listeners(b);
 	sh->policy_tag = policy_tag(sh->listeners->generation);
@@ -55,6 +56,7 @@ shard_free(struct shard *sh)
 		for (struct session *s; (s = sh->keep_ops->session_next(sh->keep, &pos)) != NULL;)
 			session_free(s);
 	groups_done(sh);
+	certs_done(sh);
 	route_done(sh);
 	trie_free(sh->subs);
 	wheel_free(sh->clients_wheel);
@@ -97,7 +99,7 @@ uint64_t
 shard_turn(struct shard *sh, uint64_t now_ms)
 {
 	uint64_t wait, other;
-	bool more, throttled;
+	bool more, throttled, reviewing;
 
 	shard_begin(sh, now_ms);
 	if (now_ms >= sh->sweep_ms) {
@@ -107,7 +109,8 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wheel_advance(sh->clients_wheel, now_ms, client_timer, sh);
 	wheel_advance(sh->sessions_wheel, now_ms, session_timer, sh);
 	wheel_advance(sh->paces_wheel, now_ms, pace_timer, sh);
-	more = scans_turn(sh);
+	reviewing = reviews_turn(sh);
+	more = scans_turn(sh) || reviewing;
 	throttled = throttle_turn(sh);
 	drops_turn(sh);
 	mail_flush(sh);

@@ -85,6 +85,21 @@ port_event(void *ctx, const struct broker_event *e)
 	(void)snprintf(k->last_id, sizeof k->last_id, "%.*s", SL_ARG(e->client_id));
 }
 
+static uint8_t
+port_judge_again(void *ctx, unsigned listener, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX])
+{
+	struct kit *k = ctx;
+	struct authz_facts f;
+
+	(void)listener;
+	k->judged += !fresh;
+	authz_principal_facts(who, &f);
+	if (k->withdrawn == NULL || !k->withdrawn(&f))
+		return MQTT_RC_OK;
+	(void)snprintf(why, BROKER_WHY_MAX, "withdrawn");
+	return MQTT_RC_NOT_AUTHORIZED;
+}
+
 static int64_t
 port_wall(void *ctx)
 {
@@ -106,7 +121,7 @@ void
 kit_init_listeners(struct kit *k, unsigned shards, const struct broker_settings *s, const struct broker_listener *v, unsigned n)
 {
 	struct broker_settings def;
-	struct broker_ports ports = { k, port_wake, port_authenticate, port_event, port_wall };
+	struct broker_ports ports = { k, port_wake, port_authenticate, port_judge_again, port_event, port_wall };
 	struct broker_listener *l = calloc(n, sizeof *l);
 
 	*k = (struct kit){ .n = shards, .now_ms = 1000000, .wall = 1800000000 };
@@ -312,16 +327,23 @@ kit_sleep(struct kit *k, uint64_t ms)
 struct end *
 kit_open(struct kit *k, unsigned shard, const char *cn, enum authz_role role)
 {
-	struct end *e = calloc(1, sizeof *e);
 	static const uint8_t key[32] = { 1 };
 	struct authz_facts f = { .role = role, .has_cert = cn != NULL, .cn = slice_str(cn), .username = slice_str(cn),
 		.issuer_key = cn != NULL ? key : NULL, .fingerprint = cn != NULL ? key : NULL };
+
+	return kit_open_as(k, shard, &f);
+}
+
+struct end *
+kit_open_as(struct kit *k, unsigned shard, const struct authz_facts *f)
+{
+	struct end *e = calloc(1, sizeof *e);
 
 	assert_non_null(e);
 	*e = (struct end){ .kit = k, .next = k->ends, .shard = shard, .reading = true, .version = MQTT_V311 };
 	e->waker = (struct waker){ &end_ops, e };
 	k->ends = e;
-	e->stream = client_new(broker_shard(k->broker, shard), k->listener, authz_principal_new(&f), "198.51.100.7:4711", &e->waker);
+	e->stream = client_new(broker_shard(k->broker, shard), k->listener, authz_principal_new(f), "198.51.100.7:4711", &e->waker);
 	assert_non_null(e->stream);
 	return e;
 }

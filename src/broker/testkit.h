@@ -28,6 +28,8 @@ struct kit {
 	unsigned listener;              /* of those who come: kit_open() */
 	struct broker_login *logins[KIT_LOGINS_MAX]; /* of user "later", oldest first: kit_verdict() */
 	unsigned n_logins;
+	bool (*withdrawn)(const struct authz_facts *f); /* who may not be here any more; NULL: nobody */
+	unsigned judged;                /* how often that was asked of who is here */
 };
 
 /* One client's end of a connection. */
@@ -62,6 +64,8 @@ void kit_sleep(struct kit *k, uint64_t ms);
 
 /* A connection accepted by shard <shard> with a certificate CN (NULL: anonymous) and role. */
 struct end *kit_open(struct kit *k, unsigned shard, const char *cn, enum authz_role role);
+/* The same with a whole identity. */
+struct end *kit_open_as(struct kit *k, unsigned shard, const struct authz_facts *f);
 void kit_feed(struct end *e, const void *p, size_t n);
 void kit_feed_slowly(struct end *e, const void *p, size_t n); /* byte by byte */
 void kit_cut(struct end *e);                                  /* the transport is gone */
