@@ -243,7 +243,7 @@ shared_have_a_limit(void **state)
 	struct end *e = kit_join(k, 5, "e");
 	char text[32];
 
-	for (unsigned i = 0; i < 1024; i++) {
+	for (unsigned i = 0; i < 8192; i++) {
 		(void)snprintf(text, sizeof text, "$share/g/%u", i);
 		kit_subscribe(e, text, 0);
 	}

@@ -25,7 +25,7 @@ enum {
 	OUT_PACKETS_LOW = 1024,
 	SUBSCRIPTIONS_MAX = 65536,       /* of one session; also filters in one packet */
 	SUBSCRIPTION_BYTES_MAX = 16 * 1024 * 1024, /* filters of one session in all */
-	SHARED_MAX = 1024,               /* shared ones among them: they are looked for one by one */
+	SHARED_MAX = 8192,               /* shared ones among them: a letter for each when the client comes or goes */
 	BACKLOG_FULL = 64 * 1024 * 1024, /* bytes of letters to one shard above which QoS 0 is dropped */
 	BACKLOG_HIGH = 32 * 1024 * 1024, /* publishers of QoS > 0 are not read from */
 	BACKLOG_LOW = 16 * 1024 * 1024,  /* until it is below this again */
@@ -71,6 +71,7 @@ struct session {
 	struct drop_note *drops; /* NULL: it has lost nothing lately */
 	struct timer timer;   /* offline: will delay or session expiry, on the session wheel */
 	uint64_t offline_ms;  /* since when */
+	uint64_t share_slots; /* numbers of shared subscriptions that queued messages may bear; bit 0: is not one */
 	size_t pending_bytes, inflight_bytes; /* inflight_bytes: payloads in .inflight that were not received yet */
 	struct idset received; /* QoS 2 packet ids received and not released */
 	uint32_t slot, generation;
@@ -141,6 +142,7 @@ struct hit {
 	uint32_t more; /* 1 + index of further identifiers in shard->more, 0 = none */
 	uint16_t extra;
 	uint8_t qos;
+	uint8_t share; /* the number of the shared subscription at its session */
 	bool is_group, no_local, as_published;
 };
 struct more_id {
@@ -168,6 +170,7 @@ struct shard {
 	struct broker *broker;
 	unsigned index;
 	bool closing;    /* being freed: letters go nowhere */
+	bool stopping;   /* everybody is being sent away: nobody takes over what others leave */
 	bool after_turn; /* nothing flushes the outboxes before the next turn unless it is asked for */
 	uint64_t now_ms, sweep_ms;
 	uint32_t now_s;
@@ -185,8 +188,12 @@ struct shard {
 	struct more_id *more;
 	struct route *routes;
 	uint32_t n_hits, cap_hits, n_more, cap_more, match_seq;
-	/* share.c, retained.c */
-	struct map groups;
+	/* share.c: the sessions' shared subscriptions; those of which their home has not heard yet */
+	struct map shared_subs;
+	struct shared_sub *untold;
+	/* group.c, retained.c */
+	struct map groups, groups_by_id;
+	uint32_t next_group_id;
 	struct scan *scans;
 	uint32_t next_scan_id;
 	/* drops.c */
@@ -391,22 +398,36 @@ bool interest_any(const struct broker *b, unsigned shard, const struct interest_
 
 void session_unsubscribe_all(struct session *s);
 
-/* ---- share.c: a group lives on one shard ---- */
+/* ---- share.c: shared subscriptions where the members are ---- */
 
 struct shared_sub {
+	struct shared_sub *next; /* of shard->untold */
+	uint32_t index;          /* its place among the session's subscriptions: the caller's */
 	uint32_t id;
 	uint16_t full_n, name_n, extra; /* "$share/NAME/FILTER" in text, NAME; extra: the policy tag */
-	uint8_t options;
+	uint8_t options, slot, news;    /* news: an enum mail_kind that the home has not heard yet, or MAIL_NONE */
+	struct handle session;
 	char text[];
 };
 unsigned share_home(const struct broker *b, struct slice full);
-/* On the session's shard: tell the home. */
-bool share_join(struct session *s, const struct shared_sub *sub);
-void share_leave(struct session *s, const struct shared_sub *sub);
+struct shared_sub *share_find(const struct session *s, struct slice full); /* NULL: not subscribed */
+/* On the session's shard: tell the home. False, NULL: out of memory, nothing changed. */
+struct shared_sub *share_join(struct session *s, const struct mqtt_sub *how, uint32_t id, uint16_t extra, uint16_t name_n);
+bool share_rejoin(struct session *s, struct shared_sub *sub, const struct mqtt_sub *how, uint32_t id, uint16_t extra);
+void share_leave(struct session *s, struct shared_sub *sub); /* <sub> is taken over */
 /* The session's client came or went. */
 void share_presence(struct session *s, bool online);
-/* On the home: one member gets it. */
-void group_deliver(struct shard *sh, struct group *g, const struct hit *h, struct msg *m);
+/* The session ends: what it had from groups and was not acknowledged is gathered before it leaves them, and returned to them
+ * after that. NULL: nothing. */
+struct share_rest *share_gather(struct session *s);
+void share_return(struct shard *sh, struct share_rest *rest);
+bool shares_turn(struct shard *sh); /* true: something could not be told for lack of memory */
+void shares_done(struct shard *sh);
+
+/* ---- group.c: a group lives on one shard ---- */
+
+/* One member gets it. */
+void group_deliver(struct shard *sh, struct group *g, struct msg *m);
 void groups_done(struct shard *sh);
 
 /* ---- retained.c ---- */
@@ -424,7 +445,7 @@ void scans_done(struct shard *sh);
 
 enum mail_kind {
 	MAIL_NONE, MAIL_PUBLISH, MAIL_RETAIN, MAIL_SHARE_JOIN, MAIL_SHARE_LEAVE, MAIL_SHARE_ONLINE, MAIL_SHARE_OFFLINE,
-	MAIL_SHARE_DELIVER, MAIL_SHARE_AGAIN, MAIL_SCAN_NEW, MAIL_SCAN_HIT, MAIL_SCAN_PAUSE, MAIL_SCAN_MORE, MAIL_SCAN_STOP,
+	MAIL_SHARE_DELIVER, MAIL_SHARE_AGAIN, MAIL_SHARE_RETURN, MAIL_SCAN_NEW, MAIL_SCAN_HIT, MAIL_SCAN_PAUSE, MAIL_SCAN_MORE, MAIL_SCAN_STOP,
 	MAIL_KINDS
 };
 struct mail {
@@ -447,7 +468,7 @@ void mail_flush(struct shard *sh);
 void mail_take(struct shard *sh); /* carries out what has arrived */
 void mail_done(struct shard *sh);
 typedef void mail_fn(struct shard *sh, struct mail *m); /* may take msg and text by setting them NULL */
-mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_scan_new,
+mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_share_return, mail_scan_new,
     mail_scan_hit, mail_scan_pause, mail_scan_more, mail_scan_stop;
 
 /* ---- throttle.c: publishers wait for shards that cannot keep up ---- */

@@ -333,6 +333,26 @@ bystander(struct peer *listener, struct peer *speaker)
 	assert_int_equal(listener->messages, before + 2);
 }
 
+/* Whoever is a member of the group now, each message reaches one: nobody who has gone is taken for one. */
+static void
+group_is_sound(struct peer *speaker)
+{
+	struct peer *late = come("late", 4, false);
+	unsigned before = 0, after = 0;
+
+	for (unsigned i = 0; i < w.n_peers; i++) /* what waits for one that does not answer is not lost, but not counted */
+		if (w.peers[i].silent)
+			peer_close(&w.peers[i]);
+	subscribe(late, MQTT_SUBSCRIBE, "$share/g/s/#", 1, 0);
+	for (unsigned i = 0; i < w.n_peers; i++)
+		before += w.peers[i].messages;
+	for (uint16_t i = 0; i < 4; i++)
+		publish(speaker, "s/x", 1, false, (uint16_t)(40 + i));
+	for (unsigned i = 0; i < w.n_peers; i++)
+		after += w.peers[i].messages;
+	assert_int_equal(after, before + 4);
+}
+
 /* Returns whether any allocation was to fail. */
 static bool
 run_once(unsigned k, unsigned failures)
@@ -351,6 +371,7 @@ run_once(unsigned k, unsigned failures)
 	scenario();
 	failed = nomem_disarm();
 	bystander(listener, speaker);
+	group_is_sound(speaker);
 	for (unsigned i = 0; i < w.n_peers; i++)
 		peer_close(&w.peers[i]);
 	pump();

@@ -78,8 +78,9 @@ out_ack(struct client *c, uint8_t type, uint16_t packet_id, uint8_t reason, cons
 bool
 out_fits(const struct client *c, const struct out *o)
 {
+	uint32_t id = o->id;
 	/* An alias that is new to the client comes with the topic. */
-	struct msg_out how = { .ids = &o->id, .n_ids = o->id != 0, .version = c->version, .qos = o->qos,
+	struct msg_out how = { .ids = &id, .n_ids = id != 0, .version = c->version, .qos = o->qos,
 		.alias = c->alias_max_out > 0, .strip = c->mount_n };
 
 	if (c->max_packet_out == 0)
@@ -150,7 +151,8 @@ static int
 lend_message(struct client *c, struct out *o, uint8_t *scratch, struct iovec *iov)
 {
 	struct msg *m = out_msg(o);
-	struct msg_out how = { .ids = &o->id, .n_ids = o->id != 0, .packet_id = o->packet_id, .version = c->version,
+	uint32_t id = o->id;
+	struct msg_out how = { .ids = &id, .n_ids = id != 0, .packet_id = o->packet_id, .version = c->version,
 		.qos = o->qos, .dup = o->dup, .retain = o->retain, .strip = c->mount_n };
 
 	stat_add(c->shard, messages_out, 1);

@@ -31,12 +31,27 @@ struct out {
 		struct block *block;
 		uint8_t raw[8];
 	};
-	uint32_t id;        /* OUT_MSG: subscription identifier or 0 */
+	uint32_t id : 28;   /* OUT_MSG: subscription identifier or 0 */
+	uint32_t share_low : 4;
 	uint16_t packet_id; /* QoS > 0 */
 	uint8_t kind : 3, flight : 3, qos : 2;
-	uint8_t raw_n : 4, retain : 1, dup : 1;
+	uint8_t raw_n : 4, retain : 1, dup : 1, share_high : 2;
 };
 _Static_assert(sizeof(struct out) == 16, "four to a cache line");
+
+/* By which shared subscription of its session a message came (share.c); 0: none. */
+enum { SHARE_SLOTS = 63, OUT_ID_MASK = 0xfffffff /* every subscription identifier fits */ };
+static inline unsigned
+out_share(const struct out *o)
+{
+	return (unsigned)o->share_high << 4 | o->share_low;
+}
+static inline void
+out_set_share(struct out *o, unsigned slot)
+{
+	o->share_low = slot & 15u;
+	o->share_high = slot >> 4 & 3u;
+}
 
 struct ring {
 	struct out *v;

@@ -183,7 +183,7 @@ deliver_here(struct shard *sh, struct msg *m)
 	/* Nothing that an offer does changes the tree: a client that fails is ended at its own next turn or feed. */
 	for (uint32_t i = 0; i < n; i++) {
 		if (hits[i].is_group)
-			group_deliver(sh, hits[i].group, &hits[i], m);
+			group_deliver(sh, hits[i].group, m);
 		else
 			session_offer(hits[i].session, m, &hits[i]);
 	}

@@ -169,7 +169,10 @@ arm_offline(struct session *s)
 void
 session_end(struct session *s)
 {
+	struct share_rest *rest = share_gather(s);
+
 	session_unsubscribe_all(s);
+	share_return(s->shard, rest);
 	will_publish(s);
 	session_free(s);
 }
@@ -254,8 +257,9 @@ offer(struct session *s, struct msg *m, const struct hit *h, bool retain, bool a
 {
 	struct client *c = s->client;
 	uint8_t qos = settings_of(s->shard)->upgrade_qos ? h->qos : NUM_MIN(m->qos, h->qos);
-	struct out o = { .kind = OUT_MSG, .id = h->id, .qos = qos & 3u, .retain = retain };
+	struct out o = { .kind = OUT_MSG, .id = h->id & OUT_ID_MASK, .qos = qos & 3u, .retain = retain };
 
+	out_set_share(&o, h->share);
 	if (c == NULL && qos == 0 && !settings_of(s->shard)->queue_qos0)
 		return;
 	if (!may_receive(s, m, h))

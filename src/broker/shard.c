@@ -57,6 +57,7 @@ shard_free(struct shard *sh)
 			session_free(s);
 	groups_done(sh);
 	certs_done(sh);
+	shares_done(sh);
 	route_done(sh);
 	trie_free(sh->subs);
 	wheel_free(sh->clients_wheel);
@@ -99,7 +100,7 @@ uint64_t
 shard_turn(struct shard *sh, uint64_t now_ms)
 {
 	uint64_t wait, other;
-	bool more, throttled, reviewing;
+	bool more, waits, reviewing;
 
 	shard_begin(sh, now_ms);
 	if (now_ms >= sh->sweep_ms) {
@@ -111,7 +112,8 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wheel_advance(sh->paces_wheel, now_ms, pace_timer, sh);
 	reviewing = reviews_turn(sh);
 	more = scans_turn(sh) || reviewing;
-	throttled = throttle_turn(sh);
+	waits = throttle_turn(sh);
+	waits = shares_turn(sh) || waits;
 	drops_turn(sh);
 	mail_flush(sh);
 	atomic_store_explicit(&sh->stats.retained, sh->keep_ops->retain_count(sh->keep), memory_order_relaxed);
@@ -123,7 +125,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wait = NUM_MIN(wait, other);
 	other = NUM_MIN(wheel_wait(sh->paces_wheel, now_ms), drops_wait(sh));
 	wait = NUM_MIN(wait, other);
-	if (throttled)
+	if (waits)
 		wait = NUM_MIN(wait, (uint64_t)THROTTLED_MS);
 	return sh->stats.retained > 0 ? NUM_MIN(wait, (uint64_t)SWEEP_EVERY_MS) : wait;
 }
@@ -131,6 +133,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 void
 shard_disconnect_all(struct shard *sh, uint8_t reason)
 {
+	sh->stopping = reason == MQTT_RC_SHUTTING_DOWN;
 	for (struct client *c = sh->clients, *next; c != NULL; c = next) {
 		next = c->next;
 		client_end(c, reason, "server shutting down", reason == MQTT_RC_SHUTTING_DOWN);

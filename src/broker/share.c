@@ -1,37 +1,17 @@
-/* Shared subscriptions (4.8.2): a group lives on one shard, which chooses exactly one member for a message. */
+/* Shared subscriptions (4.8.2) where the members are: what a session tells the groups that it belongs to, and what becomes of
+ * their messages when it ends. The groups themselves: group.c. */
 #include <stdlib.h>
 #include "broker/internal.h"
 
-enum { TRIES_MAX = 8 };
-
-struct member {
-	struct handle session;
-	uint32_t id;
-	uint16_t shard, extra;
-	uint8_t options;
-	bool online;
-};
-
-struct group {
-	struct trie_node *node;
-	struct member *members;
-	uint32_t n, cap, next, id;
-	uint16_t full_n, filter_at;
-	char text[]; /* "$share/NAME/FILTER" */
-};
+_Static_assert(offsetof(struct shared_sub, text) == offsetof(struct shared_sub, session) + sizeof(struct handle),
+    "whose it is and what it is called are one key");
 
 static struct slice
-group_key(const void *value)
+sub_key(const void *value)
 {
-	const struct group *g = value;
+	const struct shared_sub *sub = value;
 
-	return slice_of(g->text, g->full_n);
-}
-
-unsigned
-share_home(const struct broker *b, struct slice full)
-{
-	return (unsigned)(map_hash(full) % b->n_shards);
+	return slice_of(&sub->session, sizeof sub->session + sub->full_n);
 }
 
 static struct slice
@@ -46,12 +26,51 @@ filter_of(const struct shared_sub *sub)
 	return slice_from(full_of(sub), sizeof "$share/" - 1 + sub->name_n + 1u);
 }
 
-static bool
-tell(struct session *s, const struct shared_sub *sub, enum mail_kind kind)
+unsigned
+share_home(const struct broker *b, struct slice full)
 {
-	struct shard *sh = s->shard;
+	return (unsigned)(map_hash(full) % b->n_shards);
+}
+
+struct shared_sub *
+share_find(const struct session *s, struct slice full)
+{
+	uint8_t key[sizeof(struct handle) + UINT16_MAX];
+	struct handle h = session_handle(s);
+
+	if (s->n_shared == 0 || full.n > UINT16_MAX)
+		return NULL;
+	memcpy(key, &h, sizeof h);
+	memcpy(key + sizeof h, full.p, full.n);
+	return map_get(&s->shard->shared_subs, slice_of(key, sizeof h + full.n));
+}
+
+/* A number by which queued messages say for which subscription they are; 0 when there is none left. One that was in use is
+ * not given away while something in the queues may still bear it. */
+static uint8_t
+slot_take(struct session *s)
+{
+	if (s->share_slots + 1 == 0 && s->n_shared < SHARE_SLOTS && s->inflight.count == 0 && s->pending.count == 0) {
+		s->share_slots = 1;
+		for (uint32_t i = 0; i < s->n_subs; i++)
+			if (s->subs[i].shared != NULL)
+				s->share_slots |= UINT64_C(1) << s->subs[i].shared->slot;
+	}
+	for (uint8_t i = 1; i <= SHARE_SLOTS; i++)
+		if ((s->share_slots >> i & 1) == 0) {
+			s->share_slots |= UINT64_C(1) << i | 1;
+			return i;
+		}
+	return 0;
+}
+
+/* ---- what the home is told ---- */
+
+static bool
+tell(struct shard *sh, const struct shared_sub *sub, enum mail_kind kind)
+{
 	struct mail m = { .kind = (uint8_t)kind, .options = sub->options, .extra = sub->extra, .id = sub->id,
-		.session = session_handle(s), .qos = s->client != NULL };
+		.session = sub->session, .qos = sub->slot };
 
 	if ((m.text = mail_text_new(full_of(sub))) == NULL)
 		return false;
@@ -59,24 +78,115 @@ tell(struct session *s, const struct shared_sub *sub, enum mail_kind kind)
 	return mail_post(sh, share_home(sh->broker, full_of(sub)), &m);
 }
 
+/* The same for what must not be lost: without memory it waits in the subscription itself. */
+static void
+tell_surely(struct shard *sh, struct shared_sub *sub, enum mail_kind kind)
+{
+	bool waits = sub->news != MAIL_NONE;
+
+	if (!waits && tell(sh, sub, kind)) {
+		if (kind == MAIL_SHARE_LEAVE)
+			free(sub);
+		return;
+	}
+	sub->news = (uint8_t)kind;
+	if (waits)
+		return;
+	sub->next = sh->untold;
+	sh->untold = sub;
+}
+
 bool
-share_join(struct session *s, const struct shared_sub *sub)
+shares_turn(struct shard *sh)
+{
+	struct shared_sub *sub;
+
+	while ((sub = sh->untold) != NULL && tell(sh, sub, sub->news)) {
+		sh->untold = sub->next;
+		if (sub->news == MAIL_SHARE_LEAVE)
+			free(sub);
+		else
+			sub->news = MAIL_NONE;
+	}
+	return sh->untold != NULL;
+}
+
+void
+shares_done(struct shard *sh)
+{
+	/* The sessions have gone before: nobody else has these. */
+	while (sh->untold != NULL) {
+		struct shared_sub *sub = sh->untold;
+
+		sh->untold = sub->next;
+		free(sub);
+	}
+	map_done(&sh->shared_subs);
+}
+
+/* On the home's behalf, before SUBACK can leave; the home takes it back when the member goes. */
+static bool
+join(struct session *s, const struct shared_sub *sub)
 {
 	struct broker *b = s->shard->broker;
 	unsigned home = share_home(b, full_of(sub));
 
-	/* On the home's behalf, before SUBACK can leave; the home takes it back when the member goes. */
 	interest_add(b, home, filter_of(sub));
-	if (tell(s, sub, MAIL_SHARE_JOIN))
+	if (tell(s->shard, sub, MAIL_SHARE_JOIN))
 		return true;
 	interest_del(b, home, filter_of(sub));
 	return false;
 }
 
-void
-share_leave(struct session *s, const struct shared_sub *sub)
+struct shared_sub *
+share_join(struct session *s, const struct mqtt_sub *how, uint32_t id, uint16_t extra, uint16_t name_n)
 {
-	(void)tell(s, sub, MAIL_SHARE_LEAVE);
+	struct shard *sh = s->shard;
+	struct shared_sub *sub;
+
+	/* A LEAVE that waits would come behind this. */
+	if (shares_turn(sh) || (sub = malloc(sizeof *sub + how->filter.n)) == NULL)
+		return NULL;
+	*sub = (struct shared_sub){ .id = id, .options = how->options, .extra = extra, .name_n = name_n,
+		.full_n = (uint16_t)how->filter.n, .session = session_handle(s) };
+	memcpy(sub->text, how->filter.p, how->filter.n);
+	if (sh->shared_subs.key == NULL)
+		map_init(&sh->shared_subs, sub_key);
+	if (map_put(&sh->shared_subs, sub)) {
+		sub->slot = slot_take(s);
+		if (join(s, sub))
+			return sub;
+		if (sub->slot != 0)
+			s->share_slots &= ~(UINT64_C(1) << sub->slot);
+		(void)map_del(&sh->shared_subs, sub_key(sub));
+	}
+	free(sub);
+	return NULL;
+}
+
+bool
+share_rejoin(struct session *s, struct shared_sub *sub, const struct mqtt_sub *how, uint32_t id, uint16_t extra)
+{
+	struct shared_sub old = { .id = sub->id, .options = sub->options, .extra = sub->extra };
+
+	if (shares_turn(s->shard))
+		return false;
+	sub->id = id;
+	sub->options = how->options;
+	sub->extra = extra;
+	if (join(s, sub))
+		return true;
+	sub->id = old.id;
+	sub->options = old.options;
+	sub->extra = old.extra;
+	return false;
+}
+
+void
+share_leave(struct session *s, struct shared_sub *sub)
+{
+	(void)map_del(&s->shard->shared_subs, sub_key(sub));
+	tell_surely(s->shard, sub, MAIL_SHARE_LEAVE);
 }
 
 void
@@ -84,223 +194,70 @@ share_presence(struct session *s, bool online)
 {
 	for (uint32_t i = 0; i < s->n_subs; i++)
 		if (s->subs[i].shared != NULL)
-			(void)tell(s, s->subs[i].shared, online ? MAIL_SHARE_ONLINE : MAIL_SHARE_OFFLINE);
+			tell_surely(s->shard, s->subs[i].shared, online ? MAIL_SHARE_ONLINE : MAIL_SHARE_OFFLINE);
 }
 
-/* ---- on the home ---- */
+/* ---- the end of a member ---- */
 
-static struct member *
-member_find(struct group *g, unsigned shard, struct handle h)
-{
-	for (uint32_t i = 0; i < g->n; i++) {
-		struct member *m = &g->members[i];
-
-		if (m->shard == shard && m->session.slot == h.slot && m->session.generation == h.generation)
-			return m;
-	}
-	return NULL;
-}
-
-static struct slice
-group_filter(const struct group *g)
-{
-	return slice_from(group_key(g), g->filter_at);
-}
+struct share_rest {
+	uint32_t n;
+	struct mail v[]; /* MAIL_SHARE_RETURN */
+};
 
 static void
-group_free(struct shard *sh, struct group *g)
+add(struct session *s, struct share_rest *rest, const struct shared_sub *const by_slot[static SHARE_SLOTS + 1],
+    const struct out *o)
 {
-	(void)map_del(&sh->groups, group_key(g));
-	(void)trie_del(sh->subs, g->node, g);
-	free(g->members);
-	free(g);
+	const struct shared_sub *sub = by_slot[out_share(o)];
+	struct mail m = { .kind = MAIL_SHARE_RETURN };
+
+	if (sub == NULL || (m.text = mail_text_new(full_of(sub))) == NULL) {
+		if (sub != NULL)
+			session_dropped(s, BROKER_DROP_NO_MEMORY);
+		return;
+	}
+	m.msg = msg_ref(out_msg(o));
+	rest->v[rest->n++] = m;
 }
 
-static struct group *
-group_new(struct shard *sh, const struct mail_text *t)
+struct share_rest *
+share_gather(struct session *s)
 {
-	struct group *g = calloc(1, sizeof *g + t->n);
-	struct trie_entry e = { .who = g, .options = 2, .kind = SUB_GROUP };
+	const struct shared_sub *by_slot[SHARE_SLOTS + 1] = { NULL };
+	struct shard *sh = s->shard;
+	struct share_rest *rest;
+	struct out o;
 
-	if (g == NULL)
+	if (s->n_shared == 0 || sh->stopping || s->inflight.count + s->pending.count == 0)
 		return NULL;
-	g->full_n = (uint16_t)t->n;
-	g->filter_at = (uint16_t)(sizeof "$share/" - 1 + t->name_n + 1u);
-	g->id = ++sh->next_scan_id;
-	memcpy(g->text, t->text, t->n);
-	if (sh->groups.key == NULL)
-		map_init(&sh->groups, group_key);
-	if (!map_put(&sh->groups, g)) {
-		free(g);
+	rest = malloc(sizeof *rest + (s->inflight.count + s->pending.count) * sizeof rest->v[0]);
+	if (rest == NULL)
 		return NULL;
+	rest->n = 0;
+	for (uint32_t i = 0; i < s->n_subs; i++)
+		if (s->subs[i].shared != NULL)
+			by_slot[s->subs[i].shared->slot] = s->subs[i].shared;
+	by_slot[0] = NULL;
+	/* QoS 2 that was sent goes to nobody else [MQTT-4.8.2-5]; QoS 1 should, be it twice. */
+	for (uint32_t i = 0; i < s->inflight.count; i++)
+		if (ring_at(&s->inflight, i)->flight == FLIGHT_PUBACK)
+			add(s, rest, by_slot, ring_at(&s->inflight, i));
+	while (sh->keep_ops->queue_pop(sh->keep, s, &o)) {
+		stat_sub(sh, queued, 1);
+		add(s, rest, by_slot, &o);
+		out_release(&o);
 	}
-	if (trie_put(sh->subs, group_filter(g), &e, &g->node) == TRIE_NOMEM) {
-		(void)map_del(&sh->groups, group_key(g));
-		free(g);
-		return NULL;
-	}
-	return g;
-}
-
-static struct group *
-group_find(struct shard *sh, const struct mail_text *t)
-{
-	return sh->groups.key == NULL ? NULL : map_get(&sh->groups, slice_of(t->text, t->n));
-}
-
-static struct member *
-member_add(struct group *g)
-{
-	if (g->n == g->cap) {
-		uint32_t cap = g->cap > 0 ? g->cap * 2 : 4;
-		struct member *v = realloc(g->members, cap * sizeof *v);
-
-		if (v == NULL)
-			return NULL;
-		g->members = v;
-		g->cap = cap;
-	}
-	return &g->members[g->n++];
+	return rest;
 }
 
 void
-mail_share_join(struct shard *sh, struct mail *m)
+share_return(struct shard *sh, struct share_rest *rest)
 {
-	struct group *g = group_find(sh, m->text);
-	struct member *at = g != NULL ? member_find(g, m->from, m->session) : NULL;
+	for (uint32_t i = 0; rest != NULL && i < rest->n; i++) {
+		struct mail *m = &rest->v[i];
 
-	if (at != NULL) /* subscribed again: the interest was counted once more */
-		interest_del(sh->broker, sh->index, group_filter(g));
-	if (g == NULL)
-		g = group_new(sh, m->text);
-	if (g != NULL && at == NULL)
-		at = member_add(g);
-	if (at == NULL) {
-		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
-		if (g != NULL && g->n == 0)
-			group_free(sh, g);
-		return;
+		if (!mail_post(sh, share_home(sh->broker, slice_of(m->text->text, m->text->n)), m))
+			shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 	}
-	*at = (struct member){ m->session, m->id, m->from, m->extra, m->options, true };
-}
-
-static void
-member_drop(struct shard *sh, struct group *g, struct member *at)
-{
-	*at = g->members[--g->n];
-	interest_del(sh->broker, sh->index, group_filter(g));
-}
-
-void
-mail_share_leave(struct shard *sh, struct mail *m)
-{
-	struct group *g = group_find(sh, m->text);
-	struct member *at = g != NULL ? member_find(g, m->from, m->session) : NULL;
-
-	if (at == NULL)
-		return;
-	member_drop(sh, g, at);
-	if (g->n == 0)
-		group_free(sh, g);
-}
-
-void
-mail_share_status(struct shard *sh, struct mail *m)
-{
-	struct group *g = group_find(sh, m->text);
-	struct member *at = g != NULL ? member_find(g, m->from, m->session) : NULL;
-
-	if (at != NULL)
-		at->online = m->kind == MAIL_SHARE_ONLINE;
-}
-
-/* In turn, those who are connected first. */
-static struct member *
-choose(struct group *g)
-{
-	for (uint32_t i = 0; i < g->n; i++) {
-		uint32_t at = (g->next + i) % g->n;
-
-		if (g->members[at].online) {
-			g->next = at + 1;
-			return &g->members[at];
-		}
-	}
-	return &g->members[g->next++ % g->n];
-}
-
-static void
-deliver_to(struct shard *sh, const struct group *g, const struct member *to, struct msg *m, uint8_t tries)
-{
-	struct hit h = { .id = to->id, .extra = to->extra, .qos = to->options & MQTT_SUB_QOS,
-		.as_published = (to->options & MQTT_SUB_RETAIN_AS_PUBLISHED) != 0 };
-	struct session *s;
-
-	if (to->shard != sh->index) {
-		(void)mail_post(sh, to->shard, &(struct mail){ .kind = MAIL_SHARE_DELIVER, .options = to->options,
-		    .tries = tries, .extra = to->extra, .id = to->id, .scan = g->id, .session = to->session,
-		    .msg = msg_ref(m) });
-		return;
-	}
-	if ((s = session_of(sh, to->session)) != NULL)
-		session_offer(s, m, &h);
-}
-
-void
-group_deliver(struct shard *sh, struct group *g, const struct hit *h, struct msg *m)
-{
-	(void)h;
-	if (g->n > 0)
-		deliver_to(sh, g, choose(g), m, 0);
-}
-
-/* On the member's shard: it may have gone since it was chosen. */
-void
-mail_share_deliver(struct shard *sh, struct mail *m)
-{
-	struct session *s = session_of(sh, m->session);
-	struct hit h = { .id = m->id, .extra = m->extra, .qos = m->options & MQTT_SUB_QOS,
-		.as_published = (m->options & MQTT_SUB_RETAIN_AS_PUBLISHED) != 0 };
-
-	if (s != NULL && (s->client != NULL || m->tries >= TRIES_MAX)) {
-		session_offer(s, m->msg, &h);
-		return;
-	}
-	if (m->tries < TRIES_MAX)
-		(void)mail_post(sh, m->from, &(struct mail){ .kind = MAIL_SHARE_AGAIN, .scan = m->scan,
-		    .tries = (uint8_t)(m->tries + 1), .session = m->session, .msg = msg_ref(m->msg) });
-}
-
-void
-mail_share_again(struct shard *sh, struct mail *m)
-{
-	size_t pos = 0;
-	struct group *g = NULL;
-	struct member *at;
-
-	if (sh->groups.key == NULL)
-		return;
-	while ((g = map_next(&sh->groups, &pos)) != NULL && g->id != m->scan)
-		;
-	if (g == NULL || g->n == 0)
-		return;
-	/* Whoever sent it back is not connected, as its own message will say in a moment. */
-	if ((at = member_find(g, m->from, m->session)) != NULL)
-		at->online = false;
-	at = choose(g);
-	deliver_to(sh, g, at, m->msg, at->online ? m->tries : TRIES_MAX);
-}
-
-void
-groups_done(struct shard *sh)
-{
-	size_t pos = 0;
-
-	if (sh->groups.key == NULL)
-		return;
-	for (struct group *g; (g = map_next(&sh->groups, &pos)) != NULL;) {
-		free(g->members);
-		free(g);
-	}
-	map_done(&sh->groups);
+	free(rest);
 }

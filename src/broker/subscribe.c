@@ -32,6 +32,8 @@ static void
 sub_forget(struct session *s, uint32_t i)
 {
 	s->subs[i] = s->subs[--s->n_subs];
+	if (i < s->n_subs && s->subs[i].shared != NULL)
+		s->subs[i].shared->index = i;
 	stat_sub(s->shard, subscriptions, 1);
 }
 
@@ -65,43 +67,24 @@ add_plain(struct session *s, const struct mqtt_sub *sub, uint32_t id, struct out
 	return false;
 }
 
-static uint32_t
-find_shared(const struct session *s, struct slice full)
-{
-	for (uint32_t i = 0; s->n_shared > 0 && i < s->n_subs; i++)
-		if (s->subs[i].shared != NULL &&
-		    slice_eq(slice_of(s->subs[i].shared->text, s->subs[i].shared->full_n), full))
-			return i;
-	return UINT32_MAX;
-}
-
 static bool
 add_shared(struct session *s, const struct mqtt_sub *sub, struct slice name, uint32_t id, struct outcome *out)
 {
-	uint32_t at = find_shared(s, sub->filter);
-	struct shared_sub *sh_sub = malloc(sizeof *sh_sub + sub->filter.n);
-	struct sub *room = at != UINT32_MAX ? &s->subs[at] : s->n_shared < SHARED_MAX ? sub_room(s, sub->filter.n) : NULL;
+	struct shared_sub *shared = share_find(s, sub->filter);
+	struct sub *room;
 
-	if (sh_sub == NULL || room == NULL) {
-		free(sh_sub);
+	if (shared != NULL)
+		return share_rejoin(s, shared, sub, id, out->extra);
+	room = s->n_shared < SHARED_MAX ? sub_room(s, sub->filter.n) : NULL;
+	if (room == NULL || (shared = share_join(s, sub, id, out->extra, (uint16_t)name.n)) == NULL)
 		return false;
-	}
-	*sh_sub = (struct shared_sub){ .id = id, .full_n = (uint16_t)sub->filter.n, .name_n = (uint16_t)name.n,
-		.options = sub->options, .extra = out->extra };
-	memcpy(sh_sub->text, sub->filter.p, sub->filter.n);
-	if (!share_join(s, sh_sub)) {
-		free(sh_sub);
-		return false;
-	}
-	if (at == UINT32_MAX) {
-		s->n_subs++;
-		s->n_shared++;
-		stat_add(s->shard, shared, 1);
-		s->sub_bytes += (uint32_t)sub->filter.n;
-		stat_add(s->shard, subscriptions, 1);
-	} else
-		free(room->shared);
-	*room = (struct sub){ .shared = sh_sub };
+	shared->index = s->n_subs;
+	*room = (struct sub){ .shared = shared };
+	s->n_subs++;
+	s->n_shared++;
+	s->sub_bytes += (uint32_t)sub->filter.n;
+	stat_add(s->shard, shared, 1);
+	stat_add(s->shard, subscriptions, 1);
 	return true;
 }
 
@@ -247,11 +230,10 @@ drop(struct session *s, uint32_t i)
 	struct sub *sub = &s->subs[i];
 
 	if (sub->shared != NULL) {
-		share_leave(s, sub->shared);
 		s->n_shared--;
 		stat_sub(sh, shared, 1);
 		s->sub_bytes -= sub->shared->full_n;
-		free(sub->shared);
+		share_leave(s, sub->shared);
 	} else {
 		uint8_t text[UINT16_MAX];
 		size_t n = trie_filter(sub->node, text, sizeof text);
@@ -307,13 +289,9 @@ unsubscribe_one(struct session *s, struct slice filter, struct gone *g)
 {
 	struct slice name, inner;
 	struct trie_node *node;
-	uint32_t i = 0;
+	struct shared_sub *shared;
 
-	if (topic_share_split(filter, &name, &inner) == TOPIC_SHARE_YES) {
-		i = find_shared(s, filter);
-		if (i == UINT32_MAX)
-			return false;
-	} else {
+	if (topic_share_split(filter, &name, &inner) != TOPIC_SHARE_YES) {
 		node = topic_filter_ok(filter) ? trie_find(s->shard->subs, filter) : NULL;
 		if (node == NULL || trie_entry_of(node, s) == NULL)
 			return false;
@@ -323,7 +301,9 @@ unsubscribe_one(struct session *s, struct slice filter, struct gone *g)
 		g->v[g->n++] = node;
 		return true;
 	}
-	drop(s, i);
+	if ((shared = share_find(s, filter)) == NULL)
+		return false;
+	drop(s, shared->index);
 	return true;
 }
 
