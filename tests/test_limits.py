@@ -149,3 +149,46 @@ def test_messages_for_a_client_that_is_away_are_bounded_and_attributed(limited):
     with Peer(broker.port, "away", clean=False) as s:
         s.wait_messages(10).fence()
         assert len(s.got) == 10
+
+
+# ---- connections a second ----
+
+def test_an_address_above_its_rate_is_closed_before_any_cryptography(pki, broker_of):
+    port = kit.free_port()
+    broker = broker_of(pki.conf(port, "address_connect_rate 1"), port)
+    shaken = refused = 0
+    for _ in range(30):
+        try:
+            with kit.Raw(port, pki.device("rate")):
+                shaken += 1
+        except OSError:
+            refused += 1
+    # Ten at once, one a second after that, and one was the look whether the broker is up.
+    assert shaken >= 9 and refused > 10 and shaken + refused == 30
+    broker.wait_log(r"more connections a second from this address than address_connect_rate \[connect-rate\]")
+    kit.wait_for(lambda: kit.mosquitto("mosquitto_pub", *kit.tls_words(pki.device("rate")), "-h", "localhost", "-p", port, "-i", "rate",
+                                       "-t", "dt/rate/x", "-m", "x").returncode == 0, "the next token")
+
+
+def test_networks_have_a_rate_of_their_own(limited):
+    broker = limited("network_connect_rate 1")
+    got = 0
+    for _ in range(30):
+        with kit.Raw(broker.port) as raw:
+            try:
+                raw.connect("n")
+                got += 1
+            except (OSError, EOFError, AssertionError):
+                pass
+    assert 9 <= got < 20
+    broker.wait_log(r"from this network than network_connect_rate \[connect-rate\]")
+
+
+def test_connections_above_the_rate_of_a_listener_wait(limited):
+    broker = limited("listener_connect_rate 20")
+    start = time.monotonic()
+    for i in range(60):
+        with kit.Raw(broker.port) as raw:
+            raw.connect(f"c{i}")
+    assert 1.8 < time.monotonic() - start
+    assert "Refused" not in broker.log()

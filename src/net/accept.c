@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/num.h"
 #include "net/internal.h"
 
 enum {
@@ -115,6 +116,7 @@ accept_one(struct loop *l, struct listener *ls)
 {
 	struct sockaddr_storage addr = { 0 };
 	socklen_t n = sizeof(addr);
+	const char *why;
 	int fd = accept4(ls->src.fd, (struct sockaddr *)&addr, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd == -1) {
@@ -129,7 +131,24 @@ accept_one(struct loop *l, struct listener *ls)
 		(void)close(fd);
 		return true;
 	}
+	if ((why = l->h->admit != NULL ? l->h->admit(l->ctx, ls->cookie, (const void *)&addr, l->now) : NULL) != NULL) {
+		report(l, ls, &addr, why);
+		(void)close(fd);
+		return true;
+	}
 	conn_accept(l, fd, ls, &addr);
+	return true;
+}
+
+/* Does the application want nobody for now? */
+static bool
+is_resting(struct loop *l, struct listener *ls)
+{
+	uint64_t ms = l->h->rest != NULL ? l->h->rest(l->ctx, ls->cookie, l->now) : 0;
+
+	if (ms == 0)
+		return false;
+	ls->rest_until = l->now + ms;
 	return true;
 }
 
@@ -137,7 +156,7 @@ void
 listener_ready(struct loop *l, struct listener *ls)
 {
 	for (int i = 0;
-	     i < ACCEPTS_A_TURN && ls->src.fd != -1 && !l->starved && !is_shaking_enough(l, ls);
+	     i < ACCEPTS_A_TURN && ls->src.fd != -1 && !l->starved && !is_shaking_enough(l, ls) && !is_resting(l, ls);
 	     i++)
 		if (!accept_one(l, ls))
 			return;
@@ -146,9 +165,13 @@ listener_ready(struct loop *l, struct listener *ls)
 void
 listeners_update(struct loop *l)
 {
+	l->rest_until = UINT64_MAX;
 	for (struct listener *ls = l->listeners; ls != NULL; ls = ls->next) {
-		bool want = !l->starved && !is_shaking_enough(l, ls);
+		bool rests = ls->rest_until > l->now;
+		bool want = !l->starved && !rests && !is_shaking_enough(l, ls);
 
+		if (rests)
+			l->rest_until = NUM_MIN(l->rest_until, ls->rest_until);
 		/* Without memory for epoll it stays as it is; the next turn tries again. */
 		if (want != ls->watched &&
 		    net_poll(l, EPOLL_CTL_MOD, &ls->src, want ? EPOLLIN : 0) == 0)

@@ -465,7 +465,7 @@ readable(struct conn *c)
 	bool shaking = c->state == CONN_WAIT || c->state == CONN_SHAKE;
 
 	/* Level-triggered: those who do not get their turn now are reported again. */
-	if (shaking && c->secure && c->loop->shakes >= SHAKES_A_TURN)
+	if (shaking && c->secure && (c->loop->shakes >= SHAKES_A_TURN || c->loop->shake_ns >= SHAKE_NS_A_TURN))
 		return;
 	if (!shaking && c->state != CONN_OPEN)
 		discard(c);

@@ -26,6 +26,7 @@ enum {
 	FLUSH_ROUNDS = 4,          /* connections that wake each other while they are pulled */
 	EVENTS_A_TURN = 256,
 	ACCEPTS_A_TURN = 64, /* of one listener */
+	SHAKE_NS_A_TURN = 4000000, /* … and time for them: what flows waits no longer than that */
 	SHAKES_A_TURN = 16,  /* a storm of handshakes must not starve the sessions that live */
 	STARVED_MS = 500,    /* no descriptors: try accept() again after this */
 	HANDSHAKE_MS = 10000,
@@ -192,6 +193,7 @@ _Static_assert(sizeof(struct conn) <= 128, "struct conn has a budget");
 struct listener {
 	struct source src;
 	bool watched;
+	uint64_t rest_until; /* ms: nobody is accepted before */
 	struct listener *next;
 	struct tls_ctx *tls; /* NULL: plain */
 	void *cookie;
@@ -212,11 +214,13 @@ struct loop {
 	struct listener *listeners, *stopped;
 	bool starved;          /* of descriptors */
 	struct timer starving; /* until accept() is tried again */
+	uint64_t rest_until;   /* ms: the first of the listeners that rest; UINT64_MAX: none does */
 	struct wheel *wheel;
 	uint64_t now;
 
 	struct conn *all, *dead, *dirty, **dirty_end;
 	unsigned n_conns, n_handshakes, n_resume, shakes;
+	uint64_t shake_ns; /* spent on handshakes in this turn */
 	bool again; /* streams were called after turn(): it has to be called again soon */
 
 	struct bio_st *bio;
@@ -229,6 +233,7 @@ struct loop {
 };
 
 uint64_t net_now_ms(void);
+uint64_t net_now_ns(void);
 int net_poll(struct loop *l, int op, struct source *s, uint32_t events);
 
 /* accept.c */

@@ -26,6 +26,15 @@ net_now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+uint64_t
+net_now_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail on Linux */
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 int
 net_poll(struct loop *l, int op, struct source *s, uint32_t events)
 {
@@ -71,6 +80,7 @@ loop_new(unsigned index, const struct net_handler *h, void *ctx, const struct lo
 	l->ctx = ctx;
 	l->epfd = l->wake.fd = -1;
 	l->dirty_end = &l->dirty;
+	l->rest_until = UINT64_MAX;
 	l->now = net_now_ms();
 	set_limits(l, limits);
 	l->io.out_cap = OUT_HIGH + 2 * TLS_RECORD_MAX;
@@ -255,6 +265,8 @@ wait_ms(const struct loop *l, uint64_t turn_ms)
 
 	if (l->dirty != NULL || l->again || l->n_resume > 0)
 		return 0;
+	if (l->rest_until != UINT64_MAX)
+		ms = NUM_MIN(ms, l->rest_until > l->now ? l->rest_until - l->now : 0);
 	if (ms == UINT64_MAX)
 		return -1;
 	return (int)NUM_MIN(ms, UINT64_C(3600000));
@@ -267,6 +279,7 @@ turn(struct loop *l, const struct epoll_event *ev, int n)
 
 	l->now = net_now_ms();
 	l->shakes = 0;
+	l->shake_ns = 0;
 	if (l->h->begin != NULL)
 		l->h->begin(l->ctx, l->now);
 	for (int i = 0; i < n; i++)

@@ -98,6 +98,11 @@ struct net_handler {
 	void *(*open)(void *ctx, const struct net_peer *peer, const struct waker *w, const struct stream_ops **ret_ops);
 	/* Ended before open(). */
 	void (*failed)(void *ctx, const struct net_peer *peer, const struct net_failure *f);
+	/* Before accept(): for how many ms shall <listener> take nobody? They wait in the kernel's queue. NULL, 0: all may come. */
+	uint64_t (*rest)(void *ctx, void *listener, uint64_t now_ms);
+	/* Accepted, and nothing was spent on it yet. NULL: let it in; else why it is closed at once, static (then failed() is called
+	 * with NET_FAIL_LIMIT). The function may be NULL. */
+	const char *(*admit)(void *ctx, void *listener, const struct sockaddr *addr, uint64_t now_ms);
 	/* Once a loop turn, before any input is fed; NULL: not wanted. <now_ms> is CLOCK_MONOTONIC. */
 	void (*begin)(void *ctx, uint64_t now_ms);
 	/* Once a loop turn: after all input was fed and before output is pulled. <now_ms> is CLOCK_MONOTONIC. Returns the

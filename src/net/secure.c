@@ -64,6 +64,7 @@ shake(struct conn *c)
 	struct limbo *b = c->limbo;
 	struct net_failure f;
 	enum shake_result r;
+	uint64_t begin;
 
 	c->loop->shakes++;
 	if (b->ssl == NULL) {
@@ -74,7 +75,9 @@ shake(struct conn *c)
 		}
 		c->state = CONN_SHAKE;
 	}
+	begin = net_now_ns();
 	r = tls_shake_step(b->ssl, &b->shake, &f);
+	c->loop->shake_ns += net_now_ns() - begin;
 	if (r == SHAKE_FAILED) {
 		conn_fail(c, &f);
 		return false;

@@ -62,6 +62,7 @@ struct config_listener {
 	int64_t tls_version; /* the least minor version: 2 or 3 */
 	int64_t max_connections, max_qos, socket_domain;
 	int64_t client_rates[BROKER_RATES], rates[BROKER_RATES]; /* by enum broker_rate */
+	int64_t connect_rate, address_connect_rate, network_connect_rate;
 	int64_t rate_exceeded; /* 0: wait, 1: disconnect */
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;

@@ -171,7 +171,7 @@ a_key_may_be_an_identity(void **state)
 static void
 guessing_is_slow(void **state)
 {
-	struct attempts *t = attempts_new();
+	struct buckets *t = buckets_new();
 	struct attempts_key bob, elsewhere, same_net, alice;
 	uint64_t now = 1000000;
 	unsigned i;
@@ -205,7 +205,7 @@ guessing_is_slow(void **state)
 	assert_false(attempts_may(t, &alice, now));
 	assert_true(attempts_may(t, &elsewhere, now));
 	assert_true(attempts_may(t, &alice, now + 500));
-	attempts_free(t);
+	buckets_free(t);
 }
 
 static void

@@ -81,6 +81,7 @@ struct listener {
 	atomic_uint rules;                    /* enum listener_rules; a reload exchanges them */
 	bool unix_made;                       /* the socket file is ours to remove */
 	_Atomic int64_t connections;          /* counted only with max_connections */
+	_Atomic uint64_t connect_ns;          /* the bucket of listener_connect_rate; see admit.c */
 	struct ws_config ws;                  /* used when config->protocol says so */
 	struct ws_config forbidden;           /* the same for who may not read metrics */
 	struct ws_files files;
@@ -138,6 +139,7 @@ struct server {
 	struct privileges privileges;
 	struct authz_principal *nobody; /* whom anonymous connections share */
 	struct logins *logins;
+	struct buckets *origins;        /* networks and addresses, for their rates */
 	struct inherited inherited;     /* empty once listen_all() is done */
 	struct metrics_counters *counters;
 	int64_t started;                /* seconds since 1970 */
@@ -176,20 +178,37 @@ uint8_t logins_ask(struct logins *ls, struct judge *judge, struct broker_login *
 void logins_stop(struct logins *ls);
 void logins_free(struct logins *ls); /* NULL is fine */
 
+/* ---- buckets.c: token buckets by key ---- */
+
+struct bucket_rule {
+	uint64_t every_ns, burst; /* one token in that time; how many there may be, >= 1 */
+};
+struct buckets;
+struct buckets *buckets_new(void); /* NULL: out of memory */
+void buckets_free(struct buckets *b); /* NULL is fine */
+/* Any thread. A <key> is a hash, of which two that are alike share a bucket. */
+bool buckets_has(struct buckets *b, uint64_t key, const struct bucket_rule *r, uint64_t now_ns); /* a token? */
+void buckets_take(struct buckets *b, uint64_t key, const struct bucket_rule *r, uint64_t now_ns); /* one, in any case */
+bool buckets_try(struct buckets *b, uint64_t key, const struct bucket_rule *r, uint64_t now_ns); /* one, if there is one */
+
+/* ---- admit.c: connections a second ---- */
+
+/* For how many ms <l> shall accept nobody; 0: go on. */
+uint64_t admit_wait(struct listener *l, uint64_t now_ms);
+/* May a connection from <addr> come in? It is counted. NULL: yes; else why not, static. */
+const char *admit(struct listener *l, const struct sockaddr *addr, uint64_t now_ms);
+
 /* ---- attempts.c: wrong passwords ---- */
 
 enum { ATTEMPTS_USER, ATTEMPTS_ADDRESS, ATTEMPTS_RULES };
-struct attempts;
 struct attempts_key {
 	uint64_t of[ATTEMPTS_RULES];
 };
-struct attempts *attempts_new(void); /* NULL: out of memory */
-void attempts_free(struct attempts *t);
 /* <peer>: as net_addr_text() writes it. */
 void attempts_key(struct attempts_key *ret, const char *peer, struct slice user);
 /* May this user try again from there? Any thread. */
-bool attempts_may(struct attempts *t, const struct attempts_key *k, uint64_t now_ms);
-void attempts_failed(struct attempts *t, const struct attempts_key *k, uint64_t now_ms);
+bool attempts_may(struct buckets *t, const struct attempts_key *k, uint64_t now_ms);
+void attempts_failed(struct buckets *t, const struct attempts_key *k, uint64_t now_ms);
 
 /* ---- refuse.c: every refusal has a cause, words and a remedy ---- */
 
@@ -214,6 +233,7 @@ enum refusal_cause {
 	REFUSAL_TLS_ON_PLAIN,
 	REFUSAL_LIMIT,
 	REFUSAL_CLIENTS,
+	REFUSAL_CONNECT_RATE,
 	REFUSAL_ANONYMOUS,
 	REFUSAL_PASSWORD,
 	REFUSAL_LOGIN_UNKNOWN,
@@ -263,6 +283,8 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 #define WHY_LOGIN_WRONG "wrong password of user"
 #define WHY_LOGIN_RATE "too many wrong passwords for this user from this address, or from this address"
 #define WHY_LOGIN_BUSY "more logins wait for their turn than the broker takes"
+#define WHY_ADDRESS_RATE "more connections a second from this address than address_connect_rate"
+#define WHY_NETWORK_RATE "more connections a second from this network than network_connect_rate"
 #define WHY_METRICS "may not read metrics here"
 #define WHY_NO_CLIENT_ID "the client id is empty, and allow_zero_length_clientid is false"
 

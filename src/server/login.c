@@ -27,7 +27,7 @@ struct logins {
 	struct job *first, **last;
 	unsigned pending; /* in the list or being judged */
 	bool stop;
-	struct attempts *attempts;
+	struct buckets *attempts;
 	pthread_t threads[THREADS_MAX];
 	unsigned n_threads;
 };
@@ -186,15 +186,15 @@ logins_new(void)
 	if (ls == NULL)
 		return NULL;
 	ls->last = &ls->first;
-	ls->attempts = attempts_new();
+	ls->attempts = buckets_new();
 	if (ls->attempts == NULL || pthread_mutex_init(&ls->lock, NULL) != 0) {
-		attempts_free(ls->attempts);
+		buckets_free(ls->attempts);
 		free(ls);
 		return NULL;
 	}
 	if (pthread_cond_init(&ls->more, NULL) != 0) {
 		(void)pthread_mutex_destroy(&ls->lock);
-		attempts_free(ls->attempts);
+		buckets_free(ls->attempts);
 		free(ls);
 		return NULL;
 	}
@@ -242,7 +242,7 @@ logins_free(struct logins *ls)
 {
 	if (ls == NULL)
 		return;
-	attempts_free(ls->attempts);
+	buckets_free(ls->attempts);
 	(void)pthread_cond_destroy(&ls->more);
 	(void)pthread_mutex_destroy(&ls->lock);
 	free(ls);

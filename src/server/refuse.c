@@ -43,6 +43,8 @@ static const struct {
 	[REFUSAL_LIMIT] = { "limit", "raise max_connections of the listener or global_max_connections, or the limit of open files (ulimit -n)" },
 	[REFUSAL_CLIENTS] = { "clients",
 	    "let sessions that nobody needs expire (persistent_client_expiration), or raise global_max_clients" },
+	[REFUSAL_CONNECT_RATE] = { "connect-rate",
+	    "look for clients there that connect again and again, or raise address_connect_rate or network_connect_rate" },
 	[REFUSAL_ANONYMOUS] = { "anonymous",
 	    "let the client use the TLS listener with its certificate, or set allow_anonymous true if everybody may connect" },
 	[REFUSAL_PASSWORD] = { "password",
@@ -272,7 +274,7 @@ refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, str
 		of_psk(f, ret);
 		return;
 	case NET_FAIL_LIMIT:
-		set(ret, REFUSAL_LIMIT, f->detail[0] != '\0' ? f->detail : "there are too many connections");
+		set(ret, strstr(f->detail, "_connect_rate") != NULL ? REFUSAL_CONNECT_RATE : REFUSAL_LIMIT, f->detail[0] != '\0' ? f->detail : "there are too many connections");
 		return;
 	}
 	set(ret, REFUSAL_TLS_OTHER, f->detail);

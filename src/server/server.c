@@ -153,10 +153,11 @@ server_prepare(struct server *s, struct err *err)
 		judge_set(&s->judges[i], &s->world->listeners[i]);
 	s->nobody = authz_principal_new(&nobody);
 	s->logins = logins_new();
+	s->origins = buckets_new();
 	s->counters = calloc(1, sizeof(*s->counters));
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
-	if (s->nobody == NULL || s->logins == NULL || s->counters == NULL || s->workers == NULL)
+	if (s->nobody == NULL || s->logins == NULL || s->origins == NULL || s->counters == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	return make_broker(s, err) && make_workers(s, err) && make_bridges(s, err);
 }
@@ -188,6 +189,7 @@ server_done(struct server *s)
 	free(s->listeners);
 	free(s->judges);
 	logins_free(s->logins);
+	buckets_free(s->origins);
 	world_free(s->world);
 	authz_principal_unref(s->nobody);
 	free(s->counters);

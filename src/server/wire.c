@@ -156,7 +156,21 @@ on_turn(void *ctx, uint64_t now_ms)
 	return next;
 }
 
-const struct net_handler server_handler = { .open = on_open, .failed = on_failed, .begin = on_begin, .turn = on_turn };
+static uint64_t
+on_rest(void *ctx, void *listener, uint64_t now_ms)
+{
+	(void)ctx;
+	return admit_wait(listener, now_ms);
+}
+
+static const char *
+on_admit(void *ctx, void *listener, const struct sockaddr *addr, uint64_t now_ms)
+{
+	(void)ctx;
+	return admit(listener, addr, now_ms);
+}
+
+const struct net_handler server_handler = { .open = on_open, .failed = on_failed, .rest = on_rest, .admit = on_admit, .begin = on_begin, .turn = on_turn };
 
 static void
 port_wake(void *ctx, unsigned shard)
