@@ -80,6 +80,14 @@ loop_set_tls(struct loop *l, void *listener, struct tls_ctx *tls)
 	}
 }
 
+void
+loop_set_proxy(struct loop *l, void *listener, const struct net_proxy *p)
+{
+	for (struct listener *ls = l->listeners; ls != NULL; ls = ls->next)
+		if (ls->cookie == listener)
+			ls->proxy = p;
+}
+
 static bool
 is_shaking_enough(const struct loop *l, const struct listener *ls)
 {

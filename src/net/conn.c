@@ -143,6 +143,7 @@ limbo_free(struct conn *c)
 	tls_ctx_unref(b->shake.ctx);
 	free(b->shake.name);
 	free(b->shake.psk);
+	free(b->proxy_identity);
 	free(b);
 	c->limbo = NULL;
 }
@@ -203,7 +204,8 @@ conn_peer(const struct conn *c)
 		.dialled = b->dialled,
 		.ssl = b->ssl,
 		.identity = b->shake.identity,
-		.psk_identity = b->shake.psk };
+		.psk_identity = b->shake.psk,
+		.proxy_identity = b->proxy_identity };
 
 	if (b->ssl != NULL)
 		tls_describe(b->ssl, &p);
@@ -337,9 +339,10 @@ conn_recv_end(struct conn *c, ssize_t n)
 		no = c->broken;
 	switch ((enum conn_state)c->state) {
 	case CONN_DIAL:
+	case CONN_PROXY:
 	case CONN_WAIT:
 	case CONN_SHAKE:
-		f.probe = c->state == CONN_WAIT && c->rest == NULL && c->raw == NULL;
+		f.probe = c->state != CONN_DIAL && c->state != CONN_SHAKE && c->rest == NULL && c->raw == NULL;
 		f.detail = no != 0 ? text_of(no) : "connection closed by the peer";
 		conn_fail(c, &f);
 		break;
@@ -365,14 +368,16 @@ conn_timeout(struct conn *c)
 {
 	struct net_failure f = { .kind = NET_FAIL_TIMEOUT,
 		.alert = -1,
-		.probe = c->rest == NULL && c->raw == NULL && c->state == CONN_WAIT,
+		.probe = c->rest == NULL && c->raw == NULL && (c->state == CONN_WAIT || c->state == CONN_PROXY),
 		.detail = c->secure ? "the TLS handshake was not done in time"
 				    : "nothing was sent in time" };
 
 	if (c->state == CONN_DIAL) {
 		f.detail = "no answer in time";
 		conn_fail(c, &f);
-	} else if (c->state == CONN_WAIT || c->state == CONN_SHAKE) {
+	} else if (c->state == CONN_PROXY || c->state == CONN_WAIT || c->state == CONN_SHAKE) {
+		if (c->state == CONN_PROXY)
+			f.detail = "the PROXY header was not there in time";
 		block_free(&c->tail); /* no lingering for who kept us waiting */
 		conn_fail(c, &f);
 	}
@@ -464,6 +469,10 @@ readable(struct conn *c)
 {
 	bool shaking = c->state == CONN_WAIT || c->state == CONN_SHAKE;
 
+	if (c->state == CONN_PROXY) {
+		proxy_readable(c);
+		return;
+	}
 	/* Level-triggered: those who do not get their turn now are reported again. */
 	if (shaking && c->secure && (c->loop->shakes >= SHAKES_A_TURN || c->loop->shake_ns >= SHAKE_NS_A_TURN))
 		return;
@@ -504,7 +513,7 @@ conn_event(struct conn *c, uint32_t events)
 	else if (events & (EPOLLERR | EPOLLHUP))
 		conn_close(c, socket_error(c));
 	/* Before it has a stream it is in no list that would tell epoll later. */
-	if ((c->state == CONN_WAIT || c->state == CONN_SHAKE) && c->polled)
+	if ((c->state == CONN_PROXY || c->state == CONN_WAIT || c->state == CONN_SHAKE) && c->polled)
 		conn_watch(c);
 }
 
@@ -524,7 +533,7 @@ static void
 flush_broken(struct conn *c)
 {
 	/* A handshake ends when recv() says so, and is reported. */
-	if (c->state == CONN_WAIT || c->state == CONN_SHAKE)
+	if (c->state == CONN_PROXY || c->state == CONN_WAIT || c->state == CONN_SHAKE)
 		return;
 	if (c->state != CONN_OPEN || c->paused)
 		conn_close(c, text_of(c->broken));

@@ -19,6 +19,9 @@ conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sock
 		return;
 	c->limbo->addr = *addr;
 	c->limbo->listener = ls->cookie;
+	c->limbo->proxy = ls->proxy;
+	if (ls->proxy != NULL)
+		c->state = CONN_PROXY;
 	if (c->secure) {
 		c->limbo->shake.ctx = tls_ctx_ref(ls->tls);
 		c->counted = true;

@@ -135,6 +135,7 @@ struct source {
 
 enum conn_state {
 	CONN_DIAL,   /* we call; the peer has not answered yet */
+	CONN_PROXY,  /* accepted; the PROXY header is not here as a whole */
 	CONN_WAIT,   /* accepted; not enough bytes to tell what it speaks */
 	CONN_SHAKE,  /* TLS handshake */
 	CONN_OPEN,   /* has a stream */
@@ -154,6 +155,8 @@ struct limbo {
 	struct ssl_st *ssl; /* during the handshake */
 	struct tls_shake shake;
 	struct sockaddr_storage addr;
+	const struct net_proxy *proxy; /* what its listener expects of a proxy, or NULL */
+	char *proxy_identity;
 };
 
 struct conn {
@@ -196,6 +199,7 @@ struct listener {
 	uint64_t rest_until; /* ms: nobody is accepted before */
 	struct listener *next;
 	struct tls_ctx *tls; /* NULL: plain */
+	const struct net_proxy *proxy; /* or NULL */
 	void *cookie;
 };
 
@@ -294,6 +298,9 @@ void input_feed(struct conn *c, const struct space *s, size_t n);
 bool input_keep(struct conn *c, const uint8_t *p, size_t n);
 /* Offer again what was kept. */
 void input_again(struct conn *c);
+
+/* proxied.c */
+void proxy_readable(struct conn *c);
 
 /* plain.c, secure.c: the two ways of the bytes */
 void plain_readable(struct conn *c);

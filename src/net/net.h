@@ -8,6 +8,7 @@
 #include "base/stream.h"
 
 struct loop;
+struct proxy_range;
 struct tls_ctx;
 struct ssl_st;
 struct x509_store_ctx_st;
@@ -64,6 +65,7 @@ struct net_peer {
 	struct ssl_st *ssl;           /* NULL on a plain connection; only for the time of the call */
 	void *identity;               /* what tls_hooks.verify made; open() takes it over, failed() only looks */
 	const char *psk_identity;     /* of a client that has shown its pre-shared key, else NULL; only for the time of the call */
+	const char *proxy_identity;   /* the name in a client's certificate, as a proxy of net_proxy.identity_from says, else NULL */
 	const char *tls_version, *cipher, *sni; /* NULL on plain or not known; only for the time of the call */
 };
 
@@ -79,6 +81,9 @@ enum net_failure_kind {
 	NET_FAIL_ALERT,        /* the peer sent a fatal alert: .alert */
 	NET_FAIL_PSK,          /* the key is another than ours for .psk_identity, or there is none (.psk_known) */
 	NET_FAIL_TLS,          /* other TLS error: .detail (no common version, no shared cipher, bad record, …) */
+	NET_FAIL_PROXY_SENDER, /* a PROXY header is expected here, and not from this address */
+	NET_FAIL_PROXY_HEADER, /* it is not one: .detail */
+	NET_FAIL_PROXY_CLIENT, /* what it says of the client is not enough: .detail */
 	NET_FAIL_LIMIT,        /* too many connections; or no descriptors left: then once until it is over, without address */
 };
 struct net_failure {
@@ -136,6 +141,19 @@ const char *net_addr_text(const struct sockaddr_storage *a, char *out, size_t ca
 
 /* Before the loop runs, or on its thread. The loop owns <fd> from now on. <tls> NULL = plain (a reference is taken otherwise). */
 bool loop_listen(struct loop *l, int fd, struct tls_ctx *tls, void *listener, struct err *err);
+/* ---- the PROXY protocol: a load balancer stands in front of a listener and says whom it speaks for ---- */
+
+struct net_proxy {
+	unsigned version; /* 1 or 2 */
+	const struct proxy_range *from, *identity_from; /* whose header is believed; whose word on certificates */
+	unsigned n_from, n_identity_from;
+	bool require_tls;         /* the client must have spoken TLS with the proxy */
+	bool require_certificate; /* … and shown a certificate that the proxy has verified */
+};
+/* Before the loop runs: each connection of that listener begins with a header, in front of TLS too, and net_peer.addr is the
+ * client that it names. <p> is borrowed as long as the loop lives. */
+void loop_set_proxy(struct loop *l, void *listener, const struct net_proxy *p);
+
 /* A connection that we open. Everything is borrowed for the call, of <tls> a reference is taken. */
 struct net_dial {
 	const struct sockaddr *addr;

@@ -187,6 +187,8 @@ config_listener_done(struct config_listener *l)
 	while (l->n_origins > 0)
 		free(l->origins[--l->n_origins]);
 	free(l->origins);
+	free(l->proxy_from);
+	free(l->proxy_identity_from);
 }
 
 /* ---- files ---- */

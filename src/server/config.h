@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/slice.h"
 #include "bridge/bridge.h"
+#include "proxy/proxy.h"
 #include "broker/broker.h"
 
 enum {
@@ -19,6 +20,7 @@ enum {
 	CONFIG_LISTENERS_MAX = 64,
 	CONFIG_ROLE_CAS_MAX = 64,
 	CONFIG_ORIGINS_MAX = 64, /* of one listener */
+	CONFIG_RANGES_MAX = 64, /* of one listener */
 	CONFIG_BRIDGES_MAX = 64,
 	CONFIG_ADDRESSES_MAX = 16, /* of one bridge */
 	CONFIG_TOPICS_MAX = 1024,  /* of one bridge */
@@ -74,6 +76,11 @@ struct config_listener {
 	int64_t key_form; /* PEM; there is no other */
 	uint8_t accept_versions; /* accept_protocol_versions: 1 << level for each; 0: all */
 	char *http_dir;
+	int64_t proxy_version; /* enable_proxy_protocol: 1, 2; 0: off */
+	bool proxy_require_tls;
+	/* proxy_protocol_from, with those of _identity_from among them; and those alone */
+	struct proxy_range *proxy_from, *proxy_identity_from;
+	unsigned n_proxy_from, n_proxy_identity_from;
 	char **origins; /* websockets_origin; none: all */
 	unsigned n_origins;
 	struct config_security own;
@@ -289,6 +296,10 @@ bool read_timestamp_format(struct parse *p, struct slice value);
 bool read_role_ca(struct parse *p, struct slice value);
 bool read_versions(struct parse *p, struct slice value);
 bool read_websockets_origin(struct parse *p, struct slice value);
+bool read_proxy_from(struct parse *p, struct slice value);
+bool read_proxy_identity_from(struct parse *p, struct slice value);
+/* What a listener behind a proxy needs, and what does not go together. <config_proxy.c> */
+bool config_proxy_finish(struct config *c, struct config_listener *l, struct err *err);
 bool read_connection(struct parse *p, struct slice value);
 bool read_address(struct parse *p, struct slice value);
 bool read_topic(struct parse *p, struct slice value);

@@ -220,6 +220,12 @@ is_psk_option(const char *name)
 	return false;
 }
 
+static bool
+is_proxy_option(const char *name)
+{
+	return strcmp(name, "require_certificate") == 0 || strcmp(name, "use_identity_as_username") == 0;
+}
+
 /* The pairs of directives that stand or fall together. */
 static bool
 check_tls(const struct config *c, const struct config_listener *l, struct err *err)
@@ -239,6 +245,9 @@ check_tls(const struct config *c, const struct config_listener *l, struct err *e
 			continue;
 		if (l->psk_hint != NULL && is_psk_option(options[i].name))
 			continue;
+		/* Who is a client is what the proxy says; config_proxy_finish() looks at that. */
+		if (l->proxy_version > 0 && is_proxy_option(options[i].name))
+			continue;
 		(void)snprintf(text, sizeof(text),
 		    "%s: listener %s has no certfile and keyfile, so it would not use TLS; "
 		    "add both or remove this line",
@@ -247,7 +256,7 @@ check_tls(const struct config *c, const struct config_listener *l, struct err *e
 	}
 	if (l->cafile != NULL || l->capath != NULL)
 		return true;
-	if (l->require_certificate)
+	if (l->require_certificate && l->certfile != NULL)
 		return fail_at(c, option_at(l->at, "require_certificate"), err,
 		    "require_certificate: cafile is missing; without it no certificate can be "
 		    "checked");
@@ -363,6 +372,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	if (c->per_listener_settings && l->own.allow_anonymous < 0)
 		l->own.allow_anonymous = l->local_only;
 	if (!check_twice(c, n, err) || !check_tls(c, l, err) ||
+	    !config_proxy_finish(c, l, err) ||
 	    !check_psk(c, l, err) || !check_common(c, l, err) ||
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
 	    !check_mount(c, l, err) || !check_websockets(c, l, err))

@@ -138,6 +138,28 @@ static const struct {
 	{ "listener 1\nprotocol websockets\nwebsockets_origin https://a/\n",
 	    "m.conf:3: websockets_origin: \"https://a/\" is not what a browser sends: SCHEME://HOST or SCHEME://HOST:PORT, "
 	    "one a line and without a slash at the end" },
+	{ "listener 1\nenable_proxy_protocol 3\n", "m.conf:2: enable_proxy_protocol: 3 is not within 1 and 2" },
+	{ "listener 1\nenable_proxy_protocol 0\n", "m.conf:2: enable_proxy_protocol: 0 is not within 1 and 2" },
+	{ "listener 1\nproxy_protocol_from ::1\n", "m.conf:2: proxy_protocol_from: needs enable_proxy_protocol 1 or 2" },
+	{ "listener 1\nenable_proxy_protocol 1\nproxy_protocol_from ::1 lb.example.com\n",
+	    "m.conf:3: proxy_protocol_from: \"lb.example.com\" is none of ADDRESS, ADDRESS/BITS (with nothing set behind the bits) and unix" },
+	{ "listener 1\nenable_proxy_protocol 1\nproxy_protocol_v2_require_tls true\n",
+	    "m.conf:3: proxy_protocol_v2_require_tls: only version 2 says so; enable_proxy_protocol 2" },
+	{ "listener 1\nenable_proxy_protocol 2\nrequire_certificate true\n",
+	    "m.conf:3: require_certificate: TLS ends at the proxy here: name those whose word on certificates is taken, with "
+	    "proxy_protocol_identity_from" },
+	{ "listener 1\nenable_proxy_protocol 2\nuse_identity_as_username true\n",
+	    "m.conf:3: use_identity_as_username: TLS ends at the proxy here: name those whose word on certificates is taken, with "
+	    "proxy_protocol_identity_from" },
+	{ "listener 1\nenable_proxy_protocol 1\nproxy_protocol_identity_from ::1\n",
+	    "m.conf:3: proxy_protocol_identity_from: only version 2 says anything of certificates; enable_proxy_protocol 2" },
+	{ "listener 1\nenable_proxy_protocol 2\nproxy_protocol_identity_from ::1\n",
+	    "m.conf:3: proxy_protocol_identity_from: needs use_identity_as_username true; else nothing is made of it" },
+	{ "listener 1\nenable_proxy_protocol 2\ncertfile c\nkeyfile k\nproxy_protocol_identity_from ::1\n",
+	    "m.conf:5: proxy_protocol_identity_from: TLS ends at this listener, so the certificate is seen here; remove this line" },
+	{ "listener 1\nenable_proxy_protocol 2\nuse_subject_as_username true\n",
+	    "m.conf:3: use_subject_as_username: listener 1 has no certfile and keyfile, so it would not use TLS; "
+	    "add both or remove this line" },
 	{ "allow_anonymous\n", "m.conf:1: allow_anonymous: a value is missing: allow_anonymous true|false" },
 	{ "allow_anonymous yes\n", "m.conf:1: allow_anonymous: \"yes\" is neither true nor false" },
 	{ "port 0\n", "m.conf:1: port: 0 is not within 1 and 65535" },

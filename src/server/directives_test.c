@@ -55,6 +55,8 @@ static const struct {
 	{ "port 1883", DONE }, { "protocol mqtt", DONE }, { "protocol websockets", DONE }, { "protocol http_api", REFUSED },
 	{ "socket_domain ipv4", DONE }, { "use_username_as_clientid true", DONE }, { "packet_buffer_size 4096", DONE },
 	{ "websockets_headers_size 4096", DONE }, { "websockets_origin http://a\nprotocol websockets", DONE },
+	{ "enable_proxy_protocol 1", DONE }, { "enable_proxy_protocol 2", DONE },
+	{ "proxy_protocol_v2_require_tls true\nenable_proxy_protocol 2", DONE },
 	/* certificates and keys */
 	{ "cafile c\ncertfile c\nkeyfile k", DONE }, { "capath c\ncertfile c\nkeyfile k", DONE }, { "certfile c\nkeyfile k", DONE },
 	{ "ciphers X\ncertfile c\nkeyfile k", DONE }, { "ciphers_tls1.3 X\ncertfile c\nkeyfile k", DONE },

@@ -115,7 +115,8 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 		return;
 	if (r.cause == REFUSAL_HTTP_ON_TLS && l->config->protocol != CONFIG_MQTT)
 		r.remedy = "this port speaks TLS: use wss:// or https://";
-	if (f->kind == NET_FAIL_TLS_ON_PLAIN || f->kind == NET_FAIL_LIMIT ||
+	if (f->kind == NET_FAIL_TLS_ON_PLAIN || f->kind == NET_FAIL_PROXY_SENDER || f->kind == NET_FAIL_PROXY_HEADER ||
+	    f->kind == NET_FAIL_PROXY_CLIENT || f->kind == NET_FAIL_LIMIT ||
 	    !config_is_tls(l->config))
 		x.what = "connection";
 	if (p != NULL) {

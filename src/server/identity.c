@@ -41,14 +41,19 @@ identity_of_peer(unsigned rules, const struct pki_peer *peer, struct authz_princ
 	return authz_principal_new(&facts);
 }
 
+/* A name and no more: a proxy's word brings no role, which only the issuer's key can prove. */
+struct authz_principal *
+identity_of_proxied(const char *name)
+{
+	struct authz_facts facts = { .username = slice_str(name) };
+
+	return authz_principal_new(&facts);
+}
+
 struct authz_principal *
 identity_of_psk(unsigned rules, const char *identity, struct authz_principal *nobody)
 {
-	struct authz_facts facts = { .username = slice_str(identity) };
-
-	if ((rules & RULE_PSK_IS_IDENTITY) == 0)
-		return authz_principal_ref(nobody);
-	return authz_principal_new(&facts);
+	return (rules & RULE_PSK_IS_IDENTITY) != 0 ? identity_of_proxied(identity) : authz_principal_ref(nobody);
 }
 
 static uint8_t

@@ -79,6 +79,7 @@ struct listener {
 	unsigned index;
 	const struct config_listener *config; /* as it was at the start */
 	atomic_uint rules;                    /* enum listener_rules; a reload exchanges them */
+	struct net_proxy proxy;               /* used when config->proxy_version says so */
 	bool unix_made;                       /* the socket file is ours to remove */
 	_Atomic int64_t connections;          /* counted only with max_connections */
 	_Atomic uint64_t connect_ns;          /* the bucket of listener_connect_rate; see admit.c */
@@ -158,6 +159,8 @@ uint64_t sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms);
 /* What the network knows of a peer as a principal; NULL: out of memory. <peer> may be NULL. */
 struct authz_principal *identity_of_peer(
     unsigned rules, const struct pki_peer *peer, struct authz_principal *nobody);
+/* The same of a client whose certificate a proxy has verified and named. */
+struct authz_principal *identity_of_proxied(const char *name);
 /* The same of a client with a pre-shared key. */
 struct authz_principal *identity_of_psk(
     unsigned rules, const char *identity, struct authz_principal *nobody);
@@ -231,6 +234,9 @@ enum refusal_cause {
 	REFUSAL_HTTP_ON_TLS,
 	REFUSAL_OTHER_ON_TLS,
 	REFUSAL_TLS_ON_PLAIN,
+	REFUSAL_PROXY_SENDER,
+	REFUSAL_PROXY_HEADER,
+	REFUSAL_PROXY_CLIENT,
 	REFUSAL_LIMIT,
 	REFUSAL_CLIENTS,
 	REFUSAL_CONNECT_RATE,

@@ -132,6 +132,8 @@ open_one(struct server *s, struct listener *l, const struct sockaddr_storage *a,
 		/* The descriptor is the loop's from here on, also when this fails. */
 		if (!loop_listen(s->workers[i].loop, fd, s->world->listeners[l->index].tls, l, err))
 			return false;
+		if (l->proxy.version > 0)
+			loop_set_proxy(s->workers[i].loop, l, &l->proxy);
 	}
 	return true;
 }
@@ -154,6 +156,8 @@ adopt(struct server *s, struct listener *l, int from, struct err *err)
 		}
 		if (!loop_listen(s->workers[i].loop, fd, s->world->listeners[l->index].tls, l, err))
 			return false;
+		if (l->proxy.version > 0)
+			loop_set_proxy(s->workers[i].loop, l, &l->proxy);
 	}
 	return true;
 }
@@ -161,7 +165,8 @@ adopt(struct server *s, struct listener *l, int from, struct err *err)
 static void
 say_listening(const struct server *s, const struct listener *l, const char *where, bool inherited)
 {
-	log_info("Listening on %s (%s%s%s).", where,
+	log_info("Listening on %s (%s%s%s%s).", where,
+	    l->proxy.version > 0 ? "behind a proxy, " : "",
 	    l->config->protocol == CONFIG_METRICS      ? "metrics, "
 	    : l->config->protocol == CONFIG_WEBSOCKETS ? "WebSocket, "
 						       : "",

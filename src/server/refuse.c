@@ -40,6 +40,12 @@ static const struct {
 	[REFUSAL_OTHER_ON_TLS] = { "no-tls-on-tls", "this port speaks MQTT over TLS: check what the client is and its port" },
 	[REFUSAL_TLS_ON_PLAIN] = { "tls-on-plain",
 	    "let the client use the listener with TLS (usually 8883), or give this one certfile and keyfile" },
+	[REFUSAL_PROXY_SENDER] = { "proxy-sender",
+	    "let clients use a listener without enable_proxy_protocol; if this is a proxy of yours, name it in proxy_protocol_from" },
+	[REFUSAL_PROXY_HEADER] = { "proxy-header",
+	    "let the proxy send the header of this version (haproxy: send-proxy is 1, send-proxy-v2 and -v2-ssl-cn are 2)" },
+	[REFUSAL_PROXY_CLIENT] = { "proxy-client",
+	    "let the client come by the proxy's TLS port with its certificate, and the proxy say so (haproxy: send-proxy-v2-ssl-cn)" },
 	[REFUSAL_LIMIT] = { "limit", "raise max_connections of the listener or global_max_connections, or the limit of open files (ulimit -n)" },
 	[REFUSAL_CLIENTS] = { "clients",
 	    "let sessions that nobody needs expire (persistent_client_expiration), or raise global_max_clients" },
@@ -256,6 +262,16 @@ refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, str
 		return;
 	case NET_FAIL_TLS_ON_PLAIN:
 		set(ret, REFUSAL_TLS_ON_PLAIN, "a TLS client came to a listener without TLS");
+		return;
+	case NET_FAIL_PROXY_SENDER:
+		set(ret, REFUSAL_PROXY_SENDER, "this listener takes connections from its proxies only, and this address is none of theirs");
+		return;
+	case NET_FAIL_PROXY_HEADER:
+		(void)snprintf(ret->text, sizeof(ret->text), "the PROXY header is wrong: %s", f->detail);
+		set(ret, REFUSAL_PROXY_HEADER, ret->text);
+		return;
+	case NET_FAIL_PROXY_CLIENT:
+		set(ret, REFUSAL_PROXY_CLIENT, f->detail);
 		return;
 	case NET_FAIL_VERIFY:
 		of_certificate(peer, ret);

@@ -13,6 +13,24 @@ same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
+static bool
+same_ranges(const struct proxy_range *a, unsigned n, const struct proxy_range *b, unsigned m)
+{
+	return n == m && (n == 0 || memcmp(a, b, n * sizeof(*a)) == 0);
+}
+
+/* Whom to believe is decided with the socket: half of it must not change. */
+static bool
+same_proxy(const struct config_listener *a, const struct config_listener *b)
+{
+	if (a->proxy_version == 0 && b->proxy_version == 0)
+		return true;
+	return a->proxy_version == b->proxy_version && a->proxy_require_tls == b->proxy_require_tls &&
+	       a->require_certificate == b->require_certificate &&
+	       same_ranges(a->proxy_from, a->n_proxy_from, b->proxy_from, b->n_proxy_from) &&
+	       same_ranges(a->proxy_identity_from, a->n_proxy_identity_from, b->proxy_identity_from, b->n_proxy_identity_from);
+}
+
 /* The sockets are what they are: a file that wants others cannot be carried out half. */
 static bool
 same_listeners(const struct config *old, const struct config *new, struct err *err)
@@ -30,7 +48,7 @@ same_listeners(const struct config *old, const struct config *new, struct err *e
 		if (same_text(a->name, b->name) &&
 		    same_text(a->bind_interface, b->bind_interface) &&
 		    a->socket_domain == b->socket_domain && a->protocol == b->protocol &&
-		    config_is_tls(a) == config_is_tls(b))
+		    config_is_tls(a) == config_is_tls(b) && same_proxy(a, b))
 			continue;
 		return err_set(err, ERR_USAGE,
 		    "%s: listener %s is another than before (%s); listeners need a restart",

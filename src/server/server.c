@@ -82,6 +82,13 @@ make_listeners(struct server *s, struct err *err)
 		s->n_listeners++;
 		if (!make_http(s, l, err))
 			return false;
+		l->proxy = (struct net_proxy){ .version = (unsigned)l->config->proxy_version,
+			.from = l->config->proxy_from,
+			.n_from = l->config->n_proxy_from,
+			.identity_from = l->config->proxy_identity_from,
+			.n_identity_from = l->config->n_proxy_identity_from,
+			.require_tls = l->config->proxy_require_tls,
+			.require_certificate = l->config->certfile == NULL && l->config->require_certificate };
 	}
 	return true;
 }

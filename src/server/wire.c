@@ -38,6 +38,8 @@ identity_of(struct listener *l, const struct net_peer *peer, struct authz_princi
 {
 	unsigned rules = atomic_load(&l->rules);
 
+	if (peer->proxy_identity != NULL)
+		return identity_of_proxied(peer->proxy_identity);
 	if (peer->psk_identity != NULL)
 		return identity_of_psk(rules, peer->psk_identity, nobody);
 	return identity_of_peer(rules, peer->identity, nobody);

@@ -1,0 +1,195 @@
+"""The PROXY protocol in front of plain MQTT, TLS and WebSocket: the client's address, who may say it, and what is believed of certificates."""
+import socket
+import struct
+
+import pytest
+
+import kit
+import wire
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+CLIENT = ("192.0.2.5", 6275)
+
+
+def v1(address=CLIENT[0], port=CLIENT[1]):
+    return f"PROXY TCP{6 if ':' in address else 4} {address} {'::1' if ':' in address else '127.0.0.1'} {port} 1883\r\n".encode()
+
+
+def tlv(kind, value):
+    return bytes([kind]) + struct.pack(">H", len(value)) + value
+
+
+def v2(*tlvs, address=CLIENT[0], port=CLIENT[1], command=0x21):
+    if command == 0x20:
+        return SIGNATURE + b"\x20\0\0\0"
+    if address is None:
+        family, pair = 0x31, b"/run/client".ljust(108, b"\0") + b"/run/broker".ljust(108, b"\0")
+    elif ":" in address:
+        family, pair = 0x21, socket.inet_pton(socket.AF_INET6, address) + socket.inet_pton(socket.AF_INET6, "::1") + struct.pack(">HH", port, 1883)
+    else:
+        family, pair = 0x11, socket.inet_aton(address) + socket.inet_aton("127.0.0.1") + struct.pack(">HH", port, 1883)
+    body = pair + b"".join(tlvs)
+    return SIGNATURE + bytes([command, family]) + struct.pack(">H", len(body)) + body
+
+
+def ssl(cn=None, client=7, verify=0):
+    inner = bytes([client]) + struct.pack(">I", verify) + tlv(0x21, b"TLSv1.3") + (tlv(0x22, cn) if cn is not None else b"")
+    return tlv(0x20, inner)
+
+
+def start(broker_of, *lines, host="127.0.0.1"):
+    port = kit.free_port()
+    return broker_of(f"listener {port} {host}\n" + "".join(line + "\n" for line in lines) + kit.STAY_ROOT, port)
+
+
+OPEN = "allow_anonymous true"
+
+
+def connack(broker, header, client_id="c", port=None):
+    with kit.Raw(port or broker.port) as raw:
+        return raw.send(header + wire.connect(client_id)).packet()
+
+
+def is_closed(broker, data):
+    with kit.Raw(broker.port) as raw:
+        return raw.send(data).rest() == b""
+
+
+@pytest.mark.parametrize("version, header, shown", [
+    (1, v1(), "192.0.2.5:6275"),
+    (1, v1("2001:db8::5"), r"\[2001:db8::5\]:6275"),
+    (1, b"PROXY UNKNOWN\r\n", r"127\.0\.0\.1:\d+"),
+    (2, v2(), "192.0.2.5:6275"),
+    (2, v2(tlv(4, b"pad"), address="2001:db8::5"), r"\[2001:db8::5\]:6275"),
+    (2, v2(address=None), "unix"),
+    (2, v2(command=0x20), r"127\.0\.0\.1:\d+"),
+])
+def test_the_clients_address_is_the_headers(broker_of, version, header, shown):
+    broker = start(broker_of, OPEN, f"enable_proxy_protocol {version}")
+    # Byte by byte, and with CONNECT on its heels.
+    with kit.Raw(broker.port) as raw:
+        for byte in header:
+            raw.send(bytes([byte]))
+        raw.send(wire.connect("slow"))
+        assert raw.packet() == (0x20, b"\0\0")
+    assert connack(broker, header, "quick") == (0x20, b"\0\0")
+    broker.wait_log(rf"New client connected from {shown} as slow")
+    broker.wait_log(rf"New client connected from {shown} as quick")
+    # Refusals name it, too.
+    with kit.Raw(broker.port) as raw:
+        raw.send(header + b"\x20\2\0\0").rest()
+    broker.wait_log(rf"Refused connection from {shown} on")
+
+
+@pytest.mark.parametrize("version, data", [
+    (1, wire.connect("c")), (1, v2()), (1, b"PROXY TCP4 1.2.3.4 1.2.3.4 1\r\n"), (1, b"P" * 200),
+    (2, wire.connect("c")), (2, v1()), (2, SIGNATURE + b"\x21\x11\xff\xff"), (2, SIGNATURE + b"\x21\x11\0\4abcd"),
+    (2, v2(tlv(3, b"\1\2\3\4"))), (2, v2(b"\x20\0\x09\1")),
+])
+def test_no_header_no_service(broker_of, version, data):
+    broker = start(broker_of, OPEN, f"enable_proxy_protocol {version}")
+    assert is_closed(broker, data)
+    broker.wait_log(r"Refused connection from 127\.0\.0\.1:\d+ .*the PROXY header is wrong: .* \[proxy-header\].*Remedy")
+
+
+def test_strangers_are_refused_even_with_a_header(broker_of):
+    broker = start(broker_of, OPEN, "enable_proxy_protocol 2", "proxy_protocol_from 127.0.0.2 192.0.2.0/24")
+    assert is_closed(broker, v2() + wire.connect("c"))
+    broker.wait_log(r"Refused connection from 127\.0\.0\.1:\d+ .* \[proxy-sender\]")
+    near = socket.create_connection(("127.0.0.1", broker.port), timeout=kit.PATIENCE, source_address=("127.0.0.2", 0))
+    near.sendall(v2() + wire.connect("c"))
+    assert near.recv(4) == b"\x20\2\0\0"
+    near.close()
+    # A probe of the port is no refusal, and neither is the proxy's own look at it.
+    mark = broker.mark()
+    kit.Raw(broker.port).close()
+    assert is_closed(broker, b"x")
+    broker.wait_log(r"\[proxy-sender\]", mark)
+    assert broker.log()[mark:].count("Refused") == 1
+
+
+def test_a_header_that_does_not_come_is_not_waited_for(broker_of):
+    broker = start(broker_of, OPEN, "enable_proxy_protocol 1", "tls_handshake_timeout 1")
+    with kit.Raw(broker.port) as raw:
+        assert raw.send(b"PROXY TCP4 ").rest() == b""
+    broker.wait_log(r"the PROXY header was not there in time \[handshake-timeout\]")
+
+
+def test_tls_comes_behind_the_header(pki, broker_of):
+    """A load balancer that passes TLS through: the certificate is the client's own."""
+    port = kit.free_port()
+    broker = broker_of(pki.conf(port, "enable_proxy_protocol 2", "proxy_protocol_from 127.0.0.1"), port)
+    files = pki.device("proxied")
+    with kit.Raw(port) as raw:
+        raw.send(v2())
+        raw.sock = kit.tls_context(files).wrap_socket(raw.sock, server_hostname="localhost")
+        assert raw.connect("proxied") == (0x20, b"\0\0")
+    broker.wait_log(r"New client connected from 192\.0\.2\.5:6275 as proxied .*Certificate cn 'proxied'")
+    # Without the header TLS is not even begun.
+    with pytest.raises(OSError):
+        kit.Raw(port, files)
+    broker.wait_log(r"\[proxy-header\]")
+
+
+def test_websocket_comes_behind_the_header(broker_of):
+    broker = start(broker_of, OPEN, "enable_proxy_protocol 1", "protocol websockets")
+    with kit.Raw(broker.port) as raw:
+        raw.send(v1() + b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")
+        assert raw.recv_exactly(12) == b"HTTP/1.1 101"
+
+
+def test_require_tls(broker_of):
+    broker = start(broker_of, OPEN, "enable_proxy_protocol 2", "proxy_protocol_v2_require_tls true")
+    for header in (v2(), v2(ssl(client=0)), v2(command=0x20)):
+        assert is_closed(broker, header + wire.connect("c"))
+    broker.wait_log(r"Refused connection from 192\.0\.2\.5:6275 .*has not spoken TLS with the proxy.* \[proxy-client\]")
+    assert connack(broker, v2(ssl(client=1))) == (0x20, b"\0\0")
+
+
+IDENTITY = ("enable_proxy_protocol 2", "use_identity_as_username true", "require_certificate true")
+
+
+def test_certificates_count_only_where_that_is_written(broker_of):
+    lines = [*IDENTITY, "proxy_protocol_from 127.0.0.2", "proxy_protocol_identity_from 127.0.0.1"]
+    broker = start(broker_of, *lines)
+    broker.wait_log(r"broker\.conf:\d+: listener .* believes its proxies who a client is")
+    assert connack(broker, v2(ssl(b"dev1"))) == (0x20, b"\0\0")
+    broker.wait_log(r"New client connected from 192\.0\.2\.5:6275 as c .*u'dev1'")
+    for cause, header in (("shown no certificate", v2(ssl(client=1))), ("could not verify", v2(ssl(b"dev1", verify=10))),
+                          ("missing, or no text", v2(ssl())), ("missing, or no text", v2(ssl(b"a\0b"))), ("missing, or no text", v2(ssl(b"\xff"))),
+                          ("missing, or no text", v2(ssl(b"x" * 256)))):
+        mark = broker.mark()
+        assert is_closed(broker, header + wire.connect("c")), cause
+        broker.wait_log(cause + r".*\[proxy-client\]", mark)
+    # A proxy for addresses alone.
+    other = socket.create_connection(("127.0.0.1", broker.port), timeout=kit.PATIENCE, source_address=("127.0.0.2", 0))
+    other.sendall(v2(ssl(b"dev1")) + wire.connect("c"))
+    try:
+        assert other.recv(1) == b""
+    except ConnectionError:
+        pass
+    other.close()
+    broker.wait_log("this proxy's word on certificates is not taken")
+    # What is believed of whom is not changed half.
+    broker.conf.write_text(broker.conf.read_text().replace("identity_from 127.0.0.1", "identity_from 127.0.0.3"))
+    broker.reload("Reload failed, .*listeners need a restart")
+
+
+def test_without_that_line_the_certificate_is_nothing(broker_of):
+    """Neither identity nor a way past the password."""
+    broker = start(broker_of, "enable_proxy_protocol 2")
+    assert connack(broker, v2(ssl(b"dev1"))) == (0x20, b"\0\5")
+    broker.wait_log(r"takes PROXY headers from this machine only")
+
+
+def test_a_unix_socket(broker_of, tmp_path):
+    path = tmp_path / "s"
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\nlistener 0 {path}\nenable_proxy_protocol 1\nallow_anonymous true\n{kit.STAY_ROOT}", port)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(kit.PATIENCE)
+        s.connect(str(path))
+        s.sendall(v1() + wire.connect("c"))
+        assert s.recv(4) == b"\x20\2\0\0"
+    broker.wait_log(r"New client connected from 192\.0\.2\.5:6275 as c")
