@@ -2,6 +2,7 @@
 import itertools
 
 import kit
+import pytest
 import wire
 
 
@@ -139,3 +140,29 @@ def test_timestamp_format_and_what_has_no_effect(broker_of):
     broker, _ = open_broker(broker_of, "log_timestamp_format <%s>", "retry_interval 20", "autosave_interval 5", "persistence_file x.db")
     broker.wait_log(r"^<\d{10}>: signet version .* running")
     broker.wait_log(r"broker.conf:\d+: retry_interval: Accepted without effect")
+
+
+@pytest.mark.parametrize("checked", ["true", "false"])
+def test_check_retain_source(broker_of, tmp_path, checked):
+    acl = tmp_path / "acl"
+    acl.write_text("topic read #\npattern write +/%c\n")
+    # One worker: what a SUBSCRIBE brings comes before the answer to the next packet.
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nacl_file {acl}\ncheck_retain_source {checked}\n"
+                       f"workers 1\n{kit.STAY_ROOT}", port)
+    for topic in ("x/dev", "y/dev"):
+        assert kit.mosquitto("mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-i", "dev", "-q", 1, "-r", "-t", topic, "-m", "1").returncode == 0
+
+    def heard(topic):
+        with kit.Raw(port) as raw:
+            raw.connect("reader")
+            raw.send(wire.subscribe(topic))
+            assert raw.packet()[0] >> 4 == wire.SUBACK
+            raw.send(wire.PING)
+            return raw.packet()[0] >> 4 == wire.PUBLISH
+
+    assert heard("x/dev") and heard("y/+")
+    acl.write_text("topic read #\npattern write y/%c\n")
+    broker.reload()
+    assert heard("x/dev") == heard("x/#") == (checked == "false")
+    assert heard("y/dev") and heard("+/dev")

@@ -17,6 +17,7 @@ broker_settings_default(struct broker_settings *s)
 		.drop_log_s = 60,
 		.max_qos = 2,
 		.retain_available = true,
+		.check_retain_source = true,
 		.allow_empty_client_id = true,
 		.max_out_bytes = 4u << 20,
 	};

@@ -54,6 +54,7 @@ struct broker_settings {
 	uint32_t connect_timeout_ms;     /* from open() to a whole CONNECT */
 	uint8_t max_qos;                 /* 0..2 */
 	bool retain_available, allow_empty_client_id, queue_qos0;
+	bool check_retain_source;        /* a retained message goes to new subscribers only while its publisher may still publish it */
 	bool upgrade_qos;                /* deliveries have the QoS of the subscription, not at most that of the message */
 	uint32_t drop_log_s;             /* a client that loses messages is told of once in so many seconds; >= 1 */
 	uint32_t max_clients;            /* sessions, connected or not; 0 = no limit */

@@ -266,6 +266,7 @@ client_closed(void *self, const char *why)
 	login_forget(c);
 	out_clear(c);
 	alias_in_clear(c);
+	msg_source_unref(c->source);
 	authz_principal_unref(c->who);
 	free(c);
 }

@@ -137,7 +137,13 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		rc = MQTT_RC_NOT_AUTHORIZED, why = v.why;
 	if (rc == MQTT_RC_OK)
 		rc = will_new(c->shard, m, topic, t->id, &t->will);
-	else
+	if (rc == MQTT_RC_OK && m->will.retain && set->check_retain_source &&
+	    (t->will->msg->source = source_new(c->shard, c->listener, t->who)) == NULL) {
+		will_free(t->will);
+		t->will = NULL;
+		rc = MQTT_RC_UNAVAILABLE;
+	}
+	if (why != NULL)
 		(void)snprintf(t->why, sizeof t->why, "will: %s", why);
 	if (rc == MQTT_RC_NOT_AUTHORIZED) {
 		struct broker_event e = { .kind = BROKER_DENIED_WILL, .client_id = t->id, .who = t->who,

@@ -183,6 +183,68 @@ window_of_bytes(void **state)
 	kit_message(sub, "t", "waits");
 }
 
+static void
+hears(struct kit *k, const char *filter, unsigned want)
+{
+	struct end *e = kit_open(k, 0, "reader", AUTHZ_ROLE_WATCH);
+	struct mqtt_frame f;
+	unsigned got = 0;
+
+	kit_send_connect(e, &(struct connect_options){ .version = 5, .id = "reader" });
+	assert_int_equal(kit_connack(e), 0);
+	kit_subscribe(e, filter, 1);
+	while (kit_next(e, &f))
+		got++;
+	assert_int_equal(got, want);
+	kit_disconnect(e, 0);
+}
+
+/* check_retain_source: whoever may not publish it any more is not heard by those who come later, be he there or not. */
+static void
+retained_by_whom(void **state)
+{
+	static const char all[] = "connect everyone\nallow role watch subscribe #\nallow role client publish #\nallow role control publish #\n";
+	static const char some[] = "connect everyone\nallow role watch subscribe #\nallow role client publish a/%u/#\nallow role control publish #\n";
+
+	for (unsigned checked = 0; checked < 2; checked++) {
+		struct broker_settings set;
+		struct kit *k;
+		struct end *e, *gone, *ctl;
+
+		broker_settings_default(&set);
+		assert_true(set.check_retain_source);
+		set.check_retain_source = checked != 0;
+		k = kit_begin(state, &set, all);
+		e = kit_open(k, 0, "dev1", AUTHZ_ROLE_CLIENT);
+		gone = kit_open(k, 1 % k->n, "dev2", AUTHZ_ROLE_CLIENT);
+		ctl = kit_open(k, 2 % k->n, "ctl", AUTHZ_ROLE_CONTROL);
+		kit_send_connect(e, &(struct connect_options){ .version = 5, .id = "e" });
+		kit_send_connect(gone, &(struct connect_options){ .version = 5, .id = "gone", .will_topic = "a/w", .will_payload = "w",
+						.will_retain = true });
+		kit_send_connect(ctl, &(struct connect_options){ .version = 4, .id = "ctl" });
+		kit_publish(e, "a/dev1/x", "mine", 0, true, 0);
+		kit_publish(e, "a/dev2/x", "not mine", 0, true, 0);
+		kit_publish(gone, "a/dev2/y", "mine", 1, true, 1);
+		kit_publish(ctl, "a/c", "mine", 0, true, 0);
+		assert_true(shard_publish(broker_shard(k->broker, 0), SL("a/own"), SL("x"), true));
+		kit_cut(gone);
+		hears(k, "a/#", 6);
+		hears(k, "a/dev2/x", 1);
+		kit_policy(k, some);
+		hears(k, "a/#", checked ? 4 : 6);
+		hears(k, "a/dev2/x", checked ? 0 : 1);
+		hears(k, "a/w", checked ? 0 : 1);
+		hears(k, "a/dev2/y", 1);
+		kit_publish(e, "a/dev1/x", "mine again", 0, true, 0);
+		hears(k, "a/dev1/x", 1);
+		/* It was kept all the time. */
+		kit_policy(k, all);
+		hears(k, "a/#", 6);
+		if (checked == 0)
+			kit_done(k);
+	}
+}
+
 #define TEST(f) { #f, f }
 static const struct kit_test tests[] = {
 	TEST(large_payloads_are_dropped),
@@ -190,6 +252,7 @@ static const struct kit_test tests[] = {
 	TEST(versions_are_accepted_as_configured),
 	TEST(qos_is_upgraded),
 	TEST(window_of_bytes),
+	TEST(retained_by_whom),
 };
 
 int

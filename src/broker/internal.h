@@ -114,6 +114,7 @@ struct client {
 	struct login *login; /* JUDGING: pending; NEW: the verdict on the CONNECT that comes again; or NULL */
 	struct pace *pace;   /* NULL: no rates */
 	struct alias_in *alias_in;
+	struct msg_source *source; /* of what it has published retained, see source.c; NULL: nothing yet */
 	struct alias_out *alias_out;
 	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
 	uint32_t scan_active, scan_home; /* the one that was let go on; 0 = none */
@@ -440,6 +441,15 @@ void retained_room(struct client *c);
 void retained_forget(struct client *c); /* the client is going */
 bool scans_turn(struct shard *sh);    /* true: there is more to do at once */
 void scans_done(struct shard *sh);
+
+/* ---- source.c ---- */
+
+/* For a message that <who> publishes there; NULL: out of memory. */
+struct msg_source *source_new(const struct shard *sh, uint32_t listener, struct authz_principal *who);
+/* For a message of <c>; borrowed, one for all of them. NULL if nobody will ask. False: out of memory. */
+bool source_of(struct client *c, struct msg_source **ret);
+/* May whoever published <m> still publish it? */
+bool source_may(const struct shard *sh, const struct msg *m);
 
 /* ---- mail.c: between shards ---- */
 

@@ -146,7 +146,7 @@ bool
 shard_publish(struct shard *sh, struct slice topic, struct slice payload, bool retain)
 {
 	struct mqtt_publish p = { .topic = topic, .payload = payload, .retain = retain };
-	struct msg *m = msg_new(&p, SL(""), 0, sh->now_s);
+	struct msg *m = msg_new(&p, SL(""), NULL, sh->now_s);
 
 	if (m == NULL)
 		return false;
@@ -170,6 +170,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 {
 	struct mqtt_publish p;
 	struct authz_verdict v;
+	struct msg_source *source = NULL;
 	struct msg *m;
 	const char *why;
 	uint8_t rc = mqtt_decode_publish(f, c->version, true, &p);
@@ -188,7 +189,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		return deny(c, &p, MQTT_RC_TOO_LARGE, "payload above message_size_limit");
 	if (!may_publish(c, &p, &why, &v))
 		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
-	m = msg_new(&p, session_id(c->session), c->session->slot, c->shard->now_s);
+	m = p.retain && !source_of(c, &source) ? NULL : msg_new(&p, session_id(c->session), source, c->shard->now_s);
 	/* The end rather than an acknowledgement of what was not passed on; and the id must not count as received. */
 	if (m == NULL || (p.qos == 2 && !idset_add(&c->session->received, p.packet_id))) {
 		msg_unref(m);

@@ -81,7 +81,7 @@ mail_scan_new(struct shard *sh, struct mail *m)
 	struct msg *found;
 
 	if (!topic_has_wildcard(filter)) {
-		if ((found = sh->keep_ops->retain_get(sh->keep, filter, sh->now_s)) != NULL)
+		if ((found = sh->keep_ops->retain_get(sh->keep, filter, sh->now_s)) != NULL && source_may(sh, found))
 			send_hit(sh, &one, found);
 		return;
 	}
@@ -109,6 +109,8 @@ on_hit(void *ctx, struct msg *m)
 {
 	struct progress *p = ctx;
 
+	if (!source_may(p->shard, m))
+		return;
 	p->sent++;
 	send_hit(p->shard, p->scan, m);
 }

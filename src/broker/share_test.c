@@ -195,7 +195,7 @@ very_many_members(void **state)
 	/* Where nobody is there, it is still everybody's turn. */
 	for (uint32_t i = 0; i < EACH * N; i++) {
 		struct mqtt_publish p = { .topic = topic, .qos = 1 };
-		struct msg *m = msg_new(&p, SL(""), 0, 0);
+		struct msg *m = msg_new(&p, SL(""), NULL, 0);
 
 		assert_true(route_message(sh, m, true));
 		msg_unref(m);

@@ -18,7 +18,7 @@ will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice topi
 		w->delay_s = in->delay;
 		w->has_expiry = mqtt_has(&in->props, MQTT_P_MESSAGE_EXPIRY);
 		w->expiry_s = in->props.message_expiry;
-		w->msg = msg_new(&p, id, map_hash(id), sh->now_s);
+		w->msg = msg_new(&p, id, NULL, sh->now_s);
 	}
 	free(buf);
 	if (w == NULL || w->msg == NULL) {

@@ -17,7 +17,8 @@ put(uint8_t *at, struct slice s)
 }
 
 struct msg *
-msg_new(const struct mqtt_publish *p, struct slice origin_client_id, uint64_t origin_hash, uint32_t now_s)
+msg_new(const struct mqtt_publish *p, struct slice origin_client_id, struct msg_source *source,
+    uint32_t now_s)
 {
 	size_t n = p->topic.n + p->forward_n + p->payload.n;
 	struct msg *m;
@@ -33,7 +34,9 @@ msg_new(const struct mqtt_publish *p, struct slice origin_client_id, uint64_t or
 	m->expires_s = 0;
 	if (p->has_expiry && !num_add(now_s, p->message_expiry, &m->expires_s))
 		m->expires_s = UINT32_MAX;
-	m->origin = origin_hash;
+	m->source = source;
+	if (source != NULL)
+		atomic_fetch_add_explicit(&source->refs, 1, memory_order_relaxed);
 	m->topic_n = (uint16_t)p->topic.n;
 	m->origin_n = (uint16_t)origin_client_id.n;
 	m->qos = p->qos;
@@ -54,11 +57,20 @@ msg_new(const struct mqtt_publish *p, struct slice origin_client_id, uint64_t or
 }
 
 void
+msg_source_unref(struct msg_source *s)
+{
+	if (s != NULL && atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)
+		s->free(s);
+}
+
+void
 msg_unref(struct msg *m)
 {
 	/* The last holder sees everything the others did before they let go. */
-	if (m != NULL && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1)
+	if (m != NULL && atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) == 1) {
+		msg_source_unref(m->source);
 		free(m);
+	}
 }
 
 /* Seconds left, never 0 while the message is still delivered [MQTT-3.3.2-6]. */

@@ -6,6 +6,13 @@
 #include <sys/uio.h>
 #include "mqtt/mqtt.h"
 
+/* Whose messages are: the caller's, at the beginning of a struct of its own; counted across threads. */
+struct msg_source {
+	_Atomic uint32_t refs;
+	void (*free)(struct msg_source *s); /* any thread, when nobody refers to it any more */
+};
+void msg_source_unref(struct msg_source *s); /* any thread; NULL is fine */
+
 /* Visible because the path of every message reads it; nobody outside msg/ writes it but for <kept>. Behind the struct, in the
  * same allocation: topic length (2 bytes, big-endian), topic, forwarded properties (v5), payload, publisher's client id. */
 struct msg {
@@ -13,7 +20,7 @@ struct msg {
 	uint32_t payload_n;
 	uint32_t props_n;   /* forwarded properties, without length prefix */
 	uint32_t expires_s; /* monotonic second at which it is worthless; 0 = never */
-	uint64_t origin;    /* hash of the publisher's client id: no-local compares it first */
+	struct msg_source *source; /* whose it is, if that was said; a reference */
 	uint64_t kept;      /* retain/'s own, on the one thread that keeps the message: since which walk */
 	uint16_t topic_n, origin_n;
 	uint8_t qos;        /* as published */
@@ -21,9 +28,10 @@ struct msg {
 	uint8_t bytes[];
 };
 
-/* One copy, one reference. p->topic must be resolved (no alias). <now_s>: monotonic seconds, for the expiry. NULL when out of
+/* One copy, one reference. p->topic must be resolved (no alias). <now_s>: monotonic seconds, for the expiry. <source>: NULL, or a reference is taken. NULL when out of
  * memory or when lengths are absurd. */
-struct msg *msg_new(const struct mqtt_publish *p, struct slice origin_client_id, uint64_t origin_hash, uint32_t now_s);
+struct msg *msg_new(const struct mqtt_publish *p, struct slice origin_client_id, struct msg_source *source,
+    uint32_t now_s);
 
 /* Any thread. */
 static inline struct msg *

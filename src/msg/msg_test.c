@@ -35,10 +35,10 @@ same_as_codec(void **state)
 		struct mqtt_publish p = { .topic = SL("a/b"), .payload = { payload, payloads[k] }, .qos = 1,
 			.forward = { user, sizeof user }, .forward_n = sizeof user };
 		struct mqtt_publish below = p;
-		struct msg *m = msg_new(&p, SL("me"), 7, 100), *mounted;
+		struct msg *m = msg_new(&p, SL("me"), NULL, 100), *mounted;
 
 		below.topic = SL("mount/a/b");
-		mounted = msg_new(&below, SL("me"), 7, 100);
+		mounted = msg_new(&below, SL("me"), NULL, 100);
 		for (unsigned bits = 0; bits < 64; bits++) {
 			uint8_t version = bits & 1 ? MQTT_V5 : MQTT_V311;
 			struct msg_out o = { .version = version, .qos = bits >> 1 & 1, .packet_id = 9,
@@ -79,7 +79,7 @@ expiry_and_identifiers(void **state)
 {
 	static const uint32_t ids[] = { 1, 300, 268435455 };
 	struct mqtt_publish p = { .topic = SL("t"), .payload = SL("x"), .has_expiry = true, .message_expiry = 10 }, q;
-	struct msg *m = msg_new(&p, SL(""), 0, 100);
+	struct msg *m = msg_new(&p, SL(""), NULL, 100);
 	struct msg_out o = { .version = MQTT_V5, .ids = ids, .n_ids = 3 };
 	struct mqtt_frame f;
 	uint8_t out[128];
@@ -102,7 +102,7 @@ expiry_and_identifiers(void **state)
 	assert_int_equal(q.topic_alias, 5);
 	/* An expiry beyond the clock's range is "very late", not "long ago". */
 	p.message_expiry = UINT32_MAX;
-	struct msg *late = msg_new(&p, SL(""), 0, 100);
+	struct msg *late = msg_new(&p, SL(""), NULL, 100);
 	assert_false(msg_expired(late, UINT32_MAX - 1));
 	msg_unref(late);
 	msg_unref(m);
@@ -114,9 +114,9 @@ refuses_the_absurd(void **state)
 	struct mqtt_publish p = { .topic = { (const uint8_t *)"x", 65536 } };
 
 	(void)state;
-	assert_null(msg_new(&p, SL(""), 0, 0));
+	assert_null(msg_new(&p, SL(""), NULL, 0));
 	p = (struct mqtt_publish){ .topic = SL("x"), .payload = { (const uint8_t *)"x", 268435456 } };
-	assert_null(msg_new(&p, SL(""), 0, 0));
+	assert_null(msg_new(&p, SL(""), NULL, 0));
 }
 
 int

@@ -50,7 +50,7 @@ fill(struct retain *r, unsigned count)
 			.topic = topic_of(buf, sizeof buf, (unsigned)((uint64_t)i * 7919 % count)),
 			.payload = slice_of(payload, sizeof payload),
 		};
-		struct msg *m = msg_new(&p, SL("device"), 0, 0);
+		struct msg *m = msg_new(&p, SL("device"), NULL, 0);
 
 		if (m == NULL || retain_set(r, m) == RETAIN_NOMEM)
 			exit(1);

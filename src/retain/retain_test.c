@@ -22,7 +22,7 @@ message(struct slice topic, struct slice payload, uint32_t expiry)
 		.has_expiry = expiry > 0,
 		.message_expiry = expiry,
 	};
-	struct msg *m = msg_new(&p, SL("origin"), 1, 0);
+	struct msg *m = msg_new(&p, SL("origin"), NULL, 0);
 
 	assert_non_null(m);
 	return m;

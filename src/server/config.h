@@ -153,7 +153,7 @@ struct config {
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration, sys_interval;
 	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections, global_max_clients, drop_log_interval;
 	bool upgrade_outgoing_qos;
-	bool retain_available, queue_qos0_messages, persistence, set_tcp_nodelay, autosave_on_changes;
+	bool retain_available, check_retain_source, queue_qos0_messages, persistence, set_tcp_nodelay, autosave_on_changes;
 	bool ignored_bool;      /* of directives that are accepted without effect */
 	int64_t ignored_number;
 	int64_t autosave_interval, log_facility; /* log_facility: -1 is daemon */

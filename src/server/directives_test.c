@@ -44,7 +44,7 @@ static const struct {
 	{ "persistent_client_expiration 90s", DONE }, { "persistent_client_expiration 14d", DONE }, { "pid_file p", DONE },
 	{ "plugin_opt_x y", REFUSED }, { "auth_opt_x y", REFUSED }, { "plugin /x.so", REFUSED }, { "auth_plugin /x.so", REFUSED },
 	{ "plugin_load n /x.so", REFUSED }, { "plugin_use n", REFUSED },
-	{ "queue_qos0_messages true", DONE }, { "retain_available true", DONE }, { "retain_expiry_interval 1", KEPT },
+	{ "queue_qos0_messages true", DONE }, { "retain_available true", DONE }, { "check_retain_source false", DONE }, { "retain_expiry_interval 1", KEPT },
 	{ "set_tcp_nodelay true", KEPT }, { "sys_interval 10", DONE }, { "upgrade_outgoing_qos true", DONE }, { "user mosquitto", DONE },
 	{ "retry_interval 20", MOOT }, { "store_clean_interval 10", MOOT }, { "websockets_log_level 7", MOOT },
 	/* listeners */

@@ -242,6 +242,8 @@ const struct option options[] = {
 	  IN_CONFIG(queue_qos0_messages), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 	{ "upgrade_outgoing_qos", "true|false", "Deliver with the QoS of the subscription even what was published with a lower one",
 	  IN_CONFIG(upgrade_outgoing_qos), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
+	{ "check_retain_source", "true|false", "Retained messages go to new subscribers only while their publisher may still publish them",
+	  IN_CONFIG(check_retain_source), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
 	{ "retain_available", "true|false", "Support retained messages",
 	  IN_CONFIG(retain_available), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
 	{ "retain_expiry_interval", "MINUTES", "Accepted; retained messages that have expired are always removed",

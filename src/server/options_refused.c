@@ -13,7 +13,6 @@
 static const struct {
 	const char *name, *why;
 } refused[] = {
-	{ "check_retain_source", "not supported yet; remove the line" },
 	{ "memory_limit", "not supported yet; remove the line" },
 	{ "disable_client_cert_date_checks",
 	    "an expired certificate is no identity; give these clients new ones and remove the line" },
