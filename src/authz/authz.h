@@ -61,6 +61,7 @@ enum authz_action {
 	AUTHZ_PUBLISH,   /* topic name (topic_name_ok()); also for wills */
 	AUTHZ_SUBSCRIBE, /* topic filter, without "$share/NAME/" */
 	AUTHZ_RECEIVE,   /* topic name of a message about to be delivered */
+	AUTHZ_UNSUBSCRIBE, /* as SUBSCRIBE; only ranked policies ever refuse it */
 };
 
 /* Immutable once built, counted across threads. */
@@ -90,6 +91,46 @@ struct authz_policy *authz_policy_parse_acl(struct slice text, const char *name,
 struct slice authz_policy_builtin(const char *name);
 /* Everything allowed (mosquitto without acl_file); certificates of the Cloud role still may not connect. */
 struct authz_policy *authz_policy_open(void);
+
+/* ---- ranked policies: lists of rules in an order, as mosquitto's dynamic security has them ---- */
+
+enum authz_list {
+	AUTHZ_LIST_SEND, AUTHZ_LIST_RECEIVE, AUTHZ_LIST_SUBSCRIBE_LITERAL, AUTHZ_LIST_SUBSCRIBE_PATTERN,
+	AUTHZ_LIST_UNSUBSCRIBE_LITERAL, AUTHZ_LIST_UNSUBSCRIBE_PATTERN,
+	AUTHZ_LISTS
+};
+struct authz_entry {
+	enum authz_list list;
+	bool allow;
+	struct slice topic; /* a filter, with %c and %u but in the literal lists; authz_entry_ok() */
+};
+bool authz_entry_ok(struct slice topic);
+
+/* The lists of one role. Immutable, counted across threads. */
+struct authz_role_lists;
+/* In each list the first entry that matches decides, in the order of <entries>. NULL: out of memory. */
+struct authz_role_lists *authz_role_lists_new(const struct authz_entry *entries, size_t n);
+struct authz_role_lists *authz_role_lists_ref(struct authz_role_lists *l);
+void authz_role_lists_unref(struct authz_role_lists *l); /* NULL is fine */
+
+/* Somebody who may be here, and whose roles are asked in which order. */
+struct authz_member {
+	struct slice name;
+	struct slice client_id; /* he must have; .p NULL: any */
+	bool disabled;          /* known, and may not be here */
+	struct authz_role_lists *const *roles;
+	size_t n_roles;
+};
+struct authz_ranking {
+	const struct authz_member *members; /* no name twice */
+	size_t n_members;
+	struct authz_member anonymous; /* whom nobody named; only the roles count */
+	/* Where no entry matches; never for topics and filters that begin with "$CONTROL". */
+	bool send, receive, subscribe, unsubscribe;
+};
+/* Copies what it needs and takes references of its own. NULL: out of memory. */
+struct authz_policy *authz_policy_ranked(const struct authz_ranking *r);
+
 struct authz_policy *authz_policy_ref(struct authz_policy *p);
 void authz_policy_unref(struct authz_policy *p); /* NULL is fine */
 /* Describe the policy in words, a line a rule, for --test-config and the console. */

@@ -17,11 +17,8 @@ struct asker {
 	unsigned n_sets;
 };
 
-static bool refuse(struct authz_verdict *ret, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static bool
-refuse(struct authz_verdict *ret, const char *fmt, ...)
+bool
+authz_refuse(struct authz_verdict *ret, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -32,8 +29,8 @@ refuse(struct authz_verdict *ret, const char *fmt, ...)
 	return false;
 }
 
-static bool
-allow(struct authz_verdict *ret, bool whole)
+bool
+authz_allow(struct authz_verdict *ret, bool whole)
 {
 	ret->allowed = true;
 	ret->whole = whole;
@@ -101,11 +98,11 @@ may_connect(const struct asker *a, struct authz_verdict *ret)
 			return true;
 	}
 	if (a->who->role != AUTHZ_ROLE_NONE)
-		return refuse(
+		return authz_refuse(
 		    ret, "role %s may not connect", authz_role_name(authz_principal_role(a->who)));
 	if ((a->who->flags & PRINCIPAL_CERT) != 0)
-		return refuse(ret, "issuer has no role");
-	return refuse(
+		return authz_refuse(ret, "issuer has no role");
+	return authz_refuse(
 	    ret, "no certificate, and no rule of the policy lets this user connect without one");
 }
 
@@ -117,9 +114,9 @@ user_usable(const struct asker *a, struct authz_verdict *ret)
 								 : "the user name";
 
 	if (a->values.v[AUTHZ_VAR_USER].n == 0)
-		return refuse(ret, "%s is missing or empty, and the client id must equal it", what);
+		return authz_refuse(ret, "%s is missing or empty, and the client id must equal it", what);
 	if ((a->values.unfit & 1u << AUTHZ_VAR_USER) != 0)
-		return refuse(
+		return authz_refuse(
 		    ret, "%s holds a '+', '#', '/' or U+0000 and so cannot stand in a topic", what);
 	return true;
 }
@@ -133,7 +130,7 @@ id_equals_user(const struct asker *a, enum authz_action action, struct authz_ver
 	if (slice_eq(a->client_id, a->values.v[AUTHZ_VAR_USER]) ||
 	    (action == AUTHZ_CONNECT && a->client_id.n == 0))
 		return true;
-	return refuse(ret, "client id must equal %s",
+	return authz_refuse(ret, "client id must equal %s",
 	    (a->who->flags & PRINCIPAL_CERT) != 0 ? "the certificate's common name"
 						  : "the user name");
 }
@@ -148,20 +145,20 @@ id_is_tenant_device(struct asker *a, struct authz_verdict *ret)
 	struct slice user = a->values.v[AUTHZ_VAR_USER], only = slice_str(a->p->tenant);
 
 	if (!authz_tenant_device(a->client_id, tenant, device))
-		return refuse(
+		return authz_refuse(
 		    ret, "client id must have the form tenant:device, of letters, digits and '_'");
 	if (!user_usable(a, ret))
 		return false;
 	if (slice_eq(a->client_id, user))
 		return true;
 	if (!slice_eq(*device, user))
-		return refuse(ret, "client id must equal the certificate's common name "
+		return authz_refuse(ret, "client id must equal the certificate's common name "
 				   "(tenant:device, or the device alone)");
 	if (only.n == 0)
-		return refuse(ret, "the certificate's common name holds no tenant, and the policy "
+		return authz_refuse(ret, "the certificate's common name holds no tenant, and the policy "
 				   "has no line `tenant NAME`");
 	if (!slice_eq(*tenant, only))
-		return refuse(ret, "client id names another tenant than the policy does");
+		return authz_refuse(ret, "client id names another tenant than the policy does");
 	return true;
 }
 
@@ -296,6 +293,8 @@ verb_of(enum authz_action action)
 		return "subscribe";
 	case AUTHZ_RECEIVE:
 		return "receive";
+	case AUTHZ_UNSUBSCRIBE:
+		return "unsubscribe";
 	}
 	return "";
 }
@@ -324,12 +323,12 @@ refuse_unallowed(
 
 	(void)called(a, who, sizeof who);
 	if (a->p->n_rules == 0)
-		return refuse(ret, "the policy has no rules, so nothing is allowed");
+		return authz_refuse(ret, "the policy has no rules, so nothing is allowed");
 	if (a->p->kind == AUTHZ_KIND_ACL)
-		return refuse(ret, "no ACL rule for %s matches", who);
+		return authz_refuse(ret, "no ACL rule for %s matches", who);
 	if (!has_right(a, right))
-		return refuse(ret, "%s may not %s", who, verb_of(action));
-	return refuse(ret, "%s is outside what %s may %s%s", what, who, verb_of(action), to);
+		return authz_refuse(ret, "%s may not %s", who, verb_of(action));
+	return authz_refuse(ret, "%s is outside what %s may %s%s", what, who, verb_of(action), to);
 }
 
 static bool
@@ -340,11 +339,11 @@ judge_name(
 	char who[40];
 
 	if (denies_name(a, right, name))
-		return refuse(
+		return authz_refuse(
 		    ret, "a deny rule for %s matches the topic", called(a, who, sizeof who));
 	if (!allows_name(a, right, name))
 		return refuse_unallowed(a, action, right, ret);
-	return allow(ret, true);
+	return authz_allow(ret, true);
 }
 
 static bool
@@ -354,22 +353,22 @@ judge_filter(const struct asker *a, struct slice filter, struct authz_verdict *r
 	char who[40];
 
 	if (!topic_filter_ok(filter))
-		return refuse(ret, "not a topic filter");
+		return authz_refuse(ret, "not a topic filter");
 	denied = extent_of(a, true, filter);
 	if (denied == EXTENT_COVERED)
-		return refuse(
+		return authz_refuse(
 		    ret, "a deny rule for %s covers the filter", called(a, who, sizeof who));
 	allowed = extent_of(a, false, filter);
 	if (allowed == EXTENT_NONE)
 		return refuse_unallowed(a, AUTHZ_SUBSCRIBE, AUTHZ_READ, ret);
 	if (allowed == EXTENT_COVERED && denied == EXTENT_NONE)
-		return allow(ret, true);
+		return authz_allow(ret, true);
 	if (a->p->overlap)
-		return allow(ret, false);
+		return authz_allow(ret, false);
 	if (allowed == EXTENT_TOUCHED)
-		return refuse(ret, "filter is not wholly inside what %s may subscribe to",
+		return authz_refuse(ret, "filter is not wholly inside what %s may subscribe to",
 		    called(a, who, sizeof who));
-	return refuse(
+	return authz_refuse(
 	    ret, "filter reaches into what a deny rule keeps from %s", called(a, who, sizeof who));
 }
 
@@ -380,22 +379,27 @@ authz_allowed(const struct authz_policy *policy, const struct authz_principal *w
 	struct asker a;
 
 	if (who->role == AUTHZ_ROLE_CLOUD)
-		return refuse(ret, "certificate of the cloud role may not be used by a client");
-	if (policy->kind == AUTHZ_KIND_OPEN)
-		return allow(ret, true);
+		return authz_refuse(ret, "certificate of the cloud role may not be used by a client");
+	if (policy->kind == AUTHZ_KIND_RANKED)
+		return authz_ranks_allow(policy->ranks, who, client_id, action, topic, ret);
+	/* What somebody has he may give back. */
+	if (policy->kind == AUTHZ_KIND_OPEN || action == AUTHZ_UNSUBSCRIBE)
+		return authz_allow(ret, true);
 	asker_init(&a, policy, who, action == AUTHZ_CONNECT ? topic : client_id);
 	if (!may_be_here(&a, action, ret))
 		return false;
 	switch (action) {
 	case AUTHZ_CONNECT:
-		return allow(ret, true);
+		return authz_allow(ret, true);
 	case AUTHZ_SUBSCRIBE:
 		return judge_filter(&a, topic, ret);
 	case AUTHZ_PUBLISH:
 	case AUTHZ_RECEIVE:
 		return judge_name(&a, action, topic, ret);
+	case AUTHZ_UNSUBSCRIBE:
+		break;
 	}
-	return refuse(ret, "no such action");
+	return authz_refuse(ret, "no such action");
 }
 
 struct slice

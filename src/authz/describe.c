@@ -113,6 +113,10 @@ authz_policy_describe(
 		line(ctx, "everything else is allowed");
 		return;
 	}
+	if (p->kind == AUTHZ_KIND_RANKED) {
+		authz_ranks_describe(p->ranks, line, ctx);
+		return;
+	}
 	if (p->kind == AUTHZ_KIND_ACL)
 		line(ctx, "everybody else may connect");
 	tell_ids(&t);

@@ -90,7 +90,7 @@ struct slice authz_template_source(const struct authz_template *t);
 
 enum { AUTHZ_WRITE = 1, AUTHZ_READ = 2 }; /* PUBLISH; SUBSCRIBE and RECEIVE */
 
-enum authz_kind { AUTHZ_KIND_OPEN, AUTHZ_KIND_ACL, AUTHZ_KIND_ROLES };
+enum authz_kind { AUTHZ_KIND_OPEN, AUTHZ_KIND_ACL, AUTHZ_KIND_ROLES, AUTHZ_KIND_RANKED };
 
 enum authz_id_rule { AUTHZ_ID_ANY, AUTHZ_ID_EQUALS_USER, AUTHZ_ID_TENANT_DEVICE };
 
@@ -148,6 +148,7 @@ struct authz_policy {
 	struct authz_rule *rules; /* in the order of the file */
 	size_t n_rules, cap_rules;
 	const struct authz_rule **order; /* what the sets point into */
+	struct authz_ranks *ranks;       /* AUTHZ_KIND_RANKED: all there is */
 };
 
 /* NULL: out of memory. */
@@ -162,6 +163,23 @@ bool authz_policy_finish(struct authz_policy *p);
 /* Split "tenant:device", both [A-Za-z0-9_]+. */
 bool authz_tenant_device(struct slice id, struct slice *ret_tenant, struct slice *ret_device);
 bool authz_is_word(struct slice s);
+
+/* ---- ranked.c ---- */
+
+/* authz_allowed() for AUTHZ_KIND_RANKED. */
+bool authz_ranks_allow(const struct authz_ranks *r, const struct authz_principal *who,
+    struct slice client_id, enum authz_action action, struct slice topic,
+    struct authz_verdict *ret);
+void authz_ranks_describe(
+    const struct authz_ranks *r, void (*line)(void *ctx, const char *text), void *ctx);
+void authz_ranks_free(struct authz_ranks *r); /* NULL is fine */
+
+/* ---- check.c ---- */
+
+/* Fill in the verdict; authz_refuse() returns false, authz_allow() true. */
+bool authz_refuse(struct authz_verdict *ret, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+bool authz_allow(struct authz_verdict *ret, bool whole);
 
 /* ---- lines.c ---- */
 

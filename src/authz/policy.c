@@ -51,6 +51,7 @@ authz_policy_unref(struct authz_policy *p)
 	map_done(&p->users);
 	free(p->rules);
 	free(p->order);
+	authz_ranks_free(p->ranks);
 	free(p);
 }
 

@@ -347,3 +347,28 @@ passwd_hash(enum passwd_kind kind, uint32_t cost, struct slice password,
 	secret_wipe(&s, sizeof(s));
 	return ok || err_set(err, ERR_MEMORY, "out of memory computing a hash");
 }
+
+const char *
+passwd_hash_fault(struct slice hash)
+{
+	struct passwd_secret s;
+	const char *fault = secret_parse(hash, &s);
+
+	secret_wipe(&s, sizeof(s));
+	return fault;
+}
+
+enum passwd_verdict
+passwd_check_hash(struct slice hash, struct slice password)
+{
+	struct passwd_secret s;
+	uint8_t out[HASH_MAX];
+	enum passwd_verdict v = PASSWD_FAILED;
+
+	if (secret_parse(hash, &s) == NULL && secret_compute(&s, password, out))
+		v = secret_eq(slice_of(out, s.hash_n), slice_of(s.hash, s.hash_n)) ? PASSWD_RIGHT
+										   : PASSWD_WRONG;
+	secret_wipe(&s, sizeof(s));
+	secret_wipe(out, sizeof(out));
+	return v;
+}

@@ -52,6 +52,13 @@ enum passwd_verdict {
 enum passwd_verdict passwd_check(const struct passwd_file *f, struct slice user, struct slice password,
     enum passwd_kind *ret_kind);
 
+/* ---- one hash alone, as passwd_hash() writes it ---- */
+
+/* NULL: <hash> is one that can be checked. Else what is wrong with it; static. */
+const char *passwd_hash_fault(struct slice hash);
+/* As passwd_check(); never PASSWD_UNKNOWN. A <hash> with a fault is PASSWD_FAILED. */
+enum passwd_verdict passwd_check_hash(struct slice hash, struct slice password);
+
 /* ---- making files ---- */
 
 /* The text behind "user:", with a fresh salt. <cost>: iterations (PBKDF2, SCRAM) or KiB (argon2id); 0: ours. False and

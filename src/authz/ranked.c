@@ -1,0 +1,415 @@
+/* Ranked policies: each user has roles in an order, each role lists of rules in an order, and the first rule that
+ * matches decides. mosquitto's dynamic security says it so. */
+#include "authz/internal.h"
+
+#include <stdlib.h>
+#include "topic/topic.h"
+
+struct entry {
+	bool allow;
+	struct authz_template *template; /* owned */
+	struct slice literal;            /* the text itself, in the literal lists; owned by the template */
+};
+
+struct authz_role_lists {
+	atomic_uint refs;
+	uint32_t from[AUTHZ_LISTS + 1]; /* list i is [from[i], from[i + 1]) */
+	struct entry entries[];
+};
+
+/* One member, his references, and his names behind them. */
+struct member {
+	struct slice name, client_id;
+	bool disabled;
+	uint32_t n_roles;
+	struct authz_role_lists *roles[];
+};
+
+struct authz_ranks {
+	struct map members;
+	struct member *anonymous;
+	bool send, receive, subscribe, unsubscribe;
+};
+
+static bool
+is_literal(enum authz_list l)
+{
+	return l == AUTHZ_LIST_SUBSCRIBE_LITERAL || l == AUTHZ_LIST_UNSUBSCRIBE_LITERAL;
+}
+
+bool
+authz_entry_ok(struct slice topic)
+{
+	const char *fault;
+	struct authz_template *t =
+	    authz_template_new(topic, AUTHZ_SYNTAX_PATTERN, (struct slice){ 0 }, &fault);
+
+	authz_template_free(t);
+	return t != NULL && topic_filter_ok(topic);
+}
+
+/* ---- making ---- */
+
+static bool
+entry_init(struct entry *e, const struct authz_entry *from)
+{
+	enum authz_syntax syntax = is_literal(from->list) ? AUTHZ_SYNTAX_PLAIN : AUTHZ_SYNTAX_PATTERN;
+	const char *fault;
+
+	e->allow = from->allow;
+	e->template = authz_template_new(from->topic, syntax, (struct slice){ 0 }, &fault);
+	if (e->template != NULL && is_literal(from->list))
+		e->literal = authz_template_source(e->template);
+	return e->template != NULL;
+}
+
+struct authz_role_lists *
+authz_role_lists_new(const struct authz_entry *entries, size_t n)
+{
+	struct authz_role_lists *l = n > UINT32_MAX / sizeof(struct entry)
+					 ? NULL
+					 : calloc(1, sizeof *l + n * sizeof(struct entry));
+	uint32_t at = 0;
+
+	if (l == NULL)
+		return NULL;
+	atomic_init(&l->refs, 1);
+	for (unsigned list = 0; list < AUTHZ_LISTS; list++) {
+		for (size_t i = 0; i < n; i++) {
+			if (entries[i].list != (enum authz_list)list)
+				continue;
+			l->from[AUTHZ_LISTS] = at + 1;
+			if (!entry_init(&l->entries[at++], &entries[i])) {
+				authz_role_lists_unref(l);
+				return NULL;
+			}
+		}
+		l->from[list + 1] = at;
+	}
+	return l;
+}
+
+struct authz_role_lists *
+authz_role_lists_ref(struct authz_role_lists *l)
+{
+	atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+	return l;
+}
+
+void
+authz_role_lists_unref(struct authz_role_lists *l)
+{
+	if (l == NULL || atomic_fetch_sub_explicit(&l->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	for (uint32_t i = 0; i < l->from[AUTHZ_LISTS]; i++)
+		authz_template_free(l->entries[i].template);
+	free(l);
+}
+
+static void
+member_free(struct member *m)
+{
+	for (uint32_t i = 0; m != NULL && i < m->n_roles; i++)
+		authz_role_lists_unref(m->roles[i]);
+	free(m);
+}
+
+static struct member *
+member_new(const struct authz_member *from)
+{
+	size_t refs_n = from->n_roles * sizeof(struct authz_role_lists *);
+	struct member *m = calloc(1, sizeof *m + refs_n + from->name.n + from->client_id.n);
+	uint8_t *text;
+
+	if (m == NULL)
+		return NULL;
+	text = (uint8_t *)m + sizeof *m + refs_n;
+	m->disabled = from->disabled;
+	m->n_roles = (uint32_t)from->n_roles;
+	for (uint32_t i = 0; i < m->n_roles; i++)
+		m->roles[i] = authz_role_lists_ref(from->roles[i]);
+	m->name = slice_of(text, from->name.n);
+	if (from->name.n > 0)
+		memcpy(text, from->name.p, from->name.n);
+	if (from->client_id.p == NULL)
+		return m;
+	text += from->name.n;
+	m->client_id = slice_of(text, from->client_id.n);
+	if (from->client_id.n > 0)
+		memcpy(text, from->client_id.p, from->client_id.n);
+	return m;
+}
+
+static struct slice
+member_key(const void *value)
+{
+	return ((const struct member *)value)->name;
+}
+
+void
+authz_ranks_free(struct authz_ranks *r)
+{
+	size_t pos = 0;
+	void *m;
+
+	if (r == NULL)
+		return;
+	while ((m = map_next(&r->members, &pos)) != NULL)
+		member_free(m);
+	map_done(&r->members);
+	member_free(r->anonymous);
+	free(r);
+}
+
+static bool
+ranks_fill(struct authz_ranks *r, const struct authz_ranking *from)
+{
+	r->anonymous = member_new(&from->anonymous);
+	if (r->anonymous == NULL)
+		return false;
+	for (size_t i = 0; i < from->n_members; i++) {
+		struct member *m = member_new(&from->members[i]);
+
+		if (m == NULL || !map_put(&r->members, m)) {
+			member_free(m);
+			return false;
+		}
+	}
+	return true;
+}
+
+struct authz_policy *
+authz_policy_ranked(const struct authz_ranking *from)
+{
+	struct authz_policy *p = authz_policy_blank(AUTHZ_KIND_RANKED);
+
+	if (p == NULL)
+		return NULL;
+	p->ranks = calloc(1, sizeof *p->ranks);
+	if (p->ranks != NULL) {
+		*p->ranks = (struct authz_ranks){ .send = from->send,
+			.receive = from->receive,
+			.subscribe = from->subscribe,
+			.unsubscribe = from->unsubscribe };
+		map_init(&p->ranks->members, member_key);
+		if (ranks_fill(p->ranks, from))
+			return p;
+	}
+	authz_policy_unref(p);
+	return NULL;
+}
+
+/* ---- judging ---- */
+
+enum decision { UNDECIDED, ALLOWED, DENIED };
+
+static enum decision
+decided(bool allow)
+{
+	return allow ? ALLOWED : DENIED;
+}
+
+static enum decision
+ask_name(const struct authz_role_lists *l, enum authz_list list, const struct authz_values *v,
+    struct slice name)
+{
+	for (uint32_t i = l->from[list]; i < l->from[list + 1]; i++) {
+		const struct entry *e = &l->entries[i];
+		enum authz_match m = authz_template_matches(e->template, v, name);
+
+		/* A value that cannot stand in a topic must not get around what is denied. */
+		if (m == AUTHZ_YES || (m == AUTHZ_UNFIT && !e->allow))
+			return decided(e->allow);
+	}
+	return UNDECIDED;
+}
+
+/* mosquitto's own idea of it: unlike topic_covers(), wildcards in the first level stand for "$SYS" as well. That gives
+ * nobody more than he may receive, and takes away what a rule denies. */
+static bool
+covers(struct slice outer, struct slice inner)
+{
+	bool outer_more = true, inner_more = true;
+
+	while (outer_more) {
+		struct slice o = slice_cut(&outer, '/', &outer_more), i;
+
+		if (slice_eq(o, SL("#")))
+			return true;
+		if (!inner_more)
+			return false;
+		i = slice_cut(&inner, '/', &inner_more);
+		if (slice_eq(i, SL("#")) || (!slice_eq(o, SL("+")) && !slice_eq(o, i)))
+			return false;
+	}
+	return !inner_more;
+}
+
+static enum decision
+ask_pattern(const struct entry *e, const struct authz_values *v, struct slice filter)
+{
+	uint8_t buf[AUTHZ_EXPANSION_MAX];
+	struct slice expanded;
+
+	switch (authz_template_expand(e->template, v, buf, &expanded)) {
+	case AUTHZ_NO:
+		break;
+	case AUTHZ_UNFIT:
+		return e->allow ? UNDECIDED : DENIED;
+	case AUTHZ_YES:
+		return covers(expanded, filter) ? decided(e->allow) : UNDECIDED;
+	}
+	return UNDECIDED;
+}
+
+/* The literal list of a role goes before its patterns, whatever their priorities, as in mosquitto. */
+static enum decision
+ask_filter(const struct authz_role_lists *l, enum authz_list literal, const struct authz_values *v,
+    struct slice filter)
+{
+	enum authz_list pattern = literal + 1;
+	enum decision d = UNDECIDED;
+
+	for (uint32_t i = l->from[literal]; i < l->from[literal + 1]; i++) {
+		if (slice_eq(l->entries[i].literal, filter))
+			return decided(l->entries[i].allow);
+	}
+	for (uint32_t i = l->from[pattern]; i < l->from[pattern + 1] && d == UNDECIDED; i++)
+		d = ask_pattern(&l->entries[i], v, filter);
+	return d;
+}
+
+static bool
+is_control(struct slice topic)
+{
+	return topic.n > 0 && topic.p[0] == '$' && slice_starts(topic, SL("$CONTROL"));
+}
+
+/* May all be received that <filter> can match? */
+static bool
+may_receive_all(const struct authz_ranks *r, const struct member *m, const struct authz_values *v,
+    struct slice filter)
+{
+	for (uint32_t k = 0; k < m->n_roles; k++) {
+		const struct authz_role_lists *l = m->roles[k];
+
+		for (uint32_t i = l->from[AUTHZ_LIST_RECEIVE]; i < l->from[AUTHZ_LIST_RECEIVE + 1]; i++) {
+			const struct entry *e = &l->entries[i];
+			uint8_t buf[AUTHZ_EXPANSION_MAX];
+			struct slice expanded;
+			enum authz_match match = authz_template_expand(e->template, v, buf, &expanded);
+
+			if (match == AUTHZ_YES && topic_covers(expanded, filter))
+				return e->allow;
+			if (!e->allow && (match == AUTHZ_UNFIT || (match == AUTHZ_YES && topic_overlaps(expanded, filter))))
+				return false;
+		}
+	}
+	return r->receive && !is_control(filter);
+}
+
+static enum decision
+ask_member(const struct member *m, enum authz_action action, const struct authz_values *v,
+    struct slice topic)
+{
+	enum decision d = UNDECIDED;
+
+	for (uint32_t i = 0; i < m->n_roles && d == UNDECIDED; i++) {
+		switch (action) {
+		case AUTHZ_PUBLISH:
+			d = ask_name(m->roles[i], AUTHZ_LIST_SEND, v, topic);
+			break;
+		case AUTHZ_RECEIVE:
+			d = ask_name(m->roles[i], AUTHZ_LIST_RECEIVE, v, topic);
+			break;
+		case AUTHZ_SUBSCRIBE:
+			d = ask_filter(m->roles[i], AUTHZ_LIST_SUBSCRIBE_LITERAL, v, topic);
+			break;
+		case AUTHZ_UNSUBSCRIBE:
+			d = ask_filter(m->roles[i], AUTHZ_LIST_UNSUBSCRIBE_LITERAL, v, topic);
+			break;
+		case AUTHZ_CONNECT:
+			break;
+		}
+	}
+	return d;
+}
+
+static bool
+allowed_without_rule(const struct authz_ranks *r, enum authz_action action, struct slice topic)
+{
+	if (is_control(topic))
+		return false;
+	switch (action) {
+	case AUTHZ_PUBLISH:
+		return r->send;
+	case AUTHZ_RECEIVE:
+		return r->receive;
+	case AUTHZ_SUBSCRIBE:
+		return r->subscribe;
+	case AUTHZ_UNSUBSCRIBE:
+		return r->unsubscribe;
+	case AUTHZ_CONNECT:
+		break;
+	}
+	return false;
+}
+
+/* NULL and a verdict: may not be here. */
+static const struct member *
+find_member(const struct authz_ranks *r, struct slice user, struct slice client_id,
+    struct authz_verdict *ret)
+{
+	const struct member *m;
+
+	if (user.p == NULL)
+		return r->anonymous;
+	m = map_get(&r->members, user);
+	if (m == NULL)
+		(void)authz_refuse(ret, "there is no client of this name in dynamic security");
+	else if (m->disabled)
+		(void)authz_refuse(ret, "this client is disabled in dynamic security");
+	else if (m->client_id.p != NULL && !slice_eq(m->client_id, client_id))
+		(void)authz_refuse(ret, "client id is not the one that dynamic security wants of this client");
+	else
+		return m;
+	return NULL;
+}
+
+bool
+authz_ranks_allow(const struct authz_ranks *r, const struct authz_principal *who,
+    struct slice client_id, enum authz_action action, struct slice topic, struct authz_verdict *ret)
+{
+	struct slice user = authz_principal_username(who);
+	struct authz_values v = { .v = { [AUTHZ_VAR_CLIENT_ID] = client_id, [AUTHZ_VAR_USER] = user } };
+	const struct member *m =
+	    find_member(r, user, action == AUTHZ_CONNECT ? topic : client_id, ret);
+	enum decision d;
+
+	if (m == NULL)
+		return false;
+	if (action == AUTHZ_CONNECT)
+		return authz_allow(ret, true);
+	if ((who->flags & PRINCIPAL_USERNAME_PLAIN) == 0)
+		v.unfit |= 1u << AUTHZ_VAR_USER;
+	if (!authz_plain(client_id))
+		v.unfit |= 1u << AUTHZ_VAR_CLIENT_ID;
+	d = ask_member(m, action, &v, topic);
+	if (d == DENIED)
+		return authz_refuse(ret, "an ACL of a role denies it");
+	if (d == UNDECIDED && !allowed_without_rule(r, action, topic))
+		return authz_refuse(ret, "no ACL of a role allows it");
+	return authz_allow(ret, action != AUTHZ_SUBSCRIBE || may_receive_all(r, m, &v, topic));
+}
+
+void
+authz_ranks_describe(
+    const struct authz_ranks *r, void (*line)(void *ctx, const char *text), void *ctx)
+{
+	line(ctx, "clients, groups and roles of dynamic security decide");
+	line(ctx, r->send ? "where no ACL matches, a client may publish" : "where no ACL matches, a client may not publish");
+	line(ctx, r->receive ? "where no ACL matches, a client may receive" : "where no ACL matches, a client may not receive");
+	line(ctx, r->subscribe ? "where no ACL matches, a client may subscribe" : "where no ACL matches, a client may not subscribe");
+	line(ctx, r->unsubscribe ? "where no ACL matches, a client may unsubscribe" : "where no ACL matches, a client may not unsubscribe");
+	line(ctx, "topics below $CONTROL need an ACL in any case");
+}
