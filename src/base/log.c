@@ -210,7 +210,7 @@ log_write(enum log_level level, const char *fmt, ...)
 	va_list ap;
 	int n;
 
-	if (!log_on(level))
+	if (level <= LOG_LVL_DEBUG && !log_on(level))
 		return;
 	va_start(ap, fmt);
 	n = vsnprintf(raw, sizeof raw, fmt, ap);

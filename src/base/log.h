@@ -6,7 +6,16 @@
 #include "base/slice.h"
 #include "base/err.h"
 
-enum log_level { LOG_LVL_ERROR, LOG_LVL_WARNING, LOG_LVL_NOTICE, LOG_LVL_INFO, LOG_LVL_DEBUG };
+enum log_level {
+	LOG_LVL_ERROR,
+	LOG_LVL_WARNING,
+	LOG_LVL_NOTICE,
+	LOG_LVL_INFO,
+	LOG_LVL_DEBUG,
+	/* Not in the row: written whatever the level is. */
+	LOG_LVL_SUBSCRIBE,
+	LOG_LVL_UNSUBSCRIBE,
+};
 
 /* Where lines go: called with one whole line (no newline), already escaped, under the log's lock. */
 typedef void log_sink(void *ctx, enum log_level level, const char *line, size_t n);

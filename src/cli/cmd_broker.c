@@ -20,8 +20,10 @@ static const struct {
 	{ 'c', "config", "FILE",
 	    "the configuration, in the syntax of mosquitto.conf; without it only\n"
 	    "clients on this machine can connect, on port 1883" },
-	{ 'p', "port", "PORT", "the port of the only listener, whatever the configuration says" },
+	{ 'p', "port", "PORT", "the port of the only listener, whatever the configuration says; up to ten\n"
+				"times when no listener is configured" },
 	{ 'v', "verbose", NULL, "log everything" },
+	{ 'q', "quiet", NULL, "log nothing" },
 	{ 'd', "daemon", NULL, "go to the background once everything is open" },
 	{ OPT_TEST, "test-config", NULL,
 	    "load everything, start nothing: print what would listen, who would be\n"
@@ -30,10 +32,10 @@ static const struct {
 	{ OPT_DIRECTIVES, "directives-markdown", NULL, NULL }, /* for docs/configuration.md */
 };
 
-static const char usage[] = "signet broker [-c FILE] [-p PORT] [-v] [-d] [--test-config]";
+static const char usage[] = "signet broker [-c FILE] [-p PORT] [-v|-q] [-d] [--test-config]";
 static const char about[] = "Run the MQTT broker until Ctrl-C or SIGTERM. SIGHUP reads "
 			    "certificates, CAs, revocation lists\n"
-			    "and policies again; SIGUSR1 opens the log file again.";
+			    "and policies again; SIGUSR1 opens the log file again; SIGUSR2 says in the log what there is.";
 
 static void
 print_flag(char letter, const char *name, const char *value, const char *help)
@@ -112,6 +114,18 @@ read_port(const char *text, unsigned *ret)
 	return true;
 }
 
+static bool
+add_port(struct server_options *o, const char *text)
+{
+	if (o->port == 0)
+		return read_port(text, &o->port);
+	if (o->n_ports == ARRAY_LEN(o->ports)) {
+		(void)fputs("signet broker: -p: more than ten times\n", stderr);
+		return false;
+	}
+	return read_port(text, &o->ports[o->n_ports]) && ++o->n_ports > 0;
+}
+
 int
 cmd_broker(int argc, char **argv)
 {
@@ -123,17 +137,20 @@ cmd_broker(int argc, char **argv)
 	if (describe_asked(argc, argv))
 		return describe_all();
 	long_options(words);
-	while ((opt = getopt_long(argc, argv, "c:p:vdh", words, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "c:p:vqdh", words, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
 			o.config_file = optarg;
 			break;
 		case 'p':
-			if (!read_port(optarg, &o.port))
+			if (!add_port(&o, optarg))
 				return SERVER_USAGE;
 			break;
 		case 'v':
 			o.verbose = true;
+			break;
+		case 'q':
+			o.quiet = true;
 			break;
 		case 'd':
 			o.daemon = true;

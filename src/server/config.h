@@ -24,6 +24,7 @@ enum {
 	CONFIG_BRIDGES_MAX = 64,
 	CONFIG_ADDRESSES_MAX = 16, /* of one bridge */
 	CONFIG_TOPICS_MAX = 1024,  /* of one bridge */
+	CONFIG_PORTS_MAX = 10, /* -p, as in mosquitto(8) */
 	CONFIG_WORKERS_MAX = 256,
 	CONFIG_MOUNT_MAX = 255, /* of a mount point; as much as the broker takes */
 	CONFIG_PREFIX_MAX = 64,  /* of client ids; as much as the broker takes */
@@ -127,7 +128,9 @@ enum config_log_dest {
 	CONFIG_LOG_STDERR = 1,
 	CONFIG_LOG_STDOUT = 2,
 	CONFIG_LOG_SYSLOG = 4,
-	CONFIG_LOG_NONE = 8
+	CONFIG_LOG_NONE = 8,
+	CONFIG_LOG_TOPIC = 16,
+	CONFIG_LOG_JOURNAL = 32,
 };
 
 struct config {
@@ -142,6 +145,8 @@ struct config {
 	unsigned n_listeners;
 	int64_t port; /* of the default listener; 0: not set */
 	char *bind_address;
+	uint16_t ports[CONFIG_PORTS_MAX - 1]; /* of the command line, beside the first */
+	unsigned n_ports;
 
 	struct config_bridge *bridges; /* NULL after they were taken over by who runs them */
 	unsigned n_bridges;

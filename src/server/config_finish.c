@@ -83,6 +83,29 @@ add_fallback(struct config *c, bool local_only, struct err *err)
 	return true;
 }
 
+/* mosquitto(8): -p may stand up to ten times, for this machine only. What is configured for the default listener holds for one
+ * port, so there must not be any. */
+static bool
+add_ports(struct config *c, unsigned port, struct err *err)
+{
+	struct config_listener *more;
+
+	if (!c->listeners[0].local_only || first_set(c->listeners[0].at, OPTION_LISTENER) != NULL ||
+	    first_set(c->listeners[0].own.at, OPTION_SECURITY) != NULL)
+		return err_set(err, ERR_USAGE, "several -p are for a broker without a configured listener; write a `listener` line for each port");
+	more = reallocarray(c->listeners, 1 + c->n_ports, sizeof(*more));
+	if (more == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	c->listeners = more;
+	c->listeners[0].port = (uint16_t)port;
+	for (unsigned i = 0; i < c->n_ports; i++) {
+		config_listener_default(&more[c->n_listeners]);
+		more[c->n_listeners].port = c->ports[i];
+		more[c->n_listeners++].local_only = true;
+	}
+	return true;
+}
+
 static bool
 settle_listeners(struct config *c, unsigned port, struct err *err)
 {
@@ -94,6 +117,8 @@ settle_listeners(struct config *c, unsigned port, struct err *err)
 		return false;
 	if (port == 0)
 		return true;
+	if (c->n_ports > 0)
+		return add_ports(c, port, err);
 	if (c->n_listeners > 1)
 		return err_set(err, ERR_USAGE,
 		    "-p changes the port of the only listener, but there are %u; "
@@ -460,10 +485,14 @@ config_load(const struct server_options *o, struct err *err)
 
 	if (c == NULL)
 		return NULL;
+	for (unsigned i = 0; i < o->n_ports; i++)
+		c->ports[c->n_ports++] = (uint16_t)o->ports[i];
 	if (!config_finish(c, o->port, err)) {
 		config_free(c);
 		return NULL;
 	}
+	if (o->quiet)
+		c->log_none = true;
 	if (o->verbose) {
 		c->log_level = LOG_LVL_DEBUG;
 		c->log_none = false;

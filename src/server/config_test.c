@@ -225,7 +225,7 @@ static const struct {
 	{ "log_dest file a\nlog_dest file b\n",
 	    "m.conf:2: log_dest: there is a log file already, a; remove one of the two lines" },
 	{ "log_dest dlt\n", "m.conf:1: log_dest: \"dlt\" is not supported; syslog and journald are" },
-	{ "log_dest printer\n", "m.conf:1: log_dest: \"printer\" is none of stderr, stdout, syslog, none, file PATH" },
+	{ "log_dest printer\n", "m.conf:1: log_dest: \"printer\" is none of stderr, stdout, syslog, journald, topic, none, file PATH" },
 	{ "log_type loud\n",
 	    "m.conf:1: log_type: \"loud\" is none of error, warning, notice, information, debug, subscribe, unsubscribe, all, none" },
 	{ "user \xff\n", "m.conf:1: user: the value is not UTF-8 text" },

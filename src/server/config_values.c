@@ -213,7 +213,8 @@ read_log_dest(struct parse *p, struct slice value)
 		const char *name;
 		unsigned bit;
 	} dests[] = { { "stderr", CONFIG_LOG_STDERR }, { "stdout", CONFIG_LOG_STDOUT },
-		{ "syslog", CONFIG_LOG_SYSLOG }, { "none", CONFIG_LOG_NONE } };
+		{ "syslog", CONFIG_LOG_SYSLOG }, { "none", CONFIG_LOG_NONE },
+		{ "topic", CONFIG_LOG_TOPIC }, { "journald", CONFIG_LOG_JOURNAL } };
 	struct slice kind = parse_word(&value);
 	char show[SHOW_CAP];
 	size_t i;
@@ -236,7 +237,7 @@ read_log_dest(struct parse *p, struct slice value)
 	if (slice_eq(kind, SL("dlt")) || slice_eq(kind, SL("android")))
 		return parse_fail(p, ERR_USAGE, "\"%s\" is not supported; syslog and journald are",
 		    text_show(kind, show, sizeof(show)));
-	return parse_fail(p, ERR_USAGE, "\"%s\" is none of stderr, stdout, syslog, none, file PATH",
+	return parse_fail(p, ERR_USAGE, "\"%s\" is none of stderr, stdout, syslog, journald, topic, none, file PATH",
 	    text_show(kind, show, sizeof(show)));
 }
 

@@ -32,7 +32,7 @@ static const struct {
 	{ "connection_messages true", DONE }, { "enable_control_api true", REFUSED },
 	{ "global_max_clients 5", DONE }, { "global_max_connections 5", DONE }, { "global_plugin /x.so", REFUSED }, { "include_dir d", DONE },
 	{ "log_dest stdout", DONE }, { "log_dest stderr", DONE }, { "log_dest syslog", DONE }, { "log_dest file l", DONE },
-	{ "log_dest none", DONE }, { "log_dest dlt", REFUSED }, { "log_dest android", REFUSED },
+	{ "log_dest none", DONE }, { "log_dest topic", DONE }, { "log_dest journald", DONE }, { "log_dest dlt", REFUSED }, { "log_dest android", REFUSED },
 	{ "log_facility 5", DONE }, { "log_timestamp true", DONE }, { "log_timestamp_format %Y-%m-%dT%H:%M:%S", DONE },
 	{ "log_type debug", DONE }, { "log_type error", DONE }, { "log_type warning", DONE }, { "log_type notice", DONE },
 	{ "log_type information", DONE }, { "log_type subscribe", DONE }, { "log_type unsubscribe", DONE },

@@ -286,12 +286,11 @@ event_of_broker(struct server *s, const struct broker_event *e)
 		return;
 	case BROKER_SUBSCRIBED:
 		if (c->log_subscribe)
-			log_notice(
-			    "%s %d %s", id, e->qos, text_show(e->topic, topic, sizeof(topic)));
+			log_write(LOG_LVL_SUBSCRIBE, "%s %d %s", id, e->qos, text_show(e->topic, topic, sizeof(topic)));
 		return;
 	case BROKER_UNSUBSCRIBED:
 		if (c->log_unsubscribe)
-			log_notice("%s %s", id, text_show(e->topic, topic, sizeof(topic)));
+			log_write(LOG_LVL_UNSUBSCRIBE, "%s %s", id, text_show(e->topic, topic, sizeof(topic)));
 		return;
 	case BROKER_DROPPING:
 		dropping(s, e, id);

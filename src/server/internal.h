@@ -143,6 +143,7 @@ struct server {
 	struct buckets *origins;        /* networks and addresses, for their rates */
 	struct inherited inherited;     /* empty once listen_all() is done */
 	struct metrics_counters *counters;
+	struct logtopics *logtopics; /* NULL: no log_dest topic */
 	int64_t started;                /* seconds since 1970 */
 	uint64_t watchdog_ms;           /* 0: nobody watches */
 };
@@ -353,9 +354,30 @@ struct ws_files files_below(const int *fd);
 
 /* ---- logdest.c, privileges.c, check.c, listen.c ---- */
 
-/* Send the log where the configuration says. <owner>: whom a new log file shall belong to, or
- * (uid_t)-1. */
-bool logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, struct err *err);
+struct logtopics;
+struct logdest {
+	bool daemon;
+	uid_t owner; /* whom a new log file shall belong to, or (uid_t)-1 */
+	gid_t group;
+	struct logtopics *topics; /* for log_dest topic */
+};
+/* Send the log where the configuration says. */
+bool logdest_open(const struct config *c, const struct logdest *d, struct err *err);
+
+/* ---- logtopics.c: log lines as messages on $SYS/broker/log/… ---- */
+
+struct logtopics *logtopics_new(void); /* NULL: out of memory */
+bool logtopics_sink(struct logtopics *t);
+/* From now on lines are for <w>, who publishes them in its turns; NULL: for nobody, they wait. Any thread. */
+void logtopics_attach(struct logtopics *t, struct worker *w);
+/* On the thread of <w>: publish what has come. */
+void logtopics_turn(struct logtopics *t, struct worker *w);
+void logtopics_free(struct logtopics *t); /* after log_reset_sinks(); NULL is fine */
+
+/* ---- state.c: SIGUSR2 ---- */
+
+/* Say in the log what there is: sessions, subscriptions, messages on each worker. */
+void state_log(const struct server *s);
 
 bool privileges_find(const struct config *c, struct privileges *ret, struct err *err);
 /* For good; checked afterwards. */

@@ -3,8 +3,12 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
+
+#define JOURNAL "/run/systemd/journal/socket"
 
 static void
 to_stdout(void *ctx, enum log_level level, const char *line, size_t n)
@@ -17,8 +21,8 @@ to_stdout(void *ctx, enum log_level level, const char *line, size_t n)
 	(void)fflush(stdout); /* a log that cannot be written has nowhere to say so */
 }
 
-static void
-to_syslog(void *ctx, enum log_level level, const char *line, size_t n)
+static int
+priority_of(enum log_level level)
 {
 	static const int priorities[] = {
 		[LOG_LVL_ERROR] = LOG_ERR,
@@ -26,10 +30,51 @@ to_syslog(void *ctx, enum log_level level, const char *line, size_t n)
 		[LOG_LVL_NOTICE] = LOG_NOTICE,
 		[LOG_LVL_INFO] = LOG_INFO,
 		[LOG_LVL_DEBUG] = LOG_DEBUG,
+		[LOG_LVL_SUBSCRIBE] = LOG_NOTICE,
+		[LOG_LVL_UNSUBSCRIBE] = LOG_NOTICE,
 	};
 
+	return priorities[level];
+}
+
+static void
+to_syslog(void *ctx, enum log_level level, const char *line, size_t n)
+{
 	(void)ctx;
-	syslog(priorities[level], "%.*s", (int)n, line);
+	syslog(priority_of(level), "%.*s", (int)n, line);
+}
+
+/* The journal's own protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL): a datagram of NAME=VALUE lines; a line of ours has no
+ * newline in it. A journal that does not read loses lines rather than stop the broker. */
+static void
+to_journal(void *ctx, enum log_level level, const char *line, size_t n)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX, .sun_path = JOURNAL };
+	char head[64];
+	int head_n = snprintf(head, sizeof(head), "SYSLOG_IDENTIFIER=signet\nPRIORITY=%d\nMESSAGE=", priority_of(level));
+	struct iovec iov[] = { { head, (size_t)head_n }, { (void *)(uintptr_t)line, n }, { (void *)(uintptr_t) "\n", 1 } };
+	struct msghdr m = { .msg_name = &addr, .msg_namelen = sizeof(addr), .msg_iov = iov, .msg_iovlen = 3 };
+
+	/* By name each time: a journal that was restarted is another socket. */
+	(void)sendmsg((int)(intptr_t)ctx, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* The socket stays open as long as the process does. */
+static bool
+open_journal(struct err *err)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd != -1 && access(JOURNAL, W_OK) == 0) {
+		if (log_add_sink(to_journal, (void *)(intptr_t)fd))
+			return true;
+		(void)err_set(err, ERR_LIMIT, "too many log destinations");
+	} else {
+		(void)err_sys(err, "log_dest journald: the journal's socket " JOURNAL);
+	}
+	if (fd != -1)
+		(void)close(fd);
+	return false;
 }
 
 static void
@@ -60,7 +105,7 @@ make_log_file(const char *path, uid_t owner, gid_t group, struct err *err)
 }
 
 bool
-logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, struct err *err)
+logdest_open(const struct config *c, const struct logdest *d, struct err *err)
 {
 	unsigned dest = c->log_none ? CONFIG_LOG_NONE : c->log_dest;
 	char where[CONFIG_PLACE_CAP];
@@ -73,10 +118,10 @@ logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, stru
 	if ((dest & CONFIG_LOG_NONE) != 0)
 		return log_add_sink(to_nowhere, NULL);
 	/* A daemon has no terminal: what would go there goes to syslog. */
-	if (daemon && dest == 0 && c->log_file == NULL)
+	if (d->daemon && dest == 0 && c->log_file == NULL)
 		dest = CONFIG_LOG_SYSLOG;
 	if (c->log_file != NULL &&
-	    (!make_log_file(c->log_file, owner, group, err) || !log_open_file(c->log_file, err)))
+	    (!make_log_file(c->log_file, d->owner, d->group, err) || !log_open_file(c->log_file, err)))
 		return err_prefix(err, "%s: log_dest",
 		    config_place_text(c, option_at(c->at, "log_dest"), where, sizeof(where)));
 	if ((dest & CONFIG_LOG_STDERR) != 0)
@@ -87,5 +132,9 @@ logdest_open(const struct config *c, bool daemon, uid_t owner, gid_t group, stru
 		openlog("signet", LOG_PID, c->log_facility < 0 ? LOG_DAEMON : (LOG_LOCAL0 + (int)c->log_facility * 8));
 		ok = log_add_sink(to_syslog, NULL) && ok;
 	}
+	if ((dest & CONFIG_LOG_TOPIC) != 0)
+		ok = logtopics_sink(d->topics) && ok;
+	if ((dest & CONFIG_LOG_JOURNAL) != 0 && !open_journal(err))
+		return false;
 	return ok || err_set(err, ERR_LIMIT, "too many log destinations");
 }

@@ -381,7 +381,7 @@ const struct option options[] = {
 	  BY(read_include_dir), .flags = OPTION_REPEATS },
 	{ "pid_file", "FILE", "Write the process id here",
 	  IN_CONFIG(pid_file), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
-	{ "log_dest", "stderr|stdout|syslog|none|file FILE", "Where log lines go; several lines add up",
+	{ "log_dest", "stderr|stdout|syslog|journald|topic|none|file FILE", "Where log lines go; several lines add up; topic: $SYS/broker/log/E, W, N, I, M/subscribe, M/unsubscribe",
 	  BY(read_log_dest), .def_text = "stderr", .flags = OPTION_REPEATS | OPTION_NEXT_START },
 	{ "log_type", "TYPE", "error, warning, notice, information, debug (each with those before it), subscribe, unsubscribe, all, none",
 	  BY(read_log_type), .def_text = "information", .flags = OPTION_REPEATS | OPTION_NEXT_START },

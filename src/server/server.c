@@ -133,6 +133,8 @@ make_workers(struct server *s, struct err *err)
 	}
 	for (i = 0; i < s->n_workers; i++)
 		loop_set_peers(loops[i], loops, s->n_workers);
+	if (s->logtopics != NULL)
+		logtopics_attach(s->logtopics, &s->workers[0]);
 	return true;
 }
 
@@ -174,6 +176,8 @@ server_done(struct server *s)
 {
 	unsigned i;
 
+	if (s->logtopics != NULL)
+		logtopics_attach(s->logtopics, NULL);
 	for (i = 0; s->workers != NULL && i < s->n_workers; i++) {
 		loop_free(s->workers[i].loop);
 		sys_free(s->workers[i].sys);
@@ -299,6 +303,8 @@ wait_for_end(struct server *s, const sigset_t *set)
 			reload(s);
 		else if (sig == SIGUSR1)
 			log_reopen();
+		else if (sig == SIGUSR2)
+			state_log(s);
 	}
 }
 
@@ -384,12 +390,14 @@ static bool
 server_start(struct server *s, struct err *err)
 {
 	struct privileges *p = &s->privileges;
-	uid_t owner;
+	struct logdest d;
 
 	if (!privileges_find(s->config, p, err))
 		return false;
-	owner = p->drop ? p->uid : (uid_t)-1;
-	if (!logdest_open(s->config, s->options.daemon, owner, p->gid, err))
+	if ((s->config->log_dest & CONFIG_LOG_TOPIC) != 0 && (s->logtopics = logtopics_new()) == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	d = (struct logdest){ s->options.daemon, p->drop ? p->uid : (uid_t)-1, p->gid, s->logtopics };
+	if (!logdest_open(s->config, &d, err))
 		return false;
 	if (!check_config(s->config, p))
 		return err_set(err, ERR_MEMORY, "out of memory");
@@ -439,6 +447,7 @@ serve(struct server *s)
 		    s->config
 			->pid_file); /* may be a directory of root's, where we cannot any more */
 	log_reset_sinks();
+	logtopics_free(s->logtopics);
 	return ok ? SERVER_OK : SERVER_FAILED;
 }
 

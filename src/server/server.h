@@ -19,6 +19,9 @@ struct server_options {
 	const char
 	    *config_file; /* NULL: none; then only this machine can connect, as in mosquitto */
 	unsigned port;    /* 0: as configured; else of the only listener */
+	unsigned ports[9]; /* further ones, when no listener is configured */
+	unsigned n_ports;
+	bool quiet;       /* log nothing, whatever the file says */
 	bool verbose;     /* log everything, whatever the file says */
 	bool daemon;      /* go to the background once all sockets are open */
 };

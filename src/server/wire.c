@@ -151,6 +151,8 @@ on_turn(void *ctx, uint64_t now_ms)
 		atomic_store(&w->asked, false);
 	next = bridges_turn(w, now_ms);
 	next = NUM_MIN(next, shard_turn(w->shard, now_ms));
+	if (w->index == 0 && w->server->logtopics != NULL)
+		logtopics_turn(w->server->logtopics, w);
 	if (w->sys != NULL)
 		next = NUM_MIN(next, sys_turn(w->sys, w, now_ms));
 	if (atomic_load_explicit(&w->server->stopping, memory_order_relaxed))

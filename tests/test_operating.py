@@ -1,0 +1,245 @@
+"""What an operator relies on: where the log goes, signals, exit codes, files and their modes, the command line."""
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import time
+
+import pytest
+
+import kit
+import wire
+
+ROOT = os.geteuid() == 0
+
+
+def conf(port, *lines):
+    return f"listener {port} 127.0.0.1\nallow_anonymous true\n{kit.STAY_ROOT}" + "".join(line + "\n" for line in lines)
+
+
+def listening(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        return True
+    except OSError:
+        return False
+
+
+# ---- the log ----
+
+def test_log_lines_are_messages(broker_of):
+    """log_dest topic, as mosquitto.conf(5) has it: by severity, subscriptions of their own, never debug."""
+    port = kit.free_port()
+    broker = broker_of(conf(port, "log_dest topic", "log_dest stderr", "log_type all"), port)
+    with kit.Client(broker, "watcher") as watcher:
+        watcher.subscribe("$SYS/broker/log/#")
+        with kit.Client(broker, "who") as who:
+            who.subscribe("some/where", qos=1)
+            who.client.unsubscribe("some/where")
+            who.wait_event("unsuback")
+        with kit.Raw(port) as raw:
+            raw.send(wire.packet(wire.SUBSCRIBE, b"\0")).rest()
+        seen = {}
+        while not {"N", "W", "M/subscribe", "M/unsubscribe"} <= set(seen) or "who disconnected" not in "".join(seen["N"]):
+            m = watcher.message()
+            assert re.match(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d: ", m.payload) and not m.retain
+            seen.setdefault(m.topic.removeprefix("$SYS/broker/log/"), []).append(m.payload.decode())
+        assert any("who 1 some/where" in line for line in seen["M/subscribe"])
+        assert any(line.endswith("who some/where") for line in seen["M/unsubscribe"])
+        assert any("New client connected from" in line and " as who" in line for line in seen["N"])
+        assert any("Refused connection" in line for line in seen["W"])
+        assert "D" not in seen
+
+
+def can_mount():
+    return ROOT and shutil.which("unshare") and subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="a journal of its own needs a mount namespace")
+def test_log_lines_go_to_the_journal(broker_of, tmp_path):
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    script = 'mount -t tmpfs none /run && mkdir -p /run/systemd/journal && mount --bind "$0" /run/systemd/journal && exec "$@"'
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.settimeout(kit.PATIENCE)
+        journal.bind(str(folder / "socket"))
+        port = kit.free_port()
+        broker_of(conf(port, "log_dest journald"), port, under=("unshare", "-m", "sh", "-c", script, str(folder)))
+        entry = journal.recv(4096).decode()
+        assert entry.splitlines() == ["SYSLOG_IDENTIFIER=signet", "PRIORITY=5", f"MESSAGE=signet version {version()} starting."]
+
+
+def test_a_journal_that_is_not_there_is_said(tmp_path):
+    if os.path.exists("/run/systemd/journal/socket"):
+        pytest.skip("there is a journal")
+    (tmp_path / "c").write_text(conf(kit.free_port(), "log_dest journald"))
+    result = kit.signet("broker", "-c", tmp_path / "c", check=False)
+    assert result.returncode == 1 and "log_dest journald: the journal's socket" in result.stderr
+
+
+def version():
+    return kit.signet("--version").stdout.split()[-1]
+
+
+def test_timestamps_as_mosquittos(broker_of, tmp_path):
+    """%s gives mosquitto's own form; a file has it, too."""
+    port, log = kit.free_port(), tmp_path / "log"
+    broker_of(conf(port, f"log_dest file {log}", "log_timestamp_format %s"), port)
+    assert re.match(r"\d{10}: signet version ", log.read_text())
+    assert stat.S_IMODE(log.stat().st_mode) & 0o007 == 0
+
+
+# ---- signals ----
+
+def test_usr1_and_usr2(broker_of, tmp_path):
+    port, log = kit.free_port(), tmp_path / "log"
+    broker = broker_of(conf(port, f"log_dest file {log}", "workers 2"), port)
+    with kit.Client(broker, "a") as a:
+        a.subscribe("t/+", "u")
+        a.publish("kept", "x", qos=1, retain=True)
+        log.rename(tmp_path / "old")
+        broker.process.send_signal(signal.SIGUSR1)
+        kit.wait_for(log.exists, "the new log")
+        broker.process.send_signal(signal.SIGUSR2)
+        kit.wait_for(lambda: "State:" in log.read_text(), "the state")
+        text = log.read_text()
+        assert len(re.findall(r"State of worker [01]: ", text)) == 2
+        assert sum(map(int, re.findall(r", (\d+) subscriptions", text))) == 2
+        assert re.search(r"State: 1 connected, 1 sessions, 1 listeners, 2 workers", text)
+        assert "t/+" not in text  # topics are nobody's business in a log
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_the_end_is_quick_and_clean(broker_of, sig, tmp_path):
+    port = kit.free_port()
+    broker = broker_of(conf(port, f"pid_file {tmp_path / 'pid'}"), port)
+    assert int((tmp_path / "pid").read_text()) == broker.process.pid
+    assert stat.S_IMODE((tmp_path / "pid").stat().st_mode) == 0o644
+    with kit.Client(broker, "a", version=kit.V5):
+        begun = time.monotonic()
+        assert broker.stop(sig) == 0
+        assert time.monotonic() - begun < 10
+    assert not (tmp_path / "pid").exists()
+    assert "terminating" in broker.log()
+
+
+# ---- the command line ----
+
+def test_several_ports_for_this_machine(tmp_path):
+    ports = [kit.free_port() for _ in range(3)]
+    words = [w for port in ports for w in ("-p", str(port))]
+    process = subprocess.Popen([kit.SIGNET, "broker", *words], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    try:
+        for port in ports:
+            kit.wait_for(lambda p=port: listening(p), f"port {port}")
+            with kit.Raw(port) as raw:
+                assert raw.connect("c") == (0x20, b"\0\0")  # nothing is configured: anonymous, from here
+    finally:
+        process.terminate()
+        said = process.communicate(timeout=kit.PATIENCE)[1].decode()
+    assert process.returncode == 0
+    assert len(re.findall(r"Listening on (?:127\.0\.0\.1|\[::1\]):", said)) == len(re.findall("Listening on", said))
+    (tmp_path / "c").write_text(conf(ports[0]))
+    result = kit.signet("broker", "-c", tmp_path / "c", *words, check=False)
+    assert result.returncode == 3 and "several -p are for a broker without a configured listener" in result.stderr
+    assert kit.signet("broker", *(["-p", "1"] * 11), check=False).returncode == 3
+    assert kit.signet("broker", "-p", "0", check=False).returncode == 3
+
+
+def test_quiet(broker_of):
+    port = kit.free_port()
+    broker = broker_of(conf(port, "log_type all"), port, "-q")
+    with kit.Client(broker, "a"):
+        pass
+    assert broker.log() == ""
+
+
+def test_daemon(tmp_path):
+    port = kit.free_port()
+    (tmp_path / "c").write_text(conf(port, f"pid_file {tmp_path / 'pid'}", f"log_dest file {tmp_path / 'log'}"))
+    assert kit.signet("broker", "-d", "-c", tmp_path / "c").returncode == 0
+    kit.wait_for(lambda: listening(port), "the daemon")
+    pid = int(kit.wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), "its pid"))
+    os.kill(pid, signal.SIGTERM)
+    kit.wait_for(lambda: not (tmp_path / "pid").exists(), "its end")
+
+
+def test_mistakes_end_with_three_and_their_place(tmp_path):
+    for text, words in (("nonsense 1\n", [r"c:1: unknown directive \"nonsense\""]),
+                        ("listener 1883\n\nplugin /x.so\n", [r"c:3: plugin: "]),
+                        ("listener x\n", [r"c:1: listener: "]), ("allow_anonymous maybe\n", [r"c:1: allow_anonymous: "])):
+        (tmp_path / "c").write_text(text)
+        for option in ([], ["--test-config"]):
+            result = kit.signet("broker", "-c", tmp_path / "c", *option, check=False)
+            assert result.returncode == 3, result.stderr
+            for word in words:
+                assert re.search(word, result.stdout + result.stderr)
+    for words in (["--nonsense"], ["-c"], ["word"]):
+        assert kit.signet("broker", *words, check=False).returncode == 3
+
+
+def test_relative_paths_and_crlf(tmp_path):
+    """Relative to the working directory, as mosquitto's; lines end as on Windows; include_dir."""
+    port = kit.free_port()
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.conf").write_bytes(b"# one\r\n\r\nallow_anonymous true\r\n")
+    (tmp_path / "acl").write_bytes(b"topic readwrite a\r\n")
+    (tmp_path / "c").write_bytes(f"acl_file acl\r\nlog_dest file log\r\n{kit.STAY_ROOT}listener {port} 127.0.0.1\r\ninclude_dir d\r\n".encode())
+    process = subprocess.Popen([kit.SIGNET, "broker", "-c", "c"], cwd=tmp_path, stdin=subprocess.DEVNULL)
+    try:
+        kit.wait_for(lambda: listening(port), "the broker")
+        with kit.Raw(port) as raw:
+            raw.connect("c")
+            assert raw.send(wire.subscribe("a") + wire.subscribe("b", packet_id=2)).packet()[1] == b"\0\1\0"
+            assert raw.packet()[1] == b"\0\2\x80"
+    finally:
+        process.terminate()
+        assert process.wait(kit.PATIENCE) == 0
+    assert "running" in (tmp_path / "log").read_text()
+
+
+def test_a_probe_is_no_event(broker_of):
+    """A monitor that connects and leaves: no line, and no place of max_connections is used up."""
+    port = kit.free_port()
+    broker = broker_of(conf(port, "max_connections 3"), port)
+    mark = broker.mark()
+    for _ in range(50):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    held = []
+    for n in range(3):
+        def enter(n=n):
+            try:
+                raw = kit.Raw(port)
+                held.append(raw)
+                return raw.connect(f"c{n}") == (0x20, b"\0\0")
+            except (OSError, EOFError):
+                held.pop().close()
+                return False
+        kit.wait_for(enter, "a place")
+    assert "Refused" not in broker.log()[mark:]
+    for raw in held:
+        raw.close()
+
+
+def test_no_configuration_is_for_this_machine(tmp_path):
+    """… with anonymous clients; one listener line, and they are out."""
+    port = kit.free_port()
+    process = subprocess.Popen([kit.SIGNET, "broker", "-p", str(port)], stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    try:
+        kit.wait_for(lambda: listening(port), "the broker")
+        table = pathlib.Path("/proc/net/tcp").read_text()
+        mine = [line.split()[1] for line in table.splitlines()[1:] if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"]
+        assert mine and all(address.startswith("0100007F") for address in mine)
+    finally:
+        process.terminate()
+        said = process.communicate(timeout=kit.PATIENCE)[1].decode()
+    assert "Starting in local only mode" in said
+    (tmp_path / "c").write_text(f"listener {port} 127.0.0.1\n{kit.STAY_ROOT}")
+    with kit.Broker(tmp_path, f"listener {port} 127.0.0.1\n{kit.STAY_ROOT}", port):
+        for level, answer in ((4, b"\x20\2\0\5"), (5, b"\x20\3\0\x87\0")):
+            with kit.Raw(port) as raw:
+                assert raw.send(wire.connect("c", level)).rest() == answer
