@@ -250,10 +250,16 @@ give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
 		struct session *s;
 
 		if (to->key.shard != sh->index) {
-			(void)mail_post(sh, to->key.shard, &(struct mail){ .kind = MAIL_SHARE_DELIVER, .options = to->options,
+			if (mail_post(sh, to->key.shard, &(struct mail){ .kind = MAIL_SHARE_DELIVER, .options = to->options,
 			    .tries = wait ? TRIES_MAX : tries, .extra = to->extra, .id = to->id, .scan = g->id,
-			    .session = to->key.session, .qos = to->slot, .msg = msg_ref(m) });
-			return;
+			    .session = to->key.session, .qos = to->slot, .msg = msg_ref(m) }))
+				return;
+			/* Out of memory, or too much to do there: somebody else may be nearer. */
+			if (tries++ >= TRIES_MAX) {
+				shard_dropped(sh, BROKER_DROP_NO_MEMORY);
+				return;
+			}
+			continue;
 		}
 		if ((s = session_of(sh, to->key.session)) == NULL) {
 			member_drop(sh, g, to); /* the group stays, empty or not: others may be looking at the tree */
@@ -284,8 +290,13 @@ mail_share_deliver(struct shard *sh, struct mail *m)
 		session_offer(s, m->msg, &h);
 		return;
 	}
-	(void)mail_post(sh, m->from, &(struct mail){ .kind = MAIL_SHARE_AGAIN, .scan = m->scan,
-	    .tries = (uint8_t)NUM_MIN(m->tries + 1, TRIES_MAX), .qos = s == NULL, .session = m->session, .msg = msg_ref(m->msg) });
+	if (mail_post(sh, m->from, &(struct mail){ .kind = MAIL_SHARE_AGAIN, .scan = m->scan,
+	    .tries = (uint8_t)NUM_MIN(m->tries + 1, TRIES_MAX), .qos = s == NULL, .session = m->session, .msg = msg_ref(m->msg) }))
+		return;
+	if (s != NULL)
+		session_offer(s, m->msg, &h);
+	else
+		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 }
 
 /* Whoever sends it back is not connected (.qos: has gone for good), as its own letter will say in a moment. */

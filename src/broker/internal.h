@@ -189,6 +189,7 @@ struct shard {
 	struct more_id *more;
 	struct route *routes;
 	uint32_t n_hits, cap_hits, n_more, cap_more, match_seq;
+	bool match_failed;
 	/* share.c: the sessions' shared subscriptions; those of which their home has not heard yet */
 	struct map shared_subs;
 	struct shared_sub *untold;
@@ -377,11 +378,16 @@ bool mount_sees(const struct session *s, struct slice topic);
 
 /* ---- route.c ---- */
 
-/* Deliver to everybody on this shard, and hand to the other shards if <spread>. True if anybody may have got it. */
-bool route_message(struct shard *sh, struct msg *m, bool spread);
+enum routed {
+	ROUTED_NOBODY,
+	ROUTED,       /* somebody may have got it */
+	ROUTED_NOMEM, /* QoS > 0: nobody has got it, and it must not be acknowledged */
+};
+/* Deliver to everybody on this shard, and hand to the other shards if <spread>. */
+enum routed route_message(struct shard *sh, struct msg *m, bool spread);
 void route_done(struct shard *sh); /* frees what route.c keeps */
 /* Publish as a client would: retained store and routing. */
-bool publish_message(struct shard *sh, struct msg *m);
+enum routed publish_message(struct shard *sh, struct msg *m);
 
 /* ---- interest.c: which shards may care for a topic ---- */
 
@@ -474,6 +480,8 @@ struct mail_text {
 struct mail_text *mail_text_new(struct slice s);
 /* Queue for shard <to> (also the own one); takes over msg and text. False: out of memory, both are released. */
 bool mail_post(struct shard *sh, unsigned to, const struct mail *m);
+/* Room for a letter of this kind, so that the next mail_post() does not fail; gone with the next mail_flush(). */
+bool mail_room(struct shard *sh, unsigned to, enum mail_kind kind);
 void mail_flush(struct shard *sh);
 void mail_take(struct shard *sh); /* carries out what has arrived */
 void mail_done(struct shard *sh);

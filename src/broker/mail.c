@@ -41,9 +41,9 @@ mail_text_new(struct slice s)
  * that a topic's home keeps only after a walk has begun there reaches the walk's subscriber live: it is sent out after it
  * reached the home, which is after the walk came there, which is after the subscription was made. */
 static bool
-goes_first(const struct mail *m)
+goes_first(enum mail_kind kind)
 {
-	return m->kind == MAIL_RETAIN || m->kind == MAIL_SCAN_NEW;
+	return kind == MAIL_RETAIN || kind == MAIL_SCAN_NEW;
 }
 
 /* Room for one more letter. A full batch goes off at once, so that a flood does not become one huge block. <to>: an index
@@ -67,6 +67,12 @@ batch_room(struct shard *sh, unsigned to)
 	bigger->cap = cap;
 	sh->outboxes[to] = bigger;
 	return bigger;
+}
+
+bool
+mail_room(struct shard *sh, unsigned to, enum mail_kind kind)
+{
+	return batch_room(sh, goes_first(kind) ? to : to + sh->broker->n_shards) != NULL;
 }
 
 void
@@ -99,7 +105,8 @@ mail_publish(struct shard *sh, struct mail *m)
 static void
 mail_retain(struct shard *sh, struct mail *m)
 {
-	(void)sh->keep_ops->retain_set(sh->keep, m->msg);
+	if (!sh->keep_ops->retain_set(sh->keep, m->msg))
+		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 }
 
 static mail_fn *const handlers[MAIL_KINDS] = {
@@ -137,7 +144,7 @@ mail_post(struct shard *sh, unsigned to, const struct mail *m)
 		mail_release(&copy);
 		return false;
 	}
-	if (sh->closing || (b = batch_room(sh, goes_first(m) ? to : to + sh->broker->n_shards)) == NULL) {
+	if (sh->closing || (b = batch_room(sh, goes_first(m->kind) ? to : to + sh->broker->n_shards)) == NULL) {
 		mail_release(&copy);
 		return false;
 	}

@@ -134,11 +134,14 @@ deny(struct client *c, const struct mqtt_publish *p, uint8_t reason, const char 
 	return out_ack(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id, c->version == MQTT_V5 ? reason : 0, why);
 }
 
-bool
+enum routed
 publish_message(struct shard *sh, struct msg *m)
 {
-	if (m->retain && !retained_set(sh, m))
+	if (m->retain && !retained_set(sh, m)) {
+		if (m->qos > 0)
+			return ROUTED_NOMEM;
 		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
+	}
 	return route_message(sh, m, true);
 }
 
@@ -174,7 +177,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	struct msg *m;
 	const char *why;
 	uint8_t rc = mqtt_decode_publish(f, c->version, true, &p);
-	bool received;
+	enum routed routed;
 
 	if (rc != MQTT_RC_OK)
 		return client_fail(c, rc, "malformed PUBLISH");
@@ -195,9 +198,14 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		msg_unref(m);
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
 	}
-	received = publish_message(c->shard, m);
+	routed = publish_message(c->shard, m);
 	msg_unref(m);
+	if (routed == ROUTED_NOMEM && c->state == CLIENT_OPEN) {
+		if (p.qos == 2)
+			(void)idset_del(&c->session->received, p.packet_id);
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	}
 	if (p.qos > 0)
 		throttle(c);
-	return c->state == CLIENT_OPEN && acknowledge(c, &p, received);
+	return c->state == CLIENT_OPEN && acknowledge(c, &p, routed == ROUTED);
 }

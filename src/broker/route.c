@@ -71,8 +71,10 @@ collect(void *ctx, const struct trie_entry *e)
 		merge(sh, &sh->hits[s->match_index], e);
 		return;
 	}
-	if ((h = hit_new(sh)) == NULL)
+	if ((h = hit_new(sh)) == NULL) {
+		sh->match_failed = true;
 		return;
+	}
 	*h = (struct hit){
 		.id = e->id,
 		.extra = e->extra,
@@ -97,6 +99,7 @@ match(struct shard *sh, struct slice topic)
 		sh->match_seq = 1;
 	sh->n_hits = 0;
 	sh->n_more = 0;
+	sh->match_failed = false;
 	trie_match(sh->subs, topic, collect, sh);
 }
 
@@ -123,7 +126,7 @@ route_remember(struct shard *sh, struct route *r, struct slice topic)
 	struct hit *hits = NULL;
 	uint8_t *copy;
 
-	if (sh->n_hits > ROUTE_HITS_MAX || sh->n_more > 0 || topic.n > 256)
+	if (sh->match_failed || sh->n_hits > ROUTE_HITS_MAX || sh->n_more > 0 || topic.n > 256)
 		return;
 	copy = malloc(topic.n);
 	if (sh->n_hits > 0)
@@ -153,9 +156,15 @@ route_done(struct shard *sh)
 	free(sh->more);
 }
 
+struct hits {
+	const struct hit *v;
+	uint32_t n;
+	bool failed; /* there was no memory for some */
+};
+
 /* Everybody on this shard whose filters match. Borrowed until the next call or change of the tree. */
-static const struct hit *
-route_find(struct shard *sh, struct slice topic, uint32_t *ret_n)
+static struct hits
+route_find(struct shard *sh, struct slice topic)
 {
 	struct route *r;
 
@@ -163,51 +172,72 @@ route_find(struct shard *sh, struct slice topic, uint32_t *ret_n)
 		sh->routes = calloc(ROUTE_SLOTS, sizeof *sh->routes);
 	r = sh->routes != NULL ? &sh->routes[route_slot(topic)] : NULL;
 	if (r != NULL && r->topic != NULL && r->generation == trie_generation(sh->subs) &&
-	    slice_eq(slice_of(r->topic, r->topic_n), topic)) {
-		*ret_n = r->n;
-		return r->hits;
-	}
+	    slice_eq(slice_of(r->topic, r->topic_n), topic))
+		return (struct hits){ r->hits, r->n, false };
 	match(sh, topic);
 	if (r != NULL)
 		route_remember(sh, r, topic);
-	*ret_n = sh->n_hits;
-	return sh->hits;
+	return (struct hits){ sh->hits, sh->n_hits, sh->match_failed };
 }
 
-static bool
-deliver_here(struct shard *sh, struct msg *m)
+static void
+deliver(struct shard *sh, struct msg *m, const struct hits *h)
 {
-	uint32_t n;
-	const struct hit *hits = route_find(sh, msg_topic(m), &n);
-
+	if (h->failed)
+		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 	/* Nothing that an offer does changes the tree: a client that fails is ended at its own next turn or feed. */
-	for (uint32_t i = 0; i < n; i++) {
-		if (hits[i].is_group)
-			group_deliver(sh, hits[i].group, m);
+	for (uint32_t i = 0; i < h->n; i++) {
+		if (h->v[i].is_group)
+			group_deliver(sh, h->v[i].group, m);
 		else
-			session_offer(hits[i].session, m, &hits[i]);
+			session_offer(h->v[i].session, m, &h->v[i]);
 	}
-	return n > 0;
 }
 
-bool
+/* A retained message goes to all: who subscribes between this look and the moment when the topic's home stores it would
+ * otherwise get neither the old message nor the new one. */
+static bool
+goes_to(const struct shard *sh, const struct msg *m, unsigned i, const struct interest_key *k, bool *ret_cares)
+{
+	*ret_cares = i != sh->index && interest_any(sh->broker, i, k);
+	return i != sh->index && (*ret_cares || m->retain);
+}
+
+/* Room for a letter to everybody whom <m> goes to: what will be acknowledged is passed on, or nobody gets it and its publisher
+ * sends it again. */
+static bool
+reserve(struct shard *sh, const struct msg *m, const struct interest_key *k)
+{
+	bool dirty, cares;
+
+	/* The outboxes may go off for lack of room in one, and with them the room in the others. */
+	do {
+		dirty = sh->outbox_dirty;
+		for (unsigned i = 0; i < sh->broker->n_shards; i++)
+			if (goes_to(sh, m, i, k, &cares) && !mail_room(sh, i, MAIL_PUBLISH))
+				return false;
+	} while (dirty != sh->outbox_dirty);
+	return true;
+}
+
+enum routed
 route_message(struct shard *sh, struct msg *m, bool spread)
 {
 	struct broker *b = sh->broker;
+	struct hits here = route_find(sh, msg_topic(m));
 	struct interest_key k;
-	bool any = false;
+	bool any = here.n > 0, cares;
 
+	if (spread && here.failed && m->qos > 0)
+		return ROUTED_NOMEM;
 	if (spread && b->n_shards > 1) {
 		k = interest_key_of(msg_topic(m));
-		for (unsigned i = 0; i < b->n_shards; i++) {
-			bool cares = i != sh->index && interest_any(b, i, &k);
-
-			/* A retained message goes to all: who subscribes between this look and the moment when the topic's
-			 * home stores it would otherwise get neither the old message nor the new one. */
-			if (i == sh->index || (!cares && !m->retain))
-				continue;
-			any = (mail_post(sh, i, &(struct mail){ .kind = MAIL_PUBLISH, .msg = msg_ref(m) }) && cares) || any;
-		}
+		if (m->qos > 0 && !reserve(sh, m, &k))
+			return ROUTED_NOMEM;
+		for (unsigned i = 0; i < b->n_shards; i++)
+			if (goes_to(sh, m, i, &k, &cares))
+				any = (mail_post(sh, i, &(struct mail){ .kind = MAIL_PUBLISH, .msg = msg_ref(m) }) && cares) || any;
 	}
-	return deliver_here(sh, m) || any;
+	deliver(sh, m, &here);
+	return any ? ROUTED : ROUTED_NOBODY;
 }
