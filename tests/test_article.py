@@ -280,7 +280,6 @@ WRONG = [
     ("empty file", LISTENER.replace("broker.crt", "empty.crt"), 1, [r"certfile:? .*empty\.crt", r"empty"]),
     ("DER", LISTENER.replace("broker.crt", "broker.der"), 1, [r"certfile:? .*broker\.der", r"DER"]),
     ("a folder", LISTENER.replace("broker.crt", ""), 1, [r"certfile:? .*/certs/", r"directory"]),
-    ("expired", LISTENER.replace("broker.", "late."), 1, [r"certfile:? .*late\.crt", r"expired"]),
     ("key without certificate", "listener {tls}\nkeyfile {certs}/broker.key\n", 3, [r"broker\.conf:\d: .*(certfile|keyfile)"]),
     ("bad ACL", LISTENER + "acl_file {root}/bad.acl\n", 1, [r"bad\.acl:2"]),
     ("bad policy", LISTENER + "policy {root}/bad.policy\n", 1, [r"bad\.policy:2"]),
@@ -297,10 +296,6 @@ def files(tmp_path_factory):
     certs.openssl("pkey", "-in", other.path, "-aes256", "-passout", "pass:abcd", "-out", folder / "locked.key")
     (folder / "empty.crt").write_text("")
     certs.openssl("x509", "-in", folder / "broker.crt", "-outform", "DER", "-out", folder / "broker.der")
-    late = certs.Ca(house.root / "late", "late")
-    leaf = late.leaf("localhost", usage=(certs.SERVER_AUTH,), begin=certs.now() - certs.days(9), end=certs.now() - certs.days(1))
-    shutil.copy(leaf["cert"], folder / "late.crt")
-    shutil.copy(leaf["key"], folder / "late.key")
     (house.root / "bad.acl").write_text("topic read a/#\nallow everything\n")
     (house.root / "bad.policy").write_text("connect role client\nallow everything\n")
     return house

@@ -5,12 +5,14 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import time
 
 import pytest
 
+import certs
 import kit
 import wire
 
@@ -243,3 +245,34 @@ def test_no_configuration_is_for_this_machine(tmp_path):
         for level, answer in ((4, b"\x20\2\0\5"), (5, b"\x20\3\0\x87\0")):
             with kit.Raw(port) as raw:
                 assert raw.send(wire.connect("c", level)).rest() == answer
+
+
+# ---- the broker's own certificate ----
+
+def test_an_expired_certificate_is_an_alarm_and_no_end(broker_of, tmp_path):
+    """As mosquitto: clients that do not look are let in. A reload does not exchange a good one for it."""
+    ca = certs.Ca(tmp_path / "ca", "CA")
+    def server(begin, end):
+        return ca.leaf("localhost", usage=(certs.SERVER_AUTH,), begin=certs.now() + certs.days(begin), end=certs.now() + certs.days(end))
+    old, new, coming = server(-9, -1), server(-1, 90), server(3, 90)
+    for files in (old, new, coming):
+        files["cert"].chmod(0o644)
+    port = kit.free_port()
+    text = f"listener {port} 127.0.0.1\nallow_anonymous true\ncertfile {{cert}}\nkeyfile {{key}}\n{kit.STAY_ROOT}"
+    broker = broker_of(text.format(**old), port)
+    broker.wait_log(rf"ALARM: the broker's certificate on listener 127\.0\.0\.1:{port}, {old['cert']}, has expired on \d{{4}}-.*SIGHUP")
+    with kit.Raw(port, context=kit.tls_context({}, verify=False)) as raw:
+        assert raw.connect("unwary") == (0x20, b"\0\0")
+    with pytest.raises(ssl.SSLError):
+        kit.Raw(port, context=kit.tls_context({"ca": ca.file}))
+    mark = broker.mark()
+    broker.conf.write_text(text.format(**new))
+    broker.reload("Reloaded:")
+    assert "ALARM" not in broker.log()[mark:]
+    with kit.Raw(port, context=kit.tls_context({}, verify=False)) as raw:
+        assert raw.connect("a") == (0x20, b"\0\0")
+    for files, words in ((old, "has expired on"), (coming, "is not valid before")):
+        broker.conf.write_text(text.format(**files))
+        broker.reload(f"Reload failed, .*certfile {files['cert']} {words} .*the present one is valid")
+    result = kit.signet("broker", "-c", broker.conf, "--test-config", check=False)
+    assert result.returncode == 0

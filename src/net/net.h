@@ -43,13 +43,13 @@ struct tls_config {
 	struct tls_hooks hooks;
 };
 
-/* Loads and checks everything (files, key matches certificate, CA file not empty, validity dates) and names directive-like what and which
+/* Loads and checks everything (files, key matches certificate, CA file not empty; not its dates, see tls_ctx_dates()) and names directive-like what and which
  * file in <err>. NULL on any failure. */
 struct tls_ctx *tls_ctx_new(const struct tls_config *c, struct err *err);
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *t);
 void tls_ctx_unref(struct tls_ctx *t); /* NULL is fine */
-/* When the certificate of our own ends, in seconds since 1970. False: it has none (pre-shared keys alone). */
-bool tls_ctx_not_after(const struct tls_ctx *t, int64_t *ret);
+/* From when until when the certificate of our own is valid, in seconds since 1970. False: it has none (pre-shared keys alone). */
+bool tls_ctx_dates(const struct tls_ctx *t, int64_t *ret_not_before, int64_t *ret_not_after);
 
 /* For loop_connect(): the same files seen from the other side. The peer's certificate must come from ca_file or ca_path, of which
  * one is needed, and must have the name that is dialled; <any_name> leaves out the latter, never the former. The certificate

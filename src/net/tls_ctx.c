@@ -196,33 +196,6 @@ open_pem(const char *directive, const char *file, struct err *err)
 }
 
 static bool
-date_text(const ASN1_TIME *t, char *out, size_t cap)
-{
-	struct tm tm;
-
-	return ASN1_TIME_to_tm(t, &tm) == 1 && strftime(out, cap, "%Y-%m-%d %H:%M:%S UTC", &tm) > 0;
-}
-
-static bool
-check_dates(const struct tls_config *c, const X509 *x, struct err *err)
-{
-	char date[40] = "an unreadable date";
-
-	if (X509_cmp_current_time(X509_get0_notBefore(x)) >= 0) {
-		(void)date_text(X509_get0_notBefore(x), date, sizeof(date));
-		return err_set(err, ERR_INPUT,
-		    "certfile %s: not valid before %s; check the clock of this machine",
-		    c->cert_file, date);
-	}
-	if (X509_cmp_current_time(X509_get0_notAfter(x)) <= 0) {
-		(void)date_text(X509_get0_notAfter(x), date, sizeof(date));
-		return err_set(err, ERR_INPUT, "certfile %s: expired on %s; issue a new one",
-		    c->cert_file, date);
-	}
-	return true;
-}
-
-static bool
 load_certificate(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 {
 	if (!open_pem("certfile", c->cert_file, err))
@@ -230,7 +203,7 @@ load_certificate(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 	if (SSL_CTX_use_certificate_chain_file(t->ssl, c->cert_file) != 1)
 		return err_set(err, ERR_INPUT, "certfile %s: no usable certificate in it (%s)",
 		    c->cert_file, last_reason());
-	return check_dates(c, SSL_CTX_get0_certificate(t->ssl), err);
+	return true;
 }
 
 static bool
@@ -517,13 +490,15 @@ tls_ctx_unref(struct tls_ctx *t)
 }
 
 bool
-tls_ctx_not_after(const struct tls_ctx *t, int64_t *ret)
+tls_ctx_dates(const struct tls_ctx *t, int64_t *ret_not_before, int64_t *ret_not_after)
 {
 	const X509 *x = SSL_CTX_get0_certificate(t->ssl);
-	struct tm tm;
+	struct tm from, until;
 
-	if (x == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) != 1)
+	if (x == NULL || ASN1_TIME_to_tm(X509_get0_notBefore(x), &from) != 1 ||
+	    ASN1_TIME_to_tm(X509_get0_notAfter(x), &until) != 1)
 		return false;
-	*ret = (int64_t)timegm(&tm);
+	*ret_not_before = (int64_t)timegm(&from);
+	*ret_not_after = (int64_t)timegm(&until);
 	return true;
 }

@@ -2,6 +2,7 @@
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/map.h"
@@ -137,11 +138,16 @@ load_tls(const struct config *all, struct bridge_plan *p, struct err *err)
 		.psk_identity = c->identity,
 		.psk_key = c->psk,
 		.min_version = c->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION };
+	int64_t from, until, now = (int64_t)time(NULL);
 	char where[CONFIG_PLACE_CAP];
 
 	if (!config_bridge_has_anchors(c) && c->psk == NULL)
 		return true;
 	p->tls = tls_client_new(&t, c->insecure, err);
+	/* The remote decides what to make of it, and the others have nothing to do with it. */
+	if (p->tls != NULL && tls_ctx_dates(p->tls, &from, &until) && (now < from || now > until))
+		log_error("ALARM: bridge_certfile %s of the bridge %s %s: the remote broker will hardly take it. Issue a new one.",
+		    c->certfile, c->name, now < from ? "is not valid yet" : "has expired");
 	return p->tls != NULL || err_prefix(err, "%s: connection %s",
 				     config_place_text(all, c->place, where, sizeof(where)), c->name);
 }

@@ -146,6 +146,7 @@ struct server {
 	struct logtopics *logtopics; /* NULL: no log_dest topic */
 	int64_t started;                /* seconds since 1970 */
 	uint64_t watchdog_ms;           /* 0: nobody watches */
+	uint64_t alarm_ms;              /* when alarms are repeated; of the main thread */
 };
 
 /* ---- sys.c: the $SYS tree ---- */
@@ -373,6 +374,13 @@ void logtopics_attach(struct logtopics *t, struct worker *w);
 /* On the thread of <w>: publish what has come. */
 void logtopics_turn(struct logtopics *t, struct worker *w);
 void logtopics_free(struct logtopics *t); /* after log_reset_sinks(); NULL is fine */
+
+/* ---- alarms.c ---- */
+
+/* Say which certificates of our own are not valid now, if <now> or an hour has passed since the last time. Main thread. */
+void alarm_certificates(struct server *s, bool now);
+/* May <new> take the place of <old>? Not if a valid certificate would be exchanged for one that is not. */
+bool alarm_may_exchange(const struct server *s, const struct world *old, const struct world *new, struct err *err);
 
 /* ---- state.c: SIGUSR2 ---- */
 

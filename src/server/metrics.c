@@ -250,8 +250,9 @@ text_of_server(struct server *s, size_t *ret_n)
 	for (unsigned i = 0; i < s->n_listeners; i++) {
 		const struct world_listener *wl = &s->world->listeners[i];
 		struct metrics_certificate *c = &certificates[m.n_certificates];
+		int64_t from;
 
-		if (wl->tls == NULL || !tls_ctx_not_after(wl->tls, &c->not_after))
+		if (wl->tls == NULL || !tls_ctx_dates(wl->tls, &from, &c->not_after))
 			continue;
 		c->listener = s->listeners[i].config->name;
 		c->file = wl->cert_file != NULL ? wl->cert_file : "";

@@ -158,7 +158,7 @@ server_reload(struct server *s)
 	log_reopen();
 	if (c != NULL && same_listeners(s->config, c, &err))
 		w = world_load(c, s->judges, &err);
-	if (w != NULL)
+	if (w != NULL && alarm_may_exchange(s, s->world, w, &err))
 		bridges = bridge_plans_load(c, &err);
 	if (bridges == NULL || !tell_broker(s, c, w, &err)) {
 		log_error("Reload failed, everything stays as it was: %s.", err.text);
@@ -174,6 +174,7 @@ server_reload(struct server *s)
 	exchange(s, c, w);
 	bridges_reload(s, bridges);
 	config_free(c);
+	alarm_certificates(s, true);
 	log_notice("Reloaded: certificates, CAs, revocation lists, passwords and policies are the new ones.");
 	return true;
 }

@@ -297,6 +297,7 @@ wait_for_end(struct server *s, const sigset_t *set)
 
 		watchdog_tick(s, server_now_ms());
 		events_flush(s);
+		alarm_certificates(s, false);
 		if (sig == SIGTERM || sig == SIGINT)
 			return;
 		if (sig == SIGHUP)
@@ -406,6 +407,7 @@ server_start(struct server *s, struct err *err)
 	if (!inherit_take(&s->inherited, err) || !server_prepare(s, err))
 		return false;
 	say_weak_keys(s);
+	alarm_certificates(s, true);
 	if (!listen_all(s, err))
 		return false;
 	inherit_done(&s->inherited, true);
