@@ -251,17 +251,38 @@ put_field(struct wr *w, const struct mqtt_props *p, const struct rule *rule)
 	}
 }
 
+static void
+put_prop(struct wr *w, const struct mqtt_props *p, unsigned id)
+{
+	wr_u8(w, (uint8_t)id);
+	put_field(w, p, &rules[id < ARRAY_LEN(rules) ? id : 0]);
+}
+
 bool
 mqtt_put_props(struct wr *w, const struct mqtt_props *p)
 {
+	/* Any order is right (2.2.2.2). What a connection begins with goes in the order of the
+	 * reference broker, for who compares CONNACK with it byte by byte. */
+	static const uint8_t first[] = {
+		MQTT_P_SERVER_KEEP_ALIVE,
+		MQTT_P_TOPIC_ALIAS_MAXIMUM,
+		MQTT_P_ASSIGNED_CLIENT_ID,
+		MQTT_P_AUTH_METHOD,
+		MQTT_P_AUTH_DATA,
+		MQTT_P_RETAIN_AVAILABLE,
+		MQTT_P_MAXIMUM_PACKET_SIZE,
+		MQTT_P_RECEIVE_MAXIMUM,
+		MQTT_P_MAXIMUM_QOS,
+	};
 	uint64_t left = p->present & ~((uint64_t)1 << MQTT_P_USER_PROPERTY);
 
-	for (; left != 0; left &= left - 1) {
-		unsigned id = (unsigned)__builtin_ctzll(left);
-
-		wr_u8(w, (uint8_t)id);
-		put_field(w, p, &rules[id < ARRAY_LEN(rules) ? id : 0]);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(first); i++)
+		if (mqtt_has(p, first[i])) {
+			put_prop(w, p, first[i]);
+			left &= ~((uint64_t)1 << first[i]);
+		}
+	for (; left != 0; left &= left - 1)
+		put_prop(w, p, (unsigned)__builtin_ctzll(left));
 	wr_bytes(w, p->user);
 	return wr_ok(w);
 }
