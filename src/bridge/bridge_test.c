@@ -489,7 +489,7 @@ test_limits(void **state)
 	assert_true(HEAR(0x20, 15, 0, 0, 12, 0x24, 1, 0x25, 0, 0x27, 0, 0, 0, 20, 0x21, 0, 7));
 	w.remote.at = w.remote.got_n;
 	/* Receive Maximum is handed on to the session here; asked for is what the remote can take. */
-	assert_memory_equal(w.local.got + 13, ((const uint8_t[]){ 0x11, 0xff, 0xff, 0xff, 0xff, 0x21, 0, 7 }), 8);
+	assert_memory_equal(w.local.got + 13, ((const uint8_t[]){ 0x21, 0, 7, 0x11, 0xff, 0xff, 0xff, 0xff }), 8);
 	assert_int_equal(w.local.got[w.local.got_n - 1], 1 | 0x0c);
 	w.local.at = w.local.got_n;
 	LOCAL(0x20, 3, 1, 0, 0);

@@ -9,6 +9,13 @@ decode(struct client *c, const struct mqtt_frame *f, struct mqtt_ack *ret)
 	return rc == MQTT_RC_OK || client_fail(c, rc, "malformed acknowledgement");
 }
 
+/* An id that is not known: "not an error during recovery" (3.6.2.1, 3.7.2.1), when the answer to it may have been lost. */
+static uint8_t
+unknown_id(const struct client *c)
+{
+	return c->version != MQTT_V5 || c->resumed ? MQTT_RC_OK : MQTT_RC_ID_NOT_FOUND;
+}
+
 bool
 on_puback(struct client *c, const struct mqtt_frame *f)
 {
@@ -38,7 +45,7 @@ on_pubrec(struct client *c, const struct mqtt_frame *f)
 	if (o == NULL && a.reason >= MQTT_RC_UNSPECIFIED)
 		return true;
 	if (o == NULL)
-		return out_ack(c, MQTT_PUBREL, a.packet_id, c->version == MQTT_V5 ? MQTT_RC_ID_NOT_FOUND : 0, "");
+		return out_ack(c, MQTT_PUBREL, a.packet_id, unknown_id(c), "");
 	if (o->flight == FLIGHT_PUBACK)
 		return client_fail(c, MQTT_RC_PROTOCOL, "PUBREC for a QoS 1 message");
 	if (a.reason >= MQTT_RC_UNSPECIFIED) {
@@ -76,5 +83,5 @@ on_pubrel(struct client *c, const struct mqtt_frame *f)
 		return false;
 	known = idset_del(&c->session->received, a.packet_id);
 	return out_ack(c, MQTT_PUBCOMP, a.packet_id,
-	    known || c->version != MQTT_V5 ? MQTT_RC_OK : MQTT_RC_ID_NOT_FOUND, "");
+	    known ? MQTT_RC_OK : unknown_id(c), "");
 }

@@ -470,8 +470,11 @@ unsubscribe(void **state)
 	kit_expect_nothing(sub);
 	/* Not a filter: the packet is an error, nothing is half done. */
 	kit_feed(sub, "\x82\x0f\0\7\0\0\3ok1\0\0\3a#b\0", 17);
-	assert_int_equal(kit_expect(sub, MQTT_DISCONNECT).body.p[0], MQTT_RC_PROTOCOL);
+	assert_int_equal(kit_expect(sub, MQTT_DISCONNECT).body.p[0], MQTT_RC_MALFORMED);
 	assert_true(sub->closed);
+	sub = kit_join(k, 5, "sub");
+	kit_feed(sub, "\xa2\x08\0\7\0\0\3a#b", 10);
+	assert_int_equal(kit_expect(sub, MQTT_DISCONNECT).body.p[0], MQTT_RC_MALFORMED);
 	/* NanoMQ CVE-2025-68699 */
 	sub = kit_join(k, 5, "sub");
 	kit_feed(sub, "\x82\x0f\0\7\0\0\x09$share/ab\0", 17);
@@ -582,9 +585,14 @@ limits(void **state)
 	e = kit_connect(k, &(struct connect_options){ .version = 5, .id = "v5" }, NULL);
 	kit_publish(e, "t", "x", 0, true, 0);
 	assert_int_equal(kit_expect(e, MQTT_DISCONNECT).body.p[0], MQTT_RC_RETAIN_UNSUPPORTED);
+	/* No packet is larger than the client can take: none at all, where that is CONNACK [MQTT-3.1.2-24]. */
+	e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+	kit_send_connect(e, &(struct connect_options){ .version = 5, .id = "tiny", .maximum_packet = 19 });
+	kit_expect_nothing(e);
+	assert_true(e->closed);
 	/* A subscriber's own limits. */
 	struct end *sub = kit_connect(k, &(struct connect_options){ .version = 5, .id = "small", .keep = true,
-	    .expiry = 50, .receive_maximum = 2, .maximum_packet = 20 }, NULL);
+	    .expiry = 50, .receive_maximum = 2, .maximum_packet = 30 }, NULL);
 	struct end *pub = kit_connect(k, &(struct connect_options){ .id = "pub", .keep_alive = 50 }, NULL);
 	kit_subscribe_opt(sub, "t", 2, 0, 1); /* granted QoS 1 only */
 	big[40] = 0;

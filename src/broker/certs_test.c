@@ -225,11 +225,16 @@ a_new_certificate(void **state)
 static void
 a_small_packet_limit(void **state)
 {
-	struct kit *k = kit_begin(state, NULL, NULL);
-	struct end *e = join(k, ca_a, 7, &(struct connect_options){ .version = 5, .id = "a", .maximum_packet = 10 });
+	struct broker_settings s;
 	struct mqtt_disconnect m;
 	struct mqtt_frame f;
+	struct kit *k;
+	struct end *e;
 
+	broker_settings_default(&s);
+	s.topic_alias_max_in = 0; /* CONNACK has 13 bytes then */
+	k = kit_begin(state, &s, NULL);
+	e = join(k, ca_a, 7, &(struct connect_options){ .version = 5, .id = "a", .maximum_packet = 13 });
 	k->withdrawn = is_a7;
 	review(k, ca_a, 7);
 	f = kit_expect(e, MQTT_DISCONNECT);

@@ -3,7 +3,7 @@
 #include "base/secret.h"
 #include "broker/internal.h"
 
-enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N };
+enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N, CONNACK_MAX = 512 };
 
 /* It is reported, and the connection closes. */
 static bool
@@ -29,7 +29,8 @@ refuse(struct client *c, const struct mqtt_connect *m, uint8_t reason, const cha
 	struct wr w = wr_of(buf, sizeof buf);
 
 	/* A client that does not speak our language is told in the oldest form there is [MQTT-3.1.2-2]. */
-	if (mqtt_put_connack(&w, m->version == MQTT_V5 ? MQTT_V5 : MQTT_V311, &ack))
+	if (mqtt_put_connack(&w, m->version == MQTT_V5 ? MQTT_V5 : MQTT_V311, &ack) &&
+	    (m->props.maximum_packet_size == 0 || wr_len(&w) <= m->props.maximum_packet_size))
 		(void)out_packet(c, buf, wr_len(&w));
 	return turn_away(c, m, reason, why);
 }
@@ -156,19 +157,18 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 }
 
 static bool
-send_connack(struct client *c, const struct mqtt_connect *m, const struct terms *t)
+put_connack(struct wr *w, const struct client *c, const struct mqtt_connect *m, const struct terms *t)
 {
 	const struct broker_settings *set = settings_of(c->shard);
 	struct mqtt_connack ack = { .session_present = t->session_present };
 	struct mqtt_props *p = &ack.props;
-	uint8_t buf[512];
-	struct wr w = wr_of(buf, sizeof buf);
 
 	if (m->version == MQTT_V5) {
 		if (t->expiry_s != m->props.session_expiry)
 			mqtt_set(p, MQTT_P_SESSION_EXPIRY);
 		p->session_expiry = t->expiry_s;
-		mqtt_set(p, MQTT_P_RECEIVE_MAXIMUM);
+		if (set->receive_maximum < UINT16_MAX) /* which is what it is without a word */
+			mqtt_set(p, MQTT_P_RECEIVE_MAXIMUM);
 		p->receive_maximum = set->receive_maximum;
 		if (set->max_qos < 2)
 			mqtt_set(p, MQTT_P_MAXIMUM_QOS);
@@ -187,9 +187,28 @@ send_connack(struct client *c, const struct mqtt_connect *m, const struct terms 
 			mqtt_set(p, MQTT_P_SERVER_KEEP_ALIVE);
 		p->server_keep_alive = t->keep_alive;
 	}
-	if (!mqtt_put_connack(&w, m->version, &ack))
+	return mqtt_put_connack(w, m->version, &ack);
+}
+
+static bool
+send_connack(struct client *c, const struct mqtt_connect *m, const struct terms *t)
+{
+	uint8_t buf[CONNACK_MAX];
+	struct wr w = wr_of(buf, sizeof buf);
+
+	if (!put_connack(&w, c, m, t))
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "CONNACK too large");
 	return out_packet(c, buf, wr_len(&w));
+}
+
+/* Can the client take the CONNACK that it would get [MQTT-3.1.2-24]? Then it can take all that is not dropped for its size. */
+static bool
+connack_fits(const struct client *c, const struct mqtt_connect *m, const struct terms *t)
+{
+	uint8_t buf[CONNACK_MAX];
+	struct wr w = wr_of(buf, c->max_packet_out);
+
+	return c->max_packet_out == 0 || c->max_packet_out >= CONNACK_MAX || put_connack(&w, c, m, t);
 }
 
 /* Another identity may not take over, end or read a session [C17]. Returns the session that goes on, or NULL; *ret_rc. */
@@ -245,7 +264,7 @@ set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
 	c->is_bridge = m->is_bridge;
 	c->keep_alive = keep_alive;
 	c->window = set->max_inflight;
-	c->problem_info = false;
+	c->problem_info = c->explain_acks = false;
 	c->mount_n = (uint16_t)strlen(listener_of(c->shard, c->listener)->mount_point);
 	if (m->version == MQTT_V5) {
 		if (mqtt_has(&m->props, MQTT_P_RECEIVE_MAXIMUM))
@@ -255,6 +274,8 @@ set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
 		c->alias_max_out = l->own_aliases ? l->topic_alias_max_out : set->topic_alias_max_out;
 		c->alias_max_out = NUM_MIN(c->alias_max_out, m->props.topic_alias_maximum);
 		c->problem_info = !mqtt_has(&m->props, MQTT_P_REQUEST_PROBLEM) || m->props.request_problem;
+		/* Only who asks for them in so many words: others compare acknowledgements with mosquitto's byte by byte. */
+		c->explain_acks = mqtt_has(&m->props, MQTT_P_REQUEST_PROBLEM) && m->props.request_problem;
 	}
 }
 
@@ -263,8 +284,14 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 {
 	struct broker_event e = { .kind = BROKER_CONNECTED, .clean = m->clean_start, .keep_alive = t->keep_alive };
 	uint8_t rc;
-	struct session *s = take_session(c, m, t, &rc);
+	struct session *s;
 
+	set_limits(c, m, t->keep_alive);
+	if (!connack_fits(c, m, t)) {
+		will_free(t->will);
+		return turn_away(c, m, MQTT_RC_TOO_LARGE, "its Maximum Packet Size is too small for CONNACK");
+	}
+	s = take_session(c, m, t, &rc);
 	if (rc == MQTT_RC_OK && s == NULL)
 		rc = make_session(c, t, &s);
 	else if (rc == MQTT_RC_OK)
@@ -274,7 +301,7 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		/* One too many is cut off, as mosquitto does it, where CONNACK has no word for it. */
 		return (rc == MQTT_RC_BUSY && m->version != MQTT_V5 ? turn_away : refuse)(c, m, rc, t->why);
 	}
-	set_limits(c, m, t->keep_alive);
+	c->resumed = t->session_present;
 	t->id = session_id(s); /* it may have been borrowed from the principal that goes now */
 	authz_principal_unref(c->who);
 	c->who = authz_principal_ref(t->who);
@@ -365,9 +392,7 @@ on_connect(struct client *c, const struct mqtt_frame *f)
 		return refuse(c, &m, MQTT_RC_VERSION, "protocol version is none of accept_protocol_versions");
 	if (rc == MQTT_RC_CLIENT_ID)
 		return refuse(c, &m, rc, "empty client id in a session that is to be kept");
-	if (rc != MQTT_RC_OK && m.version == MQTT_V5)
-		return refuse(c, &m, rc, "malformed CONNECT");
-	if (rc != MQTT_RC_OK)
+	if (rc != MQTT_RC_OK) /* without CONNACK: 3.1.1 demands it and 5.0 allows it [MQTT-3.1.4-1] */
 		return client_fail(c, rc, "malformed CONNECT");
 	if ((rc = choose_id(c, &m, &t)) != MQTT_RC_OK)
 		return refuse(c, &m, rc, t.why);

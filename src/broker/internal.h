@@ -130,6 +130,8 @@ struct client {
 	bool starved;      /* there was no memory for something promised: the next pull ends it */
 	bool is_bridge;    /* 3.1 and 3.1.1 with the mark: subscriptions are as a bridge needs them */
 	bool problem_info; /* reason strings and user properties are welcome (3.1.2.11.7) */
+	bool explain_acks; /* and were asked for: acknowledgements have them too */
+	bool resumed;      /* the session is older than the connection */
 	char peer[];
 };
 

@@ -242,9 +242,9 @@ too_long_or_deep(void **state)
 	struct end *e;
 
 	memset(topic, 't', UINT16_MAX - 1);
-	for (unsigned i = 0; i < 2 * 199; i++)
+	for (unsigned i = 0; i < 2 * 200; i++)
 		deep[i] = i & 1 ? '/' : 'd';
-	deep[2 * 199] = 'd'; /* 200 levels: fine without what stands in front */
+	deep[2 * 200] = 'd'; /* 201 levels: fine without what stands in front */
 	e = join(k, ALL, 5, "long");
 	kit_publish(e, deep, "x", 0, false, 0);
 	kit_subscribe(e, deep, 0);

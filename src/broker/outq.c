@@ -64,7 +64,7 @@ out_ack(struct client *c, uint8_t type, uint16_t packet_id, uint8_t reason, cons
 	uint8_t buf[256];
 	struct wr w = wr_of(buf, sizeof buf);
 	/* [MQTT-3.1.2-29]: reason strings only where they are welcome. */
-	struct slice why = c->problem_info && reason >= MQTT_RC_UNSPECIFIED ? slice_str(text) : SL("");
+	struct slice why = c->explain_acks && reason >= MQTT_RC_UNSPECIFIED ? slice_str(text) : SL("");
 
 	(void)mqtt_put_ack(&w, c->version, type, packet_id, reason, why);
 	ASSERT(wr_ok(&w));

@@ -63,7 +63,7 @@ check(struct client *c, struct mqtt_publish *p, const char **ret_why)
 		return rc;
 	*ret_why = "not a topic name";
 	if (!topic_name_ok(p->topic) || (c->mount_n > 0 && !mount_name(c, &p->topic)))
-		return MQTT_RC_TOPIC_INVALID;
+		return MQTT_RC_MALFORMED;
 	*ret_why = "QoS above max_qos";
 	if (p->qos > set->max_qos)
 		return MQTT_RC_QOS_UNSUPPORTED;
@@ -161,7 +161,8 @@ shard_publish(struct shard *sh, struct slice topic, struct slice payload, bool r
 static bool
 acknowledge(struct client *c, const struct mqtt_publish *p, bool received)
 {
-	uint8_t reason = received || c->version != MQTT_V5 ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIBERS;
+	/* That nobody listens is said where it ends the exchange; in the middle of one it is of no use. */
+	uint8_t reason = received || c->version != MQTT_V5 || p->qos == 2 ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIBERS;
 
 	if (p->qos == 0)
 		return true;

@@ -134,9 +134,9 @@ subscribe_one(struct client *c, struct mqtt_sub *sub, uint32_t id, struct outcom
 		report(c, BROKER_SUBSCRIBED, sub, qos, "");
 }
 
-/* What makes the whole packet an error. */
+/* What makes the whole packet an error; *ret_rc. */
 static const char *
-find_fault(const struct client *c, struct mqtt_filters f)
+find_fault(const struct client *c, struct mqtt_filters f, uint8_t *ret_rc)
 {
 	struct mqtt_sub sub;
 	struct slice name, filter;
@@ -144,8 +144,10 @@ find_fault(const struct client *c, struct mqtt_filters f)
 	while (mqtt_filters_next(&f, &sub)) {
 		enum topic_share share = topic_share_split(sub.filter, &name, &filter);
 
+		*ret_rc = MQTT_RC_MALFORMED;
 		if (share == TOPIC_SHARE_BAD || (share == TOPIC_SHARE_NO && !topic_filter_ok(sub.filter)))
 			return "not a topic filter";
+		*ret_rc = MQTT_RC_PROTOCOL;
 		if (share == TOPIC_SHARE_YES && f.options && (sub.options & MQTT_SUB_NO_LOCAL) && c->version == MQTT_V5)
 			return "no local on a shared subscription"; /* [MQTT-3.8.3-4] */
 	}
@@ -200,8 +202,8 @@ on_subscribe(struct client *c, const struct mqtt_frame *f)
 		return client_fail(c, rc, "malformed SUBSCRIBE");
 	if (filters.count > SUBSCRIPTIONS_MAX)
 		return client_fail(c, MQTT_RC_QUOTA, "too many filters in one SUBSCRIBE");
-	if ((fault = find_fault(c, filters)) != NULL)
-		return client_fail(c, MQTT_RC_PROTOCOL, fault);
+	if ((fault = find_fault(c, filters, &rc)) != NULL)
+		return client_fail(c, rc, fault);
 	codes = malloc(filters.count);
 	out = calloc(filters.count, sizeof *out);
 	if (codes == NULL || out == NULL) {
@@ -310,7 +312,7 @@ unsubscribe_one(struct session *s, struct slice filter, struct gone *g)
 bool
 on_unsubscribe(struct client *c, const struct mqtt_frame *f)
 {
-	struct mqtt_filters filters;
+	struct mqtt_filters filters, again;
 	struct mqtt_sub sub;
 	struct gone gone = { 0 };
 	uint8_t rc = mqtt_decode_filters(f, c->version, &filters), *codes;
@@ -318,6 +320,9 @@ on_unsubscribe(struct client *c, const struct mqtt_frame *f)
 
 	if (rc != MQTT_RC_OK)
 		return client_fail(c, rc, "malformed UNSUBSCRIBE");
+	for (again = filters; mqtt_filters_next(&again, &sub);)
+		if (!topic_filter_ok(sub.filter))
+			return client_fail(c, MQTT_RC_MALFORMED, "not a topic filter");
 	codes = malloc(filters.count);
 	gone.v = calloc(filters.count, sizeof(struct trie_node *));
 	if (codes == NULL || gone.v == NULL) {

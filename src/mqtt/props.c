@@ -118,11 +118,8 @@ prop_read(struct rd *r, unsigned packet, uint64_t *seen, struct prop *ret)
 	ret->bytes = (struct slice){ 0 };
 	if (!read_value(r, (enum prop_type)rule->type, ret))
 		return MQTT_RC_MALFORMED;
-	/* Known but not for this packet: 2.2.2.2 calls that malformed, 4.13 lets "unexpected" be
-	 * a protocol error. The latter is what the reference broker answers, and tells the two
-	 * apart. */
-	if ((rule->packets >> packet & 1) == 0)
-		return MQTT_RC_PROTOCOL;
+	if ((rule->packets >> packet & 1) == 0) /* known, but not for this packet (2.2.2.2) */
+		return MQTT_RC_MALFORMED;
 	if ((*seen >> id & 1) != 0 && (rule->repeats >> packet & 1) == 0)
 		return MQTT_RC_PROTOCOL;
 	*seen |= (uint64_t)1 << id;

@@ -230,7 +230,7 @@ const struct option options[] = {
 	  IN_CONFIG(max_packet_size), .type = OPTION_INT, .min = 20, .max = 268435460, .def = 2000000, .flags = OPTION_NEXT_START },
 	{ "message_size_limit", "BYTES", "The largest payload of a message or a will; 0: no limit beside max_packet_size",
 	  IN_CONFIG(message_size_limit), .type = OPTION_INT, .min = 0, .max = 268435455, .flags = OPTION_NEXT_START },
-	{ "max_inflight_messages", "N", "QoS 1 and 2 messages on their way to one client; 0: 65535",
+	{ "max_inflight_messages", "N", "QoS 1 and 2 messages on their way to one client, and from an MQTT 5 client; 0: 65535",
 	  IN_CONFIG(max_inflight_messages), .type = OPTION_INT, .min = 0, .max = 65535, .def = 20, .flags = OPTION_NEXT_START },
 	{ "max_inflight_bytes", "BYTES", "Payloads on their way to one client at which it gets no more until it answers; 0: no limit",
 	  IN_CONFIG(max_inflight_bytes), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_NEXT_START },

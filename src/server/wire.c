@@ -238,6 +238,7 @@ settings_of_config(const struct config *c)
 	s.max_queued_bytes = (size_t)c->max_queued_bytes;
 	s.max_inflight =
 	    c->max_inflight_messages == 0 ? UINT16_MAX : (uint16_t)c->max_inflight_messages;
+	s.receive_maximum = s.max_inflight; /* in both directions, as mosquitto has it */
 	s.max_inflight_bytes = (size_t)c->max_inflight_bytes;
 	/* The protocol's own largest value is no limit; the broker would take it for one on "no
 	 * keep alive". */

@@ -4,8 +4,9 @@
 
 #include "base/slice.h"
 
-/* Deeper names and filters are refused where they enter, so that no walk below goes deeper. */
-enum { TOPIC_LEVELS_MAX = 200 };
+/* Deeper names and filters are refused where they enter, so that no walk below goes deeper: mosquitto's bound, which is
+ * 200 separators. */
+enum { TOPIC_LEVELS_MAX = 201 };
 
 /* A name one may publish to: not empty, no wildcards, no U+0000, at most TOPIC_LEVELS_MAX
  * levels (4.7.1, 4.7.3). UTF-8 is checked elsewhere. */
