@@ -192,3 +192,33 @@ def test_connections_above_the_rate_of_a_listener_wait(limited):
             raw.connect(f"c{i}")
     assert 1.8 < time.monotonic() - start
     assert "Refused" not in broker.log()
+
+
+# ---- memory_limit ----
+
+def resident(broker):
+    with open(f"/proc/{broker.process.pid}/statm") as f:
+        return int(f.read().split()[1]) * 4096
+
+
+def test_near_memory_limit_load_is_shed_in_order(limited):
+    limit = resident(limited("")) + (120 << 20)  # what it needs for itself on this build, and some more
+    broker = limited("", f"memory_limit {limit}\nmax_queued_messages 0\n")
+    with Peer(broker.port, "away", 5, clean=False, properties=b"\x11\xff\xff\xff\xff") as away:
+        away.subscribe("q", qos=1)
+    payload = bytes(100000)
+    with Peer(broker.port, "s") as sub, Peer(broker.port, "p") as pub, Peer(broker.port, "idle") as idle:
+        sub.subscribe("t")
+        for _ in range(4000):  # more than there is room for: at some point it is not read from
+            pub.send(wire.publish("q", payload, 1, 1))
+        broker.wait_log(r"Memory: \d+ of \d+ bytes of memory_limit are in use: QoS 0 is dropped", seconds=120)
+        broker.wait_log(r"and nobody may connect", seconds=120)
+        broker.wait_log(r"and publishers are not read from", seconds=120)
+        assert resident(broker) < limit + (40 << 20)
+        idle.fence()  # who does not publish notices nothing
+        with pytest.raises((kit.Refused, OSError, EOFError, AssertionError)):
+            Peer(broker.port, "new", 5)
+        broker.wait_log(r"\[memory-limit\]")
+        answered = len(pub.acks)
+        assert 0 < answered < 4000
+        pub.cut()

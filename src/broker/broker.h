@@ -181,6 +181,18 @@ uint32_t shard_waiting(const struct shard *sh, struct slice client_id);
 /* Publish as the broker itself, on <sh>'s thread: QoS 0, no rights are asked. False: out of memory. */
 bool shard_publish(struct shard *sh, struct slice topic, struct slice payload, bool retain);
 
+/* How short memory is; each level with those before it. */
+enum broker_shed {
+	BROKER_SHED_NONE,
+	BROKER_SHED_QOS0,       /* QoS 0 is dropped for clients that do not read, and not kept for those that are away */
+	BROKER_SHED_CONNECTS,   /* nobody may connect (0x89) */
+	BROKER_SHED_PUBLISHERS, /* who publishes is not read from, and after 30 s ended (0x97) */
+	BROKER_SHED_QUEUES,     /* nothing is kept for clients that are away */
+};
+/* Any thread, as often as memory is measured. Until the next call a shard that takes in more than <allowance> bytes acts as at
+ * PUBLISHERS. Never called: there is no limit. */
+void broker_shed(struct broker *b, enum broker_shed level, uint64_t allowance);
+
 /* Counters; each is written by one thread, read by any. */
 struct shard_stats {
 	_Atomic uint64_t connected, sessions, subscriptions, shared, retained, queued; /* now */

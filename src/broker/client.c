@@ -82,6 +82,10 @@ client_feed(void *self, struct slice in)
 		case MQTT_FRAME_OK:
 			if (max == 0)
 				f = (struct mqtt_frame){ .type = rest.p[0] >> 4 == MQTT_CONNECT ? 0 : rest.p[0] >> 4 };
+			if (c->shard->shed >= BROKER_SHED_PUBLISHERS && f.type == MQTT_PUBLISH && c->state == CLIENT_OPEN) {
+				hold(c, HELD_MEMORY);
+				break;
+			}
 			if (!dispatch(c, &f))
 				return c->state < CLIENT_OPEN ? (ptrdiff_t)used : STREAM_CLOSE;
 			used += f.size;

@@ -401,6 +401,8 @@ on_connect(struct client *c, const struct mqtt_frame *f)
 		client_leave(c, home);
 		return false;
 	}
+	if (c->shard->shed >= BROKER_SHED_CONNECTS && !listener_of(c->shard, c->listener)->bridges)
+		return refuse(c, &m, MQTT_RC_BUSY, "memory_limit is nearly reached: nobody may connect");
 	if ((rc = judge(c, &m, &t)) == MQTT_RC_OK)
 		rc = judge_will(c, &m, &t);
 	if (rc == BROKER_LOGIN_PENDING)

@@ -24,6 +24,10 @@ enqueue(struct session *s, struct out *o)
 	if (s->pending.count == 0)
 		s->queue_tag = s->shard->policy_tag;
 	o->flight = s->client != NULL && s->queue_tag == s->shard->policy_tag ? JUDGED : 0;
+	if (s->client == NULL && s->shard->shed >= (o->qos == 0 ? BROKER_SHED_QOS0 : BROKER_SHED_QUEUES)) {
+		refuse(s, o, BROKER_DROP_SHED);
+		return;
+	}
 	if (set->max_queued_messages != 0 && s->pending.count >= set->max_queued_messages) {
 		refuse(s, o, BROKER_DROP_QUEUE);
 		return;

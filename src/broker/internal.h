@@ -100,6 +100,7 @@ enum held {
 	HELD_OUTPUT = 1,  /* it does not read either */
 	HELD_BACKLOG = 2, /* another shard cannot keep up with what it publishes */
 	HELD_RATE = 4,    /* it has published as much as it may for now */
+	HELD_MEMORY = 8,  /* memory is short */
 };
 
 struct client {
@@ -200,6 +201,10 @@ struct shard {
 	uint32_t next_group_id;
 	struct scan *scans;
 	uint32_t next_scan_id;
+	/* shed.c */
+	uint8_t shed; /* enum broker_shed, and an allowance used up */
+	uint32_t shed_seq;
+	uint64_t shed_mark, shed_since_ms; /* bytes_in at the last measurement; since when at PUBLISHERS, 0 = not */
 	/* drops.c */
 	struct drop_note *drop_notes;
 	uint64_t drops_ms, drop_lines_ms;
@@ -241,6 +246,12 @@ struct broker {
 	struct listener_table *newest; /* under listeners_lock */
 	struct interest *interest;     /* n_shards x INTEREST_SLOTS */
 	struct listener_pace *paces;   /* one a listener */
+	struct shed {
+		_Atomic uint32_t seq; /* measurements; 0: there is no limit */
+		_Atomic uint8_t level;
+		_Atomic bool stopped; /* a shard, by its allowance */
+		_Atomic uint64_t allowance;
+	} shed;
 	_Atomic uint32_t n_clients;    /* sessions of all shards, counted only with max_clients */
 };
 
@@ -503,6 +514,13 @@ void throttle_forget(struct client *c); /* the client is going */
 bool throttle_turn(struct shard *sh);   /* true: somebody still waits */
 /* Has shard <to> so much to do that QoS 0 is dropped? */
 bool throttle_is_full(const struct broker *b, unsigned to);
+
+/* ---- shed.c: what is given up while memory is short ---- */
+
+void shed_take(struct shard *sh); /* the last measurement */
+void shed_turn(struct shard *sh); /* let go on, or end, those who were held */
+uint64_t shed_wait(const struct shard *sh);
+size_t shed_out_max(const struct shard *sh); /* max_out_bytes, or less */
 
 /* ---- drops.c: who did not get what, and why ---- */
 

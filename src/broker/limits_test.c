@@ -371,6 +371,119 @@ a_reader_too_slow_loses_qos_0(void **state)
 	assert_int_equal(SUM(k, drops[BROKER_DROP_SLOW][AUTHZ_ROLE_NONE]), SUM(k, dropped));
 }
 
+/* ---- memory ---- */
+
+static void
+memory_is_shed_in_order(void **state)
+{
+	struct broker_settings set;
+	struct kit *k;
+	struct end *sub, *pub, *e;
+
+	broker_settings_default(&set);
+	set.queue_qos0 = true;
+	k = kit_begin(state, &set, NULL);
+	sub = kit_connect(k, &(struct connect_options){ .id = "away", .keep = true }, NULL);
+	kit_subscribe(sub, "t", 1);
+	kit_disconnect(sub, 0);
+	sub = kit_join(k, 4, "sub");
+	kit_subscribe(sub, "t", 1);
+	pub = kit_join(k, 4, "pub");
+
+	broker_shed(k->broker, BROKER_SHED_QOS0, UINT64_MAX);
+	kit_pump(k);
+	kit_publish(pub, "t", "x", 0, false, 0);
+	assert_int_equal(count_messages(sub), 1);
+	assert_int_equal(SUM(k, drops[BROKER_DROP_SHED][AUTHZ_ROLE_NONE]), 1); /* of the one that is away */
+	kit_join(k, 4, "other");
+
+	broker_shed(k->broker, BROKER_SHED_CONNECTS, UINT64_MAX);
+	kit_pump(k);
+	for (uint8_t v = 4; v <= 5; v++) {
+		e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+		kit_send_connect(e, &(struct connect_options){ .version = v, .id = "new" });
+		assert_int_equal(kit_connack(e), v == 4 ? 3 : MQTT_RC_BUSY);
+	}
+	kit_publish(pub, "t", "x", 1, false, 1);
+	kit_expect(pub, MQTT_PUBACK);
+	assert_int_equal(count_messages(sub), 1);
+
+	broker_shed(k->broker, BROKER_SHED_PUBLISHERS, UINT64_MAX);
+	kit_pump(k);
+	kit_publish(pub, "t", "x", 1, false, 2);
+	kit_expect_nothing(pub);
+	assert_false(pub->reading);
+	assert_true(sub->reading); /* acknowledgements make room */
+	kit_ack(sub, MQTT_PUBACK, 1);
+	kit_sleep(k, 29000);
+	assert_false(pub->closed);
+	broker_shed(k->broker, BROKER_SHED_NONE, UINT64_MAX);
+	kit_pump(k);
+	kit_expect(pub, MQTT_PUBACK);
+	assert_int_equal(count_messages(sub), 1);
+	kit_join(k, 4, "new");
+}
+
+static void
+whoever_is_held_too_long_is_ended(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *pub = kit_connect(k, &(struct connect_options){ .version = 5, .id = "pub", .keep_alive = 5 }, NULL);
+	struct end *idle = kit_join(k, 5, "idle");
+	struct mqtt_disconnect d;
+	struct mqtt_frame f;
+
+	broker_shed(k->broker, BROKER_SHED_PUBLISHERS, UINT64_MAX);
+	kit_pump(k);
+	kit_publish(pub, "t", "x", 0, false, 0);
+	for (unsigned i = 0; i < 29; i++)
+		kit_sleep(k, 1000);
+	assert_false(pub->closed);
+	kit_sleep(k, 1000);
+	assert_true(pub->closed);
+	f = kit_expect(pub, MQTT_DISCONNECT);
+	assert_int_equal(mqtt_decode_disconnect(&f, 5, &d), MQTT_RC_OK);
+	assert_int_equal(d.reason, MQTT_RC_QUOTA);
+	assert_false(idle->closed);
+}
+
+static void
+an_allowance_is_used_up_between_two_measurements(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *pub = kit_join(k, 4, "pub");
+	char payload[1001];
+
+	memset(payload, 'x', sizeof payload - 1);
+	payload[sizeof payload - 1] = '\0';
+	broker_shed(k->broker, BROKER_SHED_NONE, 10000);
+	kit_pump(k);
+	publish_many(pub, 20, "small");
+	assert_true(pub->reading);
+	for (unsigned i = 0; i < 30 && pub->reading; i++)
+		publish_many(pub, 1, payload);
+	assert_false(pub->reading);
+	broker_shed(k->broker, BROKER_SHED_NONE, 10000);
+	kit_sleep(k, 1);
+	assert_true(pub->reading);
+}
+
+static void
+nothing_is_kept_for_the_absent_at_the_limit(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *sub = kit_connect(k, &(struct connect_options){ .id = "away", .keep = true }, NULL);
+	struct end *w = kit_connect(k, &(struct connect_options){ .id = "w", .will_topic = "t", .will_payload = "will", .will_qos = 1 }, NULL);
+
+	kit_subscribe(sub, "t", 1);
+	kit_disconnect(sub, 0);
+	broker_shed(k->broker, BROKER_SHED_QUEUES, 0);
+	kit_pump(k);
+	kit_cut(w);
+	assert_int_equal(SUM(k, drops[BROKER_DROP_SHED][AUTHZ_ROLE_NONE]), 1);
+	assert_int_equal(SUM(k, queued), 0);
+}
+
 int
 main(void)
 {
@@ -386,6 +499,10 @@ main(void)
 		{ "many_slow_clients_are_not_many_lines", many_slow_clients_are_not_many_lines },
 		{ "each_reason_is_counted_apart", each_reason_is_counted_apart },
 		{ "a_reader_too_slow_loses_qos_0", a_reader_too_slow_loses_qos_0 },
+		{ "memory_is_shed_in_order", memory_is_shed_in_order },
+		{ "whoever_is_held_too_long_is_ended", whoever_is_held_too_long_is_ended },
+		{ "an_allowance_is_used_up_between_two_measurements", an_allowance_is_used_up_between_two_measurements },
+		{ "nothing_is_kept_for_the_absent_at_the_limit", nothing_is_kept_for_the_absent_at_the_limit },
 		{ "rates_follow_a_reload", rates_follow_a_reload },
 	};
 

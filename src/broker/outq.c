@@ -92,11 +92,21 @@ out_fits(const struct client *c, const struct out *o)
 	return msg_wire_size(out_msg(o), &how) <= c->max_packet_out;
 }
 
+static enum broker_drop
+drop_reason(const struct client *c)
+{
+	if (!c->dropping)
+		return BROKER_DROP_NO_MEMORY;
+	if (c->shard->shed != BROKER_SHED_NONE && c->out_bytes <= settings_of(c->shard)->max_out_bytes)
+		return BROKER_DROP_SHED;
+	return pace_is_slow(c) ? BROKER_DROP_RATE : BROKER_DROP_SLOW;
+}
+
 bool
 out_publish(struct client *c, const struct out *src)
 {
 	struct msg *m = out_msg(src);
-	size_t limit = settings_of(c->shard)->max_out_bytes;
+	size_t limit = shed_out_max(c->shard);
 	struct out *o;
 
 	/* A slow reader loses QoS 0, not the broker its memory. QoS > 0 is bounded by the window. */
@@ -110,7 +120,7 @@ out_publish(struct client *c, const struct out *src)
 			c->starved = true;
 			wake(&c->waker);
 		}
-		session_dropped(c->session, !c->dropping ? BROKER_DROP_NO_MEMORY : pace_is_slow(c) ? BROKER_DROP_RATE : BROKER_DROP_SLOW);
+		session_dropped(c->session, drop_reason(c));
 		out_release(&copy);
 		return false;
 	}

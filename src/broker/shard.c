@@ -92,6 +92,7 @@ shard_begin(struct shard *sh, uint64_t now_ms)
 	sh->now_ms = now_ms;
 	sh->now_s = (uint32_t)(now_ms / 1000);
 	take_listeners(sh);
+	shed_take(sh);
 	mail_take(sh);
 	logins_take(sh);
 }
@@ -115,6 +116,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	waits = throttle_turn(sh);
 	waits = shares_turn(sh) || waits;
 	drops_turn(sh);
+	shed_turn(sh);
 	mail_flush(sh);
 	atomic_store_explicit(&sh->stats.retained, sh->keep_ops->retain_count(sh->keep), memory_order_relaxed);
 	sh->after_turn = true;
@@ -125,6 +127,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wait = NUM_MIN(wait, other);
 	other = NUM_MIN(wheel_wait(sh->paces_wheel, now_ms), drops_wait(sh));
 	wait = NUM_MIN(wait, other);
+	wait = NUM_MIN(wait, shed_wait(sh));
 	if (waits)
 		wait = NUM_MIN(wait, (uint64_t)THROTTLED_MS);
 	return sh->stats.retained > 0 ? NUM_MIN(wait, (uint64_t)SWEEP_EVERY_MS) : wait;

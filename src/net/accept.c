@@ -119,6 +119,12 @@ starve(struct loop *l, const struct listener *ls, int no)
 	timer_set(l->wheel, &l->starving, l->now + STARVED_MS);
 }
 
+const char *
+net_admit(const struct loop *l, void *listener, const struct sockaddr_storage *addr)
+{
+	return l->h->admit != NULL ? l->h->admit(l->ctx, listener, (const void *)addr, l->now) : NULL;
+}
+
 static bool
 accept_one(struct loop *l, struct listener *ls)
 {
@@ -139,7 +145,8 @@ accept_one(struct loop *l, struct listener *ls)
 		(void)close(fd);
 		return true;
 	}
-	if ((why = l->h->admit != NULL ? l->h->admit(l->ctx, ls->cookie, (const void *)&addr, l->now) : NULL) != NULL) {
+	/* Of whom a proxy speaks for is judged when it has said so. */
+	if (ls->proxy == NULL && (why = net_admit(l, ls->cookie, &addr)) != NULL) {
 		report(l, ls, &addr, why);
 		(void)close(fd);
 		return true;

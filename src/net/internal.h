@@ -242,6 +242,8 @@ int net_poll(struct loop *l, int op, struct source *s, uint32_t events);
 
 /* accept.c */
 void listener_ready(struct loop *l, struct listener *ls);
+/* Why a connection from <addr> may not come in, as the application says; NULL: it may. */
+const char *net_admit(const struct loop *l, void *listener, const struct sockaddr_storage *addr);
 /* Listen or do not, as descriptors and handshakes in flight allow. */
 void listeners_update(struct loop *l);
 void listeners_bury(struct loop *l);

@@ -58,6 +58,10 @@ take(struct conn *c, const struct proxy_header *h)
 		refuse(c, NET_FAIL_PROXY_CLIENT, why);
 		return;
 	}
+	if ((why = net_admit(c->loop, b->listener, &b->addr)) != NULL) {
+		refuse(c, NET_FAIL_LIMIT, why);
+		return;
+	}
 	if (name.n > 0 && (b->proxy_identity = strndup((const char *)name.p, name.n)) == NULL) {
 		conn_close(c, NULL);
 		return;

@@ -97,6 +97,9 @@ admit(struct listener *l, const struct sockaddr *addr, uint64_t now_ms)
 	struct bucket_rule network, address;
 	struct origin o;
 
+	if (atomic_load_explicit(&l->server->memory.level, memory_order_relaxed) >= BROKER_SHED_CONNECTS &&
+	    l->config->protocol != CONFIG_METRICS)
+		return WHY_MEMORY;
 	if (l->config->connect_rate != 0)
 		count(l, now_ms);
 	if ((network_rate == 0 && address_rate == 0) || !origin_of(addr, &o))

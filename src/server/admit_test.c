@@ -155,6 +155,58 @@ a_listener_rests_when_it_has_had_its_rate(void **state)
 	assert_int_equal(admit_wait(&listener, now + 100), 100);
 }
 
+/* ---- memory_limit ---- */
+
+static void
+levels_of_memory_begin_and_end(void **state)
+{
+	static const struct {
+		enum broker_shed old, new;
+		unsigned percent;
+	} rows[] = {
+		{ BROKER_SHED_NONE, BROKER_SHED_NONE, 0 },
+		{ BROKER_SHED_NONE, BROKER_SHED_NONE, 79 },
+		{ BROKER_SHED_NONE, BROKER_SHED_QOS0, 80 },
+		{ BROKER_SHED_NONE, BROKER_SHED_CONNECTS, 90 },
+		{ BROKER_SHED_NONE, BROKER_SHED_PUBLISHERS, 95 },
+		{ BROKER_SHED_QOS0, BROKER_SHED_QUEUES, 100 },
+		{ BROKER_SHED_QOS0, BROKER_SHED_QUEUES, 900 },
+		/* Not back and forth around one number. */
+		{ BROKER_SHED_QOS0, BROKER_SHED_QOS0, 79 },
+		{ BROKER_SHED_QOS0, BROKER_SHED_QOS0, 75 },
+		{ BROKER_SHED_QOS0, BROKER_SHED_NONE, 74 },
+		{ BROKER_SHED_QUEUES, BROKER_SHED_QUEUES, 95 },
+		{ BROKER_SHED_QUEUES, BROKER_SHED_PUBLISHERS, 94 },
+		{ BROKER_SHED_QUEUES, BROKER_SHED_CONNECTS, 89 },
+		{ BROKER_SHED_QUEUES, BROKER_SHED_NONE, 10 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(memory_level(rows[i].old, rows[i].percent * UINT64_C(1000000000), 100 * UINT64_C(1000000000) - 1), rows[i].new);
+	assert_int_equal(memory_level(BROKER_SHED_NONE, UINT64_MAX, 1), BROKER_SHED_QUEUES);
+	assert_int_equal(memory_level(BROKER_SHED_NONE, UINT64_MAX, INT64_MAX / 1000), BROKER_SHED_QUEUES);
+}
+
+static void
+memory_can_be_measured(void **state)
+{
+	struct heap_gauge g = { 0 };
+	uint64_t n, before = heap_bytes(&g, server_now_ms());
+	uint8_t *p = malloc(10000000);
+
+	(void)state;
+	assert_non_null(p);
+	memset(p, 1, 10000000);
+	assert_true(memory_resident(&n));
+	assert_true(n > 10000000);
+	/* A sanitizer keeps other books. */
+	if (before > 0)
+		assert_true(heap_bytes(&(struct heap_gauge){ 0 }, server_now_ms()) >= before + 10000000);
+	assert_int_equal(heap_bytes(&g, 1), before); /* not looked at anew in a hurry */
+	free(p);
+}
+
 int
 main(void)
 {
@@ -165,6 +217,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(listeners_do_not_share_rates_and_unix_sockets_have_none, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_flood_of_addresses_is_bounded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_listener_rests_when_it_has_had_its_rate, set_up, tear_down),
+		cmocka_unit_test(levels_of_memory_begin_and_end),
+		cmocka_unit_test(memory_can_be_measured),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

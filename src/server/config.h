@@ -156,7 +156,7 @@ struct config {
 	int64_t workers, tls_handshake_timeout, max_handshakes, websockets_headers_size;
 	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration, sys_interval;
-	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections, global_max_clients, drop_log_interval;
+	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections, global_max_clients, drop_log_interval, memory_limit;
 	bool upgrade_outgoing_qos;
 	bool retain_available, check_retain_source, queue_qos0_messages, persistence, set_tcp_nodelay, autosave_on_changes;
 	bool ignored_bool;      /* of directives that are accepted without effect */

@@ -121,6 +121,11 @@ struct inherited {
 	const struct config_listener *by[INHERITED_MAX]; /* who has it; NULL: nobody yet */
 };
 
+/* What the heap's own books said last. One thread's; zeroed: nothing yet. */
+struct heap_gauge {
+	uint64_t value, next_ms;
+};
+
 struct server {
 	struct server_options options;
 	struct config *config;
@@ -145,9 +150,28 @@ struct server {
 	struct metrics_counters *counters;
 	struct logtopics *logtopics; /* NULL: no log_dest topic */
 	int64_t started;                /* seconds since 1970 */
+	struct memory {
+		_Atomic int64_t limit; /* 0: none; a reload exchanges it */
+		_Atomic uint64_t used; /* bytes, when they were measured last; the main thread writes this and the next */
+		atomic_uint level;     /* enum broker_shed */
+		bool limited; /* the broker was told of a limit */
+		struct heap_gauge heap;
+	} memory;
 	uint64_t watchdog_ms;           /* 0: nobody watches */
 	uint64_t alarm_ms;              /* when alarms are repeated; of the main thread */
 };
+
+/* ---- memory.c: memory_limit ---- */
+
+/* Bytes in use; not always looked at anew, as that can take long. */
+uint64_t heap_bytes(struct heap_gauge *g, uint64_t now_ms);
+/* Bytes of the process in RAM. False: /proc is not there. */
+bool memory_resident(uint64_t *ret);
+/* Where <used> of <limit> leads to from the level <old>. */
+enum broker_shed memory_level(enum broker_shed old, uint64_t used, uint64_t limit);
+/* Measure, tell the broker, and the log when something changes; every MEMORY_EVERY_MS, on the main thread. */
+enum { MEMORY_EVERY_MS = 100 };
+void memory_tick(struct server *s, uint64_t now_ms);
 
 /* ---- sys.c: the $SYS tree ---- */
 
@@ -242,6 +266,7 @@ enum refusal_cause {
 	REFUSAL_LIMIT,
 	REFUSAL_CLIENTS,
 	REFUSAL_CONNECT_RATE,
+	REFUSAL_MEMORY,
 	REFUSAL_ANONYMOUS,
 	REFUSAL_PASSWORD,
 	REFUSAL_LOGIN_UNKNOWN,
@@ -291,6 +316,7 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 #define WHY_LOGIN_WRONG "wrong password of user"
 #define WHY_LOGIN_RATE "too many wrong passwords for this user from this address, or from this address"
 #define WHY_LOGIN_BUSY "more logins wait for their turn than the broker takes"
+#define WHY_MEMORY "memory_limit is nearly reached: nobody may connect"
 #define WHY_ADDRESS_RATE "more connections a second from this address than address_connect_rate"
 #define WHY_NETWORK_RATE "more connections a second from this network than network_connect_rate"
 #define WHY_METRICS "may not read metrics here"

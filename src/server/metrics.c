@@ -155,19 +155,6 @@ count_fds(uint64_t *ret)
 	return true;
 }
 
-static bool
-count_memory(uint64_t *ret)
-{
-	FILE *f = fopen("/proc/self/statm", "re");
-	uint64_t pages = 0;
-	bool ok = f != NULL && fscanf(f, "%*u %" SCNu64, &pages) == 1;
-
-	if (f != NULL)
-		(void)fclose(f); /* only read from */
-	*ret = pages * (uint64_t)sysconf(_SC_PAGESIZE);
-	return ok;
-}
-
 static void
 put_process(FILE *f, const struct metrics *m)
 {
@@ -177,7 +164,7 @@ put_process(FILE *f, const struct metrics *m)
 	(void)fputs("signet_build_info{version=\"" SIGNET_VERSION "\"} 1\n", f);
 	put_gauge(f, "process_start_time_seconds", "When the broker started, in seconds since 1970.",
 	    (uint64_t)m->started);
-	if (count_memory(&n))
+	if (memory_resident(&n))
 		put_gauge(f, "process_resident_memory_bytes", "Memory that the process has in RAM.", n);
 	if (count_fds(&n))
 		put_gauge(f, "process_open_fds", "Descriptors that are open.", n);

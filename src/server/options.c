@@ -214,6 +214,8 @@ const struct option options[] = {
 	  IN_LISTENER(rates[BROKER_MESSAGES_OUT]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
 	{ "listener_rate_out_bytes", "BYTES", "Bytes of PUBLISH packets a second delivered to all clients of this listener together; 0: no limit",
 	  IN_LISTENER(rates[BROKER_BYTES_OUT]), .type = OPTION_INT, .min = 0, .max = 10000000000 },
+	{ "memory_limit", "BYTES", "Memory that the broker may use; near it load is shed, QoS 0 first; 0: no limit",
+	  IN_CONFIG(memory_limit), .type = OPTION_INT, .min = 0, .max = INT64_MAX / 1000 },
 	{ "drop_log_interval", "SECONDS", "A client that loses messages has one line in the log in this time, with how many and why",
 	  IN_CONFIG(drop_log_interval), .type = OPTION_INT, .min = 1, .max = 86400, .def = 60, .flags = OPTION_NEXT_START },
 	{ "listener_connect_rate", "N", "Connections a second that this listener accepts; the others wait; 0: no limit",

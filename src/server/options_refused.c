@@ -13,7 +13,6 @@
 static const struct {
 	const char *name, *why;
 } refused[] = {
-	{ "memory_limit", "not supported yet; remove the line" },
 	{ "disable_client_cert_date_checks",
 	    "an expired certificate is no identity; give these clients new ones and remove the line" },
 	{ "enable_control_api", "$CONTROL/broker/v1 tells which plugins there are, and there are none; remove the line" },

@@ -51,6 +51,7 @@ static const struct {
 	    "let sessions that nobody needs expire (persistent_client_expiration), or raise global_max_clients" },
 	[REFUSAL_CONNECT_RATE] = { "connect-rate",
 	    "look for clients there that connect again and again, or raise address_connect_rate or network_connect_rate" },
+	[REFUSAL_MEMORY] = { "memory-limit", "look at /metrics or $SYS for queues and retained messages that grow, or raise memory_limit" },
 	[REFUSAL_ANONYMOUS] = { "anonymous",
 	    "let the client use the TLS listener with its certificate, or set allow_anonymous true if everybody may connect" },
 	[REFUSAL_PASSWORD] = { "password",
@@ -242,6 +243,14 @@ of_psk(const struct net_failure *f, struct refusal *r)
 	set(r, f->psk_known ? REFUSAL_PSK_WRONG : REFUSAL_PSK_UNKNOWN, r->text);
 }
 
+static enum refusal_cause
+of_limit(const char *detail)
+{
+	if (strcmp(detail, WHY_MEMORY) == 0)
+		return REFUSAL_MEMORY;
+	return strstr(detail, "_connect_rate") != NULL ? REFUSAL_CONNECT_RATE : REFUSAL_LIMIT;
+}
+
 void
 refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, struct refusal *ret)
 {
@@ -290,7 +299,7 @@ refusal_of_failure(const struct net_failure *f, const struct pki_peer *peer, str
 		of_psk(f, ret);
 		return;
 	case NET_FAIL_LIMIT:
-		set(ret, strstr(f->detail, "_connect_rate") != NULL ? REFUSAL_CONNECT_RATE : REFUSAL_LIMIT, f->detail[0] != '\0' ? f->detail : "there are too many connections");
+		set(ret, of_limit(f->detail), f->detail[0] != '\0' ? f->detail : "there are too many connections");
 		return;
 	}
 	set(ret, REFUSAL_TLS_OTHER, f->detail);
@@ -309,6 +318,7 @@ login_cause(const char *text, enum refusal_cause *ret)
 		{ WHY_LOGIN_RATE, "", REFUSAL_LOGIN_RATE },
 		{ WHY_LOGIN_BUSY, "", REFUSAL_LOGIN_BUSY },
 		{ "the broker has its global_max_clients", "", REFUSAL_CLIENTS },
+		{ WHY_MEMORY, "", REFUSAL_MEMORY },
 		{ "there is no user name", "use_username_as_clientid", REFUSAL_NO_USERNAME },
 		{ "the client id", "clientid_prefixes", REFUSAL_CLIENT_ID_PREFIX },
 	};

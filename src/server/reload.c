@@ -135,6 +135,7 @@ exchange(struct server *s, const struct config *c, struct world *w)
 		judge_set(&s->judges[i], &w->listeners[i]);
 		atomic_store(&s->listeners[i].rules, listener_rules_of(c, &c->listeners[i]));
 	}
+	atomic_store(&s->memory.limit, c->memory_limit);
 	(void)pthread_mutex_lock(&s->lock);
 	old = s->world;
 	s->world = w;

@@ -155,6 +155,7 @@ server_prepare(struct server *s, struct err *err)
 
 	if (!make_listeners(s, err))
 		return false;
+	atomic_store(&s->memory.limit, s->config->memory_limit);
 	s->world = world_load(s->config, s->judges, err);
 	if (s->world == NULL)
 		return false;
@@ -285,19 +286,25 @@ reload(struct server *s)
 static void
 wait_for_end(struct server *s, const sigset_t *set)
 {
-	uint64_t ms = FLUSH_EVERY_S * 1000;
+	uint64_t ms, now, flushed = 0;
 	struct timespec pause;
 
-	if (s->watchdog_ms > 0)
-		ms = NUM_MIN(ms, NUM_MAX(s->watchdog_ms / 4, UINT64_C(1)));
-	pause = (struct timespec){ .tv_sec = (time_t)(ms / 1000),
-		.tv_nsec = (long)(ms % 1000) * 1000000 };
 	for (;;) {
-		int sig = sigtimedwait(set, NULL, &pause);
+		int sig;
 
-		watchdog_tick(s, server_now_ms());
-		events_flush(s);
-		alarm_certificates(s, false);
+		ms = atomic_load(&s->memory.limit) > 0 ? (uint64_t)MEMORY_EVERY_MS : (uint64_t)FLUSH_EVERY_S * 1000;
+		if (s->watchdog_ms > 0)
+			ms = NUM_MIN(ms, NUM_MAX(s->watchdog_ms / 4, UINT64_C(1)));
+		pause = (struct timespec){ .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+		sig = sigtimedwait(set, NULL, &pause);
+		now = server_now_ms();
+		watchdog_tick(s, now);
+		memory_tick(s, now);
+		if (now - flushed >= FLUSH_EVERY_S * 1000) {
+			events_flush(s);
+			alarm_certificates(s, false);
+			flushed = now;
+		}
 		if (sig == SIGTERM || sig == SIGINT)
 			return;
 		if (sig == SIGHUP)

@@ -2,7 +2,6 @@
 #include "server/internal.h"
 
 #include <inttypes.h>
-#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,15 +53,6 @@ stored(const struct server *s)
 	return total_retained(s) + total_queued(s);
 }
 
-static uint64_t
-heap(const struct server *s)
-{
-	struct mallinfo2 m = mallinfo2();
-
-	(void)s;
-	return m.uordblks + m.hblkhd;
-}
-
 typedef uint64_t value_fn(const struct server *s);
 
 /* Plain numbers. */
@@ -90,7 +80,6 @@ static const struct {
 	{ "publish/bytes/sent", total_payload_out },
 	{ "bytes/received", total_bytes_in },
 	{ "bytes/sent", total_bytes_out },
-	{ "heap/current", heap },
 };
 
 /* Averages per minute over the last 1, 5 and 15 minutes. */
@@ -113,7 +102,8 @@ static const unsigned minutes[] = { 1, 5, 15 };
 struct sys {
 	uint64_t interval_ms, next_ms, start_ms, last_ms;
 	uint64_t clients_max, heap_max;
-	uint64_t said[ARRAY_LEN(values) + 2]; /* the last value that was published; UINT64_MAX: none yet */
+	struct heap_gauge heap;
+	uint64_t said[ARRAY_LEN(values) + 3]; /* the last value that was published; UINT64_MAX: none yet */
 	uint64_t before[ARRAY_LEN(loads)];
 	double load[ARRAY_LEN(loads)][ARRAY_LEN(minutes)];
 	bool greeted;
@@ -189,6 +179,7 @@ uint64_t
 sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms)
 {
 	char text[48];
+	uint64_t heap;
 
 	if (now_ms < y->next_ms)
 		return y->next_ms - now_ms;
@@ -199,7 +190,9 @@ sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms)
 	for (size_t i = 0; i < ARRAY_LEN(values); i++)
 		say_number(w, values[i].topic, values[i].value(w->server), &y->said[i]);
 	y->clients_max = NUM_MAX(y->clients_max, total_connected(w->server));
-	y->heap_max = NUM_MAX(y->heap_max, heap(w->server));
+	heap = heap_bytes(&y->heap, now_ms);
+	y->heap_max = NUM_MAX(y->heap_max, heap);
+	say_number(w, "heap/current", heap, &y->said[ARRAY_LEN(values) + 2]);
 	say_number(w, "clients/maximum", y->clients_max, &y->said[ARRAY_LEN(values)]);
 	say_number(w, "heap/maximum", y->heap_max, &y->said[ARRAY_LEN(values) + 1]);
 	say_loads(w, y, now_ms);
