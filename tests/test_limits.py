@@ -222,3 +222,21 @@ def test_near_memory_limit_load_is_shed_in_order(limited):
         answered = len(pub.acks)
         assert 0 < answered < 4000
         pub.cut()
+
+
+def test_rates_are_those_of_the_client_behind_a_proxy(limited):
+    broker = limited("enable_proxy_protocol 1\naddress_connect_rate 1")
+
+    def come(address, n):
+        got = 0
+        for _ in range(n):
+            with kit.Raw(broker.port) as raw:
+                try:
+                    raw.send(f"PROXY TCP4 {address} 127.0.0.1 4711 1883\r\n".encode() + wire.connect("c"))
+                    got += raw.packet()[1][1] == 0
+                except (OSError, EOFError):
+                    pass
+        return got
+    assert 10 <= come("192.0.2.1", 30) < 20
+    assert come("192.0.2.2", 5) == 5
+    broker.wait_log(r"from 192\.0\.2\.1:4711 on .*\[connect-rate\]")
