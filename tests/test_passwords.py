@@ -283,12 +283,14 @@ def test_reload_is_all_or_nothing(pki, broker_of, folder):
         broker.process.send_signal(1)
         assert "p:1: user 'bob'" in broker.wait_log("Reload failed.*", mark).group(0)
         assert kit_code(broker, trust, "al", "y") == 0 and kit_code(broker, trust, "bob", "x") == 0
-        # Who has a certificate, or is connected, stays.
+        # Who has a certificate stays; who logged in with what is gone now is cut off.
         file.write_text("")
         kit.signet("passwd", "-I", "10", file, "eve", stdin="z\n")
         broker.reload()
         assert kit_code(broker, trust, "bob", "x") == 5 and kit_code(broker, trust, "eve", "z") == 0
-        bob.publish("t", "1", qos=1)
+        bob.wait_closed()
+        broker.wait_log(r"Client b disconnected due to .*password or key has been changed or removed")
+        sensor.publish("t", "1", qos=1)
         sensor.message("t", "1")
 
 

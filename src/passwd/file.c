@@ -163,6 +163,15 @@ secret_like_scram(const struct passwd_file *f, struct slice user)
 	return f->n_scram > 0 ? &f->list[map_hash(user) % f->n_scram]->secret : NULL;
 }
 
+uint64_t
+passwd_tag(const struct passwd_file *f, struct slice user)
+{
+	const struct passwd_secret *s = secret_of_user(f, user);
+
+	/* Kinds and salts differ where hashes do. */
+	return s != NULL ? map_hash(slice_of(s->hash, s->hash_n)) | 1 : 0;
+}
+
 enum passwd_verdict
 passwd_check(const struct passwd_file *f, struct slice user, struct slice password,
     enum passwd_kind *ret_kind)

@@ -41,6 +41,9 @@ struct passwd_file *passwd_ref(struct passwd_file *f);
 void passwd_unref(struct passwd_file *f); /* NULL is fine; wipes the hashes */
 size_t passwd_count(const struct passwd_file *f);
 
+/* What stands for <user> in the file, in a number that changes when that does; 0: no such user. Of this process only. */
+uint64_t passwd_tag(const struct passwd_file *f, struct slice user);
+
 enum passwd_verdict {
 	PASSWD_RIGHT,
 	PASSWD_WRONG,
@@ -91,6 +94,8 @@ struct psk_file *psk_ref(struct psk_file *f);
 void psk_unref(struct psk_file *f);
 size_t psk_count(const struct psk_file *f);
 size_t psk_weak(const struct psk_file *f); /* keys shorter than PSK_KEY_STRONG: one handshake heard is enough to guess them */
+/* As passwd_tag(). */
+uint64_t psk_tag(const struct psk_file *f, struct slice identity);
 /* The key of <identity> into <key>, its length in *ret_n. False: no such identity, and then the key is one that nobody can
  * have, so that a handshake goes on and fails as with a wrong key. */
 bool psk_find(const struct psk_file *f, struct slice identity, uint8_t key[static PSK_KEY_MAX], size_t *ret_n);

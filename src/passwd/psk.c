@@ -163,6 +163,14 @@ psk_weak(const struct psk_file *f)
 	return f->weak;
 }
 
+uint64_t
+psk_tag(const struct psk_file *f, struct slice identity)
+{
+	const struct psk *k = map_get(&f->keys, identity);
+
+	return k != NULL ? map_hash(slice_of(k->key, k->key_n)) | 1 : 0;
+}
+
 bool
 psk_find(
     const struct psk_file *f, struct slice identity, uint8_t key[static PSK_KEY_MAX], size_t *ret_n)

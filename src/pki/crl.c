@@ -160,11 +160,41 @@ find_signer(struct crl *c, struct slice der, const struct loading *x, struct err
 }
 
 static bool
+is_ours(const struct loading *x, const uint8_t spki[32])
+{
+	uint8_t key[32];
+
+	for (int i = 0; i < sk_X509_num(x->l->cas); i++) {
+		if (spki_hash(sk_X509_value(x->l->cas, i), key) && memcmp(key, spki, 32) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The very same one, if it was read before and its CA is one of ours: a list of a million names is kept once. */
+static struct crl *
+known(const struct loading *x, const struct crl_set *s, const uint8_t digest[32])
+{
+	for (size_t i = 0; s != NULL && i < s->n; i++) {
+		if (s->v[i]->verified && memcmp(s->v[i]->digest, digest, 32) == 0 && is_ours(x, s->v[i]->issuer_key))
+			return s->v[i];
+	}
+	return NULL;
+}
+
+static bool
 add_crl(void *ctx, struct slice der, struct err *err)
 {
 	struct loading *x = ctx;
-	struct crl *c = crl_new(der, x->file, err);
-	bool ok = c != NULL && find_signer(c, der, x, err) && settle(x, c, err);
+	uint8_t digest[32];
+	struct crl *c = NULL;
+	bool ok;
+
+	if (crl_digest(der, digest) &&
+	    ((c = known(x, x->l->old, digest)) != NULL || (c = known(x, x->l->also, digest)) != NULL))
+		return settle(x, c, err);
+	c = crl_new(der, x->file, err);
+	ok = c != NULL && find_signer(c, der, x, err) && settle(x, c, err);
 
 	crl_unref(c);
 	return ok;
@@ -260,14 +290,8 @@ keep_missing(struct loading *x, struct err *err)
 
 	for (size_t i = 0; old != NULL && i < old->n; i++) {
 		struct crl *c = old->v[i];
-		uint8_t key[32];
-		bool known = false;
 
-		if (!c->verified || find_ca(&x->set, c) != NULL)
-			continue;
-		for (int k = 0; k < sk_X509_num(x->l->cas) && !known; k++)
-			known = spki_hash(sk_X509_value(x->l->cas, k), key) && memcmp(key, c->issuer_key, 32) == 0;
-		if (!known)
+		if (!c->verified || find_ca(&x->set, c) != NULL || !is_ours(x, c->issuer_key))
 			continue;
 		(void)snprintf(text, sizeof text, "there is no good CRL of %s in the files any more", c->issuer_text);
 		if (!push(&x->set, c, err) || !complain(&x->set, text, err))

@@ -49,6 +49,7 @@ struct revoked {
 
 /* Of exactly one CRL in DER; <name> stands in error texts. Not yet verified, and without .raw. */
 struct crl *crl_new(struct slice der, const char *name, struct err *err);
+bool crl_digest(struct slice der, uint8_t out[32]);
 struct crl *crl_ref(struct crl *c);
 void crl_unref(struct crl *c); /* NULL is fine */
 /* Did the owner of <key> sign these bytes? */
@@ -73,7 +74,8 @@ struct crl_load {
 	const char *const *files;
 	size_t n_files;
 	STACK_OF(X509) *cas;
-	const struct crl_set *old; /* what is in force now, or NULL */
+	const struct crl_set *old;  /* what is in force now, or NULL */
+	const struct crl_set *also; /* has perhaps read the same ones already, or NULL */
 	bool lenient;              /* a file that cannot be read is a complaint, and what came from it stays */
 	int64_t now;
 };

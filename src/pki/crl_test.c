@@ -174,7 +174,7 @@ replacing(void **state)
 			t_put(&w.dir, "x.pem", SL(""));
 		if (rows[i].what == MISSING)
 			assert_int_equal(unlink(t_path(&w.dir, "x.pem", path)), 0);
-		new = pki_trust_renew(old, T_NOW, &err);
+		new = pki_trust_renew(old, NULL, T_NOW, &err);
 		assert_non_null(new);
 		(void)complaints(new, all);
 		if (rows[i].says == NULL)
@@ -222,12 +222,12 @@ what_is_new(void **state)
 	(void)state;
 	t_put_crl(&w.dir, "n.pem", t_crl_of(&want));
 	old = trust_of("ca.pem", "n.pem", 0);
-	same = pki_trust_renew(old, T_NOW, &err);
+	same = pki_trust_renew(old, NULL, T_NOW, &err);
 	assert_true(pki_trust_same_crls(old, same) && pki_trust_news(old, same, on_news, &n) && n.n == 0);
 	want.victims[1] = w.leaf.x;
 	want.number = 6;
 	t_put_crl(&w.dir, "n.pem", t_crl_of(&want));
-	new = pki_trust_renew(same, T_NOW, &err);
+	new = pki_trust_renew(same, NULL, T_NOW, &err);
 	assert_true(pki_trust_news(same, new, on_news, &n));
 	assert_int_equal(n.n, 1);
 	assert_true(spki_hash(w.client.x, key) && memcmp(key, n.key, 32) == 0 && slice_eq(n.serial, slice_of(serial, len)));
@@ -327,12 +327,12 @@ directories(void **state)
 	p = accepted(t, "ca.pem", w.leaf.x, NULL);
 	assert_int_equal(again(t, p, T_NOW, true), PKI_OK);
 	t_put_crl(&d, "watch.pem", t_crl(&w.watch, NULL, from, to, 0));
-	new = pki_trust_renew(t, T_NOW, &err);
+	new = pki_trust_renew(t, NULL, T_NOW, &err);
 	assert_int_equal(again(new, p, T_NOW, true), PKI_OK);
 	pki_trust_unref(t);
 	t_put_crl(&d, "client.pem", t_crl(&w.client, w.leaf.x, from, to, 1));
 	t_put(&d, ".client.pem.new", SL("half of"));
-	t = pki_trust_renew(new, T_NOW, &err);
+	t = pki_trust_renew(new, NULL, T_NOW, &err);
 	assert_int_equal(again(t, p, T_NOW, true), PKI_BAD_REVOKED);
 	pki_trust_unref(new);
 	pki_trust_unref(t);

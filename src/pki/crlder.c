@@ -341,11 +341,17 @@ fill(struct crl *c, const struct frame *f, struct slice der, const char *name, s
 	if (c->issuer == NULL)
 		return crypto_input_err(err, "%s: the issuer of the CRL cannot be read", name);
 	c->issuer_text = name_text(c->issuer);
-	if (c->issuer_text == NULL || SHA256(der.p, der.n, c->digest) == NULL)
+	if (c->issuer_text == NULL || !crl_digest(der, c->digest))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	c->last = f->last;
 	c->next = f->next;
 	return read_extensions(c, f->extensions, name, err) && read_entries(c, f->entries, name, err);
+}
+
+bool
+crl_digest(struct slice der, uint8_t out[32])
+{
+	return SHA256(der.p, der.n, out) != NULL;
 }
 
 struct crl *

@@ -184,6 +184,7 @@ struct pki_trust_config {
 	const char *const *crl_files;     /* files or directories; none: revocation is not checked */
 	size_t n_crl_files;
 	const struct pki_trust *previous; /* its CRLs stay in force where what is read may not take their place; NULL: none */
+	const struct pki_trust *also;     /* may have read the same lists already, so that they are kept once; NULL: none */
 	int64_t crl_grace;                /* seconds for which a CRL is good after its end */
 	int64_t now;                      /* 0 = the clock */
 	bool require_cn;                  /* use_identity_as_username: a certificate without a usable CN is refused */
@@ -198,7 +199,7 @@ void pki_trust_unref(struct pki_trust *t); /* NULL is fine */
 
 /* The same with the revocation lists read again. Those of a file that cannot be read stay; so does each whose successor is
  * forged, older (CRL number, else date), expired or from the future, or missing. NULL: out of memory. Blocks; any thread. */
-struct pki_trust *pki_trust_renew(const struct pki_trust *t, int64_t now, struct err *err);
+struct pki_trust *pki_trust_renew(const struct pki_trust *t, const struct pki_trust *also, int64_t now, struct err *err);
 /* What was not taken over when <t> was made, a sentence each, naming the file. */
 void pki_trust_complaints(const struct pki_trust *t, void (*each)(void *ctx, const char *text), void *ctx);
 /* The lists that are in force. */

@@ -86,6 +86,7 @@ fill(struct pki_trust *t, const struct pki_trust_config *c, struct err *err)
 	for (size_t i = 0; ok && i < c->n_roles; i++)
 		ok = add_role(t, &c->roles[i], err);
 	load.cas = t->cas;
+	load.also = c->also != NULL ? &c->also->crls : NULL;
 	load.old = c->previous != NULL ? &c->previous->crls : NULL;
 	return ok && find_issuers(t, err) && crl_set_load(&t->crls, &load, err);
 }
@@ -132,10 +133,10 @@ copy(struct pki_trust *t, const struct pki_trust *from)
 }
 
 struct pki_trust *
-pki_trust_renew(const struct pki_trust *old, int64_t now, struct err *err)
+pki_trust_renew(const struct pki_trust *old, const struct pki_trust *also, int64_t now, struct err *err)
 {
 	struct crl_load load = { .files = (const char *const *)old->crls.files, .n_files = old->crls.n_files,
-		.cas = old->cas, .old = &old->crls, .lenient = true, .now = pki_clock(now) };
+		.cas = old->cas, .old = &old->crls, .also = also != NULL ? &also->crls : NULL, .lenient = true, .now = pki_clock(now) };
 	struct pki_trust *t = calloc(1, sizeof *t);
 
 	if (t == NULL || !copy(t, old)) {

@@ -62,6 +62,7 @@ struct config_listener {
 
 	char *cafile, *capath, *certfile, *keyfile, *crlfile, *ciphers, *ciphersuites,
 	    *bind_interface;
+	int64_t crl_grace;   /* seconds */
 	int64_t tls_version; /* the least minor version: 2 or 3 */
 	int64_t max_connections, max_qos, socket_domain;
 	int64_t client_rates[BROKER_RATES], rates[BROKER_RATES]; /* by enum broker_rate */
@@ -153,6 +154,7 @@ struct config {
 	struct config_role_ca *role_cas;
 	unsigned n_role_cas;
 
+	int64_t withdrawn_will, withdrawn_session; /* 1: discard, purge */
 	int64_t workers, tls_handshake_timeout, max_handshakes, websockets_headers_size;
 	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration, sys_interval;

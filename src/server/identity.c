@@ -45,15 +45,20 @@ identity_of_peer(unsigned rules, const struct pki_peer *peer, struct authz_princ
 struct authz_principal *
 identity_of_proxied(const char *name)
 {
-	struct authz_facts facts = { .username = slice_str(name) };
+	struct authz_facts facts = { .username = slice_str(name), .credential = CREDENTIAL_PROXIED };
 
 	return authz_principal_new(&facts);
 }
 
 struct authz_principal *
-identity_of_psk(unsigned rules, const char *identity, struct authz_principal *nobody)
+identity_of_psk(unsigned rules, const char *identity, uint64_t credential)
 {
-	return (rules & RULE_PSK_IS_IDENTITY) != 0 ? identity_of_proxied(identity) : authz_principal_ref(nobody);
+	/* The subject gives no rights: it remembers whose key it was where that is not the user name. */
+	struct authz_facts facts = { .subject = slice_str(identity), .credential = credential };
+
+	if ((rules & RULE_PSK_IS_IDENTITY) != 0)
+		facts.username = facts.subject;
+	return authz_principal_new(&facts);
 }
 
 static uint8_t
@@ -73,12 +78,14 @@ as_they_are(struct broker_login *login)
 /* The same person under the name that CONNECT gives. It never makes a certificate's identity: has_cert and role stay
  * as they are. */
 uint8_t
-identity_named(struct broker_login *login, struct slice username)
+identity_named(struct broker_login *login, struct slice username, uint64_t credential)
 {
 	struct authz_facts facts;
 
 	authz_principal_facts(login->cert, &facts);
 	facts.username = username;
+	if (credential != 0)
+		facts.credential = credential;
 	login->who = authz_principal_new(&facts);
 	return login->who != NULL ? MQTT_RC_OK
 				  : refuse(login, MQTT_RC_UNAVAILABLE, "out of memory");
@@ -116,6 +123,6 @@ identity_judge(unsigned rules, struct broker_login *login)
 								     : WHY_ANONYMOUS);
 	/* As mosquitto without password_file: a name that is given is taken. */
 	if (named)
-		return identity_named(login, m->username);
+		return identity_named(login, m->username, 0);
 	return as_they_are(login);
 }

@@ -29,6 +29,8 @@ struct privileges {
 struct world_listener {
 	struct tls_ctx *tls;     /* NULL: plain */
 	char *cert_file;         /* certfile that <tls> was made of, or NULL */
+	char *crl_file;          /* crlfile of <trust>, or NULL */
+	int64_t crl_grace;
 	struct pki_trust *trust; /* NULL: no client certificates */
 	struct passwd_file *passwords; /* NULL: no password_file */
 	struct psk_file *psk;    /* NULL: no psk_hint */
@@ -43,7 +45,8 @@ struct world {
  * contexts call back; NULL for a look only. NULL and <err>, which names place, directive and
  * file. */
 struct judge;
-struct world *world_load(const struct config *c, struct judge *judges, struct err *err);
+/* <old>: the one that is in force, whose revocation lists stay where what is read may not take their place; NULL: none. */
+struct world *world_load(const struct config *c, struct judge *judges, const struct world *old, struct err *err);
 void world_free(struct world *w); /* NULL is fine */
 
 /* Judges the certificates, keys and passwords that come to one listener. It stays where it is for the life of the
@@ -59,6 +62,13 @@ bool judge_init(struct judge *j);
 void judge_done(struct judge *j);
 void judge_set(struct judge *j, const struct world_listener *l); /* takes references of its own */
 struct passwd_file *judge_passwords(struct judge *j);            /* a reference, or NULL */
+uint64_t judge_psk_tag(struct judge *j, const char *identity);
+/* A reference to what is trusted now, or NULL; and only that exchanged. */
+struct pki_trust *judge_trust(struct judge *j);
+void judge_set_trust(struct judge *j, struct pki_trust *t);
+/* broker_ports.judge_again without its context: <rules> of the listener as they are now. */
+uint8_t judge_again(struct judge *j, unsigned rules, const struct authz_principal *who, bool fresh,
+    char why[static BROKER_WHY_MAX]);
 struct tls_hooks judge_hooks(struct judge *j);
 
 /* ---- a listener while the server runs ---- */
@@ -130,6 +140,7 @@ struct server {
 	struct server_options options;
 	struct config *config;
 	pthread_mutex_t lock; /* of <world> */
+	struct watch *watch;
 	struct world *world;
 	atomic_uint generation; /* counts worlds */
 	atomic_bool stopping;
@@ -182,18 +193,19 @@ uint64_t sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms);
 
 /* ---- identity.c ---- */
 
+/* authz_facts.credential of who was named by a trusted proxy; tags of passwords and keys are odd. */
+enum { CREDENTIAL_PROXIED = 2 };
 /* What the network knows of a peer as a principal; NULL: out of memory. <peer> may be NULL. */
 struct authz_principal *identity_of_peer(
     unsigned rules, const struct pki_peer *peer, struct authz_principal *nobody);
 /* The same of a client whose certificate a proxy has verified and named. */
 struct authz_principal *identity_of_proxied(const char *name);
 /* The same of a client with a pre-shared key. */
-struct authz_principal *identity_of_psk(
-    unsigned rules, const char *identity, struct authz_principal *nobody);
+struct authz_principal *identity_of_psk(unsigned rules, const char *identity, uint64_t credential);
 /* broker_ports.authenticate without its context. BROKER_LOGIN_PENDING: the password decides. */
 uint8_t identity_judge(unsigned rules, struct broker_login *login);
-/* The password was right: the verdict. */
-uint8_t identity_named(struct broker_login *login, struct slice username);
+/* The password was right: the verdict. <credential>: passwd_tag() of what it was compared with; 0: the name was just taken. */
+uint8_t identity_named(struct broker_login *login, struct slice username, uint64_t credential);
 
 /* ---- login.c: passwords ---- */
 
@@ -269,6 +281,7 @@ enum refusal_cause {
 	REFUSAL_MEMORY,
 	REFUSAL_ANONYMOUS,
 	REFUSAL_PASSWORD,
+	REFUSAL_WITHDRAWN,
 	REFUSAL_LOGIN_UNKNOWN,
 	REFUSAL_LOGIN_WRONG,
 	REFUSAL_LOGIN_RATE,
@@ -320,6 +333,7 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 #define WHY_ADDRESS_RATE "more connections a second from this address than address_connect_rate"
 #define WHY_NETWORK_RATE "more connections a second from this network than network_connect_rate"
 #define WHY_METRICS "may not read metrics here"
+#define WHY_WITHDRAWN "withdrawn: " /* and what the DISCONNECT says too */
 #define WHY_NO_CLIENT_ID "the client id is empty, and allow_zero_length_clientid is false"
 
 /* ---- metrics.c: what $SYS says, and more, for Prometheus ---- */
@@ -447,6 +461,17 @@ void broker_listeners_of(
 
 /* SIGHUP: read everything again; on any error the old state stays and it returns false. Logs. */
 bool server_reload(struct server *s);
+
+/* ---- watch.c: files that change under us ---- */
+
+/* A thread that takes revocation lists over as soon as they change, tells the broker whom that concerns, and raises alarms. */
+struct watch *watch_new(struct server *s, struct err *err);
+bool watch_start(struct watch *w, struct err *err);
+/* Around a reload: the thread keeps off meanwhile, and looks at everything again afterwards. */
+void watch_hold(struct watch *w);
+void watch_release(struct watch *w);
+unsigned watch_alarms(const struct watch *w); /* standing ones; any thread; NULL is fine */
+void watch_free(struct watch *w);             /* ends the thread; NULL is fine */
 
 /* ---- inherit.c: sockets from the service manager ---- */
 

@@ -2,6 +2,8 @@
 #include "server/internal.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <time.h>
 
 #include "base/secret.h"
 
@@ -87,6 +89,114 @@ judge_set(struct judge *j, const struct world_listener *l)
 	pki_trust_unref(trust);
 	passwd_unref(passwords);
 	psk_unref(psk);
+}
+
+struct pki_trust *
+judge_trust(struct judge *j)
+{
+	struct pki_trust *t;
+
+	(void)pthread_mutex_lock(&j->lock);
+	t = j->trust != NULL ? pki_trust_ref(j->trust) : NULL;
+	(void)pthread_mutex_unlock(&j->lock);
+	return t;
+}
+
+void
+judge_set_trust(struct judge *j, struct pki_trust *t)
+{
+	struct pki_trust *old;
+
+	(void)pthread_mutex_lock(&j->lock);
+	old = j->trust;
+	j->trust = pki_trust_ref(t);
+	(void)pthread_mutex_unlock(&j->lock);
+	pki_trust_unref(old);
+}
+
+uint64_t
+judge_psk_tag(struct judge *j, const char *identity)
+{
+	uint64_t tag;
+
+	(void)pthread_mutex_lock(&j->lock);
+	tag = j->psk != NULL ? psk_tag(j->psk, slice_str(identity)) : 0;
+	(void)pthread_mutex_unlock(&j->lock);
+	return tag;
+}
+
+/* ---- again ---- */
+
+static uint8_t
+withdrawn(uint8_t reason, char why[static BROKER_WHY_MAX], const char *text)
+{
+	(void)snprintf(why, BROKER_WHY_MAX, WHY_WITHDRAWN "%s", text);
+	return reason;
+}
+
+/* The certificate got him through the handshake, whatever else says who he is. */
+static uint8_t
+certificate_again(struct judge *j, const struct authz_facts *f, bool fresh, char why[static BROKER_WHY_MAX])
+{
+	struct pki_trust *t = judge_trust(j);
+	struct pki_standing standing;
+	bool ok;
+
+	if (t == NULL)
+		return withdrawn(MQTT_RC_NOT_AUTHORIZED, why, "the listener does not look at certificates any more");
+	ok = pki_judge_again(t, f, (int64_t)time(NULL), fresh, &standing);
+	pki_trust_unref(t);
+	if (ok)
+		return MQTT_RC_OK;
+	return withdrawn(standing.cause == PKI_BAD_ROLE_CHANGED ? MQTT_RC_ADMINISTRATIVE : MQTT_RC_NOT_AUTHORIZED, why,
+	    standing.text);
+}
+
+/* Do the files still say what they said at the login? */
+static bool
+credential_stands(struct judge *j, const struct authz_facts *f)
+{
+	bool ok = false;
+
+	(void)pthread_mutex_lock(&j->lock);
+	if (j->passwords != NULL && f->username.p != NULL)
+		ok = passwd_tag(j->passwords, f->username) == f->credential;
+	if (!ok && j->psk != NULL && !f->has_cert)
+		ok = psk_tag(j->psk, f->subject) == f->credential;
+	(void)pthread_mutex_unlock(&j->lock);
+	return ok;
+}
+
+static bool
+user_is_known(struct judge *j, struct slice user)
+{
+	bool ok;
+
+	(void)pthread_mutex_lock(&j->lock);
+	ok = j->passwords != NULL && passwd_tag(j->passwords, user) != 0;
+	(void)pthread_mutex_unlock(&j->lock);
+	return ok;
+}
+
+uint8_t
+judge_again(struct judge *j, unsigned rules, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX])
+{
+	struct authz_facts f;
+	uint8_t rc;
+
+	authz_principal_facts(who, &f);
+	if (f.has_cert && (rc = certificate_again(j, &f, fresh, why)) != MQTT_RC_OK)
+		return rc;
+	if (f.credential != 0 && f.credential != CREDENTIAL_PROXIED && !credential_stands(j, &f))
+		return withdrawn(MQTT_RC_ADMINISTRATIVE, why, "the password or key has been changed or removed");
+	/* Who just comes was judged by the rules a moment ago. */
+	if (fresh || f.credential != 0 || (f.has_cert && (rules & RULE_CERT_IS_IDENTITY) != 0))
+		return MQTT_RC_OK;
+	if (f.username.n > 0 && (rules & RULE_PASSWORDS) != 0)
+		return user_is_known(j, f.username) ? MQTT_RC_OK
+						    : withdrawn(MQTT_RC_ADMINISTRATIVE, why, "password_file has no such user");
+	return (rules & RULE_ANONYMOUS) != 0 ? MQTT_RC_OK
+					     : withdrawn(MQTT_RC_ADMINISTRATIVE, why, "allow_anonymous is false now");
 }
 
 struct passwd_file *

@@ -97,7 +97,7 @@ verdict_of(struct logins *ls, const struct job *j)
 	if (v == PASSWD_FAILED)
 		return refuse(j->login, MQTT_RC_UNAVAILABLE, "out of memory");
 	if (v == PASSWD_RIGHT)
-		return identity_named(j->login, user);
+		return identity_named(j->login, user, passwd_tag(j->file, user));
 	attempts_failed(ls->attempts, &j->key, server_now_ms());
 	return refuse_user(
 	    j->login, v == PASSWD_UNKNOWN ? WHY_LOGIN_UNKNOWN : WHY_LOGIN_WRONG, user);

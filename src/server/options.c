@@ -24,6 +24,18 @@ static const struct option_choice key_forms[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice wills[] = {
+	{ "publish", 0, NULL },
+	{ "discard", 1, NULL },
+	{ NULL, 0, NULL },
+};
+
+static const struct option_choice sessions[] = {
+	{ "keep", 0, NULL },
+	{ "purge", 1, NULL },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice domains[] = {
 	{ "ipv4", 4, NULL },
 	{ "ipv6", 6, NULL },
@@ -141,8 +153,10 @@ const struct option options[] = {
 	  IN_LISTENER(cafile), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
 	{ "capath", "DIRECTORY", "The same as a directory prepared with `openssl rehash`",
 	  IN_LISTENER(capath), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
-	{ "crlfile", "FILE", "Revocation lists of these CAs (PEM); an expired one refuses everybody of its CA",
+	{ "crlfile", "FILE|DIRECTORY", "Revocation lists of these CAs (PEM or DER), taken over as soon as they change; with a FILE a CA without one is refused",
 	  IN_LISTENER(crlfile), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
+	{ "crl_grace", "TIME", "For so long after its end a revocation list is still good, with an alarm; then everybody of its CA is refused",
+	  IN_LISTENER(crl_grace), .type = OPTION_DURATION, .min = 1, .max = 4294967294, .def_text = "none", .flags = OPTION_IS_TLS },
 	{ "require_certificate", "true|false", "Refuse clients without a certificate; false: one that is sent is still checked and used",
 	  IN_LISTENER(require_certificate), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
 	{ "use_identity_as_username", "true|false", "The certificate's CN, or the identity of the pre-shared key, is the user name; CONNECT's is ignored",
@@ -159,6 +173,10 @@ const struct option options[] = {
 	  IN_LISTENER(ciphersuites), .type = OPTION_TEXT, .flags = OPTION_IS_TLS },
 	{ "role_ca", "ROLE FILE", "Certificates issued by the CA in FILE have ROLE: cloud, client, watch or control",
 	  BY(read_role_ca), .flags = OPTION_REPEATS },
+	{ "withdrawn_will", "publish|discard", "The will of a client that is cut off, as its certificate was revoked or its account removed",
+	  IN_CONFIG(withdrawn_will), .type = OPTION_CHOICE, .choices = wills },
+	{ "withdrawn_session", "keep|purge", "Its session and what is queued for it",
+	  IN_CONFIG(withdrawn_session), .type = OPTION_CHOICE, .choices = sessions },
 	{ "tls_handshake_timeout", "SECONDS", "A TLS handshake must be done in this time",
 	  IN_CONFIG(tls_handshake_timeout), .type = OPTION_INT, .min = 1, .max = 300, .def = 10, .flags = OPTION_NEXT_START },
 	{ "max_handshakes", "N", "Handshakes under way at one time in each worker; further clients wait",

@@ -56,6 +56,8 @@ static const struct {
 	    "let the client use the TLS listener with its certificate, or set allow_anonymous true if everybody may connect" },
 	[REFUSAL_PASSWORD] = { "password",
 	    "set password_file (`signet passwd -c FILE USER` makes one), or let the client use the TLS listener with its certificate" },
+	[REFUSAL_WITHDRAWN] = { "withdrawn",
+	    "the right to be here was taken away since the handshake: issue a new certificate, or restore the CA or the account" },
 	[REFUSAL_LOGIN_UNKNOWN] = { "unknown-user",
 	    "correct the client's user name, or add it with `signet passwd FILE USER` and send the broker a SIGHUP" },
 	[REFUSAL_LOGIN_WRONG] = { "wrong-password",
@@ -313,6 +315,7 @@ login_cause(const char *text, enum refusal_cause *ret)
 		const char *begins, *has;
 		enum refusal_cause cause;
 	} rows[] = {
+		{ WHY_WITHDRAWN, "", REFUSAL_WITHDRAWN },
 		{ WHY_LOGIN_UNKNOWN " '", "", REFUSAL_LOGIN_UNKNOWN },
 		{ WHY_LOGIN_WRONG " '", "", REFUSAL_LOGIN_WRONG },
 		{ WHY_LOGIN_RATE, "", REFUSAL_LOGIN_RATE },

@@ -146,8 +146,8 @@ exchange(struct server *s, const struct config *c, struct world *w)
 	world_free(old);
 }
 
-bool
-server_reload(struct server *s)
+static bool
+reload(struct server *s)
 {
 	struct err err = { 0 };
 	struct config *c = config_load(&s->options, &err);
@@ -158,7 +158,7 @@ server_reload(struct server *s)
 	log_notice("Reloading the configuration.");
 	log_reopen();
 	if (c != NULL && same_listeners(s->config, c, &err))
-		w = world_load(c, s->judges, &err);
+		w = world_load(c, s->judges, s->world, &err);
 	if (w != NULL && alarm_may_exchange(s, s->world, w, &err))
 		bridges = bridge_plans_load(c, &err);
 	if (bridges == NULL || !tell_broker(s, c, w, &err)) {
@@ -173,9 +173,23 @@ server_reload(struct server *s)
 	for (i = 0; i < c->n_warnings; i++)
 		log_warning("%s.", c->warnings[i]);
 	exchange(s, c, w);
+	/* Whom the new files do not know any more goes. */
+	if (!broker_judge_again(s->broker, NULL, 0))
+		log_error("Out of memory: who is connected was not judged by the new configuration; reload again.");
 	bridges_reload(s, bridges);
 	config_free(c);
 	alarm_certificates(s, true);
 	log_notice("Reloaded: certificates, CAs, revocation lists, passwords and policies are the new ones.");
 	return true;
+}
+
+bool
+server_reload(struct server *s)
+{
+	bool ok;
+
+	watch_hold(s->watch);
+	ok = reload(s);
+	watch_release(s->watch);
+	return ok;
 }

@@ -156,7 +156,7 @@ server_prepare(struct server *s, struct err *err)
 	if (!make_listeners(s, err))
 		return false;
 	atomic_store(&s->memory.limit, s->config->memory_limit);
-	s->world = world_load(s->config, s->judges, err);
+	s->world = world_load(s->config, s->judges, NULL, err);
 	if (s->world == NULL)
 		return false;
 	for (i = 0; i < s->n_listeners; i++)
@@ -164,6 +164,9 @@ server_prepare(struct server *s, struct err *err)
 	s->nobody = authz_principal_new(&nobody);
 	s->logins = logins_new();
 	s->origins = buckets_new();
+	s->watch = watch_new(s, err);
+	if (s->watch == NULL)
+		return false;
 	s->counters = calloc(1, sizeof(*s->counters));
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
@@ -228,6 +231,8 @@ server_stop(struct server *s)
 	for (i = 0; i < s->n_workers; i++)
 		if (s->workers[i].started)
 			(void)pthread_join(s->workers[i].thread, NULL);
+	watch_free(s->watch);
+	s->watch = NULL;
 	/* Their verdicts go to shards that are still there, and wake loops that are, too. */
 	logins_stop(s->logins);
 }
@@ -252,7 +257,7 @@ start_threads(struct server *s, struct err *err)
 		(void)snprintf(name, sizeof(name), "worker-%u", i % 1000);
 		(void)pthread_setname_np(w->thread, name); /* only for people who look with top */
 	}
-	return true;
+	return watch_start(s->watch, err);
 }
 
 /* ---- signals: the main thread waits for them, nobody else gets any ---- */

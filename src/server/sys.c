@@ -53,6 +53,12 @@ stored(const struct server *s)
 	return total_retained(s) + total_queued(s);
 }
 
+static uint64_t
+alarms(const struct server *s)
+{
+	return watch_alarms(s->watch);
+}
+
 typedef uint64_t value_fn(const struct server *s);
 
 /* Plain numbers. */
@@ -80,6 +86,7 @@ static const struct {
 	{ "publish/bytes/sent", total_payload_out },
 	{ "bytes/received", total_bytes_in },
 	{ "bytes/sent", total_bytes_out },
+	{ "crl/alarms", alarms },
 };
 
 /* Averages per minute over the last 1, 5 and 15 minutes. */

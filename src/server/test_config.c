@@ -175,7 +175,7 @@ server_test_config(const struct server_options *o)
 	struct bridge_plans *bridges = NULL;
 	bool ok;
 
-	ok = c != NULL && privileges_find(c, &p, &err) && (w = world_load(c, NULL, &err)) != NULL;
+	ok = c != NULL && privileges_find(c, &p, &err) && (w = world_load(c, NULL, NULL, &err)) != NULL;
 	if (ok && !check_config(c, &p))
 		ok = err_set(&err, ERR_MEMORY, "out of memory");
 	ok = ok && print_all(c, w, &err) && (bridges = bridge_plans_load(c, &err)) != NULL;

@@ -41,7 +41,7 @@ identity_of(struct listener *l, const struct net_peer *peer, struct authz_princi
 	if (peer->proxy_identity != NULL)
 		return identity_of_proxied(peer->proxy_identity);
 	if (peer->psk_identity != NULL)
-		return identity_of_psk(rules, peer->psk_identity, nobody);
+		return identity_of_psk(rules, peer->psk_identity, judge_psk_tag(&l->server->judges[l->index], peer->psk_identity));
 	return identity_of_peer(rules, peer->identity, nobody);
 }
 
@@ -203,6 +203,16 @@ port_authenticate(void *ctx, struct broker_login *login)
 	return logins_ask(s->logins, &s->judges[login->listener], login);
 }
 
+static uint8_t
+port_judge_again(void *ctx, unsigned listener, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX])
+{
+	struct server *s = ctx;
+
+	if (listener == s->n_listeners) /* a bridge of ours */
+		return MQTT_RC_OK;
+	return judge_again(&s->judges[listener], atomic_load(&s->listeners[listener].rules), who, fresh, why);
+}
+
 static void
 port_event(void *ctx, const struct broker_event *e)
 {
@@ -222,6 +232,7 @@ server_ports(struct server *s)
 	return (struct broker_ports){ .ctx = s,
 		.wake = port_wake,
 		.authenticate = port_authenticate,
+		.judge_again = port_judge_again,
 		.event = port_event,
 		.wall = port_wall };
 }
@@ -280,6 +291,8 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 			.deny_v3_by_close = s->refuse_publish_by_close,
 			.grant_denied_v3 = s->grant_refused_subscriptions,
 			.takeover_same_identity = s->takeover_same_identity,
+			.withdrawn_no_will = c->withdrawn_will != 0,
+			.withdrawn_purge = c->withdrawn_session != 0,
 			.own_aliases = true,
 			.topic_alias_max_in = (uint16_t)c->listeners[i].max_topic_alias,
 			.topic_alias_max_out = (uint16_t)c->listeners[i].max_topic_alias_broker,

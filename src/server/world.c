@@ -147,8 +147,26 @@ fail_tls(const struct config *c, const struct config_listener *l, struct err *er
 	return fail_at(c, at, NULL, err);
 }
 
+/* Who has read the same revocation lists before. */
+struct trust_hints {
+	const struct pki_trust *previous, *also;
+};
+
+static struct trust_hints
+hints_of(const struct config *c, const struct world *w, const struct world *old, unsigned index)
+{
+	struct trust_hints h = { old != NULL ? old->listeners[index].trust : NULL, NULL };
+	const char *crl = c->listeners[index].crlfile;
+	unsigned i;
+
+	for (i = 0; crl != NULL && i < index; i++)
+		if (c->listeners[i].crlfile != NULL && strcmp(c->listeners[i].crlfile, crl) == 0)
+			h.also = w->listeners[i].trust;
+	return h;
+}
+
 static bool
-load_trust(const struct config *c, const struct config_listener *l, struct pki_trust **ret,
+load_trust(const struct config *c, const struct config_listener *l, const struct trust_hints *h, struct pki_trust **ret,
     struct err *err)
 {
 	struct pki_role_ca roles[CONFIG_ROLE_CAS_MAX];
@@ -158,6 +176,9 @@ load_trust(const struct config *c, const struct config_listener *l, struct pki_t
 		.n_roles = c->n_role_cas,
 		.crl_files = &crl,
 		.n_crl_files = crl != NULL ? 1 : 0,
+		.previous = h->previous,
+		.also = h->also,
+		.crl_grace = l->crl_grace,
 		.require_cn = l->use_identity_as_username };
 	unsigned i;
 
@@ -168,7 +189,7 @@ load_trust(const struct config *c, const struct config_listener *l, struct pki_t
 }
 
 static bool
-load_tls(const struct config *c, const struct config_listener *l, struct judge *j,
+load_tls(const struct config *c, const struct config_listener *l, struct judge *j, const struct trust_hints *h,
     struct world_listener *ret, struct err *err)
 {
 	bool ask = l->cafile != NULL || l->capath != NULL;
@@ -189,7 +210,11 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 		.require_client_cert = l->require_certificate,
 	};
 
-	if (ask && !load_trust(c, l, &ret->trust, err))
+	ret->crl_grace = l->crl_grace;
+	ret->crl_file = ask && l->crlfile != NULL ? strdup(l->crlfile) : NULL;
+	if (ask && l->crlfile != NULL && ret->crl_file == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	if (ask && !load_trust(c, l, h, &ret->trust, err))
 		return false;
 	/* Without a judge nobody will shake hands. */
 	if (ask || l->psk_hint != NULL)
@@ -221,7 +246,7 @@ look_at_http_dir(const struct config *c, const struct config_listener *l, struct
 }
 
 struct world *
-world_load(const struct config *c, struct judge *judges, struct err *err)
+world_load(const struct config *c, struct judge *judges, const struct world *old, struct err *err)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	unsigned i;
@@ -239,11 +264,12 @@ world_load(const struct config *c, struct judge *judges, struct err *err)
 	for (i = 0; i < w->n; i++) {
 		const struct config_listener *l = &c->listeners[i];
 		struct world_listener *wl = &w->listeners[i];
+		struct trust_hints h = hints_of(c, w, old, i);
 
 		if (!load_policy(c, l, &wl->policy, err) || !look_at_http_dir(c, l, err) ||
 		    !load_secrets(c, w, i, err) ||
 		    (config_is_tls(l) &&
-			!load_tls(c, l, judges != NULL ? &judges[i] : NULL, wl, err))) {
+			!load_tls(c, l, judges != NULL ? &judges[i] : NULL, &h, wl, err))) {
 			world_free(w);
 			return NULL;
 		}
@@ -261,6 +287,7 @@ world_free(struct world *w)
 	for (i = 0; i < w->n; i++) {
 		tls_ctx_unref(w->listeners[i].tls);
 		free(w->listeners[i].cert_file);
+		free(w->listeners[i].crl_file);
 		pki_trust_unref(w->listeners[i].trust);
 		authz_policy_unref(w->listeners[i].policy);
 		passwd_unref(w->listeners[i].passwords);
