@@ -1,4 +1,5 @@
 """Password files, pre-shared keys, and the directives that make client ids: with the clients, the broker and the tools of mosquitto."""
+import fcntl
 import os
 import pty
 import re
@@ -594,3 +595,24 @@ def test_plain_passwords_are_upgraded(broker_of, folder):
     assert "0 passwords" in kit.signet("passwd", "-U", file).stdout and file.read_text() == before
     broker = start(broker_of, f"password_file {file}")
     assert code_of(broker, "bob", "plain:with:colons") == 0 and code_of(broker, "al", "$strange") == 0
+
+
+def test_two_edits_at_once_are_both_kept(folder):
+    """One waits for the other and works on what that has left."""
+    file = folder / "p"
+    kit.signet("passwd", "-c", "-b", file, "first", "x")
+    users = [f"user{n}" for n in range(12)]
+    running = [subprocess.Popen([kit.SIGNET, "passwd", "-H", "sha512", "-b", str(file), user, "x"], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL) for user in users]
+    assert [p.wait(120) for p in running] == [0] * len(users)
+    assert sorted(line.split(":")[0] for line in file.read_text().splitlines()) == sorted(["first", *users])
+    # Somebody who holds it is waited for, and that is said.
+    with open(file, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = subprocess.Popen([kit.SIGNET, "passwd", "-D", str(file), "first"], stderr=subprocess.PIPE)
+        assert b"waiting for another change" in waiting.stderr.readline()
+        assert "first:" in file.read_text() and waiting.poll() is None
+    assert waiting.wait(120) == 0
+    waiting.stderr.close()
+    assert "first:" not in file.read_text()
+    assert [p.name for p in folder.iterdir()] == ["p"]

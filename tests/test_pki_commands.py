@@ -211,3 +211,32 @@ def test_adopt_and_trust(site, tmp_path):
     assert twice.returncode == 1 and 'has the role "watch" already' in twice.stderr
     assert "control-more" not in (site / "signet.conf").read_text()
     assert not (site / "pki/trusted/control-more.pem").exists()
+
+
+def test_issued_clients_have_their_commands(tmp_path):
+    place = tmp_path / "demo"
+    kit.signet("init", "--dir", place, "--host", "broker.example", "--no-passphrase")
+    for ca, name, verb in (("watch", "eye", "sub"), ("control", "hand", "pub"), ("client", "dev", "pub")):
+        said = kit.signet("ca", "issue", "--dir", place, "--ca", ca, name).stdout
+        text = (place / "clients" / name / "commands.txt").read_text()
+        assert text in said and f"signet {verb} -h broker.example" in text and f"-i {name} " in text
+    kit.signet("ca", "issue", "--dir", place, "--ca", "cloud", "--host", "b2.example", "b2.example")
+    assert not (place / "servers/b2.example/commands.txt").exists()
+
+
+def test_what_fails_leaves_nothing_behind(tmp_path):
+    place, bad = tmp_path / "demo", tmp_path / "bad"
+    kit.signet("init", "--dir", place, "--host", "broker.example", "--no-passphrase")
+    bad.write_text("not PEM\n")
+    csr = make_csr(tmp_path, "dev1")
+    def listing():
+        return sorted(p.relative_to(place) for p in place.rglob("*"))
+    before = listing()
+    for words in (("ca", "trust", "--role", "watch", place / "pki/client/cert.pem"), ("ca", "trust", "--role", "client", bad),
+                  ("ca", "sign", "--ca", "client", "--csr", bad), ("ca", "sign", "--ca", "client", "--csr", csr, "--out", tmp_path / "none/cert.pem"),
+                  ("ca", "issue", "--ca", "nope", "x"), ("ca", "issue", "--ca", "client", "a/b"),
+                  ("ca", "adopt", "--name", "x", "--key", bad, "--cert", bad)):
+        result = kit.signet(*words, "--dir", place, check=False)
+        assert result.returncode != 0, words
+        assert listing() == before, words
+    assert "dev1" not in kit.signet("ca", "list", "--dir", place, "--ca", "client", check=False).stdout

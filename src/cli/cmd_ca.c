@@ -90,6 +90,22 @@ report(const struct pki_issued *r, FILE *out)
 		(void)fprintf(stderr, "%s", r->notes);
 }
 
+/* Of the CAs that init makes, whose name is the role; a server has nothing to try. */
+static bool
+try_it(const struct pki_order *o, const struct pki_issued *r, struct err *err)
+{
+	enum authz_role role;
+	char *text = NULL;
+
+	if (o->server || !authz_role_parse(slice_str(o->ca), &role) || role == AUTHZ_ROLE_CLOUD || role == AUTHZ_ROLE_NONE)
+		return true;
+	if (!site_commands(o->dir, r->place, r->cn, role, &text, err))
+		return false;
+	(void)printf("\nTry it (also in commands.txt):\n%s", text);
+	free(text);
+	return true;
+}
+
 static bool
 issue(struct pki_order *o, const char *key_type, struct err *err)
 {
@@ -99,7 +115,7 @@ issue(struct pki_order *o, const char *key_type, struct err *err)
 		return false;
 	report(&r, stdout);
 	free(r.pem);
-	return true;
+	return try_it(o, &r, err);
 }
 
 int

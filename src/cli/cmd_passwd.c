@@ -2,10 +2,12 @@
 #include "cli/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/file.h"
@@ -107,6 +109,33 @@ struct target {
 	size_t n;
 };
 
+/* Two edits at once would lose one of them. The lock is on the file itself, and a file that was exchanged while we waited is
+ * another: then it is tried again. It ends with the process. */
+static bool
+target_lock(const struct target *t, struct err *err)
+{
+	struct stat held, there;
+
+	for (;;) {
+		int fd = open(t->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+		if (fd == -1)
+			return err_sys(err, "cannot open %s", t->path);
+		if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+			(void)fprintf(stderr, "signet: waiting for another change of %s\n", t->path);
+			if (flock(fd, LOCK_EX) == -1) {
+				(void)err_sys(err, "cannot lock %s", t->path);
+				(void)close(fd); /* only read from */
+				return false;
+			}
+		}
+		if (fstat(fd, &held) == 0 && stat(t->path, &there) == 0 && held.st_dev == there.st_dev &&
+		    held.st_ino == there.st_ino)
+			return true;
+		(void)close(fd); /* only read from */
+	}
+}
+
 static bool
 target_read(struct target *t, const struct request *r, struct err *err)
 {
@@ -124,6 +153,11 @@ target_read(struct target *t, const struct request *r, struct err *err)
 		return err_set(err, ERR_INPUT, "%s is not a file", r->path);
 	if (!t->there && !r->create)
 		return err_set(err, ERR_MISSING, "%s is not there; -c makes a new file", r->path);
+	if (t->there && !target_lock(t, err))
+		return false;
+	/* Whose it is may have changed with it. */
+	if (t->there && stat(t->path, &t->st) == -1)
+		return err_sys(err, "cannot look at %s", r->path);
 	return r->create || file_read(t->path, PASSWD_FILE_MAX, &t->text, &t->n, err);
 }
 

@@ -157,7 +157,7 @@ pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, cons
 	char slugged[33], sub[128], folder[PKI_PATH_MAX], path[PKI_PATH_MAX];
 	auto_x509 cert = NULL;
 	auto_str pem = NULL;
-	bool new = false;
+	bool new = false, ok;
 
 	if (!home_check(dir, err) || (cert = cert_read_one(cert_file, err)) == NULL ||
 	    !check_ca(cert, cert_file, pki_clock(0), err) || !trust_name(cert, name, slugged, err) ||
@@ -165,11 +165,11 @@ pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, cons
 	    !dir_make(folder, 0700, err))
 		return false;
 	(void)snprintf(sub, sizeof sub, "pki/trusted/%s-%s.pem", authz_role_name(role), slugged);
-	if (!home_path(path, dir, sub, err) || !keep_copy(path, cert, pem, &new, err))
-		return false;
-	if (!home_trust(dir, cert, path, role, err)) {
+	ok = home_path(path, dir, sub, err) && keep_copy(path, cert, pem, &new, err) && home_trust(dir, cert, path, role, err);
+	if (!ok) {
 		if (new)
 			(void)unlink(path);
+		(void)rmdir(folder); /* stays when there is something in it */
 		return false;
 	}
 	memcpy(ret_path, path, sizeof path);

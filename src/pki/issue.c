@@ -270,6 +270,19 @@ folder_of(const struct work *w, char place[PKI_PATH_MAX], struct err *err)
 	return path_join(place, PKI_PATH_MAX, dir, order_cn(w)) || err_set(err, ERR_LIMIT, "%s: path too long", dir);
 }
 
+/* "clients" or "servers", if it was made for this order and has stayed empty. Returns false. */
+static bool
+drop_parent(const struct work *w, char place[PKI_PATH_MAX])
+{
+	char *slash = strrchr(place, '/');
+
+	if (w->o->out == NULL && slash != NULL) {
+		*slash = '\0';
+		(void)rmdir(place); /* stays when there is something in it */
+	}
+	return false;
+}
+
 /* Key and certificates are complete in a hidden sibling folder, the certificate is booked, then the folder gets its name. */
 static bool
 deliver_folder(struct work *w, struct pki_issued *r, struct err *err)
@@ -284,15 +297,31 @@ deliver_folder(struct work *w, struct pki_issued *r, struct err *err)
 	if (!w->o->reissue && access(place, F_OK) == 0)
 		return err_set(err, ERR_EXISTS, "%s is there already and is not overwritten: move it away first", place);
 	(void)snprintf(made, sizeof made, "%s.new-XXXXXX", place);
-	if (mkdtemp(made) == NULL)
-		return err_sys(err, "cannot make a folder beside %s", place);
+	if (mkdtemp(made) == NULL) {
+		(void)err_sys(err, "cannot make a folder beside %s", place);
+		return drop_parent(w, place);
+	}
 	ok = bundle_write(made, &b, err) && book(w, err) && swap_folder(made, place, w->o->reissue, err) &&
 	    certs_pem(chain, b.n_chain, &r->pem, err);
-	if (!ok)
+	if (!ok) {
 		(void)remove_tree(made);
-	else if (realpath(place, r->place) == NULL)
+		return drop_parent(w, place);
+	}
+	if (realpath(place, r->place) == NULL)
 		(void)snprintf(r->place, sizeof r->place, "%s", place);
 	return ok;
+}
+
+static bool
+may_write_beside(const char *file, struct err *err)
+{
+	char dir[PKI_PATH_MAX];
+	const char *slash = strrchr(file, '/');
+	size_t n = slash == NULL ? 0 : slash == file ? 1 : (size_t)(slash - file);
+
+	if (!text_copy(dir, sizeof dir, n > 0 ? slice_of(file, n) : SL(".")))
+		return err_set(err, ERR_LIMIT, "%s: path too long", file);
+	return access(dir, W_OK | X_OK) == 0 || err_sys(err, "cannot write %s", file);
 }
 
 static bool
@@ -305,6 +334,9 @@ deliver_file(struct work *w, struct pki_issued *r, struct err *err)
 		return false;
 	if (w->o->out != NULL && flags == 0 && access(w->o->out, F_OK) == 0)
 		return err_set(err, ERR_EXISTS, "%s is there already and is not overwritten: move it away first", w->o->out);
+	/* Before there is a certificate that nobody gets. */
+	if (w->o->out != NULL && !may_write_beside(w->o->out, err))
+		return false;
 	if (!book(w, err))
 		return false;
 	if (w->o->out == NULL)
