@@ -400,3 +400,15 @@ def test_files_are_only_read(site):
     for method in "PUT", "POST", "DELETE", "OPTIONS":
         status, headers, _ = get(site.ws, b"/index.html", method)
         assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(site):
+    first = get(site.ws, b"/index.html")[1]
+    tag = first["ETag"]
+    assert first["Cache-Control"] == "no-cache" and get(site.ws, b"/index.html", "HEAD")[1]["ETag"] == tag
+    for method in "GET", "HEAD":
+        with kit.Raw(site.ws) as s:
+            s.send(f"{method} / HTTP/1.1\r\nHost: x\r\nIf-None-Match: {tag}\r\n\r\n".encode())
+            head, _, body = s.rest().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 304 Not Modified\r\n") and body == b"" and tag.encode() in head
+    assert get(site.ws, b"/sub/a%20b.js")[1]["ETag"] != tag

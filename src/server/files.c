@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,7 +58,7 @@ open_below(int top, const char *path)
 }
 
 static void *
-on_open(void *ctx, const char *path, uint64_t *ret_size)
+on_open(void *ctx, const char *path, struct ws_file *ret)
 {
 	const int *top = ctx;
 	struct file *f;
@@ -75,7 +76,10 @@ on_open(void *ctx, const char *path, uint64_t *ret_size)
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* only advice */
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
 	f->fd = fd;
-	*ret_size = (uint64_t)st.st_size;
+	ret->size = (uint64_t)st.st_size;
+	/* Weak: within one tick of the file system's clock a file may change twice. Inode numbers are nobody's business. */
+	(void)snprintf(ret->tag, sizeof(ret->tag), "W/\"%llx.%lx-%llx\"", (unsigned long long)st.st_mtim.tv_sec,
+	    (unsigned long)st.st_mtim.tv_nsec, (unsigned long long)st.st_size);
 	return f;
 }
 

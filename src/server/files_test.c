@@ -82,20 +82,21 @@ what_is_below_is_there(void **state)
 {
 	const struct site *s = *state;
 	struct ws_files f = files_below(&s->fd);
-	uint64_t size = 99;
+	struct ws_file got = { 0 };
 	char text[16] = "";
-	void *file = f.open(f.ctx, "a.txt", &size);
+	void *file = f.open(f.ctx, "a.txt", &got);
 
 	assert_non_null(file);
-	assert_int_equal(size, 5);
+	assert_int_equal(got.size, 5);
+	assert_true(strncmp(got.tag, "W/\"", 3) == 0 && strlen(got.tag) > 8);
 	assert_int_equal(f.read(file, text, 3), 3);
 	assert_int_equal(f.read(file, text + 3, sizeof(text) - 3), 2);
 	assert_string_equal(text, "hello");
 	assert_int_equal(f.read(file, text, sizeof(text)), 0);
 	f.close(file);
-	file = f.open(f.ctx, "sub/b.txt", &size);
+	file = f.open(f.ctx, "sub/b.txt", &got);
 	assert_non_null(file);
-	assert_int_equal(size, 0);
+	assert_int_equal(got.size, 0);
 	f.close(file);
 }
 
@@ -106,16 +107,16 @@ nothing_else_is(void **state)
 		"up/secret", "side/b.txt", "fifo", "/etc/passwd", "" };
 	const struct site *s = *state;
 	struct ws_files f = files_below(&s->fd);
-	uint64_t size;
+	struct ws_file got = { 0 };
 	char name[2 * 255];
 	size_t i;
 
 	for (i = 0; i < ARRAY_LEN(names); i++)
-		if (f.open(f.ctx, names[i], &size) != NULL)
+		if (f.open(f.ctx, names[i], &got) != NULL)
 			fail_msg("%s was opened", names[i]);
 	memset(name, 'a', sizeof(name));
 	name[sizeof(name) - 1] = '\0';
-	assert_null(f.open(f.ctx, name, &size));
+	assert_null(f.open(f.ctx, name, &got));
 }
 
 static void

@@ -251,7 +251,7 @@ text_of_server(struct server *s, size_t *ret_n)
 }
 
 static void *
-on_open(void *ctx, const char *path, uint64_t *ret_size)
+on_open(void *ctx, const char *path, struct ws_file *ret)
 {
 	struct page *p = strcmp(path, "metrics") == 0 ? calloc(1, sizeof(*p)) : NULL;
 
@@ -262,7 +262,7 @@ on_open(void *ctx, const char *path, uint64_t *ret_size)
 		free(p);
 		return NULL;
 	}
-	*ret_size = p->n;
+	ret->size = p->n;
 	return p;
 }
 

@@ -135,15 +135,53 @@ answer_put_switch(const struct request *r, char *out)
 }
 
 size_t
-answer_put_file(const char *type, uint64_t size, char *out)
+answer_put_file(const char *type, const struct ws_file *f, char *out)
 {
 	return put(out,
 	    "HTTP/1.1 200 OK\r\n"
 	    "Content-Type: %s\r\n"
 	    "Content-Length: %" PRIu64 "\r\n"
+	    "%s%s%s"
 	    "X-Content-Type-Options: nosniff\r\n"
 	    "Connection: close\r\n\r\n",
-	    type, size);
+	    type, f->size, f->tag[0] != '\0' ? "ETag: " : "", f->tag,
+	    f->tag[0] != '\0' ? "\r\nCache-Control: no-cache\r\n" : "");
+}
+
+size_t
+answer_put_same(const struct ws_file *f, char *out)
+{
+	return put(out,
+	    "HTTP/1.1 304 Not Modified\r\n"
+	    "ETag: %s\r\n"
+	    "Cache-Control: no-cache\r\n"
+	    "Connection: close\r\n\r\n",
+	    f->tag);
+}
+
+/* What follows W/, which a weak comparison does not look at. */
+static struct slice
+opaque_tag(struct slice s)
+{
+	return slice_starts(s, SL("W/")) ? slice_from(s, 2) : s;
+}
+
+bool
+answer_is_same(const struct request *r, const struct ws_file *f)
+{
+	struct slice list = r->none_match, ours = opaque_tag(slice_str(f->tag));
+	bool more = true;
+
+	if (list.p == NULL || ours.n == 0)
+		return false;
+	while (more) {
+		/* Ours has no comma in it, so cutting others in two does no harm. */
+		struct slice item = request_trim(slice_cut(&list, ',', &more));
+
+		if (slice_eq(item, SL("*")) || slice_eq(opaque_tag(item), ours))
+			return true;
+	}
+	return false;
 }
 
 static const struct {

@@ -10,6 +10,8 @@ struct request {
 	struct slice method, target; /* borrowed from the input, as all slices here */
 	struct slice key;            /* .p NULL: there is none, as for the next */
 	struct slice origin;
+	struct slice none_match; /* If-None-Match; .p NULL: none that could be used */
+	unsigned none_matches;
 	unsigned hosts, versions;
 	bool has_upgrade; /* an Upgrade header, whatever it says */
 	bool upgrade_websocket, connection_upgrade, version_13;
@@ -25,6 +27,8 @@ enum request_result {
 	REQUEST_NOT_HTTP,  /* no answer in HTTP would be understood; *ret_why */
 	REQUEST_VERSION,   /* HTTP, but not 1.1 */
 };
+/* Without blanks at both ends. */
+struct slice request_trim(struct slice s);
 enum request_result request_parse(
     struct slice in, size_t max, struct request *ret, size_t *ret_n, const char **ret_why);
 
@@ -46,7 +50,11 @@ struct answer answer_to(const struct request *r, const struct ws_config *c);
 enum { ANSWER_CAP = 512 };
 /* The head of 101, of a file, and all of an error. Bytes written; <out> has room for ANSWER_CAP. */
 size_t answer_put_switch(const struct request *r, char *out);
-size_t answer_put_file(const char *type, uint64_t size, char *out);
+size_t answer_put_file(const char *type, const struct ws_file *f, char *out);
+/* 304: the file is the one that the client has. */
+size_t answer_put_same(const struct ws_file *f, char *out);
+/* Is it, by what If-None-Match says? Weak comparison, RFC 9110 13.1.2. */
+bool answer_is_same(const struct request *r, const struct ws_file *f);
 size_t answer_put_error(unsigned status, const char *why, bool head_only, char *out);
 
 /* ---- path.c ---- */

@@ -22,8 +22,8 @@ is_token(struct slice s)
 	return s.n > 0;
 }
 
-static struct slice
-trim(struct slice s)
+struct slice
+request_trim(struct slice s)
 {
 	while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
 		s = slice_from(s, 1);
@@ -45,7 +45,7 @@ has_word(struct slice list, const char *word, bool exact)
 	bool more = true;
 
 	while (more) {
-		struct slice item = trim(slice_cut(&list, ',', &more));
+		struct slice item = request_trim(slice_cut(&list, ',', &more));
 
 		if (exact ? slice_eq(item, slice_str(word)) : same_word(item, word))
 			return true;
@@ -122,6 +122,15 @@ on_origin(struct request *r, struct slice value, const char **why)
 	return true;
 }
 
+/* Twice is legal and means one list; who does that gets the file. */
+static bool
+on_none_match(struct request *r, struct slice value, const char **why)
+{
+	(void)why;
+	r->none_match = r->none_matches++ == 0 ? value : (struct slice){ 0 };
+	return true;
+}
+
 static bool
 on_body(struct request *r, struct slice value, const char **why)
 {
@@ -141,6 +150,7 @@ static const struct {
 	{ "Sec-WebSocket-Version", on_version },
 	{ "Sec-WebSocket-Protocol", on_protocol },
 	{ "Origin", on_origin },
+	{ "If-None-Match", on_none_match },
 	{ "Content-Length", on_body },
 	{ "Transfer-Encoding", on_body },
 };
@@ -149,7 +159,7 @@ static bool
 read_header(struct request *r, struct slice line, const char **why)
 {
 	bool colon = false;
-	struct slice name = slice_cut(&line, ':', &colon), value = trim(line);
+	struct slice name = slice_cut(&line, ':', &colon), value = request_trim(line);
 	size_t i;
 
 	/* Also refuses a line that goes on the one before it, and a blank before the colon (RFC 9112 5.1, 5.2). */

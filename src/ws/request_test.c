@@ -20,11 +20,11 @@
 #define GOOD FIRST HOST UPGRADE VERSION KEY PROTOCOL
 
 static void *
-no_file(void *ctx, const char *path, uint64_t *ret_size)
+no_file(void *ctx, const char *path, struct ws_file *ret)
 {
 	(void)ctx;
 	(void)path;
-	(void)ret_size;
+	(void)ret;
 	return NULL;
 }
 

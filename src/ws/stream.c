@@ -176,27 +176,31 @@ serve(struct ws *w, const struct request *r, size_t n)
 	bool head_only = slice_eq(r->method, SL("HEAD"));
 	char path[WS_PATH_MAX], text[ANSWER_CAP];
 	struct serving *s;
-	uint64_t size = 0;
+	struct ws_file f = { 0 };
 	void *file;
+	bool same;
 
 	if (!path_of_target(r->target, path) ||
-	    (file = files->open(files->ctx, path, &size)) == NULL)
+	    (file = files->open(files->ctx, path, &f)) == NULL)
 		return refuse(w, 404,
 		    w->config->plain ? "a request for something that is not here"
 				     : "a request for a file that is not in http_dir",
 		    head_only);
 	w->state = WS_ANSWER;
 	w->why = "HTTP: a file was asked for";
-	w->out = held_of(slice_of(text,
-	    answer_put_file(
-		w->config->type != NULL ? w->config->type : path_type(path), size, text)));
+	same = answer_is_same(r, &f);
+	w->out = held_of(slice_of(text, same ? answer_put_same(&f, text)
+					     : answer_put_file(w->config->type != NULL ? w->config->type
+										       : path_type(path),
+						   &f, text)));
+	head_only = head_only || same;
 	s = head_only || w->out == NULL ? NULL : malloc(sizeof(*s));
 	if (s == NULL) {
 		files->close(file);
 		return head_only ? (ptrdiff_t)n : STREAM_CLOSE;
 	}
 	s->file = file;
-	s->left = size;
+	s->left = f.size;
 	w->serving = s;
 	return (ptrdiff_t)n;
 }

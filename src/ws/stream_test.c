@@ -464,10 +464,11 @@ struct store {
 	size_t size, at, cut; /* reads end at <cut> */
 	unsigned opened, closed;
 	char path[WS_PATH_MAX];
+	const char *tag;
 };
 
 static void *
-store_open(void *ctx, const char *path, uint64_t *ret_size)
+store_open(void *ctx, const char *path, struct ws_file *ret)
 {
 	struct store *s = ctx;
 
@@ -475,7 +476,8 @@ store_open(void *ctx, const char *path, uint64_t *ret_size)
 	if (strcmp(path, "a.txt") != 0)
 		return NULL;
 	s->opened++;
-	*ret_size = s->size;
+	ret->size = s->size;
+	(void)snprintf(ret->tag, sizeof(ret->tag), "%s", s->tag != NULL ? s->tag : "");
 	return s;
 }
 
@@ -508,7 +510,7 @@ files_are_served(void **state)
 		struct ws_config c = { .files = &files };
 		struct link *l = link_new(&c);
 		char want[ANSWER_CAP];
-		size_t n = answer_put_file("text/plain; charset=utf-8", sizes[i], want);
+		size_t n = answer_put_file("text/plain; charset=utf-8", &(struct ws_file){ .size = sizes[i] }, want);
 
 		talk(l, SL("GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\nignored"), 1000);
 		assert_true(l->closed);
@@ -528,7 +530,7 @@ head_missing_and_short_files(void **state)
 	struct ws_config c = { .files = &files };
 	struct link *l = link_new(&c);
 	char want[ANSWER_CAP];
-	size_t n = answer_put_file("text/plain; charset=utf-8", 100, want);
+	size_t n = answer_put_file("text/plain; charset=utf-8", &(struct ws_file){ .size = 100 }, want);
 
 	(void)state;
 	talk(l, SL("HEAD /a.txt HTTP/1.1\r\nHost: x\r\n\r\n"), 1000);
@@ -561,6 +563,49 @@ head_missing_and_short_files(void **state)
 	link_free(l);
 }
 
+/* RFC 9110 13.1.2: what the client has is not sent again. */
+static void
+a_file_that_the_client_has_is_not_sent(void **state)
+{
+	static const struct {
+		const char *tag, *headers;
+		bool same;
+	} rows[] = {
+		{ "W/\"a-1\"", "If-None-Match: W/\"a-1\"\r\n", true },
+		{ "W/\"a-1\"", "If-None-Match: \"a-1\"\r\n", true },
+		{ "W/\"a-1\"", "if-none-match: \"b\" ,\tW/\"a-1\" , \"c\"\r\n", true },
+		{ "W/\"a-1\"", "If-None-Match: *\r\n", true },
+		{ "W/\"a-1\"", "", false },
+		{ "W/\"a-1\"", "If-None-Match:\r\n", false },
+		{ "W/\"a-1\"", "If-None-Match: W/\"a-2\"\r\n", false },
+		{ "W/\"a-1\"", "If-None-Match: a-1\r\n", false },
+		{ "W/\"a-1\"", "If-None-Match: \"a-1\"\r\nIf-None-Match: \"b\"\r\n", false },
+		{ NULL, "If-None-Match: *\r\n", false },
+		{ NULL, "If-None-Match: \"\"\r\n", false },
+	};
+	static const char *const methods[] = { "GET", "HEAD" };
+
+	(void)state;
+	for (size_t i = 0; i < 2 * ARRAY_LEN(rows); i++) {
+		struct store s = { .size = 5, .cut = 5, .tag = rows[i / 2].tag };
+		struct ws_files files = { &s, store_open, store_read, store_close };
+		struct ws_config c = { .files = &files };
+		struct link *l = link_new(&c);
+		char text[300];
+		int n = snprintf(text, sizeof(text), "%s /a.txt HTTP/1.1\r\nHost: x\r\n%s\r\n", methods[i % 2], rows[i / 2].headers);
+		struct slice out;
+
+		talk(l, slice_of(text, (size_t)n), 1000);
+		out = slice_of(l->out, l->out_n);
+		assert_true(slice_starts(out, rows[i / 2].same ? SL("HTTP/1.1 304 ") : SL("HTTP/1.1 200 ")));
+		assert_int_equal(memmem(out.p, out.n, "\r\nETag: ", 8) != NULL, s.tag != NULL);
+		assert_int_equal(memmem(out.p, out.n, "xxxxx", 5) != NULL, !rows[i / 2].same && i % 2 == 0);
+		assert_true(l->closed);
+		assert_int_equal(s.closed, 1);
+		link_free(l);
+	}
+}
+
 int
 main(void)
 {
@@ -575,6 +620,7 @@ main(void)
 		cmocka_unit_test(a_slow_upgrade_ends_with_the_inner_stream),
 		cmocka_unit_test(files_are_served),
 		cmocka_unit_test(head_missing_and_short_files),
+		cmocka_unit_test(a_file_that_the_client_has_is_not_sent),
 	};
 
 	return cmocka_run_group_tests_name("ws_stream", tests, NULL, NULL);

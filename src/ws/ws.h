@@ -9,6 +9,12 @@
 enum {
 	WS_HEADERS_DEFAULT = 4096, /* bytes of a request with all its headers */
 	WS_PATH_MAX = 1024,        /* of a file, decoded */
+	WS_TAG_CAP = 64,
+};
+
+struct ws_file {
+	uint64_t size;
+	char tag[WS_TAG_CAP]; /* an entity tag, W/"…" or "…", that changes when the file does (RFC 9110 8.8.3); "": none */
 };
 
 /* Where files come from. None of it may wait for anything but a disk. */
@@ -16,7 +22,7 @@ struct ws_files {
 	void *ctx;
 	/* <path> is relative, and clean: components are not empty and do not begin with a dot, there are no control
 	 * characters and no backslashes in it. NULL: there is no such file, or it is nobody's business. */
-	void *(*open)(void *ctx, const char *path, uint64_t *ret_size);
+	void *(*open)(void *ctx, const char *path, struct ws_file *ret);
 	/* The next bytes, at most <n>; <= 0: no more. */
 	ptrdiff_t (*read)(void *file, void *p, size_t n);
 	void (*close)(void *file);
