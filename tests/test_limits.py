@@ -240,3 +240,46 @@ def test_rates_are_those_of_the_client_behind_a_proxy(limited):
     assert 10 <= come("192.0.2.1", 30) < 20
     assert come("192.0.2.2", 5) == 5
     broker.wait_log(r"from 192\.0\.2\.1:4711 on .*\[connect-rate\]")
+
+
+# ---- identities, and clients that flap ----
+
+def test_an_identity_has_so_many_connections(pki, broker_of):
+    port = kit.free_port()
+    broker_of(pki.conf(port, "max_connections_per_identity 1"), port)
+    files = pki.device("once")
+    with Peer(port, "once", 5, files=files):
+        pass
+    with Peer(port, "once", 5, files=files) as first:
+        with Peer(port, "once", 5, files=files) as second:  # it takes its own place
+            assert first.wait_closed() == 0x8e
+            second.fence()
+        with Peer(port, "once", 5, files=files) as again:
+            again.fence()
+
+
+def test_a_user_name_has_so_many_connections(limited):
+    broker = limited("max_connections_per_identity 2")
+    with Peer(broker.port, "a", 5, username="bob"), Peer(broker.port, "b", 5, username="bob") as b, Peer(broker.port, "c", 5, username="eve"):
+        for version, code in (5, 0x97), (4, 3):
+            with pytest.raises(kit.Refused) as refused:
+                Peer(broker.port, "d", version, username="bob")
+            assert refused.value.code == code
+        broker.wait_log(r"max_connections_per_identity of 2 already \[identity-connections\]")
+        b.close()
+        with Peer(broker.port, "d", 5, username="bob") as d:
+            d.fence()
+
+
+def test_a_client_that_flaps_is_held_off_with_one_line(limited):
+    broker = limited("", "flapping_connects 5\nflapping_hold 3\n")
+    for _ in range(5):
+        Peer(broker.port, "nervous", 5).close()
+    for version, code in (5, 0x9f), (4, 3), (5, 0x9f):
+        with pytest.raises(kit.Refused) as refused:
+            Peer(broker.port, "nervous", version)
+        assert refused.value.code == code
+    Peer(broker.port, "calm", 5).close()
+    found = broker.wait_log(r"Client nervous from .* connects more than 5 times a minute: held off for 1 s \[flapping\]")
+    assert found and broker.log().count("nervous") == 1 + broker.log().count("Client nervous disconnected") + \
+        broker.log().count(" as nervous ")

@@ -15,6 +15,7 @@ broker_settings_default(struct broker_settings *s)
 		.max_session_expiry = UINT32_MAX,
 		.connect_timeout_ms = 10000,
 		.drop_log_s = 60,
+		.flap_hold_s = 300,
 		.max_qos = 2,
 		.retain_available = true,
 		.check_retain_source = true,
@@ -112,8 +113,9 @@ broker_new(unsigned n_shards, const struct broker_settings *s, const struct brok
 	b->shards = calloc(n_shards, sizeof *b->shards);
 	b->interest = calloc((size_t)n_shards * INTEREST_SLOTS, sizeof *b->interest);
 	b->paces = calloc(n_listeners, sizeof *b->paces);
+	b->crowd = crowd_new();
 	b->newest = listener_table_new(listeners, n_listeners, 0);
-	if (b->shards == NULL || b->interest == NULL || b->paces == NULL || b->newest == NULL) {
+	if (b->shards == NULL || b->interest == NULL || b->paces == NULL || b->crowd == NULL || b->newest == NULL) {
 		broker_free(b);
 		return NULL;
 	}
@@ -135,6 +137,7 @@ broker_free(struct broker *b)
 	listener_table_unref(b->newest);
 	free(b->interest);
 	free(b->paces);
+	crowd_free(b->crowd);
 	free(b->shards);
 	free(b);
 }

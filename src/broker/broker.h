@@ -32,6 +32,7 @@ struct broker_listener {
 	bool bridges;                 /* the broker's own: they say on $SYS how they are, and take what the remote sends as it comes */
 	uint64_t client_rates[BROKER_RATES]; /* of each client; 0 = no limit, at most 10^10 */
 	uint64_t rates[BROKER_RATES]; /* of all clients of the listener together */
+	uint32_t max_per_identity;    /* connections of one certificate's identity or user name, on all listeners; 0 = no limit */
 	bool rate_disconnects;        /* a client above its own rates is disconnected (0x96), not left waiting */
 	char auto_id_prefix[BROKER_PREFIX_MAX + 1];   /* of client ids that the broker makes up; "": "auto-" */
 	char client_id_prefix[BROKER_PREFIX_MAX + 1]; /* what every client id must begin with */
@@ -56,6 +57,8 @@ struct broker_settings {
 	bool retain_available, allow_empty_client_id, queue_qos0;
 	bool check_retain_source;        /* a retained message goes to new subscribers only while its publisher may still publish it */
 	bool upgrade_qos;                /* deliveries have the QoS of the subscription, not at most that of the message */
+	uint32_t flap_connects;          /* a client that connects more often in a minute is held off; 0 = never, at most 60,000 */
+	uint32_t flap_hold_s;            /* for 1 s, then 2 s, 4 s, …, at most so long; >= 1 */
 	uint32_t drop_log_s;             /* a client that loses messages is told of once in so many seconds; >= 1 */
 	uint32_t max_clients;            /* sessions, connected or not; 0 = no limit */
 	size_t max_out_bytes;            /* unsent output per connection above which QoS 0 is dropped */
@@ -72,6 +75,7 @@ enum broker_event_kind {
 	BROKER_DENIED_WILL,
 	BROKER_DENIED_RECEIVE, /* a queued or retained message was not delivered */
 	BROKER_SUBSCRIBED, BROKER_UNSUBSCRIBED,
+	BROKER_FLAPPING,       /* a client is held off: .text */
 	BROKER_DROPPING,       /* a client does not get all its messages: .drops, .drops_total; or .drops_clients */
 };
 

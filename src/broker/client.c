@@ -187,6 +187,7 @@ end(struct client *c, struct broker_event *e, bool tell)
 	retained_forget(c);
 	throttle_forget(c);
 	pace_forget(c);
+	crowd_leave(c);
 	if (s != NULL) {
 		c->session = NULL;
 		stat_sub(c->shard, connected, 1);

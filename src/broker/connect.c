@@ -12,6 +12,7 @@ turn_away(struct client *c, const struct mqtt_connect *m, uint8_t reason, const 
 	struct broker_event e = { .kind = BROKER_REFUSED, .client_id = m->client_id, .reason = reason, .text = why };
 
 	c->version = m->version;
+	crowd_leave(c);
 	stat_add(c->shard, refused, 1);
 	client_report(c, &e);
 	timer_cancel(c->shard->clients_wheel, &c->timer);
@@ -279,6 +280,20 @@ set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
 	}
 }
 
+/* A connection that takes over another of the same identity is none more. */
+static uint8_t
+count_identity(struct client *c, struct terms *t)
+{
+	const struct session *s = session_find(c->shard, t->id);
+	bool instead = s != NULL && s->client != NULL && authz_same_identity(s->client->who, t->who);
+
+	if (crowd_enter(c, t->who, instead))
+		return MQTT_RC_OK;
+	(void)snprintf(t->why, sizeof t->why, "the identity has its max_connections_per_identity of %u already",
+	    listener_of(c->shard, c->listener)->max_per_identity);
+	return MQTT_RC_QUOTA;
+}
+
 static bool
 enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 {
@@ -291,7 +306,8 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		will_free(t->will);
 		return turn_away(c, m, MQTT_RC_TOO_LARGE, "its Maximum Packet Size is too small for CONNACK");
 	}
-	s = take_session(c, m, t, &rc);
+	rc = count_identity(c, t);
+	s = rc == MQTT_RC_OK ? take_session(c, m, t, &rc) : NULL;
 	if (rc == MQTT_RC_OK && s == NULL)
 		rc = make_session(c, t, &s);
 	else if (rc == MQTT_RC_OK)
@@ -403,7 +419,11 @@ on_connect(struct client *c, const struct mqtt_frame *f)
 	}
 	if (c->shard->shed >= BROKER_SHED_CONNECTS && !listener_of(c->shard, c->listener)->bridges)
 		return refuse(c, &m, MQTT_RC_BUSY, "memory_limit is nearly reached: nobody may connect");
-	if ((rc = judge(c, &m, &t)) == MQTT_RC_OK)
+	if ((rc = judge(c, &m, &t)) == MQTT_RC_OK && !flap_may(c, t.who, t.assigned ? SL("") : t.id)) {
+		rc = MQTT_RC_CONNECTION_RATE;
+		(void)snprintf(t.why, sizeof t.why, "held off, as it connects again and again");
+	}
+	if (rc == MQTT_RC_OK)
 		rc = judge_will(c, &m, &t);
 	if (rc == BROKER_LOGIN_PENDING)
 		return false;

@@ -120,6 +120,7 @@ struct client {
 	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
 	uint32_t scan_active, scan_home; /* the one that was let go on; 0 = none */
 	uint64_t last_rx_ms;
+	uint64_t identity;       /* as crowd.c counts it; 0: it does not */
 	size_t out_bytes;        /* of .out: messages and blocks */
 	uint32_t max_packet_out; /* the client's Maximum Packet Size; 0 = none */
 	uint32_t listener;
@@ -201,6 +202,7 @@ struct shard {
 	uint32_t next_group_id;
 	struct scan *scans;
 	uint32_t next_scan_id;
+	struct flaps *flaps; /* crowd.c; NULL without flap_connects */
 	/* shed.c */
 	uint8_t shed; /* enum broker_shed, and an allowance used up */
 	uint32_t shed_seq;
@@ -246,6 +248,7 @@ struct broker {
 	struct listener_table *newest; /* under listeners_lock */
 	struct interest *interest;     /* n_shards x INTEREST_SLOTS */
 	struct listener_pace *paces;   /* one a listener */
+	struct crowd *crowd;
 	struct shed {
 		_Atomic uint32_t seq; /* measurements; 0: there is no limit */
 		_Atomic uint8_t level;
@@ -514,6 +517,17 @@ void throttle_forget(struct client *c); /* the client is going */
 bool throttle_turn(struct shard *sh);   /* true: somebody still waits */
 /* Has shard <to> so much to do that QoS 0 is dropped? */
 bool throttle_is_full(const struct broker *b, unsigned to);
+
+/* ---- crowd.c: who is here too often ---- */
+
+struct crowd *crowd_new(void); /* NULL: out of memory */
+void crowd_free(struct crowd *w); /* NULL is fine */
+/* May one more of this identity come in? It is counted until crowd_leave(). <must>: it takes the place of another. */
+bool crowd_enter(struct client *c, const struct authz_principal *who, bool must);
+void crowd_leave(struct client *c); /* harmless when it was not counted */
+struct flaps *flaps_new(void); /* free(); NULL: out of memory */
+/* Not held off? <id>: the client id, or nothing if it was made up. */
+bool flap_may(struct client *c, const struct authz_principal *who, struct slice id);
 
 /* ---- shed.c: what is given up while memory is short ---- */
 

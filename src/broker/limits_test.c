@@ -371,6 +371,129 @@ a_reader_too_slow_loses_qos_0(void **state)
 	assert_int_equal(SUM(k, drops[BROKER_DROP_SLOW][AUTHZ_ROLE_NONE]), SUM(k, dropped));
 }
 
+/* ---- identities, and clients that flap ---- */
+
+static uint8_t
+come(struct kit *k, const char *id, const char *cn, const char *user, struct end **ret)
+{
+	struct end *e = kit_open(k, (unsigned)strlen(id) % k->n, cn, cn != NULL ? AUTHZ_ROLE_CLIENT : AUTHZ_ROLE_NONE);
+
+	kit_send_connect(e, &(struct connect_options){ .version = 5, .id = id, .username = user });
+	if (ret != NULL)
+		*ret = e;
+	return kit_connack(e);
+}
+
+static void
+an_identity_has_so_many_connections(void **state)
+{
+	static const struct broker_listener l = { .max_per_identity = 2, .takeover_same_identity = true };
+	struct kit *k = begin_rates(state, &l);
+	struct end *a, *b;
+
+	/* By certificate, on whichever shard. */
+	assert_int_equal(come(k, "a", "device", NULL, &a), 0);
+	assert_int_equal(come(k, "bb", "device", NULL, &b), 0);
+	assert_int_equal(come(k, "ccc", "device", NULL, NULL), MQTT_RC_QUOTA);
+	assert_non_null(strstr(k->last_text, "max_connections_per_identity of 2"));
+	assert_int_equal(come(k, "dddd", "another", NULL, NULL), 0);
+	/* The same client once more takes its own place. */
+	assert_int_equal(come(k, "a", "device", NULL, &a), 0);
+	assert_int_equal(come(k, "ccc", "device", NULL, NULL), MQTT_RC_QUOTA);
+	kit_cut(a);
+	assert_int_equal(come(k, "ccc", "device", NULL, NULL), 0);
+	assert_int_equal(come(k, "a", "device", NULL, NULL), MQTT_RC_QUOTA);
+	kit_disconnect(b, 0);
+	assert_int_equal(come(k, "a", "device", NULL, NULL), 0);
+	/* By user name. */
+	assert_int_equal(come(k, "u", NULL, "user1", NULL), 0);
+	assert_int_equal(come(k, "uu", NULL, "user1", NULL), 0);
+	assert_int_equal(come(k, "uuu", NULL, "user1", NULL), MQTT_RC_QUOTA);
+	assert_int_equal(come(k, "uuu", NULL, "user2", NULL), 0);
+	/* Nobody in particular has no number. */
+	for (unsigned i = 1; i < 9; i++)
+		assert_int_equal(come(k, &"xxxxxxxx"[8 - i], NULL, NULL, NULL), 0);
+}
+
+static void
+a_refusal_does_not_count(void **state)
+{
+	static const struct broker_listener l = { .max_per_identity = 1, .takeover_same_identity = true };
+	struct kit *k = begin_rates(state, &l);
+	struct end *a;
+
+	assert_int_equal(come(k, "a", "owner", NULL, &a), 0);
+	/* Refused after it was counted: the id is another's. */
+	assert_int_equal(come(k, "a", "thief", NULL, NULL), MQTT_RC_CLIENT_ID);
+	assert_int_equal(come(k, "b", "thief", NULL, NULL), 0);
+	assert_false(a->closed);
+}
+
+static void
+who_flaps_is_held_off_for_a_growing_time(void **state)
+{
+	struct broker_settings set;
+	struct kit *k;
+	struct end *e;
+	unsigned told = 0;
+
+	broker_settings_default(&set);
+	set.flap_connects = 5;
+	set.flap_hold_s = 6;
+	k = kit_begin(state, &set, NULL);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(come(k, "a", NULL, "user1", &e), 0);
+		kit_disconnect(e, 0);
+	}
+	for (uint64_t hold = 1000; hold <= 8000; hold *= 2) {
+		assert_int_equal(come(k, "a", NULL, "user1", NULL), MQTT_RC_CONNECTION_RATE);
+		assert_int_equal(k->counts[BROKER_FLAPPING], ++told);
+		kit_sleep(k, NUM_MIN(hold, (uint64_t)6000) - 1);
+		assert_int_equal(come(k, "a", NULL, "user1", NULL), MQTT_RC_CONNECTION_RATE);
+		assert_int_equal(k->counts[BROKER_FLAPPING], told); /* one line for all of them */
+		kit_sleep(k, 1);
+	}
+	/* 13 s later it has one more of its five a minute. The longest hold stays what it is. */
+	assert_int_equal(come(k, "a", NULL, "user1", &e), 0);
+	kit_disconnect(e, 0);
+	assert_int_equal(come(k, "a", NULL, "user1", NULL), MQTT_RC_CONNECTION_RATE);
+	told++;
+	assert_string_equal(k->last_text, "held off, as it connects again and again");
+	/* Others are not concerned: another id, or another user who says he is this one. */
+	assert_int_equal(come(k, "b", NULL, "user1", NULL), 0);
+	assert_int_equal(come(k, "a", NULL, "user2", &e), 0);
+	kit_disconnect(e, 0);
+	/* Some time without it, and it is as any other. */
+	kit_sleep(k, 100000);
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(come(k, "a", NULL, "user1", &e), 0);
+		kit_disconnect(e, 0);
+	}
+	assert_int_equal(come(k, "a", NULL, "user1", NULL), MQTT_RC_CONNECTION_RATE);
+	kit_sleep(k, 1000);
+	assert_int_equal(k->counts[BROKER_FLAPPING], told + 1);
+	kit_sleep(k, 15000);
+	assert_int_equal(come(k, "a", NULL, "user1", NULL), 0);
+}
+
+static void
+two_that_fight_for_one_id_are_held_off(void **state)
+{
+	struct broker_settings set;
+	struct kit *k;
+	uint8_t code = 0;
+	unsigned n = 0;
+
+	broker_settings_default(&set);
+	set.flap_connects = 10;
+	k = kit_begin(state, &set, NULL);
+	while (n < 100 && (code = come(k, "a", NULL, NULL, NULL)) == 0)
+		n++;
+	assert_int_equal(n, 10);
+	assert_int_equal(code, MQTT_RC_CONNECTION_RATE);
+	assert_non_null(strstr(k->last_text, "held off"));
+}
+
 /* ---- memory ---- */
 
 static void
@@ -503,6 +626,10 @@ main(void)
 		{ "whoever_is_held_too_long_is_ended", whoever_is_held_too_long_is_ended },
 		{ "an_allowance_is_used_up_between_two_measurements", an_allowance_is_used_up_between_two_measurements },
 		{ "nothing_is_kept_for_the_absent_at_the_limit", nothing_is_kept_for_the_absent_at_the_limit },
+		{ "an_identity_has_so_many_connections", an_identity_has_so_many_connections },
+		{ "a_refusal_does_not_count", a_refusal_does_not_count },
+		{ "who_flaps_is_held_off_for_a_growing_time", who_flaps_is_held_off_for_a_growing_time },
+		{ "two_that_fight_for_one_id_are_held_off", two_that_fight_for_one_id_are_held_off },
 		{ "rates_follow_a_reload", rates_follow_a_reload },
 	};
 

@@ -26,6 +26,7 @@ shard_new(struct broker *b, unsigned index)
 	sh->clients_wheel = wheel_new(0);
 	sh->sessions_wheel = wheel_new(0);
 	sh->paces_wheel = wheel_new(0);
+	sh->flaps = b->settings.flap_connects > 0 ? flaps_new() : NULL;
 	sh->outboxes = calloc((size_t)OUTBOXES * b->n_shards, sizeof(struct batch *));
 	sh->routes = NULL;
 	certs_init(&sh->certs);
@@ -33,7 +34,8 @@ shard_new(struct broker *b, unsigned index)
 	sh->listeners = broker_listeners(b);
 	sh->policy_tag = policy_tag(sh->listeners->generation);
 	if (sh->keep == NULL || sh->subs == NULL || sh->clients_wheel == NULL || sh->sessions_wheel == NULL ||
-	    sh->paces_wheel == NULL || sh->outboxes == NULL || sh->mounted == NULL) {
+	    sh->paces_wheel == NULL || (b->settings.flap_connects > 0 && sh->flaps == NULL) ||
+	    sh->outboxes == NULL || sh->mounted == NULL) {
 		shard_free(sh);
 		return NULL;
 	}
@@ -67,6 +69,7 @@ shard_free(struct shard *sh)
 		sh->keep_ops->free(sh->keep);
 	listener_table_unref(sh->listeners);
 	free(sh->outboxes);
+	free(sh->flaps);
 	free(sh->mounted);
 	free(sh->slots);
 	free(sh);

@@ -67,6 +67,7 @@ struct config_listener {
 	int64_t max_connections, max_qos, socket_domain;
 	int64_t client_rates[BROKER_RATES], rates[BROKER_RATES]; /* by enum broker_rate */
 	int64_t connect_rate, address_connect_rate, network_connect_rate;
+	int64_t max_per_identity;
 	int64_t rate_exceeded; /* 0: wait, 1: disconnect */
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;
@@ -158,7 +159,8 @@ struct config {
 	int64_t workers, tls_handshake_timeout, max_handshakes, websockets_headers_size;
 	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration, sys_interval;
-	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections, global_max_clients, drop_log_interval, memory_limit;
+	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections, global_max_clients, drop_log_interval, memory_limit, flapping_connects,
+	    flapping_hold;
 	bool upgrade_outgoing_qos;
 	bool retain_available, check_retain_source, queue_qos0_messages, persistence, set_tcp_nodelay, autosave_on_changes;
 	bool ignored_bool;      /* of directives that are accepted without effect */

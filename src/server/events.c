@@ -92,6 +92,9 @@ write_refusal(struct listener *l, const struct line *x, const struct refusal *r)
 		return;
 	}
 	metrics_count_refusal(l->server->counters, r);
+	/* It was told of once, when it began. */
+	if (r->cause == REFUSAL_FLAPPING)
+		return;
 	if (!event_ration(l, server_now_ms(), &suppressed))
 		return;
 	say_suppressed(l, suppressed);
@@ -291,6 +294,9 @@ event_of_broker(struct server *s, const struct broker_event *e)
 	case BROKER_UNSUBSCRIBED:
 		if (c->log_unsubscribe)
 			log_write(LOG_LVL_UNSUBSCRIBE, "%s %s", id, text_show(e->topic, topic, sizeof(topic)));
+		return;
+	case BROKER_FLAPPING:
+		log_warning("Client %s from %s on listener %s %s [flapping].", id, e->peer, l->config->name, e->text);
 		return;
 	case BROKER_DROPPING:
 		dropping(s, e, id);

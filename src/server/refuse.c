@@ -52,6 +52,10 @@ static const struct {
 	[REFUSAL_CONNECT_RATE] = { "connect-rate",
 	    "look for clients there that connect again and again, or raise address_connect_rate or network_connect_rate" },
 	[REFUSAL_MEMORY] = { "memory-limit", "look at /metrics or $SYS for queues and retained messages that grow, or raise memory_limit" },
+	[REFUSAL_IDENTITY_CONNECTIONS] = { "identity-connections",
+	    "give each device a certificate or user name of its own, or raise max_connections_per_identity" },
+	[REFUSAL_FLAPPING] = { "flapping",
+	    "see why it connects again and again: a second client with its id, a short keep alive, or a loop without a pause" },
 	[REFUSAL_ANONYMOUS] = { "anonymous",
 	    "let the client use the TLS listener with its certificate, or set allow_anonymous true if everybody may connect" },
 	[REFUSAL_PASSWORD] = { "password",
@@ -322,6 +326,8 @@ login_cause(const char *text, enum refusal_cause *ret)
 		{ WHY_LOGIN_BUSY, "", REFUSAL_LOGIN_BUSY },
 		{ "the broker has its global_max_clients", "", REFUSAL_CLIENTS },
 		{ WHY_MEMORY, "", REFUSAL_MEMORY },
+		{ "the identity has its max_connections_per_identity", "", REFUSAL_IDENTITY_CONNECTIONS },
+		{ "held off, as", "", REFUSAL_FLAPPING },
 		{ "there is no user name", "use_username_as_clientid", REFUSAL_NO_USERNAME },
 		{ "the client id", "clientid_prefixes", REFUSAL_CLIENT_ID_PREFIX },
 	};
@@ -440,6 +446,7 @@ refusal_of_event(const struct broker_event *e, bool tls, struct refusal *ret)
 	case BROKER_DISCONNECTED:
 	case BROKER_SUBSCRIBED:
 	case BROKER_UNSUBSCRIBED:
+	case BROKER_FLAPPING:
 	case BROKER_DROPPING:
 		break;
 	}

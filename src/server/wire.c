@@ -257,6 +257,8 @@ settings_of_config(const struct config *c)
 	s.max_session_expiry = c->persistent_client_expiration == 0
 				   ? UINT32_MAX
 				   : (uint32_t)c->persistent_client_expiration;
+	s.flap_connects = (uint32_t)c->flapping_connects;
+	s.flap_hold_s = (uint32_t)c->flapping_hold;
 	s.drop_log_s = (uint32_t)c->drop_log_interval;
 	s.max_clients = c->global_max_clients > 0 ? (uint32_t)c->global_max_clients : 0;
 	s.max_qos = (uint8_t)c->listeners[0].max_qos;
@@ -297,6 +299,7 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 			.topic_alias_max_in = (uint16_t)c->listeners[i].max_topic_alias,
 			.topic_alias_max_out = (uint16_t)c->listeners[i].max_topic_alias_broker,
 			.username_is_client_id = c->listeners[i].use_username_as_clientid,
+			.max_per_identity = (uint32_t)c->listeners[i].max_per_identity,
 			.rate_disconnects = c->listeners[i].rate_exceeded != 0,
 			.versions = c->listeners[i].accept_versions };
 		for (unsigned k = 0; k < BROKER_RATES; k++) {
