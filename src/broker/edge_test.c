@@ -203,6 +203,73 @@ retained_in_bulk(void **state)
 	assert_int_equal(n, 300);
 }
 
+/* The same at QoS 1 to a queue that is bounded in bytes: what has no room waits at its home. */
+static void
+retained_and_full_queues(void **state)
+{
+	struct broker_settings s;
+	struct kit *k;
+	struct end *pub, *sub;
+	char topic[16], payload[400];
+	unsigned n = 0;
+	struct mqtt_frame f;
+
+	broker_settings_default(&s);
+	s.max_queued_bytes = 2000;
+	s.max_inflight = 2;
+	k = kit_begin(state, &s, NULL);
+	pub = kit_join(k, 4, "pub");
+	memset(payload, 'x', sizeof payload - 1);
+	payload[sizeof payload - 1] = 0;
+	for (unsigned i = 0; i < 200; i++) {
+		(void)snprintf(topic, sizeof topic, "r/%u", i);
+		kit_publish(pub, topic, payload, 1, true, 1);
+	}
+	sub = kit_join(k, 4, "sub");
+	kit_subscribe(sub, "r/#", 1);
+	while (kit_next(sub, &f)) {
+		struct mqtt_publish m;
+
+		assert_int_equal(mqtt_decode_publish(&f, 4, false, &m), MQTT_RC_OK);
+		n++;
+		kit_ack(sub, MQTT_PUBACK, m.packet_id);
+	}
+	assert_int_equal(n, 200);
+}
+
+/* Twenty thousand walks at a time cost what one does, each: the square of that would not end here. */
+static void
+very_many_walks(void **state)
+{
+	enum { N = 20000, PACKET = 1000 };
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *pub = kit_join(k, 4, "pub"), *sub = kit_join(k, 4, "sub");
+	static char text[PACKET][16];
+	static uint8_t buf[PACKET * 20];
+	struct mqtt_sub subs[PACKET];
+	struct mqtt_frame f;
+	unsigned n = 0;
+
+	kit_publish(pub, "r/7", "x", 0, true, 0);
+	kit_publish(pub, "r/19999", "x", 0, true, 0);
+	k->manual = true; /* all of them are asked before any is answered */
+	for (unsigned at = 0; at < N; at += PACKET) {
+		struct wr w = wr_of(buf, sizeof buf);
+
+		for (unsigned i = 0; i < PACKET; i++) {
+			(void)snprintf(text[i], sizeof text[i], "r/%u/#", at + i);
+			subs[i] = (struct mqtt_sub){ slice_str(text[i]), 0 };
+		}
+		assert_true(mqtt_put_filters(&w, 4, MQTT_SUBSCRIBE, 1, subs, PACKET, NULL));
+		kit_feed(sub, buf, wr_len(&w));
+	}
+	k->manual = false;
+	kit_pump(k);
+	while (kit_next(sub, &f))
+		n += f.type == MQTT_PUBLISH;
+	assert_int_equal(n, 2);
+}
+
 /* A session's subscriptions have a limit, and the answers that a client does not read hold up what it sends. */
 static void
 subscriptions_have_a_limit(void **state)
@@ -408,6 +475,8 @@ static const struct kit_test tests[] = {
 	TEST(pubrec_with_error),
 	TEST(will_of_a_member),
 	TEST(retained_in_bulk),
+	TEST(retained_and_full_queues),
+	TEST(very_many_walks),
 	TEST(subscriptions_have_a_limit),
 	TEST(shared_have_a_limit),
 	TEST(slow_shard),

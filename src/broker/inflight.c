@@ -18,6 +18,8 @@ enqueue(struct session *s, struct out *o)
 {
 	const struct broker_settings *set = settings_of(s->shard);
 	size_t size = msg_size(out_msg(o));
+	/* A scan stops when the queue is full; the last of its messages may go beyond. */
+	size_t counted = o->flight == OUT_ANSWER ? 1 : size;
 
 	/* What enters the queue of a connected client was judged a moment ago: .flight remembers that, for as long as
 	 * the policies stay the same. */
@@ -32,7 +34,7 @@ enqueue(struct session *s, struct out *o)
 		refuse(s, o, BROKER_DROP_QUEUE);
 		return;
 	}
-	if (set->max_queued_bytes != 0 && s->pending_bytes + size > set->max_queued_bytes) {
+	if (set->max_queued_bytes != 0 && s->pending_bytes + counted > set->max_queued_bytes) {
 		refuse(s, o, BROKER_DROP_QUEUE_BYTES);
 		return;
 	}

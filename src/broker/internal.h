@@ -31,7 +31,9 @@ enum {
 	BACKLOG_LOW = 16 * 1024 * 1024,  /* until it is below this again */
 	THROTTLED_MS = 5,                /* how often that is looked at */
 	SCAN_BATCH = 128,                /* retained messages sent before the receiver must ask for more */
-	SCAN_VISITS = 2048,              /* nodes looked at in one turn */
+	SCAN_VISITS = 256,               /* nodes looked at before it is another scan's turn */
+	SCANS_A_TURN = 8,
+	SCAN_COUNTED = 16,               /* messages a scan sends in its turn where their bytes count */
 	SWEEP_VISITS = 16,               /* retained topics looked at for expiry in one turn */
 	ROUTE_SLOTS = 1024,              /* remembered routes, a power of two */
 	ROUTE_HITS_MAX = 256,            /* a route to more sessions is not remembered */
@@ -200,7 +202,10 @@ struct shard {
 	/* group.c, retained.c */
 	struct map groups, groups_by_id;
 	uint32_t next_group_id;
-	struct scan *scans;
+	struct scan *scans, *last_scan; /* those that can go on, in turn */
+	struct map scans_by_id;
+	struct scan_wait *scan_stops; /* scans that nobody waits for, and whose homes do not know it yet */
+	bool scans_retry; /* something about scans could not be posted for lack of memory */
 	uint32_t next_scan_id;
 	struct flaps *flaps; /* crowd.c; NULL without flap_connects */
 	/* shed.c */
@@ -462,6 +467,7 @@ void retained_request(struct session *s, struct slice filter, const struct hit *
 void retained_room(struct client *c);
 void retained_forget(struct client *c); /* the client is going */
 bool scans_turn(struct shard *sh);    /* true: there is more to do at once */
+bool scans_wait(const struct shard *sh); /* true: there is something to try again soon */
 void scans_done(struct shard *sh);
 
 /* ---- source.c ---- */

@@ -313,6 +313,7 @@ scenario(void)
 	(void)broker_set_listeners(w.broker, &l, 1);
 	a = come("a", 5, true);
 	b = come("b", 4, true); /* takes over */
+	subscribe(b, MQTT_SUBSCRIBE, "r/+", 1, 0);
 	subscribe(a, MQTT_UNSUBSCRIBE, "t/+", 0, 0);
 	subscribe(b, MQTT_UNSUBSCRIBE, "$share/g/s/#", 0, 0);
 	peer_close(old); /* its will */
@@ -355,6 +356,22 @@ group_is_sound(struct peer *speaker)
 	assert_int_equal(after, before + 4);
 }
 
+/* Nobody waits for an answer that was lost: what is retained comes to everybody who asks for it now. */
+static void
+retained_is_sound(struct peer *speaker)
+{
+	publish(speaker, "k/1", 1, true, 60);
+	for (unsigned i = 0; i < w.n_peers; i++) {
+		struct peer *p = &w.peers[i];
+		unsigned before = p->messages;
+
+		if (p->closed || p->silent)
+			continue;
+		subscribe(p, MQTT_SUBSCRIBE, "k/#", 0, 0);
+		assert_int_equal(p->messages, before + 1);
+	}
+}
+
 /* Returns whether any allocation was to fail. */
 static bool
 run_once(unsigned k, unsigned failures)
@@ -374,6 +391,7 @@ run_once(unsigned k, unsigned failures)
 	failed = nomem_disarm();
 	bystander(listener, speaker);
 	group_is_sound(speaker);
+	retained_is_sound(speaker);
 	for (unsigned i = 0; i < w.n_peers; i++)
 		peer_close(&w.peers[i]);
 	pump();

@@ -280,10 +280,10 @@ offer(struct session *s, struct msg *m, const struct hit *h, bool retain, bool a
 		out_release(&o);
 		return;
 	}
-	if (c != NULL && qos == 0) {
-		o.flight = answer ? OUT_ANSWER : 0;
+	o.flight = answer ? OUT_ANSWER : 0;
+	if (c != NULL && qos == 0)
 		(void)out_publish(c, &o);
-	} else
+	else
 		flight_offer(s, o);
 }
 

@@ -118,6 +118,7 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	more = scans_turn(sh) || reviewing;
 	waits = throttle_turn(sh);
 	waits = shares_turn(sh) || waits;
+	waits = scans_wait(sh) || waits;
 	drops_turn(sh);
 	shed_turn(sh);
 	mail_flush(sh);

@@ -274,7 +274,7 @@ kit_pump(struct kit *k)
 	for (unsigned i = 0; i < k->n; i++)
 		k->awake[i] = true;
 	for (unsigned round = 0; more; round++) {
-		assert_in_range(round, 0, 100000);
+		assert_in_range(round, 0, 1000000);
 		more = false;
 		for (unsigned i = 0; i < k->n; i++)
 			if (k->awake[i]) {
