@@ -52,7 +52,7 @@ struct broker_settings {
 	uint16_t topic_alias_max_out;    /* aliases we use towards a client, capped by its own maximum */
 	uint16_t max_keep_alive;         /* s; 0 = no limit */
 	uint32_t max_session_expiry;     /* s; UINT32_MAX = no limit. v3 persistent sessions get exactly this */
-	uint32_t connect_timeout_ms;     /* from open() to a whole CONNECT */
+	uint32_t connect_timeout_ms;     /* from open() to a whole CONNECT; for AUTH again */
 	uint8_t max_qos;                 /* 0..2 */
 	bool retain_available, allow_empty_client_id, queue_qos0;
 	bool check_retain_source;        /* a retained message goes to new subscribers only while its publisher may still publish it */
@@ -130,6 +130,26 @@ enum { BROKER_LOGIN_PENDING = 0xff };
  * The login is not the caller's any more. The client may be gone by now, the broker may not. */
 void broker_login_done(struct broker_login *login, uint8_t reason);
 
+/* One enhanced authentication (MQTT 5, 4.12): of a CONNECT that names a method, or, later and with the same method, of its client
+ * once more. */
+enum { BROKER_AUTH_METHOD_MAX = 64, BROKER_AUTH_DATA_MAX = 1024 }; /* bytes of a method's name, and of an answer */
+struct broker_exchange {
+	unsigned listener;
+	const char *peer;             /* address text given to client_new() */
+	struct authz_principal *cert; /* of the certificate, or of an anonymous peer; never NULL */
+	struct slice method;          /* as CONNECT had it */
+	bool again;                   /* the client is connected: re-authentication */
+	void *state;                  /* the port's own; NULL before the first step */
+	/* Of this step; within exchange() only. */
+	const struct mqtt_connect *connect; /* in the first step, unless <again>; else NULL */
+	struct slice data;                  /* Authentication Data; may be empty */
+	/* The verdict. */
+	struct authz_principal *who; /* with MQTT_RC_OK: a reference */
+	uint16_t answer_n;           /* 0 before each step */
+	uint8_t answer[BROKER_AUTH_DATA_MAX]; /* Authentication Data for the client: in AUTH, or in CONNACK, also in one that refuses */
+	char why[BROKER_WHY_MAX];    /* neither OK nor CONTINUE: the cause in words */
+};
+
 /* What the broker needs of the world. */
 struct broker_ports {
 	void *ctx;
@@ -141,6 +161,12 @@ struct broker_ports {
 	/* Has <who>, who was let in on <listener>, still the right to be here? <fresh>: he connects just now. MQTT_RC_OK, or the reason
 	 * for DISCONNECT and in <why> the cause in words. On any shard's thread; must not block. NULL: always. */
 	uint8_t (*judge_again)(void *ctx, unsigned listener, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX]);
+	/* One step of an enhanced authentication, in place of authenticate(). Must not block. Returns MQTT_RC_CONTINUE_AUTH when the
+	 * client has to say more, MQTT_RC_OK, MQTT_RC_AUTH_METHOD when the method is not offered, or another reason for CONNACK
+	 * or DISCONNECT. A client is given a handful of rounds, and connect_timeout_ms for them. */
+	uint8_t (*exchange)(void *ctx, struct broker_exchange *x);
+	/* It is over, finished or not: free x->state. Called once for each that saw a step. */
+	void (*exchange_end)(void *ctx, struct broker_exchange *x);
 	void (*event)(void *ctx, const struct broker_event *e);
 	/* Wall clock, seconds since 1970: for certificates that expire during a session. */
 	int64_t (*wall)(void *ctx);

@@ -13,14 +13,6 @@ on_pingreq(struct client *c, const struct mqtt_frame *f)
 	return out_packet(c, pingresp, sizeof pingresp);
 }
 
-/* Enhanced authentication is not offered: no CONNECT with a method is accepted, so no AUTH can follow (4.12). */
-static bool
-on_auth(struct client *c, const struct mqtt_frame *f)
-{
-	(void)f;
-	return client_fail(c, MQTT_RC_PROTOCOL, "AUTH without an authentication method");
-}
-
 static handler *const handlers[16] = {
 	[MQTT_CONNECT] = on_connect,
 	[MQTT_PUBLISH] = on_publish,
@@ -43,6 +35,8 @@ dispatch(struct client *c, const struct mqtt_frame *f)
 	/* The first packet, and only the first, is CONNECT [MQTT-3.1.0-1] [MQTT-3.1.0-2]. */
 	if (c->state == CLIENT_NEW && f->type != MQTT_CONNECT)
 		return client_fail(c, MQTT_RC_PROTOCOL, "the first packet is not CONNECT");
+	if (c->state == CLIENT_EXCHANGING && f->type != MQTT_AUTH)
+		return auth_interrupted(c, f);
 	if (c->state == CLIENT_OPEN && f->type == MQTT_CONNECT)
 		return client_fail(c, MQTT_RC_PROTOCOL, "a second CONNECT");
 	if (h == NULL || (f->type == MQTT_AUTH && c->version != MQTT_V5))
@@ -50,14 +44,16 @@ dispatch(struct client *c, const struct mqtt_frame *f)
 	return h(c, f);
 }
 
-/* What a first packet that is no CONNECT looks like is known from its first byte: nobody waits for the rest of it. */
+/* What a packet that is not the one that is due looks like is known from its first byte: nobody waits for the rest of it. */
 static size_t
 packet_limit(const struct client *c, struct slice in)
 {
 	size_t max = settings_of(c->shard)->max_packet_size;
 
-	if (c->state != CLIENT_NEW)
+	if (c->state == CLIENT_OPEN)
 		return max;
+	if (c->state == CLIENT_EXCHANGING)
+		return in.n > 0 && in.p[0] != MQTT_AUTH << 4 && in.p[0] != MQTT_DISCONNECT << 4 ? 0 : AUTH_PACKET_MAX;
 	if (in.n > 0 && in.p[0] != MQTT_CONNECT << 4)
 		return 0;
 	return NUM_MIN(max, (size_t)CONNECT_PACKET_MAX);
@@ -81,7 +77,7 @@ client_feed(void *self, struct slice in)
 		switch (max == 0 ? MQTT_FRAME_OK : mqtt_frame(rest, max, &f)) {
 		case MQTT_FRAME_OK:
 			if (max == 0)
-				f = (struct mqtt_frame){ .type = rest.p[0] >> 4 == MQTT_CONNECT ? 0 : rest.p[0] >> 4 };
+				f = (struct mqtt_frame){ .type = rest.p[0] >> 4 == MQTT_CONNECT ? 0 : rest.p[0] >> 4, .flags = rest.p[0] & 15 };
 			if (c->shard->shed >= BROKER_SHED_PUBLISHERS && f.type == MQTT_PUBLISH && c->state == CLIENT_OPEN) {
 				hold(c, HELD_MEMORY);
 				break;
@@ -269,6 +265,7 @@ client_closed(void *self, const char *why)
 	timer_cancel(c->shard->clients_wheel, &c->timer);
 	client_unlink(c);
 	login_forget(c);
+	auth_forget(c);
 	out_clear(c);
 	alias_in_clear(c);
 	msg_source_unref(c->source);
@@ -350,6 +347,7 @@ client_arm(struct client *c)
 	}
 	if (c->keep_alive > 0)
 		due = c->last_rx_ms + keep_alive_ms(c);
+	due = NUM_MIN(due, auth_due(c));
 	authz_principal_facts(c->who, &facts);
 	if (facts.not_after != 0) {
 		int64_t left = facts.not_after - sh->broker->ports.wall(sh->broker->ports.ctx);
@@ -370,7 +368,10 @@ client_timer(void *shard, struct timer *t)
 
 	if (c->state < CLIENT_OPEN) {
 		client_end(c, MQTT_RC_UNSPECIFIED,
-		    c->state == CLIENT_NEW ? "no CONNECT in time" : "the login was not judged in time", false);
+		    c->state == CLIENT_NEW          ? "no CONNECT in time"
+		    : c->state == CLIENT_EXCHANGING ? "the authentication was not finished in time"
+						    : "the login was not judged in time",
+		    false);
 		return;
 	}
 	authz_principal_facts(c->who, &facts);
@@ -380,6 +381,8 @@ client_timer(void *shard, struct timer *t)
 		c->last_rx_ms = sh->now_ms; /* it is we who do not listen */
 	else if (c->keep_alive > 0 && sh->now_ms >= c->last_rx_ms + keep_alive_ms(c))
 		client_end(c, MQTT_RC_KEEP_ALIVE, "exceeded keep alive", false);
+	else if (sh->now_ms >= auth_due(c))
+		client_end(c, MQTT_RC_NOT_AUTHORIZED, "the re-authentication was not finished in time", false);
 	if (c->state == CLIENT_OPEN)
 		client_arm(c);
 }

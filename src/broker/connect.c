@@ -3,7 +3,7 @@
 #include "base/secret.h"
 #include "broker/internal.h"
 
-enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N, CONNACK_MAX = 512 };
+enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N, CONNACK_MAX = 512 + BROKER_AUTH_DATA_MAX + BROKER_AUTH_METHOD_MAX };
 
 /* It is reported, and the connection closes. */
 static bool
@@ -26,9 +26,10 @@ static bool
 refuse(struct client *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
 {
 	struct mqtt_connack ack = { .code = m->version == MQTT_V5 ? reason : mqtt_connack_code_v3(reason) };
-	uint8_t buf[16];
+	uint8_t buf[BROKER_AUTH_DATA_MAX + BROKER_AUTH_METHOD_MAX + 32];
 	struct wr w = wr_of(buf, sizeof buf);
 
+	auth_answer(c, &ack.props, true);
 	/* A client that does not speak our language is told in the oldest form there is [MQTT-3.1.2-2]. */
 	if (mqtt_put_connack(&w, m->version == MQTT_V5 ? MQTT_V5 : MQTT_V311, &ack) &&
 	    (m->props.maximum_packet_size == 0 || wr_len(&w) <= m->props.maximum_packet_size))
@@ -82,7 +83,8 @@ judge(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	const struct broker_ports *ports = &c->shard->broker->ports;
 	struct slice id = l->username_is_client_id ? t->id : m->client_id;
 	struct authz_verdict v;
-	uint8_t rc = login_judge(c, m, &t->who, t->why);
+	uint8_t rc = mqtt_has(&m->props, MQTT_P_AUTH_METHOD) ? auth_judge(c, m, &t->who, t->why)
+							       : login_judge(c, m, &t->who, t->why);
 
 	if (rc != MQTT_RC_OK)
 		return rc;
@@ -96,10 +98,6 @@ judge(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	if (!authz_allowed(l->policy, t->who, id, AUTHZ_CONNECT, id, &v)) {
 		(void)snprintf(t->why, sizeof t->why, "%s", v.why);
 		return MQTT_RC_NOT_AUTHORIZED;
-	}
-	if (mqtt_has(&m->props, MQTT_P_AUTH_METHOD)) {
-		(void)snprintf(t->why, sizeof t->why, "no authentication method is offered");
-		return MQTT_RC_AUTH_METHOD;
 	}
 	t->keep_alive = m->keep_alive;
 	if (set->max_keep_alive != 0 && (m->keep_alive == 0 || m->keep_alive > set->max_keep_alive)) {
@@ -165,6 +163,7 @@ put_connack(struct wr *w, const struct client *c, const struct mqtt_connect *m, 
 	struct mqtt_props *p = &ack.props;
 
 	if (m->version == MQTT_V5) {
+		auth_answer(c, p, false);
 		if (t->expiry_s != m->props.session_expiry)
 			mqtt_set(p, MQTT_P_SESSION_EXPIRY);
 		p->session_expiry = t->expiry_s;
@@ -427,10 +426,14 @@ on_connect(struct client *c, const struct mqtt_frame *f)
 		rc = judge_will(c, &m, &t);
 	if (rc == BROKER_LOGIN_PENDING)
 		return false;
+	if (rc == MQTT_RC_CONTINUE_AUTH)
+		return auth_wait(c, f);
 	if (rc != MQTT_RC_OK)
 		ok = refuse(c, &m, rc, t.why);
 	else
 		ok = enter(c, &m, &t);
 	authz_principal_unref(t.who);
+	if (ok)
+		auth_settled(c);
 	return ok;
 }

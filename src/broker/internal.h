@@ -18,6 +18,7 @@
 enum {
 	MOUNTED_MAX = UINT16_MAX,        /* bytes of a topic or filter behind its mount point */
 	CONNECT_PACKET_MAX = 512 * 1024, /* before anybody is known: id, will, user name and password at their largest */
+	AUTH_PACKET_MAX = 16 * 1024,     /* likewise, during the exchange that a CONNECT has begun */
 	JUDGE_TIMEOUT_MS = 60000,        /* for a verdict on a login; when many come at once, it is not the client that is slow */
 	LEND_BYTES_MAX = 64 * 1024,      /* one pull lends about this much */
 	LEND_PACKETS_MAX = 64,
@@ -92,8 +93,9 @@ struct session {
 	char id[];
 };
 
-/* JUDGING: its CONNECT is still the transport's, which offers it again when the verdict is there. */
-enum client_state { CLIENT_NEW, CLIENT_MOVING, CLIENT_JUDGING, CLIENT_OPEN, CLIENT_CLOSING };
+/* JUDGING: its CONNECT is still the transport's, which offers it again when the verdict is there. EXCHANGING: its CONNECT is kept
+ * by exchange.c, and AUTH goes to and fro. */
+enum client_state { CLIENT_NEW, CLIENT_MOVING, CLIENT_JUDGING, CLIENT_EXCHANGING, CLIENT_OPEN, CLIENT_CLOSING };
 
 struct pace;
 
@@ -116,6 +118,7 @@ struct client {
 	struct timer timer; /* CONNECT deadline, keep alive, certificate expiry; on the client wheel */
 	struct login *login; /* JUDGING: pending; NEW: the verdict on the CONNECT that comes again; or NULL */
 	struct pace *pace;   /* NULL: no rates */
+	struct auth *auth;   /* of a CONNECT with an authentication method, or NULL */
 	struct alias_in *alias_in;
 	struct msg_source *source; /* of what it has published retained, see source.c; NULL: nothing yet */
 	struct alias_out *alias_out;
@@ -307,7 +310,7 @@ void alias_in_clear(struct client *c);
 
 /* Handlers: true to go on, false when the client was ended. */
 typedef bool handler(struct client *c, const struct mqtt_frame *f);
-handler on_connect, on_publish, on_puback, on_pubrec, on_pubrel, on_pubcomp, on_subscribe, on_unsubscribe, on_disconnect;
+handler on_connect, on_publish, on_puback, on_pubrec, on_pubrel, on_pubcomp, on_subscribe, on_unsubscribe, on_disconnect, on_auth;
 
 /* ---- outq.c: packets waiting for one connection ---- */
 
@@ -380,6 +383,19 @@ void certs_done(struct shard *sh);
 void certs_add(struct session *s); /* .who was set */
 void certs_del(struct session *s); /* .who will change, or the session end */
 bool reviews_turn(struct shard *sh); /* true: there is more to do at once */
+/* ---- exchange.c: CONNECTs with an authentication method (4.12) ---- */
+
+/* As login_judge(). MQTT_RC_CONTINUE_AUTH: then auth_wait() with the same CONNECT. */
+uint8_t auth_judge(struct client *c, const struct mqtt_connect *m, struct authz_principal **ret_who, char why[static BROKER_WHY_MAX]);
+/* Keep the CONNECT, send AUTH, and be EXCHANGING. As a handler. */
+handler auth_wait;
+/* EXCHANGING, and this is not AUTH. */
+handler auth_interrupted;
+/* Method and data for CONNACK; nothing without an exchange. */
+void auth_answer(const struct client *c, struct mqtt_props *p, bool refused);
+void auth_settled(struct client *c);          /* CONNACK is on its way */
+uint64_t auth_due(const struct client *c);    /* when the present re-authentication must be done; UINT64_MAX: none */
+void auth_forget(struct client *c);           /* the client goes */
 
 /* ---- will.c ---- */
 

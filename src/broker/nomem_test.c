@@ -63,6 +63,27 @@ port_authenticate(void *ctx, struct broker_login *l)
 	return MQTT_RC_OK;
 }
 
+/* The first step is not enough, the second is. */
+static uint8_t
+port_exchange(void *ctx, struct broker_exchange *x)
+{
+	static int begun;
+
+	(void)ctx;
+	if (x->state == NULL) {
+		x->state = &begun;
+		return MQTT_RC_CONTINUE_AUTH;
+	}
+	x->who = authz_principal_ref(x->cert);
+	return MQTT_RC_OK;
+}
+
+static void
+port_exchange_end(void *ctx, struct broker_exchange *x)
+{
+	(void)ctx, (void)x;
+}
+
 static void
 port_event(void *ctx, const struct broker_event *e)
 {
@@ -278,7 +299,8 @@ make_broker(void)
 {
 	struct broker_settings s;
 	struct broker_listener l = { .policy = w.policy };
-	struct broker_ports ports = { NULL, port_wake, port_authenticate, NULL, port_event, port_wall };
+	struct broker_ports ports = { .wake = port_wake, .authenticate = port_authenticate, .exchange = port_exchange,
+		.exchange_end = port_exchange_end, .event = port_event, .wall = port_wall };
 
 	broker_settings_default(&s);
 	s.max_inflight = 3;

@@ -50,6 +50,78 @@ port_authenticate(void *ctx, struct broker_login *l)
 	return MQTT_RC_OK;
 }
 
+/* The method "toy": data "NAME/N" in the first step that has any, then N times "go". Anything else is wrong. */
+struct toy {
+	char name[20];
+	unsigned left;
+};
+
+static uint8_t
+toy_answer(struct broker_exchange *x, const char *answer, uint8_t reason)
+{
+	x->answer_n = (uint16_t)snprintf((char *)x->answer, sizeof x->answer, "%s", answer);
+	return reason;
+}
+
+static uint8_t
+toy_wrong(struct broker_exchange *x)
+{
+	(void)snprintf(x->why, sizeof x->why, "not a toy");
+	return toy_answer(x, "e=wrong", MQTT_RC_NOT_AUTHORIZED);
+}
+
+static uint8_t
+toy_done(struct broker_exchange *x, const struct toy *t)
+{
+	struct authz_facts f;
+
+	authz_principal_facts(x->cert, &f);
+	f.username = slice_str(t->name);
+	x->who = authz_principal_new(&f);
+	assert_non_null(x->who);
+	return toy_answer(x, "welcome", MQTT_RC_OK);
+}
+
+static uint8_t
+port_exchange(void *ctx, struct broker_exchange *x)
+{
+	struct kit *k = ctx;
+	struct toy *t = x->state;
+
+	if (!slice_eq(x->method, SL("toy"))) {
+		(void)snprintf(x->why, sizeof x->why, "no such method");
+		return MQTT_RC_AUTH_METHOD;
+	}
+	assert_int_equal(x->connect != NULL, t == NULL && !x->again);
+	if (t == NULL) {
+		x->state = t = calloc(1, sizeof *t);
+		assert_non_null(t);
+		k->n_toys++;
+	}
+	if (t->name[0] != '\0') {
+		if (!slice_eq(x->data, SL("go")))
+			return toy_wrong(x);
+		return --t->left == 0 ? toy_done(x, t) : toy_answer(x, "more", MQTT_RC_CONTINUE_AUTH);
+	}
+	if (x->data.n == 0)
+		return MQTT_RC_CONTINUE_AUTH;
+	if (x->data.n < 3 || x->data.n > sizeof t->name || x->data.p[x->data.n - 2] != '/')
+		return toy_wrong(x);
+	memcpy(t->name, x->data.p, x->data.n - 2);
+	t->left = (unsigned)(x->data.p[x->data.n - 1] - '0');
+	return t->left == 0 ? toy_done(x, t) : toy_answer(x, "more", MQTT_RC_CONTINUE_AUTH);
+}
+
+static void
+port_exchange_end(void *ctx, struct broker_exchange *x)
+{
+	struct kit *k = ctx;
+
+	if (x->state != NULL)
+		k->n_toys--;
+	free(x->state);
+}
+
 void
 kit_verdict(struct kit *k, uint8_t reason)
 {
@@ -121,7 +193,9 @@ void
 kit_init_listeners(struct kit *k, unsigned shards, const struct broker_settings *s, const struct broker_listener *v, unsigned n)
 {
 	struct broker_settings def;
-	struct broker_ports ports = { k, port_wake, port_authenticate, port_judge_again, port_event, port_wall };
+	struct broker_ports ports = { .ctx = k, .wake = port_wake, .authenticate = port_authenticate,
+		.judge_again = port_judge_again, .exchange = port_exchange,
+		.exchange_end = port_exchange_end, .event = port_event, .wall = port_wall };
 	struct broker_listener *l = calloc(n, sizeof *l);
 
 	*k = (struct kit){ .n = shards, .now_ms = 1000000, .wall = 1800000000 };
@@ -181,6 +255,7 @@ kit_done(struct kit *k)
 	while (k->n_logins > 0)
 		broker_login_done(k->logins[--k->n_logins], MQTT_RC_SHUTTING_DOWN);
 	broker_free(k->broker);
+	assert_int_equal(k->n_toys, 0);
 }
 
 static void
@@ -430,6 +505,10 @@ kit_send_connect(struct end *e, const struct connect_options *o)
 		mqtt_set(&m.props, MQTT_P_TOPIC_ALIAS_MAXIMUM), m.props.topic_alias_maximum = o->alias_maximum;
 	if (o->maximum_packet > 0)
 		mqtt_set(&m.props, MQTT_P_MAXIMUM_PACKET_SIZE), m.props.maximum_packet_size = o->maximum_packet;
+	if (o->method != NULL)
+		mqtt_set(&m.props, MQTT_P_AUTH_METHOD), m.props.auth_method = slice_str(o->method);
+	if (o->data != NULL)
+		mqtt_set(&m.props, MQTT_P_AUTH_DATA), m.props.auth_data = slice_str(o->data);
 	assert_true(mqtt_put_connect(&w, &m));
 	e->version = m.version;
 	kit_feed(e, buf, wr_len(&w));

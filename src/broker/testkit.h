@@ -30,6 +30,7 @@ struct kit {
 	unsigned n_logins;
 	bool (*withdrawn)(const struct authz_facts *f); /* who may not be here any more; NULL: nobody */
 	unsigned judged;                /* how often that was asked of who is here */
+	unsigned n_toys;                /* exchanges of the method "toy" that go on */
 };
 
 /* One client's end of a connection. */
@@ -87,6 +88,7 @@ struct connect_options {
 	uint32_t will_delay;
 	uint16_t receive_maximum, alias_maximum;
 	uint32_t maximum_packet;
+	const char *method, *data; /* method "toy": data "NAME/N", and the client must send AUTH with "go" N times */
 };
 void kit_send_connect(struct end *e, const struct connect_options *o);
 /* Open on a shard chosen by the id's bytes, send CONNECT, expect CONNACK 0; returns session present in *ret_present. */
