@@ -383,6 +383,7 @@ void certs_done(struct shard *sh);
 void certs_add(struct session *s); /* .who was set */
 void certs_del(struct session *s); /* .who will change, or the session end */
 bool reviews_turn(struct shard *sh); /* true: there is more to do at once */
+
 /* ---- exchange.c: CONNECTs with an authentication method (4.12) ---- */
 
 /* As login_judge(). MQTT_RC_CONTINUE_AUTH: then auth_wait() with the same CONNECT. */

@@ -8,6 +8,8 @@
 
 /* More would only serve to keep us busy. */
 enum { SERVER_ITERATIONS_MAX = 10 * 1000 * 1000 };
+/* So that a first message has room for it, however it is escaped. */
+enum { USER_MAX = 256 };
 
 struct scram_client {
 	struct slice user, password;
@@ -23,8 +25,8 @@ scram_client_new(struct slice user, struct slice password, struct err *err)
 {
 	struct scram_client *c;
 
-	if (!scram_text_ok(user) || !scram_text_ok(password)) {
-		(void)err_set(err, ERR_USAGE, SCRAM_METHOD " needs a user name (-u) and a password in printable ASCII");
+	if (user.n > USER_MAX || !scram_text_ok(user) || !scram_text_ok(password)) {
+		(void)err_set(err, ERR_USAGE, SCRAM_METHOD " needs a user name and a password in printable ASCII, the name of at most %d characters", USER_MAX);
 		return NULL;
 	}
 	c = calloc(1, sizeof(*c));
@@ -144,7 +146,7 @@ scram_client_step(struct scram_client *c, struct slice in, struct scram_answer *
 		return c->begun ? finish(c, in, ret, err)
 				: err_set(err, ERR_INPUT, "the broker wants more of " SCRAM_METHOD " than there is");
 	scram_nonce_new(nonce);
-	return scram_client_begin(c, nonce, ret) || err_set(err, ERR_USAGE, "the user name is too long for " SCRAM_METHOD);
+	return scram_client_begin(c, nonce, ret) || err_set(err, ERR_USAGE, "the user name is too long");
 }
 
 bool

@@ -426,12 +426,14 @@ bad_servers_are_refused(void **state)
 		"e=other-error",
 		"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
 	};
+	char long_name[257];
 	struct scram_client *c;
 	struct scram_answer a;
 	struct err err = { 0 };
 	size_t i;
 
 	(void)state;
+	memset(long_name, '=', sizeof(long_name));
 	for (i = 0; i < ARRAY_LEN(cases); i++) {
 		c = scram_client_new(SL("user"), SL("pencil"), &err);
 		assert_non_null(c);
@@ -455,6 +457,11 @@ bad_servers_are_refused(void **state)
 	scram_client_free(c);
 	assert_null(scram_client_new(SL("user"), (struct slice){ 0 }, &err));
 	assert_null(scram_client_new((struct slice){ 0 }, SL("pencil"), &err));
+	assert_null(scram_client_new(slice_of((const uint8_t *)long_name, 257), SL("pencil"), &err));
+	c = scram_client_new(slice_of((const uint8_t *)long_name, 256), SL("pencil"), &err);
+	assert_non_null(c);
+	assert_true(scram_client_step(c, (struct slice){ 0 }, &a, &err));
+	scram_client_free(c);
 	assert_null(scram_client_new(SL("us\xc3\xa9r"), SL("pencil"), &err));
 	assert_null(scram_client_new(SL("user"), SL("pen\tcil"), &err));
 	no_memory = true;

@@ -48,6 +48,7 @@ struct config_security {
 	char *acl_file, *policy, *password_file, *psk_file, *auto_id_prefix;
 };
 
+enum config_auth_method { CONFIG_AUTH_ANY, CONFIG_AUTH_PASSWORD, CONFIG_AUTH_SCRAM };
 enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS, CONFIG_METRICS };
 
 struct config_listener {
@@ -75,6 +76,7 @@ struct config_listener {
 	char *mount_point;
 	char *psk_hint, *auto_id_prefix; /* auto_id_prefix: listener_auto_id_prefix */
 	int64_t protocol; /* enum config_protocol */
+	int64_t auth_method; /* enum config_auth_method */
 	int64_t max_topic_alias, max_topic_alias_broker;
 	int64_t key_form; /* PEM; there is no other */
 	uint8_t accept_versions; /* accept_protocol_versions: 1 << level for each; 0: all */

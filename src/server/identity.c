@@ -13,7 +13,9 @@ listener_rules_of(const struct config *c, const struct config_listener *l)
 	if (l->allow_anonymous >= 0 ? l->allow_anonymous > 0 : s->allow_anonymous > 0)
 		rules |= RULE_ANONYMOUS;
 	if (s->password_file != NULL)
-		rules |= RULE_PASSWORDS;
+		rules |= l->auth_method == CONFIG_AUTH_PASSWORD ? RULE_PASSWORDS
+			 : l->auth_method == CONFIG_AUTH_SCRAM  ? RULE_PASSWORDS | RULE_SCRAM | RULE_ONLY_SCRAM
+								: RULE_PASSWORDS | RULE_SCRAM;
 	if (l->use_identity_as_username && l->psk_hint != NULL)
 		rules |= RULE_PSK_IS_IDENTITY;
 	if (s->allow_zero_length_clientid)
@@ -75,25 +77,29 @@ as_they_are(struct broker_login *login)
 	return MQTT_RC_OK;
 }
 
-/* The same person under the name that CONNECT gives. It never makes a certificate's identity: has_cert and role stay
- * as they are. */
-uint8_t
-identity_named(struct broker_login *login, struct slice username, uint64_t credential)
+/* has_cert and role stay as they are. */
+struct authz_principal *
+identity_as(const struct authz_principal *cert, struct slice username, uint64_t credential)
 {
 	struct authz_facts facts;
 
-	authz_principal_facts(login->cert, &facts);
+	authz_principal_facts(cert, &facts);
 	facts.username = username;
 	if (credential != 0)
 		facts.credential = credential;
-	login->who = authz_principal_new(&facts);
+	return authz_principal_new(&facts);
+}
+
+uint8_t
+identity_named(struct broker_login *login, struct slice username, uint64_t credential)
+{
+	login->who = identity_as(login->cert, username, credential);
 	return login->who != NULL ? MQTT_RC_OK
 				  : refuse(login, MQTT_RC_UNAVAILABLE, "out of memory");
 }
 
-/* Does the transport already say who it is? */
-static bool
-has_identity(unsigned rules, const struct authz_principal *cert)
+bool
+identity_is_known(unsigned rules, const struct authz_principal *cert)
 {
 	struct authz_facts facts;
 
@@ -112,8 +118,10 @@ identity_judge(unsigned rules, struct broker_login *login)
 	if (m->client_id.n == 0 && (rules & RULE_EMPTY_CLIENT_ID) == 0)
 		return refuse(login, MQTT_RC_CLIENT_ID, WHY_NO_CLIENT_ID);
 	/* User name and password of CONNECT are not looked at. */
-	if (has_identity(rules, login->cert))
+	if (identity_is_known(rules, login->cert))
 		return as_they_are(login);
+	if (named && (rules & RULE_ONLY_SCRAM) != 0)
+		return refuse(login, MQTT_RC_NOT_AUTHORIZED, WHY_ONLY_SCRAM);
 	/* As in mosquitto: a name that is given must be in the file, even where nobody needs one; an empty one is none. */
 	if (named && (rules & RULE_PASSWORDS) != 0)
 		return BROKER_LOGIN_PENDING;

@@ -48,6 +48,11 @@ static const struct {
 	{ EMPTY | PASS | CERT, true, "bob", "a", MQTT_RC_OK, "dev1", "" },
 	{ EMPTY | PASS, true, "bob", "a", BROKER_LOGIN_PENDING, NULL, "" },
 	{ EMPTY | PASS, true, NULL, "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
+	/* Passwords that must be proved: none is looked at, and no name is taken on its word. */
+	{ EMPTY | PASS | RULE_ONLY_SCRAM, false, "bob", "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ONLY_SCRAM },
+	{ EMPTY | PASS | ANON | RULE_ONLY_SCRAM, false, "bob", "a", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ONLY_SCRAM },
+	{ EMPTY | PASS | ANON | RULE_ONLY_SCRAM, false, NULL, "a", MQTT_RC_OK, NULL, "" },
+	{ EMPTY | PASS | CERT | RULE_ONLY_SCRAM, true, "bob", "a", MQTT_RC_OK, "dev1", "" },
 	/* A certificate that is only a ticket to the handshake. */
 	{ EMPTY, true, NULL, "x", MQTT_RC_NOT_AUTHORIZED, NULL, WHY_ANONYMOUS },
 	{ EMPTY | ANON, true, "bob", "x", MQTT_RC_OK, "bob", "" },
@@ -142,6 +147,15 @@ rules_follow_the_configuration(void **state)
 	l.use_identity_as_username = l.use_subject_as_username = false;
 	c.n_role_cas = 1;
 	assert_int_equal(listener_rules_of(&c, &l), EMPTY | CERT);
+	c.n_role_cas = 0;
+	l.auth_method = CONFIG_AUTH_SCRAM;
+	assert_int_equal(listener_rules_of(&c, &l), EMPTY);
+	s.password_file = (char *)(uintptr_t) "f";
+	assert_int_equal(listener_rules_of(&c, &l), EMPTY | PASS | RULE_SCRAM | RULE_ONLY_SCRAM);
+	l.auth_method = CONFIG_AUTH_ANY;
+	assert_int_equal(listener_rules_of(&c, &l), EMPTY | PASS | RULE_SCRAM);
+	l.auth_method = CONFIG_AUTH_PASSWORD;
+	assert_int_equal(listener_rules_of(&c, &l), EMPTY | PASS);
 }
 
 static void

@@ -81,6 +81,8 @@ enum listener_rules {
 	RULE_SUBJECT = 8,    /* its subject is the user name, not its CN */
 	RULE_PASSWORDS = 16, /* user names are those of password_file */
 	RULE_PSK_IS_IDENTITY = 32,
+	RULE_SCRAM = 64,        /* they may prove their password by SCRAM-SHA-256 */
+	RULE_ONLY_SCRAM = 128,  /* and must: a user name without it is refused */
 };
 unsigned listener_rules_of(const struct config *c, const struct config_listener *l);
 
@@ -204,7 +206,12 @@ struct authz_principal *identity_of_proxied(const char *name);
 struct authz_principal *identity_of_psk(unsigned rules, const char *identity, uint64_t credential);
 /* broker_ports.authenticate without its context. BROKER_LOGIN_PENDING: the password decides. */
 uint8_t identity_judge(unsigned rules, struct broker_login *login);
-/* The password was right: the verdict. <credential>: passwd_tag() of what it was compared with; 0: the name was just taken. */
+/* Does the transport already say who it is, so that CONNECT is not asked? */
+bool identity_is_known(unsigned rules, const struct authz_principal *cert);
+/* The same person under another name; NULL: out of memory. It never makes a certificate's identity. <credential>: passwd_tag() of
+ * what the password was compared with; 0: the name was just taken. */
+struct authz_principal *identity_as(const struct authz_principal *cert, struct slice username, uint64_t credential);
+/* The password was right: the verdict. */
 uint8_t identity_named(struct broker_login *login, struct slice username, uint64_t credential);
 
 /* ---- login.c: passwords ---- */
@@ -218,6 +225,15 @@ uint8_t logins_ask(struct logins *ls, struct judge *judge, struct broker_login *
 /* Answer all that is pending and end the threads; before the loops are freed. NULL is fine. */
 void logins_stop(struct logins *ls);
 void logins_free(struct logins *ls); /* NULL is fine */
+struct buckets *logins_attempts(struct logins *ls);
+/* SCRAM_SECRET_N random bytes, new at each start. */
+const uint8_t *logins_scram_secret(const struct logins *ls);
+
+/* ---- scram.c: proofs of passwords ---- */
+
+/* As broker_ports.exchange, and its end. Any worker's thread. */
+uint8_t scram_step(struct logins *ls, struct judge *judge, unsigned rules, struct broker_exchange *x);
+void scram_end(struct broker_exchange *x);
 
 /* ---- buckets.c: token buckets by key ---- */
 
@@ -286,6 +302,9 @@ enum refusal_cause {
 	REFUSAL_WITHDRAWN,
 	REFUSAL_LOGIN_UNKNOWN,
 	REFUSAL_LOGIN_WRONG,
+	REFUSAL_LOGIN_NO_SCRAM,
+	REFUSAL_AUTH_METHOD,
+	REFUSAL_ONLY_SCRAM,
 	REFUSAL_LOGIN_RATE,
 	REFUSAL_LOGIN_BUSY,
 	REFUSAL_PSK_UNKNOWN,
@@ -329,6 +348,11 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 	"allow_anonymous is false"
 #define WHY_LOGIN_UNKNOWN "password_file has no user" /* and the name in quotes */
 #define WHY_LOGIN_WRONG "wrong password of user"
+#define WHY_NO_SCRAM "password_file has no scram-sha-256 hash of user"
+#define WHY_NO_METHOD "no authentication method is offered here"
+#define WHY_OTHER_METHOD "the authentication method is not SCRAM-SHA-256"
+#define WHY_METHOD_BESIDE "an authentication method beside a certificate or key that says who it is"
+#define WHY_ONLY_SCRAM "a user name without SCRAM-SHA-256, which auth_method demands"
 #define WHY_LOGIN_RATE "too many wrong passwords for this user from this address, or from this address"
 #define WHY_LOGIN_BUSY "more logins wait for their turn than the broker takes"
 #define WHY_MEMORY "memory_limit is nearly reached: nobody may connect"

@@ -28,6 +28,7 @@ struct logins {
 	unsigned pending; /* in the list or being judged */
 	bool stop;
 	struct buckets *attempts;
+	uint8_t scram_secret[SCRAM_SECRET_N];
 	pthread_t threads[THREADS_MAX];
 	unsigned n_threads;
 };
@@ -187,6 +188,7 @@ logins_new(void)
 		return NULL;
 	ls->last = &ls->first;
 	ls->attempts = buckets_new();
+	random_bytes(ls->scram_secret, sizeof(ls->scram_secret));
 	if (ls->attempts == NULL || pthread_mutex_init(&ls->lock, NULL) != 0) {
 		buckets_free(ls->attempts);
 		free(ls);
@@ -245,5 +247,17 @@ logins_free(struct logins *ls)
 	buckets_free(ls->attempts);
 	(void)pthread_cond_destroy(&ls->more);
 	(void)pthread_mutex_destroy(&ls->lock);
-	free(ls);
+	secret_free(ls, sizeof(*ls));
+}
+
+struct buckets *
+logins_attempts(struct logins *ls)
+{
+	return ls->attempts;
+}
+
+const uint8_t *
+logins_scram_secret(const struct logins *ls)
+{
+	return ls->scram_secret;
 }

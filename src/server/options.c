@@ -48,6 +48,13 @@ static const struct option_choice exceeded[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice auth_methods[] = {
+	{ "any", CONFIG_AUTH_ANY, NULL },
+	{ "password", CONFIG_AUTH_PASSWORD, NULL },
+	{ "SCRAM-SHA-256", CONFIG_AUTH_SCRAM, NULL },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice protocols[] = {
 	{ "mqtt", CONFIG_MQTT, NULL },
 	{ "websockets", CONFIG_WEBSOCKETS, NULL },
@@ -190,6 +197,8 @@ const struct option options[] = {
 	  IN_LISTENER(allow_anonymous), .type = OPTION_BOOL, .flags = OPTION_TRISTATE, .def = -1, .def_text = "as allow_anonymous" },
 	{ "password_file", "FILE", "Users and the hashes of their passwords, as `signet passwd` and mosquitto_passwd write them",
 	  IN_SECURITY(password_file), .type = OPTION_PATH },
+	{ "auth_method", "any|password|SCRAM-SHA-256", "How users of password_file say who they are: in CONNECT, by enhanced authentication (MQTT 5), or either way",
+	  IN_LISTENER(auth_method), .type = OPTION_CHOICE, .choices = auth_methods, .def_text = "any" },
 	{ "psk_file", "FILE", "Identities and their pre-shared keys in hexadecimal, IDENTITY:KEY; for listeners with psk_hint",
 	  IN_SECURITY(psk_file), .type = OPTION_PATH },
 	{ "policy", "NAME|FILE", "Who may do what: springcore, dojot, or a policy file (docs/policies.md)",

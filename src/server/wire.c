@@ -213,6 +213,26 @@ port_judge_again(void *ctx, unsigned listener, const struct authz_principal *who
 	return judge_again(&s->judges[listener], atomic_load(&s->listeners[listener].rules), who, fresh, why);
 }
 
+static uint8_t
+port_exchange(void *ctx, struct broker_exchange *x)
+{
+	struct server *s = ctx;
+
+	/* A bridge of ours needs none. */
+	if (x->listener == s->n_listeners) {
+		(void)snprintf(x->why, sizeof(x->why), "%s", WHY_NO_METHOD);
+		return MQTT_RC_AUTH_METHOD;
+	}
+	return scram_step(s->logins, &s->judges[x->listener], atomic_load(&s->listeners[x->listener].rules), x);
+}
+
+static void
+port_exchange_end(void *ctx, struct broker_exchange *x)
+{
+	(void)ctx;
+	scram_end(x);
+}
+
 static void
 port_event(void *ctx, const struct broker_event *e)
 {
@@ -233,6 +253,8 @@ server_ports(struct server *s)
 		.wake = port_wake,
 		.authenticate = port_authenticate,
 		.judge_again = port_judge_again,
+		.exchange = port_exchange,
+		.exchange_end = port_exchange_end,
 		.event = port_event,
 		.wall = port_wall };
 }
