@@ -5,6 +5,7 @@
 
 #include "cli/wire.h"
 #include "mqtt/mqtt.h"
+#include "passwd/passwd.h"
 
 enum mqttc_result {
 	MQTTC_OK,
@@ -35,6 +36,7 @@ struct mqttc_config {
 	struct wire_target target;
 	struct mqtt_connect connect;
 	const struct mqtt_props *disconnect; /* properties for DISCONNECT (5) */
+	struct scram_client *scram;          /* NULL: no enhanced authentication; else MQTT 5 only */
 	int stop_fd;                         /* -1: none */
 	bool debug;                          /* name each packet on standard output */
 	struct mqttc_events events;

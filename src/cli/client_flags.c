@@ -100,6 +100,9 @@ const struct flag client_flags[] = {
 	    "password; others may see it in the list of processes for a moment:\n"
 	    "better --pw-file or the environment variable SIGNET_MQTT_PASSWORD"),
 	TEXT(0, "pw-file", "FILE", ALL, pw_file, "read the password from the first line of a file"),
+	OTHER(0, "auth-method", "SCRAM-SHA-256", ALL, flag_auth_method,
+	    "MQTT 5: prove the password instead of sending it, and have the broker prove that it\n"
+	    "knows it"),
 
 	HEADING("TLS (on with any of these, with mqtts:// and on port 8883; always verified)"),
 	TEXT(0, "cafile", "FILE", ALL, tls.cafile, "trust the CA certificates in this file (PEM)"),

@@ -47,6 +47,7 @@ bool flag_password(struct client_opts *o, struct flag_args *a, struct err *err);
 bool flag_url(struct client_opts *o, struct flag_args *a, struct err *err);
 bool flag_version(struct client_opts *o, struct flag_args *a, struct err *err);
 bool flag_property(struct client_opts *o, struct flag_args *a, struct err *err);
+bool flag_auth_method(struct client_opts *o, struct flag_args *a, struct err *err);
 bool flag_expiry(struct client_opts *o, struct flag_args *a, struct err *err);
 bool flag_delay(struct client_opts *o, struct flag_args *a, struct err *err);
 bool flag_random(struct client_opts *o, struct flag_args *a, struct err *err);

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "cli/client_flags.h"
 #include "cli/format.h"
+#include "passwd/passwd.h"
 #include "topic/topic.h"
 
 enum { PASSWORD_MAX = 65535, FLAG_TEXT_MAX = 48 };
@@ -143,6 +144,15 @@ flag_property(struct client_opts *o, struct flag_args *a, struct err *err)
 		    a->flag);
 	o->version = MQTT_V5; /* properties are new in 5 */
 	return client_prop_add(o, a->v[0], a->v[1], a->v[2], pair ? a->v[3] : NULL, err);
+}
+
+bool
+flag_auth_method(struct client_opts *o, struct flag_args *a, struct err *err)
+{
+	if (strcasecmp(a->v[0], SCRAM_METHOD) != 0)
+		return err_set(err, ERR_USAGE, "%s: the only method is " SCRAM_METHOD, a->flag);
+	o->version = MQTT_V5;
+	return o->scram = true;
 }
 
 bool
@@ -421,6 +431,10 @@ settle_password(struct client_opts *o, struct err *err)
 		unsetenv("SIGNET_MQTT_PASSWORD");
 	}
 	/* [MQTT-3.1.2-22] of 3.1.1; 5 allows it. */
+	if (ok && o->scram && (o->password == NULL || o->username == NULL))
+		return err_set(err, ERR_USAGE, "--auth-method needs a user name (-u) and a password (--pw-file)");
+	if (ok && o->scram && o->version != MQTT_V5)
+		return err_set(err, ERR_USAGE, "--auth-method needs MQTT 5 (-V mqttv5)");
 	if (ok && o->password != NULL && o->username == NULL && o->version != MQTT_V5)
 		return err_set(err, ERR_USAGE, "a password needs a user name (-u) before MQTT 5");
 	return ok;

@@ -59,6 +59,7 @@ struct client_opts {
 	bool keep_session;
 	uint32_t keep_alive;
 	const char *username, *pw_file;
+	bool scram; /* --auth-method */
 	char *password; /* owned, wiped when freed */
 	size_t password_n;
 	const char *will_topic, *will_payload;

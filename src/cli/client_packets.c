@@ -65,17 +65,44 @@ props_size(const struct mqtt_props *p)
 
 /* ---- sending ---- */
 
+static void
+set_auth(struct mqtt_props *p, const struct scram_answer *a)
+{
+	mqtt_set(p, MQTT_P_AUTH_METHOD);
+	p->auth_method = SL(SCRAM_METHOD);
+	mqtt_set(p, MQTT_P_AUTH_DATA);
+	p->auth_data = slice_of(a->p, a->n);
+}
+
 bool
 mqttc_put_connect(struct mqttc *c)
 {
-	const struct mqtt_connect *m = &c->cfg.connect;
-	size_t n = m->client_id.n + m->username.n + m->password.n + m->will.topic.n +
-		   m->will.payload.n + props_size(&m->props) + props_size(&m->will.props);
+	struct mqtt_connect m = c->cfg.connect;
+	struct scram_answer first;
+	struct wr w;
+	size_t n;
+
+	if (c->cfg.scram != NULL) {
+		if (!scram_client_step(c->cfg.scram, SL(""), &first, &c->err))
+			return false;
+		set_auth(&m.props, &first);
+	}
+	n = m.client_id.n + m.username.n + m.password.n + m.will.topic.n + m.will.payload.n +
+	    props_size(&m.props) + props_size(&m.will.props);
+	text_show(m.client_id, c->id, sizeof c->id);
+	debug(c, "sending CONNECT");
+	return begin(c, n, &w) && mqtt_put_connect(&w, &m) && end(c, &w);
+}
+
+static bool
+put_auth(struct mqttc *c, const struct scram_answer *a)
+{
+	struct mqtt_disconnect m = { .reason = MQTT_RC_CONTINUE_AUTH };
 	struct wr w;
 
-	text_show(m->client_id, c->id, sizeof c->id);
-	debug(c, "sending CONNECT");
-	return begin(c, n, &w) && mqtt_put_connect(&w, m) && end(c, &w);
+	set_auth(&m.props, a);
+	debug(c, "sending AUTH (%u)", m.reason);
+	return begin(c, props_size(&m.props), &w) && mqtt_put_auth(&w, &m) && end(c, &w);
 }
 
 bool
@@ -308,6 +335,9 @@ on_connack(struct mqttc *c, const struct mqtt_frame *f)
 	debug(c, "received CONNACK (%u)", m.code);
 	if (m.code != 0)
 		return refused(c, m.code, m.props.reason_string);
+	/* Whoever lets us in without knowing the password is not the broker that we mean. */
+	if (c->cfg.scram != NULL && !scram_client_verify(c->cfg.scram, m.props.auth_data, &c->err))
+		return MQTTC_PROTOCOL;
 	if (!m.session_present) /* what was under way is forgotten there (5, 4.1) */
 		memset(c->theirs, 0, PACKET_IDS / 8);
 	c->up = c->was_up = true;
@@ -431,6 +461,31 @@ on_suback(struct mqttc *c, const struct mqtt_frame *f)
 	return MQTTC_OK;
 }
 
+/* The exchange before CONNACK (MQTT 5, 4.12). */
+static enum mqttc_result
+on_auth(struct mqttc *c, const struct mqtt_frame *f)
+{
+	struct scram_answer a;
+	struct mqtt_disconnect m;
+	uint8_t reason;
+
+	if (c->cfg.scram == NULL) {
+		(void)err_set(&c->err, ERR_DENIED,
+		    "the broker wants more authentication (AUTH), which was not asked for");
+		return MQTTC_PROTOCOL;
+	}
+	reason = mqtt_decode_auth(f, &m);
+	if (reason != MQTT_RC_OK)
+		return broken(c, f, reason);
+	debug(c, "received AUTH (%u)", m.reason);
+	if (c->up || m.reason != MQTT_RC_CONTINUE_AUTH ||
+	    !slice_eq(m.props.auth_method, SL(SCRAM_METHOD)))
+		return broken(c, f, MQTT_RC_PROTOCOL);
+	if (!scram_client_step(c->cfg.scram, m.props.auth_data, &a, &c->err))
+		return MQTTC_PROTOCOL;
+	return put_auth(c, &a) ? MQTTC_OK : no_memory(c);
+}
+
 static enum mqttc_result
 on_disconnect(struct mqttc *c, const struct mqtt_frame *f)
 {
@@ -486,9 +541,7 @@ mqttc_packet(struct mqttc *c, const struct mqtt_frame *f, bool *ret_halt)
 	case MQTT_DISCONNECT:
 		return on_disconnect(c, f);
 	case MQTT_AUTH:
-		(void)err_set(&c->err, ERR_DENIED,
-		    "the broker wants more authentication (AUTH), which this client does not do");
-		return MQTTC_PROTOCOL;
+		return on_auth(c, f);
 	default:
 		return broken(c, f, MQTT_RC_PROTOCOL);
 	}

@@ -140,6 +140,11 @@ client_run_init(struct client_run *r, enum client_cmd cmd, int argc, char **argv
 		fprintf(stderr, "Error: %s\n", err.text);
 		return false;
 	}
+	if (r->o.scram && (r->scram = scram_client_new(slice_str(r->o.username),
+			       slice_of(r->o.password, r->o.password_n), &err)) == NULL) {
+		fprintf(stderr, "Error: %s\n", err.text);
+		return false;
+	}
 	if (r->o.tls.insecure)
 		fprintf(stderr, "Warning: --insecure: the broker's name is NOT checked; anybody "
 				"with a certificate of the same CA can pose "
@@ -179,11 +184,13 @@ client_run_start(struct client_run *r, const struct mqttc_events *events, void *
 			.client_id = slice_str(o->id != NULL ? o->id : o->id_made),
 			.has_username = o->username != NULL,
 			.username = slice_str(o->username),
-			.has_password = o->password != NULL,
-			.password = slice_of(o->password, o->password_n),
+			/* Who proves it does not send it. */
+			.has_password = o->password != NULL && !o->scram,
+			.password = o->scram ? SL("") : slice_of(o->password, o->password_n),
 			.props = o->props[PROP_CONNECT].p,
 		},
 		.disconnect = &o->props[PROP_DISCONNECT].p,
+		.scram = r->scram,
 		.stop_fd = -1,
 		.debug = o->debug,
 		.events = *events,
@@ -387,6 +394,7 @@ client_run_done(struct client_run *r)
 		close(r->c->cfg.stop_fd);
 	mqttc_free(r->c);
 	wire_tls_free(r->tls);
+	scram_client_free(r->scram);
 	free(r->payload_owned);
 	free(r->forward_owned);
 	client_opts_done(&r->o);

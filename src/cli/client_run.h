@@ -19,6 +19,7 @@ enum {
 struct client_run {
 	struct client_opts o;
 	struct wire_tls *tls;
+	struct scram_client *scram;
 	struct mqttc *c;
 	uint64_t due;  /* when -W ends it; UINT64_MAX: never */
 	bool was_up;   /* <due> counts from the first CONNACK */
