@@ -228,6 +228,7 @@ release(struct store *s)
 			ticket_part(p->ticket, true);
 			free(p);
 		}
+		b->parts = NULL;
 		(void)inbox_push(&b->writer->done, &b->node);
 	}
 	s->framed = NULL;

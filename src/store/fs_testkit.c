@@ -60,11 +60,20 @@ sim_random(uint64_t *x)
 	return *x * 0x2545f4914f6cdd1du;
 }
 
+/* More memory for <p>; what is new is not cleared. Not malloc(), which tests of the store let fail. */
 static void *
-must(void *p)
+more(void *p, size_t n, size_t size)
 {
-	ASSERT(p != NULL);
-	return p;
+	void *q = reallocarray(p, n, size);
+
+	ASSERT(q != NULL);
+	return q;
+}
+
+static void *
+zeroed(size_t n, size_t size)
+{
+	return memset(more(NULL, n, size), 0, n * size);
 }
 
 static void
@@ -73,7 +82,7 @@ resize(struct inode *f, size_t n)
 	if (n > f->cap) {
 		size_t cap = NUM_MAX(n, f->cap * 2);
 
-		f->bytes = must(realloc(f->bytes, cap));
+		f->bytes = more(f->bytes, cap, 1);
 		f->cap = cap;
 	}
 	if (n > f->n)
@@ -126,7 +135,7 @@ record(struct sim *s, enum event_kind kind, unsigned inode)
 {
 	if (s->n_events == s->cap_events) {
 		s->cap_events = NUM_MAX(256u, s->cap_events * 2);
-		s->events = must(realloc(s->events, s->cap_events * sizeof *s->events));
+		s->events = more(s->events, s->cap_events, sizeof *s->events);
 	}
 	s->events[s->n_events] = (struct event){ .kind = kind, .inode = inode };
 	return &s->events[s->n_events++];
@@ -191,7 +200,7 @@ on_open(void *ctx, const char *path, int flags)
 	if (at == NULL && !(flags & FS_CREATE))
 		return -ENOENT;
 	if (at == NULL) {
-		s->inodes = must(realloc(s->inodes, (s->n_inodes + 1) * sizeof *s->inodes));
+		s->inodes = more(s->inodes, s->n_inodes + 1, sizeof *s->inodes);
 		s->inodes[s->n_inodes] = (struct inode){ .links = 1 };
 		set_name(&s->names, path, s->n_inodes);
 		record_names(s, EV_CREATE, s->n_inodes, path, "");
@@ -255,7 +264,7 @@ on_write(void *ctx, int fd, const void *p, size_t n, uint64_t at)
 	e = record(s, EV_WRITE, inode);
 	e->at = at;
 	e->n = n;
-	e->bytes = must(malloc(n + 1));
+	e->bytes = more(NULL, n + 1, 1);
 	memcpy(e->bytes, p, n);
 	if (r < 0) {
 		lose(s, inode);
@@ -428,7 +437,7 @@ on_now(void *ctx)
 struct sim *
 sim_new(void)
 {
-	struct sim *s = must(calloc(1, sizeof *s));
+	struct sim *s = zeroed(1, sizeof *s);
 
 	s->now_us = 1000000;
 	s->fs = (struct store_fs){ s, on_open, on_close, on_read, on_write, on_sync, on_allocate, on_size, on_rename, on_remove,
@@ -439,7 +448,7 @@ sim_new(void)
 static struct inode *
 inodes_copy(const struct inode *from, unsigned n)
 {
-	struct inode *v = must(calloc(n + 1, sizeof *v));
+	struct inode *v = zeroed(n + 1, sizeof *v);
 
 	for (unsigned i = 0; i < n; i++) {
 		put(&v[i], 0, from[i].bytes, from[i].n);
@@ -651,7 +660,7 @@ sim_power_cut(const struct sim *s, size_t events, enum sim_cut how, uint64_t see
 	bool names_go_on = true;
 	uint64_t cut = 0;
 
-	d.inodes = must(calloc(s->n_inodes + 1, sizeof *d.inodes));
+	d.inodes = zeroed(s->n_inodes + 1, sizeof *d.inodes);
 	for (unsigned i = 0; i < s->n_start; i++)
 		put(&d.inodes[i], 0, s->start_inodes[i].bytes, s->start_inodes[i].n);
 	cut = how == CUT_PREFIX ? sim_random(&d.random) % (events + 1) : 0;

@@ -76,15 +76,17 @@ replay(struct load *l, const struct reader *r, const struct record *rec)
 {
 	struct place *p;
 
+	if (rec->id >> 62 != 0 || (rec->id == 0 && rec->op <= OP_DEL))
+		return true; /* never given */
 	if (rec->op == OP_PUT || rec->op == OP_DEL)
 		l->next_id = NUM_MAX(l->next_id, rec->id + 1);
 	switch (rec->op) {
 	case OP_PUT:
 		l->out->puts++;
-		return rec->id == 0 || replay_put(l, r, rec);
+		return replay_put(l, r, rec);
 	case OP_DEL:
 		l->out->dels++;
-		if (rec->id != 0 && (p = index_find(l->index, rec->id)) != NULL)
+		if ((p = index_find(l->index, rec->id)) != NULL)
 			index_del(l->index, p);
 		return true;
 	case OP_TAIL:

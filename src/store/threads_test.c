@@ -1,0 +1,191 @@
+/* Four workers and the store's thread at once, for TSan: each publishes to the next, whose records its own turns wait for,
+ * while space is reclaimed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <semaphore.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/num.h"
+#include "store/internal.h"
+
+enum { WORKERS = 4, TURNS = 400, CHURN = 20 };
+
+struct letter {
+	struct inbox_node node; /* first */
+	struct store_part *part;
+};
+struct worker {
+	struct world *world;
+	unsigned index;
+	struct inbox inbox;
+	sem_t wake;
+	uint64_t joined;
+	uint64_t passing[CHURN]; /* put in one turn, deleted in the next: garbage among what stays */
+};
+struct world {
+	struct store *store;
+	struct worker workers[WORKERS];
+	_Atomic uint64_t put;
+	_Atomic unsigned finished;
+};
+
+static void
+on_wake(void *ctx, unsigned writer)
+{
+	(void)sem_post(&((struct world *)ctx)->workers[writer].wake);
+}
+
+static void
+put(struct worker *w, uint8_t kind)
+{
+	struct store_writer *sw = store_writer(w->world->store, w->index);
+	uint8_t value[100] = { 0 };
+
+	if (store_put(sw, &(struct store_record){ .kind = kind, .id = store_id(sw), .bytes = slice_of(value, sizeof value) }))
+		atomic_fetch_add(&w->world->put, 1);
+}
+
+static void
+churn(struct worker *w)
+{
+	struct store_writer *sw = store_writer(w->world->store, w->index);
+	uint8_t value[300] = { 0 };
+
+	for (unsigned i = 0; i < CHURN; i++) {
+		if (w->passing[i] != 0)
+			(void)store_del(sw, STORE_WILL, w->passing[i]);
+		w->passing[i] = store_id(sw);
+		(void)store_put(sw, &(struct store_record){ .kind = STORE_WILL, .id = w->passing[i],
+		    .bytes = slice_of(value, sizeof value) });
+	}
+}
+
+static void
+take_letters(struct worker *w)
+{
+	struct store_writer *sw = store_writer(w->world->store, w->index);
+
+	for (struct inbox_node *n = inbox_take(&w->inbox), *next; n != NULL; n = next) {
+		struct letter *l = (struct letter *)(void *)n;
+
+		next = n->next;
+		put(w, STORE_ENTRY);
+		store_join(sw, l->part);
+		free(l);
+		w->joined++;
+	}
+}
+
+static void
+send(struct worker *w)
+{
+	struct worker *to = &w->world->workers[(w->index + 1) % WORKERS];
+	struct letter *l = malloc(sizeof *l);
+
+	if (l == NULL || (l->part = store_claim(store_writer(w->world->store, w->index))) == NULL)
+		abort();
+	if (inbox_push(&to->inbox, &l->node))
+		(void)sem_post(&to->wake);
+}
+
+static void *
+run(void *arg)
+{
+	struct worker *w = arg;
+	struct store_writer *sw = store_writer(w->world->store, w->index);
+	unsigned sent = 0;
+	bool counted = false;
+
+	while (atomic_load(&w->world->finished) < WORKERS) {
+		uint64_t turn;
+
+		take_letters(w);
+		if (sent < TURNS) {
+			put(w, STORE_RETAINED);
+			churn(w);
+			send(w);
+			sent++;
+		}
+		turn = store_seq(sw);
+		store_submit(sw);
+		if (sent == TURNS && !counted && store_durable(sw) == turn - (turn > 1) && w->joined == TURNS) {
+			counted = true;
+			if (atomic_fetch_add(&w->world->finished, 1) + 1 == WORKERS)
+				for (unsigned i = 0; i < WORKERS; i++)
+					on_wake(w->world, i);
+		}
+		/* A few turns on their way, then wait. */
+		if ((sent == TURNS || store_seq(sw) - store_durable(sw) > 8) && atomic_load(&w->world->finished) < WORKERS)
+			(void)sem_wait(&w->wake);
+	}
+	return NULL;
+}
+
+static bool
+count(void *ctx, const struct store_record *r)
+{
+	*(uint64_t *)ctx += r->bytes.n == 100;
+	return true;
+}
+
+static void
+clear(const char *dir)
+{
+	struct files f = { .fs = store_fs_posix() };
+	char name[NAME_BYTES], path[PATH_BYTES];
+
+	assert_true(files_list(&f, dir, NULL));
+	for (uint32_t k = 0; k < f.n; k++)
+		(void)unlink(file_path(&f, seg_name(f.segs[k].h.id, name), path));
+	for (unsigned k = 0; k < f.n_spares; k++)
+		(void)unlink(file_path(&f, spare_name(f.spares[k], name), path));
+	free(f.segs);
+	(void)unlink(file_path(&f, "LOCK", path));
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static void
+test_threads(void **state)
+{
+	char dir[] = "/tmp/store-threads-XXXXXX";
+	struct world *world = calloc(1, sizeof *world);
+	struct store_options o = { .dir = dir, .n_writers = WORKERS, .segment_bytes = STORE_SEGMENT_MIN, .wake = on_wake, .ctx = world };
+	pthread_t threads[WORKERS];
+	struct store_stats st;
+	uint64_t n = 0;
+	struct err err = { 0 };
+
+	(void)state;
+	assert_non_null(world);
+	assert_non_null(mkdtemp(dir));
+	assert_non_null(world->store = store_open(&o, &err));
+	assert_true(store_start(world->store, &err));
+	for (unsigned i = 0; i < WORKERS; i++) {
+		world->workers[i] = (struct worker){ .world = world, .index = i };
+		(void)sem_init(&world->workers[i].wake, 0, 0);
+	}
+	for (unsigned i = 0; i < WORKERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, run, &world->workers[i]), 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	store_stats(world->store, &st);
+	assert_true(st.copied_bytes > 0 && st.state == STORE_READY && st.backlog_bytes == 0);
+	assert_true(store_close(world->store));
+	assert_true(store_dump(&o, count, &n, &err));
+	assert_int_equal(n, atomic_load(&world->put));
+	assert_int_equal(n, 2 * WORKERS * TURNS);
+	clear(dir);
+	free(world);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
