@@ -38,6 +38,7 @@ on_pubrec(struct client *c, const struct mqtt_frame *f)
 {
 	struct mqtt_ack a;
 	struct out *o;
+	uint64_t mark = c->shard->journal.marks;
 
 	if (!decode(c, f, &a))
 		return false;
@@ -52,9 +53,9 @@ on_pubrec(struct client *c, const struct mqtt_frame *f)
 		flight_done(c->session, o); /* 4.3.3: an error ends the exchange */
 		return true;
 	}
-	if (o->flight == FLIGHT_PUBREC)
-		flight_received(c->session, o);
-	return out_ack(c, MQTT_PUBREL, a.packet_id, MQTT_RC_OK, "");
+	if (o->flight == FLIGHT_PUBREC && !flight_received(c->session, o))
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	return gate_since(c, mark) && out_ack(c, MQTT_PUBREL, a.packet_id, MQTT_RC_OK, "");
 }
 
 bool
@@ -77,11 +78,12 @@ bool
 on_pubrel(struct client *c, const struct mqtt_frame *f)
 {
 	struct mqtt_ack a;
+	uint64_t mark = c->shard->journal.marks;
 	bool known;
 
 	if (!decode(c, f, &a))
 		return false;
 	known = idset_del(&c->session->received, a.packet_id);
-	return out_ack(c, MQTT_PUBCOMP, a.packet_id,
-	    known ? MQTT_RC_OK : unknown_id(c), "");
+	journal_freed(c->session, a.packet_id);
+	return gate_since(c, mark) && out_ack(c, MQTT_PUBCOMP, a.packet_id, known ? MQTT_RC_OK : unknown_id(c), "");
 }

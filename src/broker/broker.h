@@ -6,9 +6,11 @@
 #define BROKER_BROKER_H
 
 #include "authz/authz.h"
+#include "base/err.h"
 #include "base/stream.h"
 #include "mqtt/mqtt.h"
 
+struct store;
 struct broker; /* what all shards share: inboxes, interest map, configuration; immutable or atomic */
 struct shard;
 
@@ -62,6 +64,8 @@ struct broker_settings {
 	uint32_t drop_log_s;             /* a client that loses messages is told of once in so many seconds; >= 1 */
 	uint32_t max_clients;            /* sessions, connected or not; 0 = no limit */
 	size_t max_out_bytes;            /* unsent output per connection above which QoS 0 is dropped */
+	struct store *store;             /* where all that is promised is kept; opened with a writer for each shard, and longer there than
+	                                  * the broker; NULL: in memory only. Its wake() is to call broker_ports.wake() */
 };
 void broker_settings_default(struct broker_settings *s);
 
@@ -177,6 +181,13 @@ struct broker *broker_new(unsigned n_shards, const struct broker_settings *s, co
 /* After all threads have ended and all streams were closed. */
 void broker_free(struct broker *b);
 struct shard *broker_shard(struct broker *b, unsigned index);
+/* Before any shard's turn, with settings.store and before store_start(): take over what the store has kept. False: the store cannot be read, or
+ * out of memory. */
+struct broker_recovered {
+	uint64_t sessions, subscriptions, messages, retained; /* messages: queued or in flight */
+	uint64_t rejected; /* records that belong to nothing or make no sense; they are removed */
+};
+bool broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, struct err *err);
 /* Any thread: new listener settings (same number, same order) for all shards; each takes them at its next turn; mount points stay as they are. Sessions keep
  * their subscriptions; what a new policy forbids is no longer delivered or accepted. False: out of memory, nothing changed. */
 bool broker_set_listeners(struct broker *b, const struct broker_listener *listeners, unsigned n_listeners);

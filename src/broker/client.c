@@ -112,6 +112,9 @@ client_pull(void *self, struct iovec *iov, int max)
 	if (c->starved)
 		client_end(c, MQTT_RC_UNSPECIFIED, "out of memory", false);
 	n = out_pull(c, iov, max);
+	/* What waits for the disk is still sent, unless the disk is what fails. */
+	if (n == 0 && c->out.count > 0 && c->gates != NULL && !c->shard->journal.refuses)
+		return 0;
 	return n == 0 && c->state == CLIENT_CLOSING ? STREAM_CLOSE : n;
 }
 
@@ -266,6 +269,7 @@ client_closed(void *self, const char *why)
 	client_unlink(c);
 	login_forget(c);
 	auth_forget(c);
+	gate_forget(c);
 	out_clear(c);
 	alias_in_clear(c);
 	msg_source_unref(c->source);

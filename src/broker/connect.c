@@ -242,6 +242,10 @@ make_session(struct client *c, struct terms *t, struct session **ret)
 {
 	struct broker *b = c->shard->broker;
 
+	if (t->expiry_s > 0 && journal_refuses(c->shard, true)) {
+		(void)snprintf(t->why, sizeof t->why, "the store takes no new sessions for now");
+		return MQTT_RC_QUOTA;
+	}
 	if (!session_count_in(b, listener_of(c->shard, c->listener)->bridges)) {
 		(void)snprintf(t->why, sizeof t->why, "the broker has its global_max_clients of %u already",
 		    b->settings.max_clients);
@@ -297,6 +301,7 @@ static bool
 enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 {
 	struct broker_event e = { .kind = BROKER_CONNECTED, .clean = m->clean_start, .keep_alive = t->keep_alive };
+	uint64_t mark = c->shard->journal.marks;
 	uint8_t rc;
 	struct session *s;
 
@@ -330,7 +335,9 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	client_arm(c);
 	if (!pace_begin(c))
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
-	if (!send_connack(c, m, t))
+	if (!journal_session(s) || !journal_will(s))
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	if (!gate_since(c, mark) || !send_connack(c, m, t))
 		return false;
 	e.session_present = t->session_present;
 	client_report(c, &e);

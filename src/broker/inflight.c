@@ -3,7 +3,6 @@
 
 enum { JUDGED = 1 };
 enum { UNSENT = 1 }; /* .raw_n of what is in flight: still to be sent again on this connection */
-enum { WINDOW_SPAN_MAX = 65000 }; /* packet ids between the oldest in flight and the newest: ids never meet themselves */
 
 static void
 refuse(struct session *s, struct out *o, enum broker_drop why)
@@ -38,7 +37,12 @@ enqueue(struct session *s, struct out *o)
 		refuse(s, o, BROKER_DROP_QUEUE_BYTES);
 		return;
 	}
+	if (!journal_queued(s, o)) {
+		refuse(s, o, BROKER_DROP_NO_MEMORY);
+		return;
+	}
 	if (!s->shard->keep_ops->queue_push(s->shard->keep, s, o)) {
+		journal_not_queued(s);
 		refuse(s, o, BROKER_DROP_NO_MEMORY);
 		return;
 	}
@@ -59,22 +63,30 @@ bytes_open(const struct session *s)
 static bool
 window_open(const struct session *s)
 {
-	return s->client != NULL && s->unsent == 0 && s->live < s->client->window && s->inflight.count < WINDOW_SPAN_MAX &&
+	return s->client != NULL && s->unsent == 0 && s->live < s->client->window && s->inflight.count < FLIGHT_SPAN_MAX &&
 	       bytes_open(s);
 }
 
-/* Give it the next packet id and send it. Takes the reference. */
+/* Give it the next packet id and send it; <e>: its records, if it was queued. Takes the reference. */
 static void
-launch(struct session *s, struct out *o)
+launch(struct session *s, struct out *o, struct entry e)
 {
 	struct out *at = ring_push(&s->inflight), copy;
+	uint64_t mark = s->shard->journal.marks;
 
-	if (at == NULL) {
+	o->packet_id = s->next_packet_id;
+	if (at == NULL || !journal_launched(s, o, e)) {
+		s->inflight.count -= at != NULL;
+		journal_dropped(s, e);
 		refuse(s, o, BROKER_DROP_NO_MEMORY);
 		return;
 	}
-	o->packet_id = s->next_packet_id;
-	s->next_packet_id = s->next_packet_id == UINT16_MAX ? 1 : (uint16_t)(s->next_packet_id + 1);
+	s->next_packet_id = packet_id_after(o->packet_id);
+	/* Its packet id has to be known after a restart, or it could arrive twice. */
+	if (o->qos == 2 && !gate_try(s->client, mark)) {
+		s->client->starved = true;
+		wake(&s->client->waker);
+	}
 	*at = *o;
 	at->flight = o->qos == 1 ? FLIGHT_PUBACK : FLIGHT_PUBREC;
 	s->live++;
@@ -87,7 +99,7 @@ void
 flight_offer(struct session *s, struct out o)
 {
 	if (s->pending.count == 0 && window_open(s) && o.qos > 0)
-		launch(s, &o);
+		launch(s, &o, (struct entry){ 0 });
 	else
 		enqueue(s, &o);
 }
@@ -125,6 +137,7 @@ let_go(struct session *s, struct out *o)
 static void
 bury(struct session *s, struct out *o)
 {
+	journal_done(s, distance(s, o->packet_id));
 	let_go(s, o);
 	o->flight = FLIGHT_DEAD;
 	s->live--;
@@ -160,6 +173,7 @@ void
 flight_fill(struct session *s)
 {
 	struct out o;
+	struct entry e;
 
 	if (s->client != NULL)
 		resend_more(s);
@@ -168,22 +182,25 @@ flight_fill(struct session *s)
 			return;
 		if (!s->shard->keep_ops->queue_pop(s->shard->keep, s, &o))
 			return;
+		e = journal_dequeued(s);
 		s->pending_bytes -= NUM_MIN(s->pending_bytes, msg_size(out_msg(&o)));
 		stat_sub(s->shard, queued, 1);
 		/* Expired while it waited [MQTT-3.3.2-5], too large for this connection, or no longer allowed: rights are
 		 * asked at delivery. */
 		if (msg_expired(out_msg(&o), s->shard->now_s) || !may_send(s, &o)) {
+			journal_dropped(s, e);
 			out_release(&o);
 			continue;
 		}
 		if (!out_fits(s->client, &o)) {
+			journal_dropped(s, e);
 			refuse(s, &o, BROKER_DROP_SIZE);
 			continue;
 		}
 		if (o.qos == 0)
 			(void)out_publish(s->client, &o);
 		else
-			launch(s, &o);
+			launch(s, &o, e);
 	}
 }
 
@@ -251,13 +268,17 @@ flight_done(struct session *s, struct out *o)
 	while (dead < s->inflight.count && ring_at(&s->inflight, dead)->flight == FLIGHT_DEAD)
 		dead++;
 	ring_drop(&s->inflight, dead);
+	journal_shift(s, dead);
 	if (s->pending.count > 0 || s->unsent > 0)
 		flight_fill(s);
 }
 
-void
+bool
 flight_received(struct session *s, struct out *o)
 {
+	if (!journal_released(s, distance(s, o->packet_id), o))
+		return false;
 	let_go(s, o);
 	o->flight = FLIGHT_PUBCOMP;
+	return true;
 }

@@ -10,6 +10,7 @@
 #include "base/wheel.h"
 #include "broker/broker.h"
 #include "broker/idset.h"
+#include "broker/journal.h"
 #include "broker/keep.h"
 #include "broker/ring.h"
 #include "msg/msg.h"
@@ -61,6 +62,7 @@ struct will {
 struct sub {
 	struct trie_node *node; /* NULL: a shared one, kept at the group's home */
 	struct shared_sub *shared;
+	uint64_t record; /* journal.c; 0: none */
 };
 
 struct session {
@@ -71,6 +73,7 @@ struct session {
 	struct ring inflight; /* QoS > 0, sent at least once, in packet id order without gaps; entry kinds: enum flight */
 	struct ring pending;  /* QoS > 0 (and 0 on wish) that waits for the window or for the client */
 	struct will *will;
+	struct journal *journal; /* NULL: it ends with its connection, or there is no store */
 	struct drop_note *drops; /* NULL: it has lost nothing lately */
 	struct timer timer;   /* offline: will delay or session expiry, on the session wheel */
 	uint64_t offline_ms;  /* since when */
@@ -82,6 +85,7 @@ struct session {
 	uint32_t expiry_s;    /* session expiry interval; 0 ends with the connection, UINT32_MAX never */
 	uint32_t n_dropped;   /* messages, since the session began */
 	uint32_t n_subs, cap_subs, n_shared, sub_bytes;
+	uint32_t sub_cursor; /* where the last one was found that was asked for again */
 	uint16_t next_packet_id, live; /* live: entries of inflight that still wait */
 	uint16_t unsent, resend_id;    /* live ones that were not sent again yet since the client came back; where to look */
 	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
@@ -124,6 +128,8 @@ struct client {
 	struct alias_out *alias_out;
 	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
 	uint32_t scan_active, scan_home; /* the one that was let go on; 0 = none */
+	struct gates *gates; /* in .out; NULL: all may go */
+	uint64_t out_base;   /* packets that have left .out */
 	uint64_t last_rx_ms;
 	uint64_t identity;       /* as crowd.c counts it; 0: it does not */
 	size_t out_bytes;        /* of .out: messages and blocks */
@@ -224,6 +230,7 @@ struct shard {
 	bool outbox_dirty;
 	struct inbox inbox, verdicts;
 	struct certs certs;
+	struct journal_shard journal;
 	_Atomic size_t backlog; /* bytes of letters on their way to this shard; any thread */
 	uint8_t *mounted; /* mount.c: MOUNTED_MAX bytes to put a topic together */
 	uint8_t scratch[LEND_PACKETS_MAX * MSG_SCRATCH];
@@ -275,6 +282,11 @@ static inline const struct broker_listener *
 listener_of(const struct shard *sh, unsigned listener)
 {
 	return &sh->listeners->v[listener];
+}
+static inline int64_t
+broker_wall(const struct shard *sh)
+{
+	return sh->broker->ports.wall(sh->broker->ports.ctx);
 }
 static inline struct slice
 session_id(const struct session *s)
@@ -345,6 +357,8 @@ void session_end(struct session *s);
 void session_attach(struct session *s, struct client *c);
 /* The connection is gone: publish or delay the will, keep or end the session. */
 void session_detach(struct session *s, bool clean);
+/* It was read from the store, with all that belongs to it. */
+void session_recovered(struct session *s);
 void session_timer(void *shard, struct timer *t);
 /* Offer a message under a subscription; no_local and rights are judged here. */
 void session_offer(struct session *s, struct msg *m, const struct hit *h);
@@ -353,6 +367,12 @@ void session_offer_retained(struct session *s, struct msg *m, const struct hit *
 
 /* ---- inflight.c: QoS 1 and 2 outwards ---- */
 
+enum { FLIGHT_SPAN_MAX = 65000 }; /* packet ids between the oldest in flight and the newest: ids never meet themselves */
+static inline uint16_t
+packet_id_after(uint16_t id)
+{
+	return id == UINT16_MAX ? 1 : (uint16_t)(id + 1);
+}
 enum flight { FLIGHT_DEAD, FLIGHT_PUBACK, FLIGHT_PUBREC, FLIGHT_PUBCOMP };
 enum { OUT_ANSWER = 1 }; /* .flight of a retained QoS 0 message that answers a subscription: its scan minds the room */
 /* Queue <o> (QoS > 0, or 0 for offline clients) for the session; takes the reference. */
@@ -364,7 +384,7 @@ void flight_clear(struct session *s);
 struct out *flight_find(struct session *s, uint16_t packet_id); /* NULL: not in flight */
 void flight_done(struct session *s, struct out *o);
 /* PUBREC came: the message may be forgotten, the id not yet. */
-void flight_received(struct session *s, struct out *o);
+bool flight_received(struct session *s, struct out *o); /* false: out of memory, nothing changed */
 
 /* ---- login.c: CONNECTs that wait for a verdict from elsewhere ---- */
 
@@ -442,6 +462,8 @@ bool interest_any(const struct broker *b, unsigned shard, const struct interest_
 /* ---- subscribe.c ---- */
 
 void session_unsubscribe_all(struct session *s);
+/* A subscription that was read from the store as <record>. False: it makes no sense, or out of memory. */
+bool session_resubscribe(struct session *s, struct mqtt_sub *how, uint32_t id, uint64_t record);
 
 /* ---- share.c: shared subscriptions where the members are ---- */
 
@@ -477,6 +499,7 @@ void groups_done(struct shard *sh);
 
 /* ---- retained.c ---- */
 
+unsigned retained_home(const struct broker *b, struct slice topic);
 bool retained_set(struct shard *sh, struct msg *m); /* at the topic's home, wherever that is */
 /* Send what <filter> matches to the session, now and in slices. */
 void retained_request(struct session *s, struct slice filter, const struct hit *h);

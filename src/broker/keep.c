@@ -133,6 +133,12 @@ sweep(void *keep, unsigned max_visits, uint32_t now_s)
 	retain_sweep(((struct keep *)keep)->retained, max_visits, now_s);
 }
 
+static void
+on_expiry(void *keep, void (*fn)(void *ctx, struct msg *m), void *ctx)
+{
+	retain_on_expiry(((struct keep *)keep)->retained, fn, ctx);
+}
+
 static size_t
 count(void *keep)
 {
@@ -153,6 +159,7 @@ const struct keep_ops keep_memory_ops = {
 	.scan_next = scan_next,
 	.scan_free = scan_free,
 	.sweep = sweep,
+	.on_expiry = on_expiry,
 	.retain_count = count,
 	.free = keep_free,
 };

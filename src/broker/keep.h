@@ -30,6 +30,7 @@ struct keep_ops {
 	    void (*hit)(void *ctx, struct msg *m), void *ctx);
 	void (*scan_free)(void *keep, struct retain_scan *scan);
 	void (*sweep)(void *keep, unsigned max_visits, uint32_t now_s);
+	void (*on_expiry)(void *keep, void (*fn)(void *ctx, struct msg *m), void *ctx);
 	size_t (*retain_count)(void *keep);
 
 	void (*free)(void *keep);

@@ -8,6 +8,7 @@ struct batch {
 	struct inbox_node node;
 	uint32_t n, cap;
 	size_t bytes;
+	struct store_part *part; /* of the turn that waits for what these letters bring; or NULL */
 	struct mail v[];
 };
 
@@ -63,7 +64,7 @@ batch_room(struct shard *sh, unsigned to)
 	if ((bigger = realloc(b, sizeof *b + cap * sizeof(struct mail))) == NULL)
 		return NULL;
 	if (b == NULL)
-		*bigger = (struct batch){ .n = 0 };
+		*bigger = (struct batch){ .part = NULL };
 	bigger->cap = cap;
 	sh->outboxes[to] = bigger;
 	return bigger;
@@ -99,14 +100,21 @@ mail_flush(struct shard *sh)
 static void
 mail_publish(struct shard *sh, struct mail *m)
 {
+	bool begun = journal_begin(sh, m->msg);
+
 	(void)route_message(sh, m->msg, false);
+	journal_finish(sh, begun);
 }
 
 static void
 mail_retain(struct shard *sh, struct mail *m)
 {
-	if (!sh->keep_ops->retain_set(sh->keep, m->msg))
+	struct msg *old = journal_on(&sh->journal) ? sh->keep_ops->retain_get(sh->keep, msg_topic(m->msg), sh->now_s) : NULL;
+	bool begun = journal_begin(sh, m->msg);
+
+	if (!journal_retained(sh, m->msg, old) || !sh->keep_ops->retain_set(sh->keep, m->msg))
 		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
+	journal_finish(sh, begun);
 }
 
 static mail_fn *const handlers[MAIL_KINDS] = {
@@ -125,6 +133,24 @@ static mail_fn *const handlers[MAIL_KINDS] = {
 	[MAIL_SCAN_MORE] = mail_scan_more,
 	[MAIL_SCAN_STOP] = mail_scan_stop,
 };
+
+/* Does whoever waits for this turn wait for what the receiver writes, too? */
+static bool
+is_promise(const struct shard *sh, unsigned to, const struct mail *m)
+{
+	const struct broker *b = sh->broker;
+	bool kept = false;
+
+	if (!journal_on(&sh->journal) || m->msg == NULL || m->kind == MAIL_SCAN_HIT || (m->msg->qos == 0 && m->kind != MAIL_RETAIN))
+		return false;
+	if (m->kind == MAIL_RETAIN)
+		return m->msg->qos > 0;
+	/* The home of a share group hands the message on. */
+	for (unsigned i = 0; i < b->n_shards && !kept; i++)
+		kept = (i == to || m->kind != MAIL_PUBLISH) &&
+		       atomic_load_explicit(&b->shards[i]->journal.kept, memory_order_acquire) > 0;
+	return kept;
+}
 
 bool
 mail_post(struct shard *sh, unsigned to, const struct mail *m)
@@ -147,6 +173,13 @@ mail_post(struct shard *sh, unsigned to, const struct mail *m)
 	if (sh->closing || (b = batch_room(sh, goes_first(m->kind) ? to : to + sh->broker->n_shards)) == NULL) {
 		mail_release(&copy);
 		return false;
+	}
+	if (is_promise(sh, to, m)) {
+		if (b->part == NULL && (b->part = store_claim(sh->journal.writer)) == NULL) {
+			mail_release(&copy);
+			return false;
+		}
+		sh->journal.marks++;
 	}
 	b->v[b->n++] = copy;
 	b->bytes += mail_size(&copy);
@@ -172,6 +205,8 @@ read_all(struct shard *sh, bool carry_out)
 				handlers[m->kind](sh, m);
 			mail_release(m);
 		}
+		if (b->part != NULL)
+			store_join(sh->journal.writer, b->part);
 		atomic_fetch_sub_explicit(&sh->backlog, b->bytes, memory_order_relaxed);
 		free(b);
 	}
@@ -193,6 +228,8 @@ mail_done(struct shard *sh)
 		sh->outboxes[i] = NULL;
 		for (uint32_t k = 0; b != NULL && k < b->n; k++)
 			mail_release(&b->v[k]);
+		if (b != NULL && b->part != NULL)
+			store_join(sh->journal.writer, b->part);
 		free(b);
 	}
 }

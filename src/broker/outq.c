@@ -233,11 +233,12 @@ int
 out_pull(struct client *c, struct iovec *iov, int max)
 {
 	struct shard *sh = c->shard;
+	uint32_t open = gate_open(c);
 	size_t bytes = 0;
 	int n = 0;
 
 	ASSERT_HOT(c->lent == 0);
-	while (c->lent < c->out.count && c->lent < LEND_PACKETS_MAX && n + MSG_PIECES <= max && bytes < LEND_BYTES_MAX) {
+	while (c->lent < open && c->lent < LEND_PACKETS_MAX && n + MSG_PIECES <= max && bytes < LEND_BYTES_MAX) {
 		struct out *o = ring_at(&c->out, c->lent);
 		bool is_message = o->kind == OUT_MSG || o->kind == OUT_MANY;
 		size_t before = bytes;
@@ -275,6 +276,7 @@ out_sent(struct client *c)
 		out_release(o);
 	}
 	c->lent = 0;
+	c->out_base += lent;
 	ring_drop(&c->out, lent);
 }
 

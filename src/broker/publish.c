@@ -137,12 +137,14 @@ deny(struct client *c, const struct mqtt_publish *p, uint8_t reason, const char 
 enum routed
 publish_message(struct shard *sh, struct msg *m)
 {
-	if (m->retain && !retained_set(sh, m)) {
-		if (m->qos > 0)
-			return ROUTED_NOMEM;
+	bool begun = journal_begin(sh, m);
+	bool kept = !m->retain || retained_set(sh, m);
+	enum routed any = kept || m->qos == 0 ? route_message(sh, m, true) : ROUTED_NOMEM;
+
+	if (!kept && m->qos == 0)
 		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
-	}
-	return route_message(sh, m, true);
+	journal_finish(sh, begun);
+	return any;
 }
 
 bool
@@ -169,6 +171,36 @@ acknowledge(struct client *c, const struct mqtt_publish *p, bool received)
 	return out_ack(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id, reason, "");
 }
 
+/* A packet id of QoS 2 counts as received, also after a restart. False: out of memory. */
+static bool
+receive(struct session *s, uint16_t packet_id)
+{
+	if (!idset_add(&s->received, packet_id))
+		return false;
+	if (journal_received(s, packet_id))
+		return true;
+	(void)idset_del(&s->received, packet_id);
+	return false;
+}
+
+static void
+unreceive(struct session *s, uint16_t packet_id)
+{
+	(void)idset_del(&s->received, packet_id);
+	journal_freed(s, packet_id);
+}
+
+/* The store takes nothing: what would have to be kept is not acknowledged. */
+static bool
+deny_unkept(struct client *c, const struct mqtt_publish *p)
+{
+	static const char why[] = "the store takes nothing for now";
+
+	if (p->qos > 0 && c->version != MQTT_V5)
+		return client_fail(c, MQTT_RC_QUOTA, why);
+	return deny(c, p, MQTT_RC_QUOTA, why);
+}
+
 bool
 on_publish(struct client *c, const struct mqtt_frame *f)
 {
@@ -177,6 +209,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	struct msg_source *source = NULL;
 	struct msg *m;
 	const char *why;
+	uint64_t mark = c->shard->journal.marks;
 	uint8_t rc = mqtt_decode_publish(f, c->version, true, &p);
 	enum routed routed;
 
@@ -193,9 +226,11 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		return deny(c, &p, MQTT_RC_TOO_LARGE, "payload above message_size_limit");
 	if (!may_publish(c, &p, &why, &v))
 		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
+	if ((p.qos > 0 || p.retain) && journal_refuses(c->shard, p.retain))
+		return deny_unkept(c, &p);
 	m = p.retain && !source_of(c, &source) ? NULL : msg_new(&p, session_id(c->session), source, c->shard->now_s);
 	/* The end rather than an acknowledgement of what was not passed on; and the id must not count as received. */
-	if (m == NULL || (p.qos == 2 && !idset_add(&c->session->received, p.packet_id))) {
+	if (m == NULL || (p.qos == 2 && !receive(c->session, p.packet_id))) {
 		msg_unref(m);
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
 	}
@@ -203,10 +238,10 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	msg_unref(m);
 	if (routed == ROUTED_NOMEM && c->state == CLIENT_OPEN) {
 		if (p.qos == 2)
-			(void)idset_del(&c->session->received, p.packet_id);
+			unreceive(c->session, p.packet_id);
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
 	}
 	if (p.qos > 0)
 		throttle(c);
-	return c->state == CLIENT_OPEN && acknowledge(c, &p, routed == ROUTED);
+	return c->state == CLIENT_OPEN && (p.qos == 0 || gate_since(c, mark)) && acknowledge(c, &p, routed == ROUTED);
 }

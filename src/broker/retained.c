@@ -30,8 +30,8 @@ let_go_on(struct shard *sh, const struct scan_wait *w, uint32_t credit, uint32_t
 	    .extra = (uint16_t)credit, .id = bytes });
 }
 
-static unsigned
-topic_home(const struct broker *b, struct slice topic)
+unsigned
+retained_home(const struct broker *b, struct slice topic)
 {
 	return b->n_shards == 1 ? 0 : (unsigned)(map_hash(topic) % b->n_shards);
 }
@@ -39,7 +39,7 @@ topic_home(const struct broker *b, struct slice topic)
 bool
 retained_set(struct shard *sh, struct msg *m)
 {
-	return mail_post(sh, topic_home(sh->broker, msg_topic(m)), &(struct mail){ .kind = MAIL_RETAIN, .msg = msg_ref(m) });
+	return mail_post(sh, retained_home(sh->broker, msg_topic(m)), &(struct mail){ .kind = MAIL_RETAIN, .msg = msg_ref(m) });
 }
 
 static void
@@ -61,7 +61,7 @@ retained_request(struct session *s, struct slice filter, const struct hit *h)
 	struct broker *b = s->shard->broker;
 
 	if (!topic_has_wildcard(filter)) {
-		ask(s, topic_home(b, filter), filter, h);
+		ask(s, retained_home(b, filter), filter, h);
 		return;
 	}
 	for (unsigned i = 0; i < b->n_shards; i++)

@@ -103,6 +103,7 @@ session_free(struct session *s)
 
 	ASSERT(s->client == NULL || sh->closing);
 	session_unsubscribe_all(s);
+	journal_end(s);
 	drops_forget(s);
 	certs_del(s);
 	timer_cancel(sh->sessions_wheel, &s->timer);
@@ -191,10 +192,22 @@ session_detach(struct session *s, bool clean)
 		session_end(s);
 		return;
 	}
+	/* Without memory its time begins at the last word that was written. */
+	(void)journal_session(s);
+	if (s->will == NULL)
+		(void)journal_will(s);
 	if (s->n_shared > 0)
 		share_presence(s, false);
 	if (s->will != NULL && s->will->delay_s == 0)
 		will_publish(s);
+	arm_offline(s);
+}
+
+void
+session_recovered(struct session *s)
+{
+	if (s->n_shared > 0)
+		share_presence(s, false);
 	arm_offline(s);
 }
 

@@ -30,6 +30,10 @@ shard_new(struct broker *b, unsigned index)
 	sh->outboxes = calloc((size_t)OUTBOXES * b->n_shards, sizeof(struct batch *));
 	sh->routes = NULL;
 	certs_init(&sh->certs);
+	if (b->settings.store != NULL)
+		sh->journal.writer = store_writer(b->settings.store, index);
+	if (sh->keep != NULL && journal_on(&sh->journal))
+		sh->keep_ops->on_expiry(sh->keep, journal_unretained, sh);
 	sh->mounted = malloc(MOUNTED_MAX);
 	sh->listeners = broker_listeners(b);
 	sh->policy_tag = policy_tag(sh->listeners->generation);
@@ -96,6 +100,7 @@ shard_begin(struct shard *sh, uint64_t now_ms)
 	sh->now_s = (uint32_t)(now_ms / 1000);
 	take_listeners(sh);
 	shed_take(sh);
+	gates_turn(sh);
 	mail_take(sh);
 	logins_take(sh);
 }
@@ -122,6 +127,8 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	drops_turn(sh);
 	shed_turn(sh);
 	mail_flush(sh);
+	if (journal_on(&sh->journal))
+		store_submit(sh->journal.writer);
 	atomic_store_explicit(&sh->stats.retained, sh->keep_ops->retain_count(sh->keep), memory_order_relaxed);
 	sh->after_turn = true;
 	if (more)

@@ -31,6 +31,7 @@ sub_room(struct session *s, size_t filter_n)
 static void
 sub_forget(struct session *s, uint32_t i)
 {
+	journal_unsubscribed(s, &s->subs[i]);
 	s->subs[i] = s->subs[--s->n_subs];
 	if (i < s->n_subs && s->subs[i].shared != NULL)
 		s->subs[i].shared->index = i;
@@ -88,6 +89,80 @@ add_shared(struct session *s, const struct mqtt_sub *sub, struct slice name, uin
 	return true;
 }
 
+/* Take entry <i> of the session's list out of the tree or its group. */
+static void
+drop(struct session *s, uint32_t i)
+{
+	struct shard *sh = s->shard;
+	struct sub *sub = &s->subs[i];
+
+	if (sub->shared != NULL) {
+		s->n_shared--;
+		stat_sub(sh, shared, 1);
+		s->sub_bytes -= sub->shared->full_n;
+		share_leave(s, sub->shared);
+	} else {
+		uint8_t text[UINT16_MAX];
+		size_t n = trie_filter(sub->node, text, sizeof text);
+
+		(void)trie_del(sh->subs, sub->node, s);
+		interest_del(sh->broker, sh->index, slice_of(text, n));
+		s->sub_bytes -= (uint32_t)n;
+	}
+	sub_forget(s, i);
+}
+
+/* The session's list is not in order: who asks again for all that he has asks in the order in which he did, so each one is
+ * behind the one before. */
+static struct sub *
+find_plain(struct session *s, struct slice filter)
+{
+	struct trie_node *node = trie_find(s->shard->subs, filter);
+
+	for (uint32_t n = 0; n < s->n_subs; n++) {
+		s->sub_cursor = s->sub_cursor + 1 < s->n_subs ? s->sub_cursor + 1 : 0;
+		if (s->subs[s->sub_cursor].node == node)
+			return &s->subs[s->sub_cursor];
+	}
+	return NULL;
+}
+
+/* It is to outlive this process. What cannot be written down is not promised. */
+static bool
+keep_sub(struct session *s, const struct mqtt_sub *how, uint32_t id, const struct outcome *out)
+{
+	uint32_t n = s->n_subs;
+	struct sub *sub;
+
+	if (s->journal == NULL)
+		return true;
+	if (out->shared)
+		sub = &s->subs[share_find(s, how->filter)->index];
+	else
+		sub = out->is_new ? &s->subs[n - 1] : find_plain(s, how->filter);
+	if (sub == NULL || (!s->shard->journal.refuses && journal_subscribed(s, sub, how, id)))
+		return true;
+	if (sub->record == 0)
+		drop(s, (uint32_t)(sub - s->subs));
+	return false;
+}
+
+bool
+session_resubscribe(struct session *s, struct mqtt_sub *how, uint32_t id, uint64_t record)
+{
+	struct outcome out = { 0 };
+	struct slice name = { 0 }, filter;
+	uint32_t n = s->n_subs;
+	enum topic_share share = topic_share_split(how->filter, &name, &filter);
+
+	if (share == TOPIC_SHARE_BAD || (share == TOPIC_SHARE_NO && !topic_filter_ok(how->filter)))
+		return false;
+	if (!(share == TOPIC_SHARE_YES ? add_shared(s, how, name, id, &out) : add_plain(s, how, id, &out)) || s->n_subs == n)
+		return false;
+	s->subs[n].record = record;
+	return true;
+}
+
 static void
 report(struct client *c, enum broker_event_kind kind, const struct mqtt_sub *sub, uint8_t reason, const char *why)
 {
@@ -128,7 +203,7 @@ subscribe_one(struct client *c, struct mqtt_sub *sub, uint32_t id, struct outcom
 		return;
 	}
 	out->extra = v.whole ? c->shard->policy_tag : 0;
-	ok = out->shared ? add_shared(s, sub, name, id, out) : add_plain(s, sub, id, out);
+	ok = (out->shared ? add_shared(s, sub, name, id, out) : add_plain(s, sub, id, out)) && keep_sub(s, sub, id, out);
 	out->code = ok ? qos : c->version == MQTT_V5 ? MQTT_RC_QUOTA : MQTT_RC_UNSPECIFIED;
 	if (ok)
 		report(c, BROKER_SUBSCRIBED, sub, qos, "");
@@ -196,6 +271,7 @@ on_subscribe(struct client *c, const struct mqtt_frame *f)
 	uint8_t rc = mqtt_decode_filters(f, c->version, &filters), *codes;
 	const char *fault;
 	struct outcome *out;
+	uint64_t mark = c->shard->journal.marks;
 	bool ok;
 
 	if (rc != MQTT_RC_OK)
@@ -216,35 +292,12 @@ on_subscribe(struct client *c, const struct mqtt_frame *f)
 		subscribe_one(c, &sub, filters.subscription_id, &out[i]);
 		codes[i] = out[i].code;
 	}
-	ok = suback(c, MQTT_SUBACK, filters.packet_id, slice_of(codes, filters.count));
+	ok = gate_since(c, mark) && suback(c, MQTT_SUBACK, filters.packet_id, slice_of(codes, filters.count));
 	if (ok)
 		send_retained(c, filters, out);
 	free(codes);
 	free(out);
 	return ok;
-}
-
-/* Take entry <i> of the session's list out of the tree or its group. */
-static void
-drop(struct session *s, uint32_t i)
-{
-	struct shard *sh = s->shard;
-	struct sub *sub = &s->subs[i];
-
-	if (sub->shared != NULL) {
-		s->n_shared--;
-		stat_sub(sh, shared, 1);
-		s->sub_bytes -= sub->shared->full_n;
-		share_leave(s, sub->shared);
-	} else {
-		uint8_t text[UINT16_MAX];
-		size_t n = trie_filter(sub->node, text, sizeof text);
-
-		(void)trie_del(sh->subs, sub->node, s);
-		interest_del(sh->broker, sh->index, slice_of(text, n));
-		s->sub_bytes -= (uint32_t)n;
-	}
-	sub_forget(s, i);
 }
 
 void
@@ -315,6 +368,7 @@ on_unsubscribe(struct client *c, const struct mqtt_frame *f)
 	struct mqtt_filters filters, again;
 	struct mqtt_sub sub;
 	struct gone gone = { 0 };
+	uint64_t mark = c->shard->journal.marks;
 	uint8_t rc = mqtt_decode_filters(f, c->version, &filters), *codes;
 	bool ok;
 
@@ -337,7 +391,7 @@ on_unsubscribe(struct client *c, const struct mqtt_frame *f)
 	}
 	sweep(c->session, &gone);
 	free(gone.v);
-	ok = suback(c, MQTT_UNSUBACK, filters.packet_id, slice_of(codes, filters.count));
+	ok = gate_since(c, mark) && suback(c, MQTT_UNSUBACK, filters.packet_id, slice_of(codes, filters.count));
 	free(codes);
 	return ok;
 }

@@ -348,7 +348,7 @@ kit_pump(struct kit *k)
 		return;
 	for (unsigned i = 0; i < k->n; i++)
 		k->awake[i] = true;
-	for (unsigned round = 0; more; round++) {
+	for (unsigned round = 0; more || (k->settle != NULL && k->settle(k)); round++) {
 		assert_in_range(round, 0, 1000000);
 		more = false;
 		for (unsigned i = 0; i < k->n; i++)

@@ -24,6 +24,7 @@ struct kit {
 	uint8_t last_reason;
 	uint32_t drops[BROKER_DROPS], drops_total, drops_clients; /* of the last BROKER_DROPPING */
 	bool manual;                    /* kit_pump() does nothing: kit_turn() is the only motion */
+	bool (*settle)(struct kit *k);  /* kit_pump() asks it when nothing moves any more: wait for what moves outside, true to go on */
 	struct end *ends;
 	unsigned listener;              /* of those who come: kit_open() */
 	struct broker_login *logins[KIT_LOGINS_MAX]; /* of user "later", oldest first: kit_verdict() */

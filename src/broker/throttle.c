@@ -1,4 +1,4 @@
-/* Back-pressure between shards: letters to a shard that cannot keep up are bounded in bytes. QoS 0 is dropped, publishers of
+/* Back-pressure between shards, and from the store: letters to a shard that cannot keep up are bounded in bytes. QoS 0 is dropped, publishers of
  * QoS 1 and 2 are not read from; whoever does not publish towards it notices nothing. */
 #include "broker/internal.h"
 
@@ -51,7 +51,7 @@ throttle(struct client *c)
 {
 	struct shard *sh = c->shard;
 
-	if (sh->broker->n_shards == 1 || (c->held & HELD_BACKLOG) != 0 || !any_above(sh, BACKLOG_HIGH))
+	if ((c->held & HELD_BACKLOG) != 0 || (!sh->journal.behind && !any_above(sh, BACKLOG_HIGH)))
 		return;
 	c->next_throttled = sh->throttled;
 	sh->throttled = c;
@@ -74,7 +74,7 @@ throttle_forget(struct client *c)
 bool
 throttle_turn(struct shard *sh)
 {
-	if (sh->throttled == NULL || any_above(sh, BACKLOG_LOW))
+	if (sh->throttled == NULL || sh->journal.behind || any_above(sh, BACKLOG_LOW))
 		return sh->throttled != NULL;
 	while (sh->throttled != NULL) {
 		struct client *c = sh->throttled;

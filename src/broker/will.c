@@ -48,6 +48,7 @@ will_publish(struct session *s)
 	if (w == NULL)
 		return;
 	s->will = NULL;
+	(void)journal_will(s);
 	/* Nobody else holds the message yet, so its expiry can still be set: it counts from now. */
 	if (w->has_expiry)
 		w->msg->expires_s = NUM_MAX(1u, w->expiry_s > UINT32_MAX - sh->now_s ? UINT32_MAX : sh->now_s + w->expiry_s);

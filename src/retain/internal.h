@@ -44,12 +44,15 @@ enum { SCRATCH_SIZE = 2 * 65536 };
 struct retain {
 	struct tree tree;
 	size_t count, bytes;
+	void (*expired)(void *ctx, struct msg *m); /* or NULL */
+	void *expired_ctx;
 	size_t expiring;   /* messages that will be worthless some day */
 	uint64_t walks;    /* begun so far: tells what was stored before a walk from what came later */
 	struct msg *swept; /* where the last sweep ended; a reference */
 	uint8_t *scratch;  /* SCRATCH_SIZE bytes to put a walk's place together */
 };
 
-void retain_drop(struct retain *r, struct slice topic);
+/* <m>, which is there, has expired. */
+void retain_expire(struct retain *r, struct msg *m);
 
 #endif

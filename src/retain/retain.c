@@ -19,6 +19,28 @@ retain_new(void)
 	return r;
 }
 
+/* Count <m> in or out. */
+static void
+account(struct retain *r, const struct msg *m, bool in)
+{
+	size_t one = in ? 1 : SIZE_MAX; /* that is, minus one */
+
+	r->count += one;
+	r->bytes += one * msg_size(m);
+	r->expiring += m->expires_s != 0 ? one : 0;
+}
+
+static void
+retain_drop(struct retain *r, struct slice topic)
+{
+	struct msg *m = tree_del(&r->tree, topic);
+
+	if (m == NULL)
+		return;
+	account(r, m, false);
+	msg_unref(m);
+}
+
 void
 retain_free(struct retain *r)
 {
@@ -33,26 +55,19 @@ retain_free(struct retain *r)
 	free(r);
 }
 
-/* Count <m> in or out. */
-static void
-account(struct retain *r, const struct msg *m, bool in)
+void
+retain_expire(struct retain *r, struct msg *m)
 {
-	size_t one = in ? 1 : SIZE_MAX; /* that is, minus one */
-
-	r->count += one;
-	r->bytes += one * msg_size(m);
-	r->expiring += m->expires_s != 0 ? one : 0;
+	if (r->expired != NULL)
+		r->expired(r->expired_ctx, m);
+	retain_drop(r, msg_topic(m));
 }
 
 void
-retain_drop(struct retain *r, struct slice topic)
+retain_on_expiry(struct retain *r, void (*fn)(void *ctx, struct msg *m), void *ctx)
 {
-	struct msg *m = tree_del(&r->tree, topic);
-
-	if (m == NULL)
-		return;
-	account(r, m, false);
-	msg_unref(m);
+	r->expired = fn;
+	r->expired_ctx = ctx;
 }
 
 enum retain_set
@@ -86,7 +101,7 @@ retain_get(struct retain *r, struct slice topic, uint32_t now_s)
 
 	if (m == NULL || !msg_expired(m, now_s))
 		return m;
-	retain_drop(r, msg_topic(m)); /* 3.3.2.3.3 */
+	retain_expire(r, m); /* 3.3.2.3.3 */
 	return NULL;
 }
 
@@ -115,7 +130,7 @@ retain_sweep(struct retain *r, unsigned max_visits, uint32_t now_s)
 		if (m == NULL)
 			return; /* the next sweep begins anew */
 		if (msg_expired(m, now_s))
-			retain_drop(r, msg_topic(m));
+			retain_expire(r, m);
 	}
 }
 

@@ -8,6 +8,8 @@ struct retain;
 
 struct retain *retain_new(void); /* NULL: out of memory */
 void retain_free(struct retain *r);
+/* <fn> hears of each message that is dropped because it has expired, before it goes. */
+void retain_on_expiry(struct retain *r, void (*fn)(void *ctx, struct msg *m), void *ctx);
 
 enum retain_set { RETAIN_STORED, RETAIN_REPLACED, RETAIN_REMOVED, RETAIN_NONE, RETAIN_NOMEM };
 /* Keep <m> (a reference is taken; its topic must be topic_name_ok()) as its topic's retained

@@ -203,7 +203,7 @@ retain_scan_next(struct retain_scan *s, unsigned max_hits, unsigned max_visits, 
 		if (v != VERDICT_MATCH)
 			continue;
 		if (msg_expired(m, now_s)) {
-			retain_drop(s->r, msg_topic(m));
+			retain_expire(s->r, m);
 			continue;
 		}
 		if (m->kept >= s->number)

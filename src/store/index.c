@@ -121,7 +121,7 @@ index_next(const struct index *x, uint64_t *pos)
 }
 
 void
-index_done(struct index *x)
+index_clear(struct index *x)
 {
 	for (unsigned i = 0; i < INDEX_TABLES; i++)
 		free(x->tables[i].v);

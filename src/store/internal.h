@@ -143,7 +143,7 @@ struct place *index_add(struct index *x, uint64_t id);
 void index_del(struct index *x, struct place *p); /* moves others */
 /* A walk begins with *pos = 0; NULL at the end. Nothing may be added or removed meanwhile. */
 struct place *index_next(const struct index *x, uint64_t *pos);
-void index_done(struct index *x);
+void index_clear(struct index *x);
 
 /* ---- segment.c: files of one store ---- */
 

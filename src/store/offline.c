@@ -45,7 +45,7 @@ static void
 offline_close(struct offline *f)
 {
 	files_close(&f->files);
-	index_done(&f->index);
+	index_clear(&f->index);
 	seal_free(f->seal);
 }
 

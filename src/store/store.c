@@ -77,7 +77,7 @@ store_free(struct store *s)
 	for (unsigned i = 0; i < s->o.n_writers; i++)
 		writer_done(&s->writers[i]);
 	files_close(&s->files);
-	index_done(&s->index);
+	index_clear(&s->index);
 	seal_free(s->seal);
 	seal_free(s->clean_seal);
 	free(s->frame);

@@ -1,0 +1,135 @@
+/* Answers that wait for the disk. What is sent to a client is one row of packets; a gate stands in front of the first one that
+ * promises something of a turn that is not durable yet, and all behind it waits too: order is kept, and it is one flush long. */
+#include <stdlib.h>
+#include "broker/internal.h"
+
+enum { BEHIND_HIGH = 8 * 1024 * 1024, BEHIND_LOW = 2 * 1024 * 1024 };
+
+struct gate {
+	uint64_t at;  /* number of the packet behind it, as c->out_base counts */
+	uint64_t seq; /* of the turn */
+};
+struct gates {
+	struct client *client;
+	struct gates *next, **prev; /* all of the shard */
+	uint32_t n, cap;
+	struct gate *v;
+};
+
+static struct gates *
+gates_new(struct client *c)
+{
+	struct gates *g = calloc(1, sizeof *g);
+
+	if (g == NULL)
+		return NULL;
+	g->client = c;
+	g->next = c->shard->journal.gated;
+	g->prev = &c->shard->journal.gated;
+	if (g->next != NULL)
+		g->next->prev = &g->next;
+	c->shard->journal.gated = g;
+	return c->gates = g;
+}
+
+void
+gate_forget(struct client *c)
+{
+	struct gates *g = c->gates;
+
+	if (g == NULL)
+		return;
+	*g->prev = g->next;
+	if (g->next != NULL)
+		g->next->prev = g->prev;
+	c->gates = NULL;
+	free(g->v);
+	free(g);
+}
+
+static bool
+gate_push(struct client *c, uint64_t seq)
+{
+	struct gates *g = c->gates != NULL ? c->gates : gates_new(c);
+
+	if (g == NULL)
+		return false;
+	/* Behind the one of this turn all waits for it already. */
+	if (g->n > 0 && g->v[g->n - 1].seq == seq)
+		return true;
+	if (g->n == g->cap) {
+		uint32_t cap = g->cap > 0 ? g->cap * 2 : 2;
+		struct gate *v = realloc(g->v, cap * sizeof *v);
+
+		if (v == NULL)
+			return false;
+		g->v = v;
+		g->cap = cap;
+	}
+	g->v[g->n++] = (struct gate){ c->out_base + c->out.count, seq };
+	return true;
+}
+
+bool
+gate_try(struct client *c, uint64_t mark)
+{
+	const struct journal_shard *j = &c->shard->journal;
+
+	return j->marks == mark || gate_push(c, store_seq(j->writer));
+}
+
+bool
+gate_since(struct client *c, uint64_t mark)
+{
+	if (gate_try(c, mark))
+		return true;
+	return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+}
+
+uint32_t
+gate_open(const struct client *c)
+{
+	return c->gates == NULL || c->gates->n == 0 ? c->out.count : (uint32_t)(c->gates->v[0].at - c->out_base);
+}
+
+/* Open what is durable; the client goes on when there was anything. */
+static void
+gates_open(struct gates *g, uint64_t durable)
+{
+	struct client *c = g->client;
+	uint32_t n = 0;
+
+	while (n < g->n && g->v[n].seq <= durable)
+		n++;
+	if (n == 0)
+		return;
+	g->n -= n;
+	memmove(g->v, g->v + n, g->n * sizeof *g->v);
+	if (g->n == 0)
+		gate_forget(c);
+	wake(&c->waker);
+}
+
+void
+gates_turn(struct shard *sh)
+{
+	struct journal_shard *j = &sh->journal;
+	uint64_t durable;
+	struct store_stats stats;
+
+	if (!journal_on(j))
+		return;
+	j->refuses = store_state(sh->broker->settings.store) != STORE_READY;
+	if (j->gated == NULL && !j->behind)
+		return;
+	store_stats(sh->broker->settings.store, &stats);
+	j->behind = stats.backlog_bytes > (j->behind ? BEHIND_LOW : BEHIND_HIGH);
+	durable = store_durable(j->writer);
+	if (durable == j->durable)
+		return;
+	j->durable = durable;
+	for (struct gates *g = j->gated, *next; g != NULL; g = next) {
+		next = g->next;
+		gates_open(g, durable);
+	}
+}

@@ -1,0 +1,478 @@
+/* What was acknowledged is there after the process has been killed: the store's directory is copied at some moment, as a kill
+ * would leave it, and another broker, perhaps with another number of shards, goes on with the copy. */
+#include "broker/testkit.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "store/store.h"
+
+struct rig {
+	struct kit kit;
+	struct store *store;
+	char base[64], dir[96];
+	unsigned lives;
+	sem_t moved;
+	struct broker_recovered got;
+	struct store_stats settled;
+};
+
+static struct rig *
+rig_of(struct kit *k)
+{
+	return (struct rig *)(void *)k;
+}
+
+static void
+on_wake(void *ctx, unsigned writer)
+{
+	(void)writer;
+	(void)sem_post(&((struct rig *)ctx)->moved);
+}
+
+/* Until all that was handed to the store is durable, and the broker has heard of it. */
+static bool
+settle(struct kit *k)
+{
+	struct rig *r = rig_of(k);
+	struct store_stats s;
+	struct timespec due;
+
+	store_stats(r->store, &s);
+	if (s.backlog_bytes == 0 && s.frames == r->settled.frames)
+		return false;
+	assert_int_equal(clock_gettime(CLOCK_REALTIME, &due), 0);
+	due.tv_sec += 20;
+	while (s.backlog_bytes > 0) {
+		assert_int_equal(sem_timedwait(&r->moved, &due), 0);
+		store_stats(r->store, &s);
+	}
+	r->settled = s;
+	for (unsigned i = 0; i < k->n; i++)
+		k->awake[i] = true;
+	return true;
+}
+
+static void
+rig_open(struct rig *r, unsigned shards, int64_t wall)
+{
+	struct store_options o = { .dir = r->dir, .n_writers = shards, .wake = on_wake, .ctx = r, .segment_bytes = 1 << 20 };
+	struct broker_settings set;
+	struct err err = { 0 };
+
+	if ((r->store = store_open(&o, &err)) == NULL)
+		fail_msg("%s", err.text);
+	broker_settings_default(&set);
+	set.store = r->store;
+	kit_init(&r->kit, shards, &set, NULL);
+	r->kit.wall = wall != 0 ? wall : r->kit.wall;
+	if (!broker_recover(r->kit.broker, r->kit.now_ms, &r->got, &err) || !store_start(r->store, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(r->got.rejected, 0);
+	r->settled = (struct store_stats){ 0 };
+	r->kit.settle = settle;
+	kit_pump(&r->kit);
+}
+
+static void
+copy_file(const char *from, const char *to)
+{
+	char buf[65536];
+	int in = open(from, O_RDONLY | O_CLOEXEC), out;
+	ssize_t n;
+
+	/* A spare that the store was just preparing. */
+	if (in == -1 && errno == ENOENT)
+		return;
+	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(in >= 0 && out >= 0);
+	while ((n = read(in, buf, sizeof buf)) > 0)
+		assert_int_equal(write(out, buf, (size_t)n), n);
+	assert_int_equal(n, 0);
+	(void)close(in);
+	(void)close(out);
+}
+
+/* kill -9, and a new process. */
+static void
+rig_kill(struct rig *r, unsigned shards)
+{
+	char to[96], a[400], b[400];
+	DIR *d = opendir(r->dir);
+	int64_t wall = r->kit.wall;
+
+	(void)snprintf(to, sizeof to, "%s/%u", r->base, ++r->lives);
+	assert_int_equal(mkdir(to, 0700), 0);
+	assert_non_null(d);
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		if (e->d_name[0] == '.')
+			continue;
+		(void)snprintf(a, sizeof a, "%s/%s", r->dir, e->d_name);
+		(void)snprintf(b, sizeof b, "%s/%s", to, e->d_name);
+		copy_file(a, b);
+	}
+	(void)closedir(d);
+	r->kit.settle = NULL;
+	kit_done(&r->kit);
+	(void)store_close(r->store);
+	(void)snprintf(r->dir, sizeof r->dir, "%s", to);
+	rig_open(r, shards, wall);
+}
+
+static struct rig *
+rig_new(void **state, unsigned shards)
+{
+	struct rig *r = calloc(1, sizeof *r);
+
+	assert_non_null(r);
+	*state = r;
+	(void)snprintf(r->base, sizeof r->base, "/tmp/journal-test-XXXXXX");
+	assert_non_null(mkdtemp(r->base));
+	(void)snprintf(r->dir, sizeof r->dir, "%s/0", r->base);
+	assert_int_equal(sem_init(&r->moved, 0, 0), 0);
+	rig_open(r, shards, 0);
+	return r;
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static int
+teardown(void **state)
+{
+	struct rig *r = *state;
+
+	r->kit.settle = NULL;
+	kit_done(&r->kit);
+	(void)store_close(r->store);
+	(void)nftw(r->base, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	(void)sem_destroy(&r->moved);
+	free(r);
+	return 0;
+}
+
+static struct end *
+come(struct rig *r, const char *id, bool want_present)
+{
+	bool present;
+	struct end *e = kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = id, .keep = true, .expiry = 3600 },
+	    &present);
+
+	assert_int_equal(present, want_present);
+	return e;
+}
+
+/* ---- tests; the number of shards before and after ---- */
+
+static const unsigned before[] = { 1, 4, 4 }, after[] = { 1, 3, 1 };
+
+static void
+queued(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *sub = come(r, "sub", false), *pub = come(r, "pub", false);
+	struct mqtt_publish p;
+	char text[16];
+
+	kit_subscribe_opt(sub, "q/#", 1, 77, 1);
+	kit_subscribe(sub, "gone", 1);
+	kit_feed(sub, "\xa2\x09\0\5\0\0\4gone", 11);
+	(void)kit_expect(sub, MQTT_UNSUBACK);
+	kit_cut(sub);
+	for (unsigned i = 0; i < 50; i++) {
+		(void)snprintf(text, sizeof text, "m%u", i);
+		kit_publish(pub, "q/x", text, 1, false, (uint16_t)(i + 1));
+	}
+	kit_publish(pub, "q/x", "qos 0", 0, false, 0);
+	kit_publish(pub, "gone", "x", 1, false, 100);
+	rig_kill(r, m);
+	assert_int_equal(r->got.sessions, 2);
+	assert_int_equal(r->got.subscriptions, 1);
+	assert_int_equal(r->got.messages, 50);
+	sub = come(r, "sub", true);
+	for (unsigned i = 0; i < 50; i++) {
+		(void)snprintf(text, sizeof text, "m%u", i);
+		p = kit_message(sub, "q/x", text);
+		assert_int_equal(p.qos, 1);
+		assert_int_equal(p.subscription_id, 77);
+		kit_ack(sub, MQTT_PUBACK, p.packet_id);
+	}
+	kit_expect_nothing(sub);
+	/* What was acknowledged does not come back, and the subscription holds. */
+	rig_kill(r, n);
+	assert_int_equal(r->got.messages, 0);
+	sub = come(r, "sub", true);
+	kit_expect_nothing(sub);
+	pub = come(r, "pub", true);
+	kit_publish(pub, "q/live", "now", 1, false, 7);
+	p = kit_message(sub, "q/live", "now");
+	assert_int_equal(p.subscription_id, 77);
+}
+
+/* Packet ids, their order and state survive [MQTT-4.4.0-1]; QoS 2 arrives once. */
+static void
+in_flight(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *sub = come(r, "sub", false), *pub = come(r, "pub", false);
+	struct mqtt_publish p[6];
+	struct mqtt_frame f;
+	struct mqtt_ack a;
+
+	kit_subscribe(sub, "#", 2);
+	for (unsigned i = 0; i < 6; i++) {
+		char text[8];
+
+		(void)snprintf(text, sizeof text, "m%u", i);
+		kit_publish(pub, "t", text, i % 2 == 0 ? 1 : 2, false, (uint16_t)(i + 1));
+		p[i] = kit_message(sub, "t", text);
+	}
+	kit_ack(sub, MQTT_PUBACK, p[2].packet_id);
+	kit_ack(sub, MQTT_PUBREC, p[3].packet_id);
+	(void)kit_expect(sub, MQTT_PUBREL);
+	kit_ack(sub, MQTT_PUBREC, p[5].packet_id);
+	(void)kit_expect(sub, MQTT_PUBREL);
+	kit_ack(sub, MQTT_PUBCOMP, p[5].packet_id);
+	rig_kill(r, m);
+	assert_int_equal(r->got.messages, 4);
+	sub = come(r, "sub", true);
+	/* m0 and m1 again, then PUBREL for m3, then m4: in the order in which they were sent. */
+	for (unsigned i = 0; i < 5; i++) {
+		if (i == 2)
+			continue;
+		if (i == 3) {
+			f = kit_expect(sub, MQTT_PUBREL);
+			assert_int_equal(mqtt_decode_ack(&f, 5, &a), 0);
+			assert_int_equal(a.packet_id, p[3].packet_id);
+			continue;
+		}
+		{
+			char text[8];
+			struct mqtt_publish again;
+
+			(void)snprintf(text, sizeof text, "m%u", i);
+			again = kit_message(sub, "t", text);
+			assert_int_equal(again.packet_id, p[i].packet_id);
+			assert_true(again.dup);
+		}
+	}
+	kit_expect_nothing(sub);
+	kit_ack(sub, MQTT_PUBCOMP, p[3].packet_id);
+	kit_ack(sub, MQTT_PUBACK, p[0].packet_id);
+	kit_ack(sub, MQTT_PUBREC, p[1].packet_id);
+	(void)kit_expect(sub, MQTT_PUBREL);
+	/* New ones take new ids. */
+	pub = come(r, "pub", true);
+	kit_publish(pub, "t", "new", 1, false, 50);
+	assert_int_equal(kit_message(sub, "t", "new").packet_id, p[4].packet_id + 1);
+}
+
+/* A QoS 2 packet id that was received is received after a restart; PUBREL frees it for good. */
+static void
+inbound(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *sub = come(r, "sub", false), *pub = come(r, "pub", false);
+
+	kit_subscribe(sub, "#", 0);
+	kit_publish(pub, "t", "once", 2, false, 9);
+	(void)kit_expect(pub, MQTT_PUBREC);
+	kit_message(sub, "t", "once");
+	rig_kill(r, m);
+	sub = come(r, "sub", true);
+	pub = come(r, "pub", true);
+	kit_publish(pub, "t", "once", 2, false, 9);
+	(void)kit_expect(pub, MQTT_PUBREC);
+	kit_expect_nothing(sub);
+	kit_ack(pub, MQTT_PUBREL, 9);
+	(void)kit_expect(pub, MQTT_PUBCOMP);
+	rig_kill(r, n);
+	sub = come(r, "sub", true);
+	pub = come(r, "pub", true);
+	kit_publish(pub, "t", "twice", 2, false, 9);
+	(void)kit_expect(pub, MQTT_PUBREC);
+	kit_message(sub, "t", "twice");
+}
+
+static void
+retained(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *pub = come(r, "pub", false), *sub;
+
+	kit_publish(pub, "r/stays", "one", 1, true, 1);
+	kit_publish(pub, "r/stays", "two", 1, true, 2);
+	kit_publish(pub, "r/goes", "one", 1, true, 3);
+	kit_publish(pub, "r/goes", "", 1, true, 4);
+	kit_publish(pub, "r/zero", "zero", 0, true, 0);
+	rig_kill(r, m);
+	assert_int_equal(r->got.retained, 2);
+	sub = come(r, "sub", false);
+	kit_subscribe(sub, "r/stays", 1);
+	assert_true(kit_message(sub, "r/stays", "two").retain);
+	kit_subscribe(sub, "r/#", 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(kit_expect(sub, MQTT_PUBLISH).type == MQTT_PUBLISH);
+	kit_expect_nothing(sub);
+	pub = come(r, "pub", true);
+	kit_publish(pub, "r/stays", "", 1, true, 5);
+	kit_publish(pub, "r/zero", "", 0, true, 0);
+	rig_kill(r, n);
+	assert_int_equal(r->got.retained, 0);
+}
+
+/* Sessions end when their time is over, even if that was while nobody ran; a will whose delay was running comes. */
+static void
+wills_and_ends(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *watch = come(r, "watch", false), *e;
+	bool present;
+
+	kit_subscribe(watch, "will/#", 1);
+	e = kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = "late", .keep = true, .expiry = 100,
+	    .will_topic = "will/late", .will_payload = "gone", .will_qos = 1, .will_delay = 50 }, &present);
+	kit_cut(e);
+	e = kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = "short", .keep = true, .expiry = 10 }, &present);
+	kit_cut(e);
+	(void)kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = "clean" }, &present);
+	kit_expect_nothing(watch);
+	rig_kill(r, m);
+	assert_int_equal(r->got.sessions, 3);
+	watch = come(r, "watch", true);
+	kit_expect_nothing(watch);
+	kit_sleep(&r->kit, 51000);
+	kit_message(watch, "will/late", "gone");
+	rig_kill(r, n);
+	/* "short" went meanwhile, and "late" has no will any more. */
+	assert_int_equal(r->got.sessions, 2);
+	watch = come(r, "watch", true);
+	(void)kit_message(watch, "will/late", "gone"); /* was not acknowledged */
+	kit_sleep(&r->kit, 200000);
+	kit_expect_nothing(watch);
+	rig_kill(r, m);
+	assert_int_equal(r->got.sessions, 1);
+}
+
+/* Nothing of a clean QoS 0 world touches the disk, and clean start forgets. */
+static void
+nothing_kept(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *a = kit_join(&r->kit, 5, "a"), *b = kit_join(&r->kit, 4, "b"), *s;
+	struct store_stats stats;
+	bool present;
+
+	kit_subscribe(a, "#", 2);
+	for (uint16_t i = 1; i < 10; i++) {
+		kit_publish(b, "t", "x", (uint8_t)(i % 3), false, i);
+		kit_message(a, "t", "x");
+	}
+	store_stats(r->store, &stats);
+	assert_int_equal(stats.records, 0);
+	s = come(r, "s", false);
+	kit_subscribe(s, "#", 1);
+	kit_cut(s);
+	kit_publish(b, "t", "queued", 1, false, 20);
+	s = kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = "s" }, &present);
+	assert_false(present);
+	rig_kill(r, m);
+	store_stats(r->store, &stats);
+	assert_int_equal(stats.live_records, 0);
+	assert_int_equal(r->got.sessions, 0);
+}
+
+/* A shared subscription is one again, and a message of several subscriptions has all their identifiers. */
+static void
+shared_and_many(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *a = come(r, "a", false), *b = come(r, "b", false), *pub = come(r, "pub", false);
+	struct mqtt_frame f;
+	struct mqtt_publish p;
+
+	kit_subscribe_opt(a, "$share/g/s", 1, 5, 1);
+	kit_subscribe_opt(b, "m/+", 1, 300, 1);
+	kit_subscribe_opt(b, "m/#", 1, 4, 1);
+	kit_cut(a);
+	kit_cut(b);
+	kit_publish(pub, "s", "for the group", 1, false, 1);
+	kit_publish(pub, "m/1", "many", 1, false, 2);
+	rig_kill(r, m);
+	a = come(r, "a", true);
+	assert_int_equal(kit_message(a, "s", "for the group").subscription_id, 5);
+	b = come(r, "b", true);
+	f = kit_expect(b, MQTT_PUBLISH);
+	assert_int_equal(mqtt_decode_publish(&f, 5, false, &p), 0);
+	assert_non_null(memmem(p.props.p, p.props.n, "\x0b\xac\x02", 3));
+	assert_non_null(memmem(p.props.p, p.props.n, "\x0b\x04", 2));
+	pub = come(r, "pub", true);
+	kit_publish(pub, "s", "again", 1, false, 3);
+	(void)kit_message(a, "s", "again");
+}
+
+/* The publisher hears nothing before the disk has it. */
+static void
+acknowledged_means_kept(void **state)
+{
+	struct rig *r = rig_new(state, 4);
+	struct end *sub = come(r, "sub", false), *pub = come(r, "pub", false);
+	struct mqtt_frame f;
+
+	kit_subscribe(sub, "t", 1);
+	kit_cut(sub);
+	/* The store's thread may be as quick as it likes: without a turn after its flush nothing leaves. */
+	r->kit.manual = true;
+	kit_publish(pub, "t", "x", 1, false, 1);
+	kit_turn(&r->kit, pub->shard);
+	assert_false(kit_next(pub, &f));
+	r->kit.manual = false;
+	kit_pump(&r->kit);
+	(void)kit_expect(pub, MQTT_PUBACK);
+}
+
+#define EACH(name) \
+	static void name##_each(void **state) \
+	{ \
+		for (unsigned i = 0; i < ARRAY_LEN(before); i++) { \
+			if (i > 0) \
+				(void)teardown(state); \
+			name(state, before[i], after[i]); \
+		} \
+	}
+EACH(queued)
+EACH(in_flight)
+EACH(inbound)
+EACH(retained)
+EACH(wills_and_ends)
+EACH(nothing_kept)
+EACH(shared_and_many)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(queued_each, teardown),
+		cmocka_unit_test_teardown(in_flight_each, teardown),
+		cmocka_unit_test_teardown(inbound_each, teardown),
+		cmocka_unit_test_teardown(retained_each, teardown),
+		cmocka_unit_test_teardown(wills_and_ends_each, teardown),
+		cmocka_unit_test_teardown(nothing_kept_each, teardown),
+		cmocka_unit_test_teardown(shared_and_many_each, teardown),
+		cmocka_unit_test_teardown(acknowledged_means_kept, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

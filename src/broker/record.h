@@ -1,0 +1,72 @@
+/* The bytes of the broker's records in the store (docs/store.md): each kind has one function that writes and one that reads. Pure.
+ * Private to broker/. Numbers are big-endian. The first byte is the version of the record's layout. */
+#ifndef BROKER_RECORD_H
+#define BROKER_RECORD_H
+
+#include "authz/authz.h"
+#include "base/slice.h"
+#include "msg/msg.h"
+
+enum {
+	RECORD_SUB_MAX = 14,
+	RECORD_BODY_HEAD = 20,
+	RECORD_ENTRY_HEAD = 12,
+	RECORD_INBOUND = 11,
+	RECORD_WILL = 18,
+};
+
+struct record_session {
+	struct slice id;
+	uint32_t expiry_s;
+	uint16_t listener;
+	int64_t away_since; /* seconds since 1970; 0: connected */
+	struct authz_facts who; /* reading: views into the record */
+};
+size_t record_session_size(const struct record_session *r); /* bytes that writing takes at most */
+struct slice record_put_session(uint8_t *out, const struct record_session *r);
+bool record_get_session(struct slice s, struct record_session *ret);
+
+/* A subscription: this, then the filter to the record's end. */
+struct record_sub {
+	uint64_t session;
+	uint32_t id;
+	uint8_t options;
+	struct slice filter; /* only read */
+};
+struct slice record_put_sub(uint8_t out[static RECORD_SUB_MAX], const struct record_sub *r);
+bool record_get_sub(struct slice s, struct record_sub *ret);
+
+/* A message: this, then its bytes as they lie in memory. <expires>: seconds since 1970, 0 = never. */
+struct slice record_put_body(uint8_t out[static RECORD_BODY_HEAD], const struct msg *m, int64_t expires);
+struct slice record_body_bytes(const struct msg *m);
+/* A new message, one reference; NULL: the record makes no sense, or out of memory (*ret_nomem). */
+struct msg *record_get_body(struct slice s, int64_t wall, uint32_t now_s, bool *ret_nomem);
+
+enum record_state { RECORD_QUEUED, RECORD_SENT, RECORD_RELEASED };
+struct record_entry {
+	uint64_t session;
+	const uint32_t *ids; /* only written; subscription identifiers */
+	uint16_t n_ids, packet_id;
+	uint8_t state, qos;
+	bool retain;
+	struct slice id_bytes; /* only read: four bytes each */
+};
+struct slice record_put_entry(uint8_t *out, const struct record_entry *r); /* RECORD_ENTRY_HEAD + 4 * n_ids bytes */
+bool record_get_entry(struct slice s, struct record_entry *ret);
+
+struct record_inbound {
+	uint64_t session;
+	uint16_t packet_id;
+};
+struct slice record_put_inbound(uint8_t out[static RECORD_INBOUND], const struct record_inbound *r);
+bool record_get_inbound(struct slice s, struct record_inbound *ret);
+
+struct record_will {
+	uint64_t session;
+	uint32_t delay_s, expiry_s;
+	bool has_expiry;
+};
+struct slice record_put_will(uint8_t out[static RECORD_WILL], const struct record_will *r);
+bool record_get_will(struct slice s, struct record_will *ret);
+
+#endif

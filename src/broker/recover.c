@@ -1,0 +1,460 @@
+/* What the store has kept becomes sessions, queues and retained messages again, before any worker runs. A record that makes no
+ * sense, or belongs to a session that is gone, is counted and taken out; everything else is recovered. */
+#include <stdlib.h>
+#include "broker/internal.h"
+#include "broker/record.h"
+
+/* ---- identities to things ---- */
+
+struct cell {
+	uint64_t id;
+	void *thing;
+};
+struct table {
+	struct cell *v;
+	size_t n, cap; /* cap: 0 or a power of two */
+};
+
+static struct cell *
+cell_of(const struct table *t, uint64_t id)
+{
+	size_t i = (size_t)((id * 0x9e3779b97f4a7c15u) >> 20) & (t->cap - 1);
+
+	while (t->v[i].id != 0 && t->v[i].id != id)
+		i = (i + 1) & (t->cap - 1);
+	return &t->v[i];
+}
+
+static void *
+table_get(const struct table *t, uint64_t id)
+{
+	return t->cap > 0 && id != 0 ? cell_of(t, id)->thing : NULL;
+}
+
+static bool
+table_put(struct table *t, uint64_t id, void *thing)
+{
+	if (t->n * 2 >= t->cap) {
+		struct table bigger = { .n = t->n, .cap = t->cap > 0 ? t->cap * 2 : 1024 };
+
+		if ((bigger.v = calloc(bigger.cap, sizeof *bigger.v)) == NULL)
+			return false;
+		for (size_t i = 0; i < t->cap; i++)
+			if (t->v[i].id != 0)
+				*cell_of(&bigger, t->v[i].id) = t->v[i];
+		free(t->v);
+		*t = bigger;
+	}
+	*cell_of(t, id) = (struct cell){ id, thing };
+	t->n++;
+	return true;
+}
+
+/* ---- what is being put together ---- */
+
+struct loaded {
+	struct out out;
+	struct entry entry;
+	uint8_t state; /* enum record_state */
+};
+struct loading {
+	struct session *session;
+	struct loaded *v;
+	uint32_t n, cap;
+};
+struct orphan {
+	uint64_t id, ref;
+	uint8_t kind;
+};
+struct orphans {
+	struct orphan *v;
+	size_t n, cap;
+};
+
+struct recovery {
+	struct broker *broker;
+	int64_t wall;
+	uint32_t now_s;
+	struct table sessions, bodies;
+	struct orphans orphans, retained; /* retained ones wait until all messages are there */
+	struct broker_recovered *count;
+	bool nomem;
+};
+
+static bool
+note(struct recovery *r, struct orphans *o, const struct store_record *rec)
+{
+	if (o->n == o->cap) {
+		size_t cap = o->cap > 0 ? o->cap * 2 : 64;
+		struct orphan *v = reallocarray(o->v, cap, sizeof *v);
+
+		if (v == NULL)
+			return !(r->nomem = true);
+		o->v = v;
+		o->cap = cap;
+	}
+	o->v[o->n++] = (struct orphan){ rec->id, rec->ref, rec->kind };
+	return true;
+}
+
+static bool
+reject(struct recovery *r, const struct store_record *rec)
+{
+	r->count->rejected++;
+	return note(r, &r->orphans, rec);
+}
+
+/* ---- one function a kind ---- */
+
+static bool
+load_session(struct recovery *r, const struct store_record *rec)
+{
+	struct record_session got;
+	struct shard *sh;
+	struct loading *l;
+	struct session *s;
+	int64_t away;
+
+	if (!record_get_session(rec->bytes, &got))
+		return reject(r, rec);
+	sh = r->broker->shards[broker_home(r->broker, got.id)];
+	if (session_find(sh, got.id) != NULL)
+		return reject(r, rec);
+	l = calloc(1, sizeof *l);
+	(void)session_count_in(r->broker, true);
+	s = l != NULL ? session_new(sh, got.id) : NULL;
+	if (s == NULL) {
+		session_count_out(r->broker);
+		free(l);
+		return !(r->nomem = true);
+	}
+	l->session = s;
+	s->who = authz_principal_new(&got.who);
+	/* Without memory the session goes with its shard. */
+	if (s->who == NULL || !journal_adopt(s, rec->id) || !table_put(&r->sessions, rec->id, l)) {
+		free(l);
+		return !(r->nomem = true);
+	}
+	certs_add(s);
+	s->expiry_s = got.expiry_s;
+	s->listener = got.listener < sh->listeners->n ? got.listener : 0;
+	s->judge_all = true;
+	away = got.away_since != 0 && got.away_since < r->wall ? r->wall - got.away_since : 0;
+	s->offline_ms = sh->now_ms - (uint64_t)away * 1000; /* may be before the clock's beginning: only differences count */
+	r->count->sessions++;
+	return true;
+}
+
+static bool
+load_body(struct recovery *r, const struct store_record *rec)
+{
+	struct msg *m = record_get_body(rec->bytes, r->wall, r->now_s, &r->nomem);
+
+	if (m == NULL)
+		return r->nomem ? false : reject(r, rec);
+	if (table_put(&r->bodies, rec->id, m))
+		return true;
+	msg_unref(m);
+	return !(r->nomem = true);
+}
+
+static bool
+load_sub(struct recovery *r, const struct store_record *rec)
+{
+	struct record_sub got;
+	struct loading *l;
+	struct mqtt_sub sub;
+
+	if (!record_get_sub(rec->bytes, &got) || (l = table_get(&r->sessions, got.session)) == NULL)
+		return reject(r, rec);
+	sub = (struct mqtt_sub){ got.filter, got.options };
+	if (!session_resubscribe(l->session, &sub, got.id, rec->id))
+		return reject(r, rec);
+	r->count->subscriptions++;
+	return true;
+}
+
+/* The message of an entry with its subscription identifiers. */
+static bool
+make_out(const struct record_entry *e, struct msg *m, struct out *ret)
+{
+	struct out o = { .kind = OUT_MSG, .qos = e->qos & 3u, .retain = e->retain, .packet_id = e->packet_id };
+	struct rd rd = rd_of(e->id_bytes);
+	uint32_t id = e->n_ids == 1 ? rd_u32(&rd) & OUT_ID_MASK : 0;
+
+	if (e->n_ids <= 1) {
+		o.id = id & OUT_ID_MASK;
+		o.msg = msg_ref(m);
+		*ret = o;
+		return true;
+	}
+	o.kind = OUT_MANY;
+	if ((o.many = malloc(sizeof *o.many + e->n_ids * sizeof o.many->ids[0])) == NULL)
+		return false;
+	*o.many = (struct many){ .refs = 1, .n = e->n_ids, .msg = msg_ref(m) };
+	for (unsigned i = 0; i < e->n_ids; i++)
+		o.many->ids[i] = rd_u32(&rd);
+	*ret = o;
+	return true;
+}
+
+static bool
+load_entry(struct recovery *r, const struct store_record *rec)
+{
+	struct record_entry e;
+	struct loading *l;
+	struct loaded *at;
+	struct msg *m;
+
+	if (!record_get_entry(rec->bytes, &e) || (l = table_get(&r->sessions, e.session)) == NULL)
+		return reject(r, rec);
+	m = table_get(&r->bodies, rec->ref);
+	if (m == NULL && e.state != RECORD_RELEASED)
+		return reject(r, rec);
+	if (l->n == l->cap) {
+		uint32_t cap = l->cap > 0 ? l->cap * 2 : 4;
+		struct loaded *v = reallocarray(l->v, cap, sizeof *v);
+
+		if (v == NULL)
+			return !(r->nomem = true);
+		l->v = v;
+		l->cap = cap;
+	}
+	at = &l->v[l->n];
+	*at = (struct loaded){ .state = e.state, .entry = { rec->id, rec->ref },
+		.out = { .kind = OUT_RAW, .packet_id = e.packet_id, .qos = e.qos & 3u } };
+	if (e.state != RECORD_RELEASED && !make_out(&e, m, &at->out))
+		return !(r->nomem = true);
+	l->n++;
+	r->count->messages++;
+	return true;
+}
+
+static bool
+load_inbound(struct recovery *r, const struct store_record *rec)
+{
+	struct record_inbound got;
+	struct loading *l;
+
+	if (!record_get_inbound(rec->bytes, &got) || (l = table_get(&r->sessions, got.session)) == NULL ||
+	    idset_has(&l->session->received, got.packet_id))
+		return reject(r, rec);
+	if (idset_add(&l->session->received, got.packet_id) && journal_adopt_inbound(l->session, rec->id, got.packet_id))
+		return true;
+	return !(r->nomem = true);
+}
+
+static bool
+load_will(struct recovery *r, const struct store_record *rec)
+{
+	struct record_will got;
+	struct loading *l;
+	struct msg *m = table_get(&r->bodies, rec->ref);
+	struct will *w;
+
+	if (!record_get_will(rec->bytes, &got) || m == NULL || (l = table_get(&r->sessions, got.session)) == NULL ||
+	    l->session->will != NULL)
+		return reject(r, rec);
+	if ((w = calloc(1, sizeof *w)) == NULL)
+		return !(r->nomem = true);
+	*w = (struct will){ .msg = msg_ref(m), .delay_s = got.delay_s, .expiry_s = got.expiry_s, .has_expiry = got.has_expiry };
+	l->session->will = w;
+	l->session->journal->will = rec->id;
+	return true;
+}
+
+static bool
+on_record(void *ctx, const struct store_record *rec)
+{
+	struct recovery *r = ctx;
+
+	switch (rec->kind) {
+	case STORE_SESSION:
+		return load_session(r, rec);
+	case STORE_BODY:
+		return load_body(r, rec);
+	case STORE_RETAINED:
+		return note(r, &r->retained, rec);
+	case STORE_SUBSCRIPTION:
+		return load_sub(r, rec);
+	case STORE_ENTRY:
+		return load_entry(r, rec);
+	case STORE_INBOUND:
+		return load_inbound(r, rec);
+	case STORE_WILL:
+		return load_will(r, rec);
+	default:
+		return reject(r, rec);
+	}
+}
+
+/* ---- when all is read ---- */
+
+static bool
+keep_retained(struct recovery *r)
+{
+	for (size_t i = 0; i < r->retained.n; i++) {
+		const struct orphan *o = &r->retained.v[i];
+		struct store_record rec = { .kind = o->kind, .id = o->id, .ref = o->ref };
+		struct msg *m = table_get(&r->bodies, o->ref);
+		struct shard *sh = m != NULL ? r->broker->shards[retained_home(r->broker, msg_topic(m))] : NULL;
+
+		if (m == NULL || m->payload_n == 0 || msg_expired(m, r->now_s) ||
+		    sh->keep_ops->retain_get(sh->keep, msg_topic(m), r->now_s) != NULL) {
+			if (!reject(r, &rec))
+				return false;
+			continue;
+		}
+		m->record = o->id;
+		m->body = o->ref;
+		if (!sh->keep_ops->retain_set(sh->keep, m))
+			return !(r->nomem = true);
+		r->count->retained++;
+	}
+	return true;
+}
+
+static int
+by_order(const void *a, const void *b)
+{
+	const struct loaded *x = a, *y = b;
+
+	/* Identities only grow, also from one process to the next. */
+	return x->entry.id < y->entry.id ? -1 : x->entry.id > y->entry.id;
+}
+
+/* Packet ids follow one another without gaps in .inflight: what was done meanwhile leaves a dead place. */
+static bool
+fill_gap(struct session *s, uint16_t packet_id)
+{
+	uint16_t last = s->inflight.count > 0 ? ring_at(&s->inflight, s->inflight.count - 1)->packet_id : 0;
+	struct out *o;
+
+	while (last != 0 && (last = packet_id_after(last)) != packet_id) {
+		if ((o = ring_push(&s->inflight)) == NULL || !journal_adopt_entry(s, true, (struct entry){ 0 }))
+			return false;
+		*o = (struct out){ .kind = OUT_RAW, .flight = FLIGHT_DEAD, .packet_id = last };
+	}
+	return true;
+}
+
+static bool
+adopt(struct session *s, struct loaded *l)
+{
+	bool sent = l->state != RECORD_QUEUED;
+	struct out *at;
+
+	if (sent && !fill_gap(s, l->out.packet_id))
+		return false;
+	if (!journal_adopt_entry(s, sent, l->entry))
+		return false;
+	if (!sent) {
+		if (!s->shard->keep_ops->queue_push(s->shard->keep, s, &l->out))
+			return false;
+		s->pending_bytes += msg_size(out_msg(&l->out));
+		stat_add(s->shard, queued, 1);
+		return true;
+	}
+	if ((at = ring_push(&s->inflight)) == NULL)
+		return false;
+	*at = l->out;
+	at->flight = l->state == RECORD_RELEASED ? FLIGHT_PUBCOMP : l->out.qos == 1 ? FLIGHT_PUBACK : FLIGHT_PUBREC;
+	if (l->state == RECORD_SENT)
+		s->inflight_bytes += out_msg(at)->payload_n;
+	s->live++;
+	s->next_packet_id = packet_id_after(l->out.packet_id);
+	return true;
+}
+
+/* Is what was in flight as launch() makes it: ids that rise, none twice? Damage could have made it otherwise. */
+static bool
+ids_fit(const struct loading *l)
+{
+	uint32_t span = 0;
+	uint16_t last = 0;
+
+	for (uint32_t i = 0; i < l->n; i++) {
+		if (l->v[i].state == RECORD_QUEUED)
+			continue;
+		if (last != 0)
+			span += (l->v[i].out.packet_id + 65535u - last) % 65535u;
+		if (last == l->v[i].out.packet_id || span >= FLIGHT_SPAN_MAX)
+			return false;
+		last = l->v[i].out.packet_id;
+	}
+	return true;
+}
+
+static bool
+finish_session(struct recovery *r, struct loading *l)
+{
+	bool fit;
+
+	if (l->n > 0)
+		qsort(l->v, l->n, sizeof *l->v, by_order);
+	fit = ids_fit(l);
+	for (uint32_t i = 0; i < l->n; i++) {
+		struct loaded *x = &l->v[i];
+
+		if (!fit && x->state == RECORD_RELEASED)
+			continue;
+		if (!fit) {
+			x->state = RECORD_QUEUED;
+			x->out.packet_id = 0;
+		}
+		if (!adopt(l->session, x)) {
+			for (; i < l->n; i++)
+				out_release(&l->v[i].out);
+			return !(r->nomem = true);
+		}
+	}
+	session_recovered(l->session);
+	return true;
+}
+
+static bool
+finish(struct recovery *r)
+{
+	bool ok = true;
+
+	for (size_t i = 0; i < r->sessions.cap; i++) {
+		struct loading *l = r->sessions.v[i].thing;
+
+		if (l == NULL)
+			continue;
+		if (ok)
+			ok = finish_session(r, l);
+		else
+			for (uint32_t k = 0; k < l->n; k++)
+				out_release(&l->v[k].out);
+		free(l->v);
+		free(l);
+	}
+	return ok;
+}
+
+bool
+broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, struct err *err)
+{
+	struct recovery r = { .broker = b, .wall = b->ports.wall(b->ports.ctx), .now_s = (uint32_t)(now_ms / 1000), .count = ret };
+	bool ok;
+
+	*ret = (struct broker_recovered){ 0 };
+	for (unsigned i = 0; i < b->n_shards; i++) {
+		b->shards[i]->now_ms = now_ms;
+		b->shards[i]->now_s = r.now_s;
+	}
+	ok = store_load(b->settings.store, on_record, &r, err) && keep_retained(&r);
+	ok = finish(&r) && ok;
+	for (size_t i = 0; i < r.bodies.cap; i++)
+		msg_unref(r.bodies.v[i].thing);
+	for (size_t i = 0; ok && i < r.orphans.n; i++)
+		(void)store_del(b->shards[0]->journal.writer, r.orphans.v[i].kind, r.orphans.v[i].id);
+	free(r.orphans.v);
+	free(r.retained.v);
+	free(r.sessions.v);
+	free(r.bodies.v);
+	if (!ok && r.nomem)
+		return err_set(err, ERR_MEMORY, "out of memory while the store is read: it needs as much as the broker that wrote it");
+	return ok;
+}
