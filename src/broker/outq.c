@@ -78,13 +78,14 @@ out_ack(struct client *c, uint8_t type, uint16_t packet_id, uint8_t reason, cons
 bool
 out_fits(const struct client *c, const struct out *o)
 {
+	if (c->max_packet_out == 0)
+		return true;
+
 	uint32_t id = o->id;
 	/* An alias that is new to the client comes with the topic. */
 	struct msg_out how = { .ids = &id, .n_ids = id != 0, .version = c->version, .qos = o->qos,
 		.alias = c->alias_max_out > 0, .strip = c->mount_n };
 
-	if (c->max_packet_out == 0)
-		return true;
 	if (o->kind == OUT_MANY) {
 		how.ids = o->many->ids;
 		how.n_ids = o->many->n;

@@ -272,7 +272,8 @@ offer(struct session *s, struct msg *m, const struct hit *h, bool retain, bool a
 	uint8_t qos = settings_of(s->shard)->upgrade_qos ? h->qos : NUM_MIN(m->qos, h->qos);
 	struct out o = { .kind = OUT_MSG, .id = h->id & OUT_ID_MASK, .qos = qos & 3u, .retain = retain };
 
-	out_set_share(&o, h->share);
+	if (h->share != 0)
+		out_set_share(&o, h->share);
 	if (c == NULL && qos == 0 && !settings_of(s->shard)->queue_qos0)
 		return;
 	if (!may_receive(s, m, h))
