@@ -1,34 +1,7 @@
 """Ten years of other brokers' flaws, as tests: whatever a client sends, the broker answers as the specification says or closes,
 and a well-behaved client beside it notices nothing.
 
-Flaw                                                  Test
-----------------------------------------------------  --------------------------------------------------------------
-CVE-2017-7650, RabbitMQ CVE-2026-44838 (# + / in id)  test_names_with_wildcards_do_not_widen_rights
-CVE-2017-7651, RabbitMQ/EMQX/VerneMQ, CVE-2023-0809   test_memory_does_not_follow_announced_lengths
-CVE-2017-7652 (reload without descriptors)            test_a_reload_that_fails_keeps_the_old_rules
-CVE-2017-7653 (UTF-8), CVE-2021-34432 (topic of 0)    test_faults_after_connect
-CVE-2017-7654, 2021-34431, 2023-3592 (leaks)          test_repeated_faults_do_not_leak
-CVE-2017-7655, 2021-28166 (server's packets)          test_faults_after_connect
-CVE-2018-12543 ($ topics)                             test_odd_topics_are_harmless
-CVE-2018-12550 (empty ACL file)                       test_an_empty_acl_file_denies_everything
-CVE-2019-11778 (will delay above session expiry)      test_mqtt_sessions.py, test_wills_that_outlive_their_session
-CVE-2019-11779 (65,400 slashes)                       test_65400_slashes
-CVE-2020-13849 (connections that are held)            test_half_open_connections_end_and_harm_nobody, test_mqtt_sessions.py (max_keepalive)
-CVE-2021-34434 (durable subscription), Moquette #689, test_revoked_rights_act_no_more
-  emitter #389, EMQX #8873 (will, queued)
-CVE-2021-41039 (user properties)                      test_thousands_of_user_properties_are_fast
-CVE-2023-28366 (QoS 2 without PUBREL)                 test_repeated_faults_do_not_leak
-CVE-2024-8376 (shared and normal subscription)        test_mqtt_publish.py
-EMQX #1230, NanoMQ #2330 (will of a refused CONNECT)  test_the_will_of_a_refused_connect_is_not_sent
-CVE-2026-49186 (wildcard subscription around an ACL)  test_a_wildcard_subscription_brings_only_what_may_be_read
-NanoMQ #1042 #1153-1155 #1169 #1181 #1722             test_every_truncation_of_connect_is_refused
-NanoMQ #2268 #2270, mqtt-packet NSWG-ECO-500          test_faults_after_connect, test_bodies_around_powers_of_two
-NanoMQ CVE-2025-68699 ($share/ab)                     test_faults_after_connect
-NanoMQ CVE-2025-59946, #2114, #2115                   test_workers.py
-VerneMQ #1883 (forbidden properties)                  test_faults_after_connect
-FlashMQ CVE-2024-42645, 2026-42209 (settings at 0)    test_every_limit_at_its_smallest
-TLS: plain bytes, half and broken records             test_garbage_on_a_tls_port
-Everything else                                       test_mutations_of_valid_streams
+Which test is about which flaw: FLAWS.md.
 
 Identities (who may take a client id, certificates' names, revocation) are tested with the roles.
 """
