@@ -170,6 +170,124 @@ groups_are_told_apart(void **state)
 	assert_int_equal(count(b, "x"), (GROUPS + 2) / 3 - 1);
 }
 
+enum { MEMBERS = 5, MESSAGES = 1500 };
+
+struct worker {
+	struct end *e;
+	uint16_t unacked[64];
+	unsigned n_unacked;
+};
+
+static unsigned
+dice(uint64_t *rnd, unsigned n)
+{
+	*rnd = *rnd * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(*rnd >> 33) % n;
+}
+
+/* What has come for a worker; it answers now, later, or never. */
+static void
+work(struct worker *m, uint8_t *seen, uint64_t *rnd)
+{
+	struct mqtt_frame f;
+	struct mqtt_publish p;
+	struct mqtt_ack a;
+
+	while (!m->e->closed && kit_next(m->e, &f)) {
+		if (f.type == MQTT_PUBREL) {
+			assert_int_equal(mqtt_decode_ack(&f, m->e->version, &a), MQTT_RC_OK);
+			kit_ack(m->e, MQTT_PUBCOMP, a.packet_id);
+		}
+		if (f.type != MQTT_PUBLISH)
+			continue;
+		assert_int_equal(mqtt_decode_publish(&f, m->e->version, false, &p), MQTT_RC_OK);
+		seen[strtoul((const char *)p.payload.p, NULL, 10)]++;
+		if (p.qos == 2)
+			kit_ack(m->e, MQTT_PUBREC, p.packet_id);
+		else if (dice(rnd, 3) > 0)
+			kit_ack(m->e, MQTT_PUBACK, p.packet_id);
+		else if (m->n_unacked < ARRAY_LEN(m->unacked))
+			m->unacked[m->n_unacked++] = p.packet_id;
+	}
+}
+
+static void
+arrive(struct kit *k, struct worker *m, unsigned number)
+{
+	char id[16];
+
+	(void)snprintf(id, sizeof id, "worker%u", number);
+	k->manual = false;
+	*m = (struct worker){ .e = member(k, id, &(struct connect_options){ .keep = true, .receive_maximum = 3 }) };
+	k->manual = true;
+}
+
+/* Workers with small windows come and go in the midst of everything; the last one is always there. Each message at QoS 1 reaches
+ * somebody, each at QoS 2 nobody twice. */
+static void
+nothing_is_lost_by_leaving(void **state)
+{
+	struct broker_settings set;
+	struct kit *k;
+	struct end *pub;
+	struct worker m[MEMBERS];
+	static uint8_t seen[MESSAGES];
+	uint64_t rnd = 42;
+	struct mqtt_frame f;
+	char text[16];
+
+	memset(seen, 0, sizeof seen);
+	broker_settings_default(&set);
+	set.max_queued_messages = 0;
+	k = kit_begin(state, &set, NULL);
+	pub = kit_join(k, 5, "pub");
+	for (unsigned i = 0; i < MEMBERS; i++)
+		arrive(k, &m[i], i);
+	for (unsigned n = 0; n < MESSAGES; n++) {
+		struct worker *any = &m[dice(&rnd, MEMBERS - 1)];
+
+		(void)snprintf(text, sizeof text, "%u ", n);
+		kit_publish(pub, "t/x", text, n % 3 == 0 ? 2 : 1, false, (uint16_t)(n + 1));
+		for (unsigned i = dice(&rnd, 3); i > 0; i--)
+			kit_turn(k, dice(&rnd, k->n));
+		while (!pub->closed && kit_next(pub, &f))
+			if (f.type == MQTT_PUBREC) {
+				struct mqtt_ack a;
+
+				assert_int_equal(mqtt_decode_ack(&f, 5, &a), MQTT_RC_OK);
+				kit_ack(pub, MQTT_PUBREL, a.packet_id);
+			}
+		for (unsigned i = 0; i < MEMBERS; i++)
+			work(&m[i], seen, &rnd);
+		if (any->n_unacked > 0 && dice(&rnd, 2) == 0)
+			kit_ack(any->e, MQTT_PUBACK, any->unacked[--any->n_unacked]);
+		if (dice(&rnd, 12) == 0) {
+			if (dice(&rnd, 2) == 0)
+				kit_cut(any->e);
+			else
+				kit_feed(any->e, "\xe0\0", 2);
+			work(any, seen, &rnd);
+			arrive(k, any, (unsigned)(any - m));
+		}
+	}
+	k->manual = false;
+	for (unsigned i = 0; i < MEMBERS - 1; i++) {
+		kit_pump(k);
+		work(&m[i], seen, &rnd);
+		kit_cut(m[i].e);
+	}
+	/* He who is left answers everything. */
+	for (unsigned round = 0; round < 3 * MESSAGES; round++) {
+		kit_pump(k);
+		work(&m[MEMBERS - 1], seen, &rnd);
+		while (m[MEMBERS - 1].n_unacked > 0)
+			kit_ack(m[MEMBERS - 1].e, MQTT_PUBACK, m[MEMBERS - 1].unacked[--m[MEMBERS - 1].n_unacked]);
+	}
+	for (unsigned n = 0; n < MESSAGES; n++)
+		if (n % 3 == 0 ? seen[n] > 1 : seen[n] == 0)
+			fail_msg("message %u came %u times", n, seen[n]);
+}
+
 /* Members that nobody speaks for, at one home: as many as a fleet of workers. */
 static void
 very_many_members(void **state)
@@ -231,6 +349,7 @@ static const struct kit_test tests[] = {
 	TEST(the_rest_goes_to_another),
 	TEST(who_comes_back_has_his_own),
 	TEST(groups_are_told_apart),
+	TEST(nothing_is_lost_by_leaving),
 	TEST(very_many_members),
 };
 
