@@ -448,3 +448,15 @@ def test_a_broker_that_does_not_know_the_password_is_not_believed(first, last):
         done = tool("pub", false.port, "-t", "t", "-m", "secret message")
         assert done.returncode == 2 and "broker" in done.stderr, (done.returncode, done.stderr)
         assert b"pencil" not in false.got and b"secret message" not in false.got
+
+
+# ---- response information (3.1.2.11.6, 3.2.2.3.15) ----
+
+def test_response_information_is_for_who_asks(broker_of, users):
+    broker = start(broker_of, users, "allow_anonymous true", "response_information rr/%u/%c/")
+    for username, asks, want in (("user", 1, b"rr/user/c/"), ("user", 0, None), ("user", None, None), (None, 1, None)):
+        with Connection(broker.port) as c:
+            words = {"username": username, "password": "pencil"} if username else {}
+            c.send(wire.connect("c", 5, properties=b"" if asks is None else bytes([0x19, asks]), **words))
+            body = c.packet()[1]
+            assert body[1] == 0 and read_props(body[2:]).get(0x1a) == want

@@ -38,6 +38,7 @@ struct broker_listener {
 	bool rate_disconnects;        /* a client above its own rates is disconnected (0x96), not left waiting */
 	char auto_id_prefix[BROKER_PREFIX_MAX + 1];   /* of client ids that the broker makes up; "": "auto-" */
 	char client_id_prefix[BROKER_PREFIX_MAX + 1]; /* what every client id must begin with */
+	char response_info[BROKER_PREFIX_MAX + 1];    /* Response Information (5.0, 3.2.2.3.15) with %c and %u for the client's names; "": none */
 	char mount_point[BROKER_MOUNT_MAX + 1];       /* stands in front of every topic of its clients, for everybody else; "": none */
 };
 

@@ -3,7 +3,8 @@
 #include "base/secret.h"
 #include "broker/internal.h"
 
-enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N, CONNACK_MAX = 512 + BROKER_AUTH_DATA_MAX + BROKER_AUTH_METHOD_MAX };
+enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N, RESPONSE_MAX = 512,
+	CONNACK_MAX = 512 + RESPONSE_MAX + BROKER_AUTH_DATA_MAX + BROKER_AUTH_METHOD_MAX };
 
 /* It is reported, and the connection closes. */
 static bool
@@ -155,15 +156,52 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	return rc;
 }
 
+/* Can <name> be a level of a topic? */
+static bool
+is_level(struct slice name)
+{
+	return name.n > 0 && name.n <= RESPONSE_MAX && memchr(name.p, '/', name.n) == NULL && memchr(name.p, '+', name.n) == NULL &&
+	       memchr(name.p, '#', name.n) == NULL;
+}
+
+/* What the client may begin its response topics with, if it asks (3.1.2.11.6). Nothing, if a name in it has no place in a topic. */
+static struct slice
+response_info(const struct client *c, const struct mqtt_connect *m, const struct terms *t, char buf[static RESPONSE_MAX])
+{
+	const char *p = listener_of(c->shard, c->listener)->response_info;
+	struct wr w = wr_of(buf, RESPONSE_MAX);
+
+	if (!mqtt_has(&m->props, MQTT_P_REQUEST_RESPONSE) || m->props.request_response == 0)
+		return SL("");
+	for (; *p != '\0'; p++) {
+		struct slice name = p[0] == '%' && p[1] == 'c' ? t->id
+				    : p[0] == '%' && p[1] == 'u' ? authz_principal_username(t->who) : SL("");
+
+		if (p[0] != '%') {
+			wr_u8(&w, (uint8_t)*p);
+			continue;
+		}
+		if (!is_level(name))
+			return SL("");
+		wr_bytes(&w, name);
+		p++;
+	}
+	return wr_ok(&w) ? wr_slice(&w) : SL("");
+}
+
 static bool
 put_connack(struct wr *w, const struct client *c, const struct mqtt_connect *m, const struct terms *t)
 {
 	const struct broker_settings *set = settings_of(c->shard);
 	struct mqtt_connack ack = { .session_present = t->session_present };
 	struct mqtt_props *p = &ack.props;
+	char response[RESPONSE_MAX];
 
 	if (m->version == MQTT_V5) {
 		auth_answer(c, p, false);
+		p->response_info = response_info(c, m, t, response);
+		if (p->response_info.n > 0)
+			mqtt_set(p, MQTT_P_RESPONSE_INFO);
 		if (t->expiry_s != m->props.session_expiry)
 			mqtt_set(p, MQTT_P_SESSION_EXPIRY);
 		p->session_expiry = t->expiry_s;

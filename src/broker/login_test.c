@@ -1,5 +1,6 @@
 /* Logins whose verdict comes later, and the names that make client ids. */
 #include "broker/testkit.h"
+#include <stdio.h>
 #include <string.h>
 
 static struct end *
@@ -208,6 +209,44 @@ ids_have_prefixes(void **state)
 	assert_true(e->closed);
 }
 
+/* 3.1.2.11.6 and 3.2.2.3.15: what response topics begin with, for who asks. */
+static void
+response_topics_have_a_beginning(void **state)
+{
+	static const struct {
+		const char *prefix, *id, *username, *want;
+		bool ask;
+	} cases[] = {
+		{ "rr/%c/", "a", NULL, "rr/a/", true },
+		{ "rr/%c/", "a", NULL, NULL, false },
+		{ "", "a", NULL, NULL, true },
+		{ "rr/%u/%c", "a", "user1", "rr/user1/a", true },
+		{ "rr/%u/%c", "a", NULL, NULL, true },
+		{ "rr/%c/", "a/b", NULL, NULL, true },
+		{ "rr/%c/", "#", NULL, NULL, true },
+		{ "rr/%c/", "+", NULL, NULL, true },
+		{ "rr", "a/#", NULL, "rr", true },
+	};
+	struct kit *k = kit_begin(state, NULL, NULL);
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct broker_listener l = { .takeover_same_identity = false };
+		struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+		struct mqtt_connack a;
+		struct mqtt_frame f;
+
+		(void)snprintf(l.response_info, sizeof l.response_info, "%s", cases[i].prefix);
+		kit_listener(k, &l);
+		kit_send_connect(e, &(struct connect_options){ .version = MQTT_V5, .id = cases[i].id, .username = cases[i].username,
+					.ask_response = cases[i].ask });
+		f = kit_expect(e, MQTT_CONNACK);
+		assert_int_equal(mqtt_decode_connack(&f, MQTT_V5, &a), MQTT_RC_OK);
+		assert_int_equal(a.code, 0);
+		assert_int_equal(mqtt_has(&a.props, MQTT_P_RESPONSE_INFO), cases[i].want != NULL);
+		assert_true(slice_eq(a.props.response_info, slice_str(cases[i].want)));
+	}
+}
+
 #define TEST(f) { #f, f }
 static const struct kit_test tests[] = {
 	TEST(what_comes_behind_waits),
@@ -220,6 +259,7 @@ static const struct kit_test tests[] = {
 	TEST(slowly_fed_logins_work),
 	TEST(the_user_name_may_be_the_client_id),
 	TEST(ids_have_prefixes),
+	TEST(response_topics_have_a_beginning),
 };
 
 int

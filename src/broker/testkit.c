@@ -505,6 +505,8 @@ kit_send_connect(struct end *e, const struct connect_options *o)
 		mqtt_set(&m.props, MQTT_P_TOPIC_ALIAS_MAXIMUM), m.props.topic_alias_maximum = o->alias_maximum;
 	if (o->maximum_packet > 0)
 		mqtt_set(&m.props, MQTT_P_MAXIMUM_PACKET_SIZE), m.props.maximum_packet_size = o->maximum_packet;
+	if (o->ask_response)
+		mqtt_set(&m.props, MQTT_P_REQUEST_RESPONSE), m.props.request_response = 1;
 	if (o->method != NULL)
 		mqtt_set(&m.props, MQTT_P_AUTH_METHOD), m.props.auth_method = slice_str(o->method);
 	if (o->data != NULL)

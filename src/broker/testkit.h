@@ -89,6 +89,7 @@ struct connect_options {
 	uint32_t will_delay;
 	uint16_t receive_maximum, alias_maximum;
 	uint32_t maximum_packet;
+	bool ask_response; /* Request Response Information */
 	const char *method, *data; /* method "toy": data "NAME/N", and the client must send AUTH with "go" N times */
 };
 void kit_send_connect(struct end *e, const struct connect_options *o);

@@ -73,7 +73,7 @@ struct config_listener {
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;
 	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */
-	char *mount_point;
+	char *mount_point, *response_information;
 	char *psk_hint, *auto_id_prefix; /* auto_id_prefix: listener_auto_id_prefix */
 	int64_t protocol; /* enum config_protocol */
 	int64_t auth_method; /* enum config_auth_method */

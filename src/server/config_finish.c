@@ -233,6 +233,23 @@ check_mount(const struct config *c, const struct config_listener *l, struct err 
 	return true;
 }
 
+/* The beginning of a topic, in which %c and %u stand for names. */
+static bool
+check_response(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	struct config_place at = option_at(l->at, "response_information");
+	const char *p = l->response_information;
+
+	if (p == NULL)
+		return true;
+	if (!topic_name_ok(slice_str(p)))
+		return fail_at(c, at, err, "response_information: not the beginning of a topic; it is neither empty nor has it + or #");
+	for (; (p = strchr(p, '%')) != NULL; p += 2)
+		if (p[1] != 'c' && p[1] != 'u')
+			return fail_at(c, at, err, "response_information: % stands only before c (client id) and u (user name)");
+	return check_prefix(c, "response_information", l->at, l->response_information, err);
+}
+
 static bool
 is_psk_option(const char *name)
 {
@@ -400,7 +417,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	    !config_proxy_finish(c, l, err) ||
 	    !check_psk(c, l, err) || !check_common(c, l, err) ||
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
-	    !check_mount(c, l, err) || !check_websockets(c, l, err))
+	    !check_mount(c, l, err) || !check_response(c, l, err) || !check_websockets(c, l, err))
 		return false;
 	if (!warn_plain(c, l) || !warn_websockets(c, l))
 		return err_set(err, ERR_MEMORY, "out of memory");

@@ -132,6 +132,8 @@ const struct option options[] = {
 	  IN_LISTENER(http_dir), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
 	{ "websockets_headers_size", "BYTES", "The largest WebSocket request with all its headers; 0: 4096",
 	  IN_CONFIG(websockets_headers_size), .type = OPTION_INT, .min = 0, .max = 65535, .def = 4096, .flags = OPTION_NEXT_START },
+	{ "response_information", "PREFIX", "What clients are told, if they ask, to begin their response topics with (MQTT 5); %c is the client id, %u the user name",
+	  IN_LISTENER(response_information), .type = OPTION_TEXT },
 	{ "mount_point", "PREFIX", "Stands in front of every topic of this listener's clients, unseen by them: with `t/` their `a` is `t/a`",
 	  IN_LISTENER(mount_point), .type = OPTION_TEXT, .flags = OPTION_NEXT_START },
 	{ "packet_buffer_size", "BYTES", "Another name of websockets_headers_size; MQTT needs no such buffer",
