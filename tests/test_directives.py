@@ -1,6 +1,9 @@
 """Single directives of mosquitto.conf, through the whole broker."""
 import itertools
+import os
+import ssl
 
+import certs
 import kit
 import pytest
 import wire
@@ -166,3 +169,59 @@ def test_check_retain_source(broker_of, tmp_path, checked):
     broker.reload()
     assert heard("x/dev") == heard("x/#") == (checked == "false")
     assert heard("y/dev") and heard("+/dev")
+
+
+def server_of(ca, folder):
+    """Files of a server with an RSA key."""
+    key = certs.Key(folder / "rsa.key", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
+    names = certs.extension("2.5.29.17", certs.sequence(certs.tlv(0x82, b"localhost")))
+    files = ca.leaf("localhost", key=key, usage=(certs.SERVER_AUTH,), extra=[names])
+    for name in ("cert", "key"):
+        os.chmod(files[name], 0o644)
+    return files
+
+
+def test_dhparamfile(broker_of, tmp_path):
+    """Used where `ciphers` names DHE, and refused when it is weak or something else."""
+    ca = certs.Ca(tmp_path / "ca", "CA")
+    files, port = server_of(ca, tmp_path), kit.free_port()
+    for name, group in (("good.pem", "ffdhe2048"), ("weak.pem", "modp_1536")):
+        certs.openssl("genpkey", "-genparam", "-algorithm", "DH", "-pkeyopt", f"group:{group}", "-out", tmp_path / name)
+        os.chmod(tmp_path / name, 0o644)
+    conf = (f"listener {port} 127.0.0.1\nallow_anonymous true\ncertfile {files['cert']}\nkeyfile {files['key']}\n"
+            f"ciphers DHE-RSA-AES128-GCM-SHA256\n{kit.STAY_ROOT}dhparamfile {{}}\n")
+    broker = broker_of(conf.format(tmp_path / "good.pem"), port)
+    context = kit.tls_context({"ca": ca.file}, maximum=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("DHE-RSA-AES128-GCM-SHA256")
+    with kit.Raw(port, context=context) as raw:
+        assert raw.sock.cipher()[0] == "DHE-RSA-AES128-GCM-SHA256"
+        assert raw.connect("c") == (0x20, b"\0\0")
+    for wrong in (tmp_path / "weak.pem", files["cert"]):
+        broker.conf.write_text(conf.format(wrong))
+        broker.reload(r"Reload failed, .*broker\.conf:\d+: dhparamfile .*no Diffie-Hellman parameters of at least 2048 bits")
+
+
+def test_client_certificates_without_their_dates(broker_of, tmp_path):
+    """disable_client_cert_date_checks, loudly; signature and revocation count as ever."""
+    ca, other = certs.Ca(tmp_path / "ca", "CA"), certs.Ca(tmp_path / "other", "other")
+    files, strict, loose = server_of(ca, tmp_path), kit.free_port(), kit.free_port()
+    ago = {"begin": certs.now() - certs.days(9), "end": certs.now() - certs.days(1)}
+    ahead = {"begin": certs.now() + certs.days(2), "end": certs.now() + certs.days(9)}
+    old, coming, revoked, foreign = ca.leaf("old", **ago), ca.leaf("coming", **ahead), ca.leaf("revoked", **ago), other.leaf("foreign", **ago)
+    crl = tmp_path / "crl.pem"
+    crl.write_text(ca.crl(revoked["serial"]))
+    tls = (f"certfile {files['cert']}\nkeyfile {files['key']}\ncafile {ca.file}\ncrlfile {crl}\nrequire_certificate true\n"
+           "use_identity_as_username true\n")
+    broker = broker_of(f"listener {strict} 127.0.0.1\n{tls}listener {loose} 127.0.0.1\n{tls}disable_client_cert_date_checks true\n{kit.STAY_ROOT}",
+                       [strict, loose])
+    broker.wait_log(r"disable_client_cert_date_checks: listener .* lets in whoever has a certificate that expired")
+
+    def enters(port, client, name):
+        try:
+            with kit.Raw(port, context=kit.tls_context({**client, "ca": ca.file})) as raw:
+                return raw.connect(name) == (0x20, b"\0\0")
+        except (OSError, EOFError):
+            return False
+    for client, name, let_in in ((old, "old", True), (coming, "coming", True), (revoked, "revoked", False), (foreign, "foreign", False)):
+        assert not enters(strict, client, name)
+        assert enters(loose, client, name) == let_in, name

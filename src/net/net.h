@@ -31,6 +31,7 @@ struct tls_hooks {
 struct tls_config {
 	const char *cert_file, *key_file;      /* server certificate with its chain; PEM */
 	const char *ca_file, *ca_path;         /* trust anchors for client certificates; NULL: none */
+	const char *dh_file;                   /* PEM parameters for DHE suites in <ciphers>; NULL: they are not used */
 	const char *ciphers, *ciphersuites;    /* NULL: ours (docs: TLS 1.2 list, 1.3 list) */
 	const char *groups;                    /* NULL: "X25519:P-256" */
 	const char *alpn;                      /* ours in order of preference, "mqtt,http/1.1"; NULL: "mqtt". A client that

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "net/internal.h"
 
+enum { DH_BITS_MIN = 2048 };
 enum { VERIFY_DEPTH = 3 }; /* leaf, issuing CA, an intermediate above it, root */
 
 static const char ciphers_12[] = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
@@ -239,6 +240,30 @@ load_key(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 				c->key_file, c->cert_file);
 }
 
+/* RFC 7919 wants 2048 bits at the least; what is smaller can be broken beforehand for everybody who uses it. */
+static bool
+load_dh(struct tls_ctx *t, const struct tls_config *c, struct err *err)
+{
+	EVP_PKEY *p;
+	BIO *b;
+
+	if (c->dh_file == NULL)
+		return true;
+	if (!open_pem("dhparamfile", c->dh_file, err))
+		return false;
+	b = BIO_new_file(c->dh_file, "r");
+	p = b != NULL ? PEM_read_bio_Parameters(b, NULL) : NULL;
+	(void)BIO_free(b);
+	if (p == NULL || EVP_PKEY_get_base_id(p) != EVP_PKEY_DH || EVP_PKEY_get_bits(p) < DH_BITS_MIN) {
+		EVP_PKEY_free(p);
+		return err_set(err, ERR_INPUT, "dhparamfile %s: no Diffie-Hellman parameters of at least %d bits in it", c->dh_file, DH_BITS_MIN);
+	}
+	if (SSL_CTX_set0_tmp_dh_pkey(t->ssl, p) == 1)
+		return true;
+	EVP_PKEY_free(p);
+	return err_set(err, ERR_INPUT, "dhparamfile %s: cannot be used (%s)", c->dh_file, last_reason());
+}
+
 static bool
 check_folder(const char *path, struct err *err)
 {
@@ -407,7 +432,7 @@ tls_ctx_new(const struct tls_config *c, struct err *err)
 		 (c->hooks.psk == NULL || c->cert_file != NULL || c->key_file != NULL))
 		(void)err_set(err, ERR_USAGE, "a TLS listener needs both certfile and keyfile");
 	else if (set_algorithms(t->ssl, c, err) && set_behaviour(t, c, err) &&
-		 set_alpn(t, c->alpn, err) && set_psk(t, c, err) &&
+		 set_alpn(t, c->alpn, err) && set_psk(t, c, err) && load_dh(t, c, err) &&
 		 (c->cert_file == NULL || (load_certificate(t, c, err) && load_key(t, c, err))) &&
 		 load_anchors(t, c, err)) {
 		ERR_clear_error();

@@ -70,6 +70,8 @@ struct config_listener {
 	int64_t connect_rate, address_connect_rate, network_connect_rate;
 	int64_t max_per_identity;
 	int64_t rate_exceeded; /* 0: wait, 1: disconnect */
+	char *dhparamfile;
+	bool ignore_dates; /* disable_client_cert_date_checks */
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;
 	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */

@@ -305,6 +305,9 @@ check_tls(const struct config *c, const struct config_listener *l, struct err *e
 	if (l->crlfile != NULL)
 		return fail_at(c, option_at(l->at, "crlfile"), err,
 		    "crlfile: cafile is missing; whose list is it?");
+	if (l->ignore_dates)
+		return fail_at(c, option_at(l->at, "disable_client_cert_date_checks"), err,
+		    "disable_client_cert_date_checks: cafile is missing; no certificate is looked at");
 	return true;
 }
 
@@ -406,6 +409,18 @@ warn_plain(struct config *c, const struct config_listener *l)
 }
 
 static bool
+warn_dates(struct config *c, const struct config_listener *l)
+{
+	char where[CONFIG_PLACE_CAP];
+
+	return !l->ignore_dates ||
+	       config_warn(c,
+		   "%s: disable_client_cert_date_checks: listener %s lets in whoever has a certificate that expired, for ever; only crlfile "
+		   "ends one",
+		   config_place_text(c, option_at(l->at, "disable_client_cert_date_checks"), where, sizeof(where)), l->name);
+}
+
+static bool
 finish_listener(struct config *c, unsigned n, struct err *err)
 {
 	struct config_listener *l = &c->listeners[n];
@@ -419,7 +434,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
 	    !check_mount(c, l, err) || !check_response(c, l, err) || !check_websockets(c, l, err))
 		return false;
-	if (!warn_plain(c, l) || !warn_websockets(c, l))
+	if (!warn_plain(c, l) || !warn_websockets(c, l) || !warn_dates(c, l))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	if (l->bind_interface != NULL && l->path != NULL) {
 		(void)config_place_text(

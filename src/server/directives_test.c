@@ -60,8 +60,8 @@ static const struct {
 	/* certificates and keys */
 	{ "cafile c\ncertfile c\nkeyfile k", DONE }, { "capath c\ncertfile c\nkeyfile k", DONE }, { "certfile c\nkeyfile k", DONE },
 	{ "ciphers X\ncertfile c\nkeyfile k", DONE }, { "ciphers_tls1.3 X\ncertfile c\nkeyfile k", DONE },
-	{ "crlfile c\ncafile c\ncertfile c\nkeyfile k", DONE }, { "dhparamfile d", REFUSED },
-	{ "disable_client_cert_date_checks true", REFUSED }, { "keyfile k\ncertfile c", DONE },
+	{ "crlfile c\ncafile c\ncertfile c\nkeyfile k", DONE }, { "dhparamfile d\ncertfile c\nkeyfile k", DONE },
+	{ "disable_client_cert_date_checks true\ncafile c\ncertfile c\nkeyfile k", DONE }, { "keyfile k\ncertfile c", DONE },
 	{ "require_certificate true\ncafile c\ncertfile c\nkeyfile k", DONE }, { "tls_engine e", REFUSED },
 	{ "tls_engine_kpass_sha1 e", REFUSED }, { "tls_keyform pem", DONE }, { "tls_keyform engine", REFUSED },
 	{ "tls_version tlsv1.2\ncertfile c\nkeyfile k", DONE }, { "tls_version tlsv1.3\ncertfile c\nkeyfile k", DONE },

@@ -13,11 +13,7 @@
 static const struct {
 	const char *name, *why;
 } refused[] = {
-	{ "disable_client_cert_date_checks",
-	    "an expired certificate is no identity; give these clients new ones and remove the line" },
 	{ "enable_control_api", "$CONTROL/broker/v1 tells which plugins there are, and there are none; remove the line" },
-	{ "dhparamfile",
-	    "key exchange is by elliptic curves (X25519, P-256) and needs no such file; remove the line" },
 	{ "tls_engine", ENGINE },
 	{ "tls_engine_kpass_sha1", ENGINE },
 	{ "plugin", PLUGINS },

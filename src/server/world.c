@@ -179,6 +179,7 @@ load_trust(const struct config *c, const struct config_listener *l, const struct
 		.previous = h->previous,
 		.also = h->also,
 		.crl_grace = l->crl_grace,
+		.ignore_dates = l->ignore_dates,
 		.require_cn = l->use_identity_as_username };
 	unsigned i;
 
@@ -198,6 +199,7 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 		.key_file = l->keyfile,
 		.ca_file = l->cafile,
 		.ca_path = l->capath,
+		.dh_file = l->dhparamfile,
 		.ciphers = l->ciphers,
 		.ciphersuites = l->ciphersuites,
 		/* Browsers offer http/1.1 for wss:, and nothing of MQTT. */
