@@ -228,6 +228,7 @@ struct shard {
 	/* mail.c */
 	struct batch **outboxes; /* for each shard, or NULL: those that go first, then the others (mail.c) */
 	bool outbox_dirty;
+	uint32_t flushes;
 	struct inbox inbox, verdicts;
 	struct certs certs;
 	struct journal_shard journal;
@@ -542,8 +543,8 @@ struct mail_text {
 struct mail_text *mail_text_new(struct slice s);
 /* Queue for shard <to> (also the own one); takes over msg and text. False: out of memory, both are released. */
 bool mail_post(struct shard *sh, unsigned to, const struct mail *m);
-/* Room for a letter of this kind, so that the next mail_post() does not fail; gone with the next mail_flush(). */
-bool mail_room(struct shard *sh, unsigned to, enum mail_kind kind);
+/* Room for this letter, so that mail_post() of it does not fail; gone with the next mail_flush(). Nothing is taken over. */
+bool mail_room(struct shard *sh, unsigned to, const struct mail *m);
 void mail_flush(struct shard *sh);
 void mail_take(struct shard *sh); /* carries out what has arrived */
 void mail_done(struct shard *sh);

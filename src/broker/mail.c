@@ -70,12 +70,6 @@ batch_room(struct shard *sh, unsigned to)
 	return bigger;
 }
 
-bool
-mail_room(struct shard *sh, unsigned to, enum mail_kind kind)
-{
-	return batch_room(sh, goes_first(kind) ? to : to + sh->broker->n_shards) != NULL;
-}
-
 void
 mail_flush(struct shard *sh)
 {
@@ -84,6 +78,7 @@ mail_flush(struct shard *sh)
 	if (!sh->outbox_dirty)
 		return;
 	sh->outbox_dirty = false;
+	sh->flushes++;
 	for (unsigned i = 0; i < OUTBOXES * b->n_shards; i++) {
 		struct shard *to = b->shards[i % b->n_shards];
 		struct batch *batch = sh->outboxes[i];
@@ -152,6 +147,36 @@ is_promise(const struct shard *sh, unsigned to, const struct mail *m)
 	return kept;
 }
 
+static void
+outbox_touched(struct shard *sh)
+{
+	if (!sh->outbox_dirty && sh->after_turn)
+		sh->broker->ports.wake(sh->broker->ports.ctx, sh->index);
+	sh->outbox_dirty = true;
+}
+
+/* The batch for <m> with room for it, and a part in what this turn's promises wait for if it is one. NULL: out of memory. */
+static struct batch *
+batch_for(struct shard *sh, unsigned to, const struct mail *m)
+{
+	struct batch *b = batch_room(sh, goes_first(m->kind) ? to : to + sh->broker->n_shards);
+
+	if (b == NULL || !is_promise(sh, to, m))
+		return b;
+	if (b->part == NULL && (b->part = store_claim(sh->journal.writer)) == NULL)
+		return NULL;
+	sh->journal.marks++;
+	/* Even if nothing is written into it: the part must be joined. */
+	outbox_touched(sh);
+	return b;
+}
+
+bool
+mail_room(struct shard *sh, unsigned to, const struct mail *m)
+{
+	return batch_for(sh, to, m) != NULL;
+}
+
 bool
 mail_post(struct shard *sh, unsigned to, const struct mail *m)
 {
@@ -170,22 +195,13 @@ mail_post(struct shard *sh, unsigned to, const struct mail *m)
 		mail_release(&copy);
 		return false;
 	}
-	if (sh->closing || (b = batch_room(sh, goes_first(m->kind) ? to : to + sh->broker->n_shards)) == NULL) {
+	if (sh->closing || (b = batch_for(sh, to, m)) == NULL) {
 		mail_release(&copy);
 		return false;
 	}
-	if (is_promise(sh, to, m)) {
-		if (b->part == NULL && (b->part = store_claim(sh->journal.writer)) == NULL) {
-			mail_release(&copy);
-			return false;
-		}
-		sh->journal.marks++;
-	}
 	b->v[b->n++] = copy;
 	b->bytes += mail_size(&copy);
-	if (!sh->outbox_dirty && sh->after_turn)
-		sh->broker->ports.wake(sh->broker->ports.ctx, sh->index);
-	sh->outbox_dirty = true;
+	outbox_touched(sh);
 	return true;
 }
 

@@ -206,17 +206,19 @@ goes_to(const struct shard *sh, const struct msg *m, unsigned i, const struct in
 /* Room for a letter to everybody whom <m> goes to: what will be acknowledged is passed on, or nobody gets it and its publisher
  * sends it again. */
 static bool
-reserve(struct shard *sh, const struct msg *m, const struct interest_key *k)
+reserve(struct shard *sh, struct msg *m, const struct interest_key *k)
 {
-	bool dirty, cares;
+	const struct mail letter = { .kind = MAIL_PUBLISH, .msg = m };
+	uint32_t flushes;
+	bool cares;
 
 	/* The outboxes may go off for lack of room in one, and with them the room in the others. */
 	do {
-		dirty = sh->outbox_dirty;
+		flushes = sh->flushes;
 		for (unsigned i = 0; i < sh->broker->n_shards; i++)
-			if (goes_to(sh, m, i, k, &cares) && !mail_room(sh, i, MAIL_PUBLISH))
+			if (goes_to(sh, m, i, k, &cares) && !mail_room(sh, i, &letter))
 				return false;
-	} while (dirty != sh->outbox_dirty);
+	} while (flushes != sh->flushes);
 	return true;
 }
 
