@@ -146,6 +146,30 @@ smaller_on_return_qos2(void **state)
 	kit_message(sub, "t", "4");
 }
 
+/* What was sent once does not expire any more [MQTT-4.3.3-7]; what waits behind it does. */
+static void
+expiry_under_way(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct connect_options o = { .version = 5, .id = "sub", .keep = true, .expiry = 100, .receive_maximum = 1 };
+	struct end *sub = kit_connect(k, &o, NULL), *pub = kit_join(k, 5, "pub");
+	struct mqtt_publish m;
+
+	kit_subscribe(sub, "t", 2);
+	kit_feed(pub, "\x34\x0c\0\1t\0\1\5\2\0\0\0\x05" "a", 14);
+	kit_feed(pub, "\x34\x0c\0\1t\0\2\5\2\0\0\0\x05" "b", 14);
+	kit_message(sub, "t", "a");
+	kit_cut(sub);
+	kit_sleep(k, 6000);
+	sub = kit_connect(k, &o, NULL);
+	m = kit_message(sub, "t", "a");
+	assert_true(m.dup);
+	kit_ack(sub, MQTT_PUBREC, m.packet_id);
+	kit_expect(sub, MQTT_PUBREL);
+	kit_ack(sub, MQTT_PUBCOMP, m.packet_id);
+	kit_expect_nothing(sub);
+}
+
 /* 4.3.3: an error in PUBREC ends the exchange, known or not. */
 static void
 pubrec_with_error(void **state)
@@ -472,7 +496,7 @@ static const struct kit_test tests[] = {
 	TEST(rights_do_not_pass_on),
 	TEST(smaller_on_return),
 	TEST(smaller_on_return_qos2),
-	TEST(pubrec_with_error),
+	TEST(expiry_under_way), TEST(pubrec_with_error),
 	TEST(will_of_a_member),
 	TEST(retained_in_bulk),
 	TEST(retained_and_full_queues),
