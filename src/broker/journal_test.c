@@ -423,6 +423,33 @@ shared_and_many(void **state, unsigned n, unsigned m)
 	(void)kit_message(a, "s", "again");
 }
 
+/* What a member of a group leaves is kept for the one who gets it, and for nobody else. */
+static void
+left_to_another(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *a = come(r, "a", false), *b = come(r, "b", false), *pub = come(r, "pub", false);
+
+	kit_subscribe(a, "$share/g/s", 1);
+	kit_publish(pub, "s", "one", 1, false, 1);
+	(void)kit_message(a, "s", "one");
+	kit_cut(a);
+	kit_publish(pub, "s", "two", 1, false, 2);
+	kit_subscribe(b, "$share/g/s", 1);
+	a = come(r, "a", true);
+	(void)kit_message(a, "s", "one");
+	(void)kit_message(a, "s", "two");
+	kit_feed(a, "\xe0\7\0\5\x11\0\0\0\0", 9); /* its session ends */
+	(void)kit_message(b, "s", "one");
+	(void)kit_message(b, "s", "two");
+	rig_kill(r, m);
+	assert_int_equal(r->got.messages, 2);
+	b = come(r, "b", true);
+	kit_ack(b, MQTT_PUBACK, kit_message(b, "s", "one").packet_id);
+	kit_ack(b, MQTT_PUBACK, kit_message(b, "s", "two").packet_id);
+	(void)come(r, "a", false);
+}
+
 /* The publisher hears nothing before the disk has it. */
 static void
 acknowledged_means_kept(void **state)
@@ -459,6 +486,7 @@ EACH(retained)
 EACH(wills_and_ends)
 EACH(nothing_kept)
 EACH(shared_and_many)
+EACH(left_to_another)
 
 int
 main(void)
@@ -471,6 +499,7 @@ main(void)
 		cmocka_unit_test_teardown(wills_and_ends_each, teardown),
 		cmocka_unit_test_teardown(nothing_kept_each, teardown),
 		cmocka_unit_test_teardown(shared_and_many_each, teardown),
+		cmocka_unit_test_teardown(left_to_another_each, teardown),
 		cmocka_unit_test_teardown(acknowledged_means_kept, teardown),
 	};
 
