@@ -1,6 +1,9 @@
 """The PROXY protocol in front of plain MQTT, TLS and WebSocket: the client's address, who may say it, and what is believed of certificates."""
+import os
+import shutil
 import socket
 import struct
+import subprocess
 
 import pytest
 
@@ -193,3 +196,64 @@ def test_a_unix_socket(broker_of, tmp_path):
         s.sendall(v1() + wire.connect("c"))
         assert s.recv(4) == b"\x20\2\0\0"
     broker.wait_log(r"New client connected from 192\.0\.2\.5:6275 as c")
+
+
+# ---- a real one ----
+
+HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
+
+
+def haproxy(tmp_path, *parts):
+    conf = tmp_path / "haproxy.cfg"
+    conf.write_text("global\n  log stderr format raw local0\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n"
+                    + "".join(parts))
+    return subprocess.Popen([HAPROXY, "-db", "-f", str(conf)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def way(name, front, server, port):
+    return f"frontend f{name}\n  bind 127.0.0.1:{front}\n  default_backend b{name}\nbackend b{name}\n  server s 127.0.0.1:{port} {server}\n"
+
+
+@pytest.mark.skipif(not os.path.exists(HAPROXY), reason="haproxy is not installed")
+def test_haproxy(pki, broker_of, tmp_path):
+    """Versions 1 and 2, TLS that passes through, and TLS that ends at the proxy, with a client's certificate."""
+    one, two, behind, ends = (kit.free_port() for _ in range(4))
+    fronts = {name: kit.free_port() for name in ("one", "two", "through", "ended")}
+    strict = broker_of(pki.conf(behind, "enable_proxy_protocol 2"), behind)
+    loose = broker_of(f"listener {one} 127.0.0.1\nlistener_allow_anonymous true\nenable_proxy_protocol 1\n"
+                      f"listener {two} 127.0.0.1\nlistener_allow_anonymous true\nenable_proxy_protocol 2\n"
+                      f"listener {ends} 127.0.0.1\nenable_proxy_protocol 2\nproxy_protocol_v2_require_tls true\n"
+                      f"use_identity_as_username true\nrequire_certificate true\nproxy_protocol_identity_from 127.0.0.1\n{kit.STAY_ROOT}",
+                      [one, two, ends])
+    files, name = pki.device("hadev"), "hadev"
+    server = tmp_path / "server.pem"
+    server.write_text((pki.dir / "pki/broker/cert.pem").read_text() + (pki.dir / "pki/broker/key.pem").read_text())
+    parts = [way("one", fronts["one"], "send-proxy", one), way("two", fronts["two"], "send-proxy-v2", two),
+             way("through", fronts["through"], "send-proxy-v2", behind),
+             way("ended", f"{fronts['ended']} ssl crt {server} ca-file {pki.dir / 'pki/ca.pem'} verify required", "send-proxy-v2-ssl-cn", ends)]
+    process = haproxy(tmp_path, *parts)
+    try:
+        for port in fronts.values():
+            kit.wait_for(lambda p=port: can_connect(p), f"haproxy on {port}")
+        for front in ("one", "two"):
+            sent = kit.mosquitto("mosquitto_pub", "-h", "127.0.0.1", "-p", fronts[front], "-i", f"by-{front}", "-t", "t", "-m", "x", "-q", "1")
+            assert sent.returncode == 0, sent.stderr
+        for front in ("through", "ended"):
+            sent = kit.mosquitto("mosquitto_pub", "-h", "localhost", "-p", fronts[front], "-i", name, "-t", f"{kit.PREFIX}/{name}/status", "-m", "x",
+                                 "-q", "1", *kit.tls_words(files))
+            assert sent.returncode == 0, sent.stderr
+    finally:
+        process.terminate()
+        process.wait(kit.PATIENCE)
+    for broker, client, rest in ((loose, "by-one", ""), (loose, "by-two", ""), (strict, name, ".*Certificate cn 'hadev', role client"),
+                                 (loose, name, rf".*u'{name}'\)\.$")):
+        line = broker.wait_log(rf"New client connected from 127\.0\.0\.1:\d+ as {client} {rest}")
+        assert "refused" not in line.string
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        return True
+    except OSError:
+        return False
