@@ -276,3 +276,114 @@ def test_an_expired_certificate_is_an_alarm_and_no_end(broker_of, tmp_path):
         broker.reload(f"Reload failed, .*certfile {files['cert']} {words} .*the present one is valid")
     result = kit.signet("broker", "-c", broker.conf, "--test-config", check=False)
     assert result.returncode == 0
+
+
+def test_a_configuration_with_everything(broker_of, tmp_path):
+    """All that working configurations of mosquitto use, in one file with Windows' line ends, and it starts and serves."""
+    pki = tmp_path / "pki"
+    ca = certs.Ca(pki, "CA")
+    files = ca.leaf("localhost", usage=(certs.SERVER_AUTH,), extra=[certs.extension("2.5.29.17", certs.sequence(certs.tlv(0x82, b"localhost")))])
+    (pki / "crl.pem").write_text(ca.crl())
+    certs.openssl("genpkey", "-genparam", "-algorithm", "DH", "-pkeyopt", "group:ffdhe2048", "-out", pki / "dh.pem")
+    (pki / "psk").write_text("id:00112233445566778899aabbccddeeff\n")
+    (pki / "acl").write_text("topic readwrite #\n")
+    kit.signet("passwd", "-c", "-H", "sha512", "-b", pki / "users", "bob", "secret")
+    for path in (*pki.iterdir(), files["cert"], files["key"]):
+        path.chmod(0o644)
+    plain, tls, psk, ws, proxied = (kit.free_port() for _ in range(5))
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "last.conf").write_text(f"listener {proxied} 127.0.0.1\nenable_proxy_protocol 2\nproxy_protocol_v2_require_tls false\n")
+    text = f"""# everything
+allow_zero_length_clientid true
+auto_id_prefix auto-
+allow_anonymous false
+password_file {pki}/users
+acl_file {pki}/acl
+psk_file {pki}/psk
+global_max_connections 100
+global_max_clients 100
+max_keepalive 600
+max_packet_size 100000
+message_size_limit 50000
+max_inflight_messages 20
+max_inflight_bytes 0
+max_queued_messages 100
+max_queued_bytes 0
+retain_available true
+check_retain_source true
+upgrade_outgoing_qos false
+persistence false
+persistence_file mosquitto.db
+autosave_interval 60
+autosave_on_changes false
+persistent_client_expiration 2m
+sys_interval 10
+connection_messages true
+log_type error
+log_type warning
+log_type notice
+log_type information
+log_timestamp true
+set_tcp_nodelay true
+queue_qos0_messages false
+allow_duplicate_messages false
+listener {plain} 127.0.0.1
+listener_allow_anonymous true
+listener_auto_id_prefix mine-
+accept_protocol_versions 3, 4, 5
+max_connections 50
+max_topic_alias 10
+maximum_qos 2
+mount_point here/
+listener 0 {tmp_path}/socket
+listener {tls} 127.0.0.1
+certfile {files['cert']}
+keyfile {files['key']}
+cafile {ca.file}
+crlfile {pki}/crl.pem
+dhparamfile {pki}/dh.pem
+require_certificate true
+use_identity_as_username true
+disable_client_cert_date_checks false
+listener {psk} 127.0.0.1
+psk_hint hint
+use_identity_as_username true
+listener {ws} 127.0.0.1
+protocol websockets
+websockets_origin https://example.com
+connection plant
+address 127.0.0.1:1 127.0.0.1:2
+bridge_protocol_version mqttv50
+topic sensors/# out 1 "" plant/
+topic orders/# in 1 "" plant/
+cleansession false
+local_cleansession false
+local_clientid here.plant
+remote_clientid plant
+notifications true
+notification_topic state/plant
+restart_timeout 5 30
+keepalive_interval 60
+try_private true
+bridge_attempt_unsubscribe false
+bridge_outgoing_retain true
+bridge_max_topic_alias 10
+bridge_reload_type immediate
+include_dir {tmp_path}/more
+{kit.STAY_ROOT}"""
+    broker = broker_of(text.replace("\n", "\r\n"), [plain, tls, psk, ws, proxied])
+    with kit.Raw(plain) as raw:
+        assert raw.connect("c") == (0x20, b"\0\0")
+        assert raw.send(wire.subscribe("t")).packet() == (0x90, b"\0\1\0")
+        assert raw.send(wire.publish("t", "x")).packet() == (0x30, b"\0\1tx")
+    with kit.Raw(plain) as raw:
+        answer = raw.send(wire.connect("", 5)).packet()[1]
+        assert b"mine-" in answer and b"\x21\0\x14" in answer and b"\x22\0\x0a" in answer and b"\x27\0\1\x86\xa0" in answer
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(kit.PATIENCE)
+        s.connect(str(tmp_path / "socket"))
+        s.sendall(wire.connect("u", username="bob", password="secret"))
+        assert s.recv(4) == b"\x20\2\0\0"
+    with kit.Raw(proxied) as raw:
+        assert raw.send(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0" + wire.connect("p", username="bob", password="wrong")).rest() == b"\x20\2\0\5"
+    assert kit.signet("broker", "-c", broker.conf, "--test-config").returncode == 0

@@ -317,13 +317,14 @@ bool read_connection(struct parse *p, struct slice value);
 bool read_address(struct parse *p, struct slice value);
 bool read_topic(struct parse *p, struct slice value);
 bool read_restart(struct parse *p, struct slice value);
-bool read_require_ocsp(struct parse *p, struct slice value);
 bool read_tcp_keepalive(struct parse *p, struct slice value);
 /* Does it name CAs, so that it speaks TLS with certificates? */
 bool config_bridge_has_anchors(const struct config_bridge *b);
 void config_bridge_done(struct config_bridge *b); /* frees what it holds */
 /* What a bridge needs, and what does not go together. */
 bool config_bridges_finish(struct config *c, struct err *err);
+/* A truth that we do not do: whoever sets it would believe in something that is not there. */
+bool read_only_false(struct parse *p, struct slice value);
 bool read_bool(struct parse *p, struct slice value, bool *ret);
 bool read_text(struct parse *p, struct slice value, char **ret);
 

@@ -165,18 +165,6 @@ read_tcp_keepalive(struct parse *p, struct slice value)
 	return value.n == 0 || parse_fail(p, ERR_USAGE, "there is more behind the three numbers");
 }
 
-/* The revocation of the remote's certificate would be believed to be checked. */
-bool
-read_require_ocsp(struct parse *p, struct slice value)
-{
-	bool on = false;
-
-	if (!read_bool(p, value, &on))
-		return false;
-	return !on || parse_fail(p, ERR_USAGE, "stapled answers of an OCSP responder are not checked; remove the line and keep "
-						 "bridge_cafile to the CA that is meant");
-}
-
 static bool
 fail(const struct config *c, struct config_place at, const char *what, const char *name, const char *why, struct err *err)
 {

@@ -291,6 +291,15 @@ read_timestamp_format(struct parse *p, struct slice value)
 }
 
 bool
+read_only_false(struct parse *p, struct slice value)
+{
+	bool on = false;
+
+	return read_bool(p, value, &on) &&
+	       (!on || parse_fail(p, ERR_USAGE, "%s", option_find(slice_str(p->word))->help));
+}
+
+bool
 read_role_ca(struct parse *p, struct slice value)
 {
 	struct slice name = parse_word(&value);

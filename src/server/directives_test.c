@@ -29,7 +29,7 @@ static const struct {
 	{ "acl_file a", DONE }, { "allow_anonymous true", DONE }, { "allow_duplicate_messages true", KEPT },
 	{ "allow_zero_length_clientid true", DONE }, { "auth_plugin_deny_special_chars true", REFUSED }, { "auto_id_prefix p-", DONE },
 	{ "autosave_interval 60", DONE }, { "autosave_on_changes true", DONE }, { "clientid_prefixes p", DONE },
-	{ "connection_messages true", DONE }, { "enable_control_api true", REFUSED },
+	{ "connection_messages true", DONE }, { "enable_control_api true", REFUSED }, { "enable_control_api false", KEPT },
 	{ "global_max_clients 5", DONE }, { "global_max_connections 5", DONE }, { "global_plugin /x.so", REFUSED }, { "include_dir d", DONE },
 	{ "log_dest stdout", DONE }, { "log_dest stderr", DONE }, { "log_dest syslog", DONE }, { "log_dest file l", DONE },
 	{ "log_dest none", DONE }, { "log_dest topic", DONE }, { "log_dest journald", DONE }, { "log_dest dlt", REFUSED }, { "log_dest android", REFUSED },

@@ -402,7 +402,7 @@ const struct option options[] = {
 	{ "bridge_psk", "HEX", "… and its key in hexadecimal",
 	  IN_BRIDGE(psk), .type = OPTION_TEXT },
 	{ "bridge_require_ocsp", "false", "true is refused: stapled answers of an OCSP responder are not checked",
-	  OF_BRIDGE(read_require_ocsp), .def_text = "false" },
+	  OF_BRIDGE(read_only_false), .def_text = "false" },
 	{ "bridge_tcp_keepalive", "IDLE INTERVAL COUNT", "TCP keep alive: seconds until the first probe, between probes, and how many may stay unanswered",
 	  OF_BRIDGE(read_tcp_keepalive), .def_text = "the system's" },
 	{ "bridge_tcp_user_timeout", "MILLISECONDS", "How long sent data may stay unacknowledged",
@@ -415,6 +415,8 @@ const struct option options[] = {
 	  IN_BRIDGE(tls_version), .type = OPTION_CHOICE, .choices = tls_versions, .def = 2 },
 
 	/* the process and its log */
+	{ "enable_control_api", "false", "true is refused: $CONTROL/broker/v1 tells which plugins there are, and there are none",
+	  BY(read_only_false), .def_text = "false" },
 	{ "include_dir", "DIRECTORY", "Read every *.conf in DIRECTORY here, in alphabetical order",
 	  BY(read_include_dir), .flags = OPTION_REPEATS },
 	{ "pid_file", "FILE", "Write the process id here",

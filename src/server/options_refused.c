@@ -13,7 +13,6 @@
 static const struct {
 	const char *name, *why;
 } refused[] = {
-	{ "enable_control_api", "$CONTROL/broker/v1 tells which plugins there are, and there are none; remove the line" },
 	{ "tls_engine", ENGINE },
 	{ "tls_engine_kpass_sha1", ENGINE },
 	{ "plugin", PLUGINS },
