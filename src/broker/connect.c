@@ -130,6 +130,8 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		rc = MQTT_RC_NOT_AUTHORIZED, why = "the will's topic is the broker's own";
 	else if (set->max_payload != 0 && m->will.payload.n > set->max_payload)
 		rc = MQTT_RC_TOO_LARGE, why = "its payload is above message_size_limit";
+	else if (m->will.props.payload_format == 1 && !utf8_payload_ok(m->will.payload))
+		rc = MQTT_RC_PAYLOAD_FORMAT, why = "its payload is not the UTF-8 that its format indicator says";
 	else if (m->will.qos > set->max_qos)
 		rc = MQTT_RC_QOS_UNSUPPORTED, why = "the will's QoS is above max_qos";
 	else if (m->will.retain && !set->retain_available)

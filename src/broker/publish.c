@@ -51,6 +51,17 @@ resolve_alias(struct client *c, struct mqtt_publish *p)
 	return MQTT_RC_OK;
 }
 
+bool
+utf8_payload_ok(struct slice payload)
+{
+	bool more = true;
+
+	while (more)
+		if (!utf8_ok(slice_cut(&payload, '\0', &more)))
+			return false;
+	return true;
+}
+
 /* What ends the connection, whoever sends it. */
 static uint8_t
 check(struct client *c, struct mqtt_publish *p, const char **ret_why)
@@ -77,7 +88,7 @@ check(struct client *c, struct mqtt_publish *p, const char **ret_why)
 	    !idset_has(&c->session->received, p->packet_id))
 		return MQTT_RC_RECEIVE_MAXIMUM;
 	*ret_why = "payload is not the UTF-8 that its format indicator says";
-	if (p->utf8_payload && !utf8_ok(p->payload))
+	if (p->utf8_payload && !utf8_payload_ok(p->payload))
 		return MQTT_RC_PAYLOAD_FORMAT;
 	return MQTT_RC_OK;
 }
