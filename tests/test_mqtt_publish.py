@@ -513,6 +513,22 @@ def test_members_that_leave_a_shared_subscription_get_nothing_more(shared, topic
     members[0].close()
 
 
+@pytest.mark.parametrize("leave", ["cut", "close"])
+def test_what_a_member_leaves_goes_to_another(shared, topic, leave):
+    # [MQTT-4.8.2-5]: at QoS 2 what was sent is lost with the session, what was not goes to another as at QoS 1
+    full, n = f"$share/group/{topic}", 200
+    with Peer(shared.port, f"{topic}p", version=5) as p, \
+            Peer(shared.port, f"{topic}lazy", version=5, answers=False) as lazy, kit.Client(shared, f"{topic}busy") as busy:
+        lazy.subscribe(full, qos=1)
+        for i in range(n):
+            p.publish(topic, f"{i}", qos=1)
+        p.fence()
+        lazy.wait_messages(20)  # its window, nothing more
+        busy.subscribe(full, qos=1)
+        getattr(lazy, leave)()
+        assert sorted(int(busy.message(topic).payload) for _ in range(n)) == list(range(n))
+
+
 def test_shared_and_normal_subscriptions_to_one_topic_are_apart(shared, topic):
     # mosquitto CVE-2024-8376: mismatched UNSUBSCRIBE was a use after free.
     full = f"$share/g/{topic}"
