@@ -132,6 +132,16 @@ move_into_place(const char *temp, const char *path, int flags)
 	return link(temp, path) == 0 && unlink(temp) == 0;
 }
 
+/* Whose <path> is, <fd> becomes, as far as the system lets us. */
+static void
+take_owner(int fd, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) == -1 && fchown(fd, (uid_t)-1, st.st_gid) == -1)
+		return; /* it is ours, then */
+}
+
 /* <temp> is there and open as <fd>; whatever happens, it is gone or in place afterwards. */
 static bool
 finish_write(int fd, const char *temp, const char *path, struct slice data, mode_t mode, int flags, struct err *err)
@@ -163,6 +173,8 @@ file_write(const char *path, struct slice data, mode_t mode, int flags, struct e
 	fd = mkostemp(temp, O_CLOEXEC);
 	if (fd == -1)
 		return err_sys(err, "cannot write %s", path);
+	if ((flags & FILE_KEEP_OWNER) != 0)
+		take_owner(fd, path);
 	ok = finish_write(fd, temp, path, data, mode, flags, err);
 	if (!ok)
 		return false;

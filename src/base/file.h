@@ -10,7 +10,10 @@
  * the caller (free(), or secret_free() when it holds a key). */
 bool file_read(const char *path, size_t max, uint8_t **ret, size_t *ret_n, struct err *err);
 
-enum file_flags { FILE_REPLACE = 1 }; /* without it an existing file is an error (ERR_EXISTS) */
+enum file_flags {
+	FILE_REPLACE = 1,    /* without it an existing file is an error (ERR_EXISTS) */
+	FILE_KEEP_OWNER = 2, /* the owner and group of what is replaced stay, as far as we may give files away */
+};
 
 /* Write atomically: a temporary file in the same directory with <mode>, fsync, rename or link, fsync of the
  * directory. On any failure nothing is left behind and what was there stays. */

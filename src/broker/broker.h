@@ -155,6 +155,30 @@ struct broker_exchange {
 	char why[BROKER_WHY_MAX];    /* neither OK nor CONTINUE: the cause in words */
 };
 
+/* A PUBLISH below "$CONTROL/" that its sender may send: it is for the broker itself. Valid until it is done. */
+struct broker_request {
+	unsigned listener;
+	struct slice client_id, topic, payload;
+	const struct authz_principal *who;
+};
+/* Any thread, once for each request that was taken. <topic> (static), <answer>: what its sender gets, as far as he has subscribed to
+ * it and may receive it; NULL: nothing. <answer> is taken over, free(). The request is not the caller's any more. The client may be
+ * gone by now, the broker may not. */
+void broker_request_done(struct broker_request *request, const char *topic, void *answer, size_t n);
+
+/* Whom to disconnect. */
+struct broker_kick {
+	uint64_t listeners; /* of these, 1 << index for each */
+	const char *const *names; /* user names */
+	size_t n;
+	bool anonymous;     /* those without one, too */
+	uint8_t reason;     /* for DISCONNECT */
+	const char *text;   /* for the log; static */
+};
+/* Any thread, soon: without their wills. What was set by broker_set_listeners() and given by broker_request_done() before holds by
+ * then. Who connects just now is the matter of judge_again() and the policy. False: out of memory, nobody is disconnected. */
+bool broker_kick(struct broker *b, const struct broker_kick *what);
+
 /* What the broker needs of the world. */
 struct broker_ports {
 	void *ctx;
@@ -172,6 +196,9 @@ struct broker_ports {
 	uint8_t (*exchange)(void *ctx, struct broker_exchange *x);
 	/* It is over, finished or not: free x->state. Called once for each that saw a step. */
 	void (*exchange_end)(void *ctx, struct broker_exchange *x);
+	/* On any shard's thread; must not block. True: taken, and broker_request_done() follows; nothing more of its sender is read until
+	 * then. False: nobody knows what to do with it, it is acknowledged and dropped. NULL: always that. */
+	bool (*request)(void *ctx, struct broker_request *request);
 	void (*event)(void *ctx, const struct broker_event *e);
 	/* Wall clock, seconds since 1970: for certificates that expire during a session. */
 	int64_t (*wall)(void *ctx);

@@ -270,6 +270,7 @@ client_closed(void *self, const char *why)
 	login_forget(c);
 	auth_forget(c);
 	gate_forget(c);
+	request_forget(c);
 	out_clear(c);
 	alias_in_clear(c);
 	msg_source_unref(c->source);

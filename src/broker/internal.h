@@ -12,6 +12,7 @@
 #include "broker/idset.h"
 #include "broker/journal.h"
 #include "broker/keep.h"
+#include "broker/request.h"
 #include "broker/ring.h"
 #include "msg/msg.h"
 #include "topic/topic.h"
@@ -107,6 +108,7 @@ struct pace;
 enum held {
 	HELD_OUTPUT = 1,  /* it does not read either */
 	HELD_BACKLOG = 2, /* another shard cannot keep up with what it publishes */
+	HELD_REQUEST = 16, /* what it asked the broker for is being done */
 	HELD_RATE = 4,    /* it has published as much as it may for now */
 	HELD_MEMORY = 8,  /* memory is short */
 };
@@ -120,6 +122,7 @@ struct client {
 	struct client *next_throttled;
 	struct ring out;
 	struct timer timer; /* CONNECT deadline, keep alive, certificate expiry; on the client wheel */
+	struct request *request; /* HELD_REQUEST: what is being done */
 	struct login *login; /* JUDGING: pending; NEW: the verdict on the CONNECT that comes again; or NULL */
 	struct pace *pace;   /* NULL: no rates */
 	struct auth *auth;   /* of a CONNECT with an authentication method, or NULL */
@@ -229,7 +232,7 @@ struct shard {
 	struct batch **outboxes; /* for each shard, or NULL: those that go first, then the others (mail.c) */
 	bool outbox_dirty;
 	uint32_t flushes;
-	struct inbox inbox, verdicts;
+	struct inbox inbox, verdicts, orders;
 	struct certs certs;
 	struct journal_shard journal;
 	_Atomic size_t backlog; /* bytes of letters on their way to this shard; any thread */
@@ -320,6 +323,8 @@ void client_leave(struct client *c, unsigned shard);
 bool is_reserved(const struct broker_listener *l, struct slice client_id, struct slice topic);
 /* publish.c: UTF-8 as a payload may have it, that is with U+0000, which strings may not (5.0, 3.3.2.3.2). */
 bool utf8_payload_ok(struct slice payload);
+/* publish.c: a packet id of QoS 2 counts as received, also after a restart. False: out of memory. */
+bool publish_receive(struct session *s, uint16_t packet_id);
 /* publish.c: forget the topic aliases that the client has set. */
 void alias_in_clear(struct client *c);
 
@@ -446,6 +451,8 @@ enum routed {
 };
 /* Deliver to everybody on this shard, and hand to the other shards if <spread>. */
 enum routed route_message(struct shard *sh, struct msg *m, bool spread);
+/* To <s> of this shard alone, as far as it has subscribed. */
+void route_to_one(struct shard *sh, struct msg *m, struct session *s);
 void route_done(struct shard *sh); /* frees what route.c keeps */
 /* Publish as a client would: retained store and routing. */
 enum routed publish_message(struct shard *sh, struct msg *m);
@@ -610,6 +617,8 @@ void paces_renew(struct shard *sh); /* the listeners have changed */
 
 struct shard *shard_new(struct broker *b, unsigned index);
 void shard_free(struct shard *sh);
+/* Take what broker_set_listeners() has set. */
+void shard_renew(struct shard *sh);
 void listener_table_unref(struct listener_table *t);
 struct listener_table *broker_listeners(struct broker *b); /* the newest, a reference */
 

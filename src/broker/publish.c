@@ -182,9 +182,8 @@ acknowledge(struct client *c, const struct mqtt_publish *p, bool received)
 	return out_ack(c, p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, p->packet_id, reason, "");
 }
 
-/* A packet id of QoS 2 counts as received, also after a restart. False: out of memory. */
-static bool
-receive(struct session *s, uint16_t packet_id)
+bool
+publish_receive(struct session *s, uint16_t packet_id)
 {
 	if (!idset_add(&s->received, packet_id))
 		return false;
@@ -237,11 +236,13 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		return deny(c, &p, MQTT_RC_TOO_LARGE, "payload above message_size_limit");
 	if (!may_publish(c, &p, &why, &v))
 		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
+	if (p.topic.p[0] == '$' && slice_starts(p.topic, SL("$CONTROL/")))
+		return request_take(c, &p);
 	if ((p.qos > 0 || p.retain) && journal_refuses(c->shard, p.retain))
 		return deny_unkept(c, &p);
 	m = p.retain && !source_of(c, &source) ? NULL : msg_new(&p, session_id(c->session), source, c->shard->now_s);
 	/* The end rather than an acknowledgement of what was not passed on; and the id must not count as received. */
-	if (m == NULL || (p.qos == 2 && !receive(c->session, p.packet_id))) {
+	if (m == NULL || (p.qos == 2 && !publish_receive(c->session, p.packet_id))) {
 		msg_unref(m);
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
 	}

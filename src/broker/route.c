@@ -194,6 +194,16 @@ deliver(struct shard *sh, struct msg *m, const struct hits *h)
 	}
 }
 
+void
+route_to_one(struct shard *sh, struct msg *m, struct session *s)
+{
+	struct hits h = route_find(sh, msg_topic(m));
+
+	for (uint32_t i = 0; i < h.n; i++)
+		if (!h.v[i].is_group && h.v[i].session == s)
+			session_offer(s, m, &h.v[i]);
+}
+
 /* A retained message goes to all: who subscribes between this look and the moment when the topic's home stores it would
  * otherwise get neither the old message nor the new one. */
 static bool

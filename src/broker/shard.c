@@ -3,11 +3,12 @@
 #include "broker/internal.h"
 
 enum { SWEEP_EVERY_MS = 1000 };
+static const uint32_t TAGS = 0x7fff;
 
 static uint16_t
 policy_tag(uint32_t generation)
 {
-	return (uint16_t)(0x8000u | (generation & 0x7fffu));
+	return (uint16_t)(0x8000u | (generation & TAGS));
 }
 
 struct shard *
@@ -55,6 +56,7 @@ shard_free(struct shard *sh)
 		return;
 	sh->closing = true;
 	logins_done(sh);
+	orders_take(sh);
 	if (sh->outboxes != NULL)
 		mail_done(sh);
 	scans_done(sh);
@@ -79,13 +81,27 @@ shard_free(struct shard *sh)
 	free(sh);
 }
 
+/* Tags come round again; nothing that was marked in the round before may count as marked now. */
 static void
-take_listeners(struct shard *sh)
+forget_tags(struct shard *sh)
+{
+	for (uint32_t i = 0; i < sh->n_slots; i++) {
+		if (sh->slots[i].session == NULL)
+			continue;
+		sh->slots[i].session->judge_all = true;
+		sh->slots[i].session->queue_tag = 0;
+	}
+}
+
+void
+shard_renew(struct shard *sh)
 {
 	uint32_t newest = atomic_load_explicit(&sh->broker->generation, memory_order_acquire);
 
 	if (newest == sh->listeners->generation)
 		return;
+	if (((newest ^ sh->listeners->generation) & ~TAGS) != 0)
+		forget_tags(sh);
 	listener_table_unref(sh->listeners);
 	sh->listeners = broker_listeners(sh->broker);
 	sh->policy_tag = policy_tag(sh->listeners->generation);
@@ -98,11 +114,12 @@ shard_begin(struct shard *sh, uint64_t now_ms)
 	sh->after_turn = false;
 	sh->now_ms = now_ms;
 	sh->now_s = (uint32_t)(now_ms / 1000);
-	take_listeners(sh);
+	shard_renew(sh);
 	shed_take(sh);
 	gates_turn(sh);
 	mail_take(sh);
 	logins_take(sh);
+	orders_take(sh);
 }
 
 uint64_t

@@ -362,6 +362,24 @@ unsubscribe_one(struct session *s, struct slice filter, struct gone *g)
 	return true;
 }
 
+/* The UNSUBACK code of one filter, which gets its mount point. */
+static uint8_t
+unsubscribe(struct client *c, struct mqtt_sub *sub, struct gone *g)
+{
+	struct slice name, filter;
+	struct authz_verdict v;
+
+	if (!mount_filter(c, &sub->filter))
+		return MQTT_RC_NO_SUBSCRIPTION;
+	filter = sub->filter;
+	(void)topic_share_split(sub->filter, &name, &filter);
+	if (!authz_allowed(listener_of(c->shard, c->listener)->policy, c->who, session_id(c->session), AUTHZ_UNSUBSCRIBE, filter, &v)) {
+		stat_add(c->shard, denied, 1);
+		return MQTT_RC_NOT_AUTHORIZED;
+	}
+	return unsubscribe_one(c->session, sub->filter, g) ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIPTION;
+}
+
 bool
 on_unsubscribe(struct client *c, const struct mqtt_frame *f)
 {
@@ -386,7 +404,7 @@ on_unsubscribe(struct client *c, const struct mqtt_frame *f)
 	}
 	for (unsigned i = 0; i < filters.count && mqtt_filters_next(&filters, &sub); i++) {
 		sub.options = 0;
-		codes[i] = mount_filter(c, &sub.filter) && unsubscribe_one(c->session, sub.filter, &gone) ? MQTT_RC_OK : MQTT_RC_NO_SUBSCRIPTION;
+		codes[i] = unsubscribe(c, &sub, &gone);
 		report(c, BROKER_UNSUBSCRIBED, &sub, codes[i], "");
 	}
 	sweep(c->session, &gone);

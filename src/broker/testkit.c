@@ -138,6 +138,30 @@ kit_verdict(struct kit *k, uint8_t reason)
 	kit_pump(k);
 }
 
+static bool
+port_request(void *ctx, struct broker_request *r)
+{
+	struct kit *k = ctx;
+
+	if (!slice_starts(r->topic, SL("$CONTROL/later")))
+		return false;
+	assert_in_range(k->n_requests, 0, KIT_LOGINS_MAX - 1);
+	k->requests[k->n_requests++] = r;
+	return true;
+}
+
+void
+kit_answer(struct kit *k, const char *answer)
+{
+	struct broker_request *r;
+
+	assert_true(k->n_requests > 0);
+	r = k->requests[0];
+	memmove(&k->requests[0], &k->requests[1], --k->n_requests * sizeof(k->requests[0]));
+	broker_request_done(r, "$CONTROL/answer", answer != NULL ? strdup(answer) : NULL, answer != NULL ? strlen(answer) : 0);
+	kit_pump(k);
+}
+
 static void
 port_event(void *ctx, const struct broker_event *e)
 {
@@ -195,7 +219,7 @@ kit_init_listeners(struct kit *k, unsigned shards, const struct broker_settings 
 	struct broker_settings def;
 	struct broker_ports ports = { .ctx = k, .wake = port_wake, .authenticate = port_authenticate,
 		.judge_again = port_judge_again, .exchange = port_exchange,
-		.exchange_end = port_exchange_end, .event = port_event, .wall = port_wall };
+		.exchange_end = port_exchange_end, .request = port_request, .event = port_event, .wall = port_wall };
 	struct broker_listener *l = calloc(n, sizeof *l);
 
 	*k = (struct kit){ .n = shards, .now_ms = 1000000, .wall = 1800000000 };
@@ -254,6 +278,8 @@ kit_done(struct kit *k)
 	}
 	while (k->n_logins > 0)
 		broker_login_done(k->logins[--k->n_logins], MQTT_RC_SHUTTING_DOWN);
+	while (k->n_requests > 0)
+		broker_request_done(k->requests[--k->n_requests], "x", NULL, 0);
 	broker_free(k->broker);
 	assert_int_equal(k->n_toys, 0);
 }

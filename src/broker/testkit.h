@@ -29,6 +29,8 @@ struct kit {
 	unsigned listener;              /* of those who come: kit_open() */
 	struct broker_login *logins[KIT_LOGINS_MAX]; /* of user "later", oldest first: kit_verdict() */
 	unsigned n_logins;
+	struct broker_request *requests[KIT_LOGINS_MAX]; /* below "$CONTROL/later", oldest first: kit_answer() */
+	unsigned n_requests;
 	bool (*withdrawn)(const struct authz_facts *f); /* who may not be here any more; NULL: nobody */
 	unsigned judged;                /* how often that was asked of who is here */
 	unsigned n_toys;                /* exchanges of the method "toy" that go on */
@@ -57,6 +59,7 @@ void kit_done(struct kit *k);
 void kit_policy(struct kit *k, const char *policy_text); /* reload */
 void kit_listener(struct kit *k, struct broker_listener *l); /* the same with other settings; the policy is open */
 void kit_verdict(struct kit *k, uint8_t reason);             /* on the oldest login that is pending */
+void kit_answer(struct kit *k, const char *answer);          /* the oldest request that was taken, under "$CONTROL/answer"; NULL: with nothing */
 void kit_pump(struct kit *k);
 /* One turn of one shard, and output and input of the connections that are there. */
 void kit_turn(struct kit *k, unsigned shard);

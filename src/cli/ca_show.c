@@ -34,9 +34,9 @@ list_one(void *ctx, const struct pki_entry *e)
 		    e->serial, pki_status_name(e->status), until);
 	} else {
 		(void)printf(l->shown == 0 ? "[{\"ca\":" : ",\n {\"ca\":");
-		json_string(stdout, e->ca);
+		show_json_string(stdout, e->ca);
 		(void)printf(",\"name\":");
-		json_string(stdout, e->cn);
+		show_json_string(stdout, e->cn);
 		(void)printf(",\"serial\":\"%s\",\"status\":\"%s\",\"profile\":\"%s\",\"sha256\":\"%s\"", e->serial,
 		    pki_status_name(e->status), e->profile, e->fingerprint);
 		(void)printf(",\"not_before\":%lld,\"not_after\":%lld}", (long long)e->not_before, (long long)e->not_after);

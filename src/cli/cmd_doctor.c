@@ -28,9 +28,9 @@ say_json(const struct doctor *d, enum step step, const char *level, const char *
 {
 	(void)printf(d->said == 0 ? "\n" : ",\n");
 	(void)printf("  {\"step\":\"%s\",\"result\":\"%s\",\"text\":", step_names[step], level);
-	json_string(stdout, text);
+	show_json_string(stdout, text);
 	(void)printf(",\"remedy\":");
-	json_string(stdout, remedy);
+	show_json_string(stdout, remedy);
 	(void)printf("}");
 }
 
@@ -210,7 +210,7 @@ cmd_doctor(int argc, char *argv[])
 		return fail(&err);
 	if (d.json) {
 		(void)printf("{\"target\":");
-		json_string(stdout, d.target);
+		show_json_string(stdout, d.target);
 		(void)printf(",\n \"steps\":[");
 	}
 	(void)(is_dir ? doctor_files(&d) : doctor_live(&d));

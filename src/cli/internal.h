@@ -107,7 +107,7 @@ bool show_file(struct show *s, const char *path, struct err *err);
 bool show_bytes(struct show *s, struct slice data, const char *name, struct err *err);
 void show_end(struct show *s);
 /* "…" with JSON's escapes. */
-void json_string(FILE *out, const char *s);
+void show_json_string(FILE *out, const char *s);
 /* One field of the first object in <path>, e.g. "sha256"; "" when there is none. */
 bool show_field(const char *path, const char *field, char *out, size_t cap, struct err *err);
 

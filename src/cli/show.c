@@ -11,7 +11,7 @@
 enum { SHOW_FILE_MAX = 256 << 20 }; /* a CRL may be large */
 
 void
-json_string(FILE *out, const char *s)
+show_json_string(FILE *out, const char *s)
 {
 	(void)fputc('"', out);
 	for (; *s != '\0'; s++) {
@@ -57,9 +57,9 @@ on_begin(void *ctx, const char *kind, unsigned line)
 	close_object(v->s);
 	if (v->s->json) {
 		(void)printf(v->s->objects == 0 ? "[{\"file\":" : ",\n {\"file\":");
-		json_string(stdout, v->name);
+		show_json_string(stdout, v->name);
 		(void)printf(",\"line\":%u,\"kind\":", line);
-		json_string(stdout, kind);
+		show_json_string(stdout, kind);
 	} else {
 		(void)printf("%s%s", v->s->objects == 0 ? "" : "\n", v->name);
 		if (line > 1)
@@ -78,12 +78,12 @@ json_field(struct show *s, const char *name, const char *value, bool many)
 	} else {
 		close_list(s);
 		(void)printf(",");
-		json_string(stdout, name);
+		show_json_string(stdout, name);
 		(void)printf(many ? ":[" : ":");
 		if (many)
 			(void)snprintf(s->list, sizeof s->list, "%s", name);
 	}
-	json_string(stdout, value);
+	show_json_string(stdout, value);
 }
 
 static void

@@ -8,7 +8,7 @@
 static const char *
 find(struct run *r, const json_t *c, struct client **ret)
 {
-	const char *name, *error = need_name(c, &username_words, &name);
+	const char *name, *error = dynsec_need_name(c, &dynsec_username_words, &name);
 
 	if (error != NULL)
 		return error;
@@ -16,9 +16,8 @@ find(struct run *r, const json_t *c, struct client **ret)
 	return *ret != NULL ? NULL : "Client not found";
 }
 
-/* PBKDF2, as every mosquitto can read it. */
-static bool
-set_password(struct client *c, const char *password)
+bool
+dynsec_client_set_hash(struct client *c, const char *password)
 {
 	char hash[PASSWD_HASH_TEXT_MAX], *old = c->hash;
 	bool ok;
@@ -26,7 +25,7 @@ set_password(struct client *c, const char *password)
 	if (!passwd_hash(PASSWD_PBKDF2, 0, slice_str(password), hash, NULL))
 		return false;
 	c->hash = NULL;
-	ok = set_text(&c->hash, hash);
+	ok = dynsec_set_text(&c->hash, hash);
 	secret_wipe(hash, sizeof(hash));
 	if (ok)
 		secret_free(old, old != NULL ? strlen(old) : 0);
@@ -39,7 +38,7 @@ set_password(struct client *c, const char *password)
 static const char *
 read_groups(const struct run *r, const json_t *c, struct refs *ret, bool *ret_there)
 {
-	const json_t *list = get(c, "groups");
+	const json_t *list = dynsec_get(c, "groups");
 	const char *name;
 
 	*ret_there = json_is_array(list);
@@ -47,12 +46,12 @@ read_groups(const struct run *r, const json_t *c, struct refs *ret, bool *ret_th
 		const json_t *one = json_array_get(list, i);
 		struct group *g;
 
-		if (!json_is_object(one) || get_text(one, "groupname", &name) != GOT_IT)
+		if (!json_is_object(one) || dynsec_get_text(one, "groupname", &name) != GOT_IT)
 			continue;
 		g = find_group(r->d, name);
 		if (g == NULL)
 			return "Group not found";
-		if (refs_find(ret, &g->e) == NULL && !refs_add(ret, &g->e, get_int(one, "priority", NO_PRIORITY)))
+		if (dynsec_refs_find(ret, &g->e) == NULL && !dynsec_refs_add(ret, &g->e, dynsec_get_int(one, "priority", NO_PRIORITY)))
 			return INTERNAL_ERROR;
 	}
 	return NULL;
@@ -69,19 +68,19 @@ struct wanted {
 static const char *
 read_words(const json_t *c, struct wanted *w)
 {
-	if (get_text(c, "password", &w->password) == GOT_BAD)
+	if (dynsec_get_text(c, "password", &w->password) == GOT_BAD)
 		return "Invalid/missing password";
-	if (get_text(c, "clientid", &w->client_id) == GOT_BAD)
+	if (dynsec_get_text(c, "clientid", &w->client_id) == GOT_BAD)
 		return "Invalid/missing client id";
-	if (w->client_id != NULL && !name_ok(w->client_id))
+	if (w->client_id != NULL && !dynsec_name_ok(w->client_id))
 		return "Client ID not valid UTF-8";
-	return read_texts(c, &w->texts);
+	return dynsec_read_texts(c, &w->texts);
 }
 
 static const char *
 read_lists(const struct run *r, const json_t *c, struct wanted *w)
 {
-	const char *error = read_roles(r, c, &w->roles, &w->has_roles);
+	const char *error = dynsec_read_roles(r, c, &w->roles, &w->has_roles);
 
 	return error != NULL ? error : read_groups(r, c, &w->groups, &w->has_groups);
 }
@@ -90,7 +89,7 @@ read_lists(const struct run *r, const json_t *c, struct wanted *w)
 static bool
 set_client_id(struct client *c, const char *id)
 {
-	return set_text(&c->client_id, id != NULL && id[0] != '\0' ? id : NULL);
+	return dynsec_set_text(&c->client_id, id != NULL && id[0] != '\0' ? id : NULL);
 }
 
 static bool
@@ -98,9 +97,9 @@ apply(struct client *c, struct wanted *w)
 {
 	if (w->client_id != NULL && !set_client_id(c, w->client_id))
 		return false;
-	if (w->password != NULL && w->password[0] != '\0' && !set_password(c, w->password))
+	if (w->password != NULL && w->password[0] != '\0' && !dynsec_client_set_hash(c, w->password))
 		return false;
-	if (!set_texts(&c->e, &w->texts))
+	if (!dynsec_set_texts(&c->e, &w->texts))
 		return false;
 	if (w->has_roles) {
 		free(c->roles.v);
@@ -108,9 +107,9 @@ apply(struct client *c, struct wanted *w)
 		w->roles = (struct refs){ 0 };
 	}
 	while (w->has_groups && c->groups.n > 0)
-		group_leave((void *)c->groups.v[0].to, c);
+		dynsec_group_leave((void *)c->groups.v[0].to, c);
 	for (size_t i = 0; i < w->groups.n; i++)
-		if (!group_join((void *)w->groups.v[i].to, c, w->groups.v[i].priority))
+		if (!dynsec_group_join((void *)w->groups.v[i].to, c, w->groups.v[i].priority))
 			return false;
 	return true;
 }
@@ -125,21 +124,21 @@ wanted_done(struct wanted *w)
 static const char *
 add_client(struct run *r, const char *name, struct wanted *w)
 {
-	struct client *c = client_new(name);
+	struct client *c = dynsec_client_new(name);
 
 	if (c == NULL)
 		return INTERNAL_ERROR;
-	if (book_add(&r->d->clients, &c->e) && apply(c, w))
+	if (dynsec_book_add(&r->d->clients, &c->e) && apply(c, w))
 		return NULL;
-	client_delete(r->d, c);
+	dynsec_client_delete(r->d, c);
 	return INTERNAL_ERROR;
 }
 
 const char *
-client_create(struct run *r, const json_t *c)
+dynsec_client_create(struct run *r, const json_t *c)
 {
 	struct wanted w = { 0 };
-	const char *name, *error = need_name(c, &username_words, &name);
+	const char *name, *error = dynsec_need_name(c, &dynsec_username_words, &name);
 
 	if (error != NULL)
 		return error;
@@ -158,7 +157,7 @@ client_create(struct run *r, const json_t *c)
 }
 
 const char *
-client_modify(struct run *r, const json_t *c)
+dynsec_client_modify(struct run *r, const json_t *c)
 {
 	struct wanted w = { 0 };
 	struct client *client;
@@ -173,20 +172,20 @@ client_modify(struct run *r, const json_t *c)
 		error = INTERNAL_ERROR;
 	wanted_done(&w);
 	if (error == NULL)
-		kick(r, client->e.name);
+		dynsec_kick(r, client->e.name);
 	return error;
 }
 
 const char *
-client_remove(struct run *r, const json_t *c)
+dynsec_client_remove(struct run *r, const json_t *c)
 {
 	struct client *client;
 	const char *error = find(r, c, &client);
 
 	if (error != NULL)
 		return error;
-	kick(r, client->e.name);
-	client_delete(r->d, client);
+	dynsec_kick(r, client->e.name);
+	dynsec_client_delete(r->d, client);
 	return NULL;
 }
 
@@ -200,70 +199,70 @@ set_disabled(struct run *r, const json_t *c, bool disabled)
 		return error;
 	client->disabled = disabled;
 	if (disabled)
-		kick(r, client->e.name);
+		dynsec_kick(r, client->e.name);
 	return NULL;
 }
 
 const char *
-client_enable(struct run *r, const json_t *c)
+dynsec_client_enable(struct run *r, const json_t *c)
 {
 	return set_disabled(r, c, false);
 }
 
 const char *
-client_disable(struct run *r, const json_t *c)
+dynsec_client_disable(struct run *r, const json_t *c)
 {
 	return set_disabled(r, c, true);
 }
 
 const char *
-client_set_id(struct run *r, const json_t *c)
+dynsec_client_set_id(struct run *r, const json_t *c)
 {
 	struct client *client;
-	const char *name, *id, *error = need_name(c, &username_words, &name);
+	const char *name, *id, *error = dynsec_need_name(c, &dynsec_username_words, &name);
 
 	if (error != NULL)
 		return error;
-	if (get_text(c, "clientid", &id) == GOT_BAD)
+	if (dynsec_get_text(c, "clientid", &id) == GOT_BAD)
 		return "Invalid/missing client ID";
-	if (id != NULL && !name_ok(id))
+	if (id != NULL && !dynsec_name_ok(id))
 		return "Client ID not valid UTF-8";
 	error = find(r, c, &client);
 	if (error != NULL)
 		return error;
 	if (!set_client_id(client, id))
 		return INTERNAL_ERROR;
-	kick(r, client->e.name);
+	dynsec_kick(r, client->e.name);
 	return NULL;
 }
 
 const char *
-client_set_password(struct run *r, const json_t *c)
+dynsec_client_set_password(struct run *r, const json_t *c)
 {
 	struct client *client;
-	const char *name, *password, *error = need_name(c, &username_words, &name);
+	const char *name, *password, *error = dynsec_need_name(c, &dynsec_username_words, &name);
 
 	if (error != NULL)
 		return error;
-	if (get_text(c, "password", &password) != GOT_IT)
+	if (dynsec_get_text(c, "password", &password) != GOT_IT)
 		return "Invalid/missing password";
 	if (password[0] == '\0')
 		return "Empty password is not allowed";
 	error = find(r, c, &client);
 	if (error != NULL)
 		return error;
-	if (!set_password(client, password))
+	if (!dynsec_client_set_hash(client, password))
 		return INTERNAL_ERROR;
-	kick(r, client->e.name);
+	dynsec_kick(r, client->e.name);
 	return NULL;
 }
 
 static const char *
 find_both(struct run *r, const json_t *c, struct client **ret_client, struct role **ret_role)
 {
-	const char *username, *rolename, *error = need_name(c, &username_words, &username);
+	const char *username, *rolename, *error = dynsec_need_name(c, &dynsec_username_words, &username);
 
-	if (error != NULL || (error = need_name(c, &rolename_words, &rolename)) != NULL)
+	if (error != NULL || (error = dynsec_need_name(c, &dynsec_rolename_words, &rolename)) != NULL)
 		return error;
 	if ((*ret_client = find_client(r->d, username)) == NULL)
 		return "Client not found";
@@ -272,7 +271,7 @@ find_both(struct run *r, const json_t *c, struct client **ret_client, struct rol
 }
 
 const char *
-client_add_role(struct run *r, const json_t *c)
+dynsec_client_add_role(struct run *r, const json_t *c)
 {
 	struct client *client;
 	struct role *role;
@@ -281,15 +280,15 @@ client_add_role(struct run *r, const json_t *c)
 	if (error != NULL)
 		return error;
 	/* mosquitto's word for "has it already". */
-	if (refs_find(&client->roles, &role->e) != NULL ||
-	    !refs_add(&client->roles, &role->e, get_int(c, "priority", NO_PRIORITY)))
+	if (dynsec_refs_find(&client->roles, &role->e) != NULL ||
+	    !dynsec_refs_add(&client->roles, &role->e, dynsec_get_int(c, "priority", NO_PRIORITY)))
 		return INTERNAL_ERROR;
-	kick(r, client->e.name);
+	dynsec_kick(r, client->e.name);
 	return NULL;
 }
 
 const char *
-client_remove_role(struct run *r, const json_t *c)
+dynsec_client_remove_role(struct run *r, const json_t *c)
 {
 	struct client *client;
 	struct role *role;
@@ -297,8 +296,8 @@ client_remove_role(struct run *r, const json_t *c)
 
 	if (error != NULL)
 		return error;
-	refs_del(&client->roles, &role->e);
-	kick(r, client->e.name);
+	dynsec_refs_del(&client->roles, &role->e);
+	dynsec_kick(r, client->e.name);
 	return NULL;
 }
 
@@ -308,25 +307,25 @@ show(const struct entry *e)
 	const struct client *c = (const void *)e;
 	json_t *o = json_object();
 
-	if (o != NULL && put_text(o, "username", e->name) && put_text(o, "clientid", c->client_id) && put_texts(o, e) &&
-	    (!c->disabled || put(o, "disabled", json_true())) && put(o, "roles", refs_json(&c->roles, "rolename", true)) &&
-	    put(o, "groups", refs_json(&c->groups, "groupname", true)))
+	if (o != NULL && dynsec_put_text(o, "username", e->name) && dynsec_put_text(o, "clientid", c->client_id) && dynsec_put_texts(o, e) &&
+	    (!c->disabled || dynsec_put(o, "disabled", json_true())) && dynsec_put(o, "roles", dynsec_refs_json(&c->roles, "rolename", true)) &&
+	    dynsec_put(o, "groups", dynsec_refs_json(&c->groups, "groupname", true)))
 		return o;
 	json_decref(o);
 	return NULL;
 }
 
 const char *
-client_get(struct run *r, const json_t *c)
+dynsec_client_get(struct run *r, const json_t *c)
 {
 	struct client *client;
 	const char *error = find(r, c, &client);
 
-	return error != NULL ? error : answer_one(r, "client", show(&client->e));
+	return error != NULL ? error : dynsec_answer_one(r, "client", show(&client->e));
 }
 
 const char *
-client_list(struct run *r, const json_t *c)
+dynsec_client_list(struct run *r, const json_t *c)
 {
-	return answer_list(r, c, &r->d->clients, "clients", show);
+	return dynsec_answer_list(r, c, &r->d->clients, "clients", show);
 }

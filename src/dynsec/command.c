@@ -10,40 +10,40 @@
 #include "base/secret.h"
 #include "base/text.h"
 
-const struct name_words username_words = { "username", "Invalid/missing username", "Username not valid UTF-8" };
-const struct name_words groupname_words = { "groupname", "Invalid/missing groupname", "Group name not valid UTF-8" };
-const struct name_words rolename_words = { "rolename", "Invalid/missing rolename", "Role name not valid UTF-8" };
+const struct name_words dynsec_username_words = { "username", "Invalid/missing username", "Username not valid UTF-8" };
+const struct name_words dynsec_groupname_words = { "groupname", "Invalid/missing groupname", "Group name not valid UTF-8" };
+const struct name_words dynsec_rolename_words = { "rolename", "Invalid/missing rolename", "Role name not valid UTF-8" };
 
 const char *
-need_name(const json_t *c, const struct name_words *w, const char **ret)
+dynsec_need_name(const json_t *c, const struct name_words *w, const char **ret)
 {
-	if (get_text(c, w->key, ret) != GOT_IT || (*ret)[0] == '\0')
+	if (dynsec_get_text(c, w->key, ret) != GOT_IT || (*ret)[0] == '\0')
 		return w->missing;
-	return name_ok(*ret) ? NULL : w->invalid;
+	return dynsec_name_ok(*ret) ? NULL : w->invalid;
 }
 
 const char *
-read_texts(const json_t *c, struct texts *ret)
+dynsec_read_texts(const json_t *c, struct texts *ret)
 {
-	if (get_text(c, "textname", &ret->name) == GOT_BAD)
+	if (dynsec_get_text(c, "textname", &ret->name) == GOT_BAD)
 		return "Invalid/missing textname";
-	if (get_text(c, "textdescription", &ret->description) == GOT_BAD)
+	if (dynsec_get_text(c, "textdescription", &ret->description) == GOT_BAD)
 		return "Invalid/missing textdescription";
 	return NULL;
 }
 
 bool
-set_texts(struct entry *e, const struct texts *t)
+dynsec_set_texts(struct entry *e, const struct texts *t)
 {
-	return (t->name == NULL || set_text(&e->text_name, t->name)) &&
-	       (t->description == NULL || set_text(&e->text_description, t->description));
+	return (t->name == NULL || dynsec_set_text(&e->text_name, t->name)) &&
+	       (t->description == NULL || dynsec_set_text(&e->text_description, t->description));
 }
 
 const char *
-read_roles(const struct run *r, const json_t *c, struct refs *ret, bool *ret_there)
+dynsec_read_roles(const struct run *r, const json_t *c, struct refs *ret, bool *ret_there)
 {
 	static const char fault[] = "'roles' not an array or missing/invalid rolename";
-	const json_t *list = get(c, "roles");
+	const json_t *list = dynsec_get(c, "roles");
 
 	*ret_there = list != NULL;
 	if (list != NULL && !json_is_array(list))
@@ -53,13 +53,13 @@ read_roles(const struct run *r, const json_t *c, struct refs *ret, bool *ret_the
 		struct role *role;
 		const char *name;
 
-		if (!json_is_object(one) || get_text(one, "rolename", &name) != GOT_IT)
+		if (!json_is_object(one) || dynsec_get_text(one, "rolename", &name) != GOT_IT)
 			return fault;
 		role = find_role(r->d, name);
 		if (role == NULL)
 			return "Role not found";
-		if (refs_find(ret, &role->e) == NULL &&
-		    !refs_add(ret, &role->e, get_int(one, "priority", NO_PRIORITY)))
+		if (dynsec_refs_find(ret, &role->e) == NULL &&
+		    !dynsec_refs_add(ret, &role->e, dynsec_get_int(one, "priority", NO_PRIORITY)))
 			return INTERNAL_ERROR;
 	}
 	return NULL;
@@ -68,10 +68,10 @@ read_roles(const struct run *r, const json_t *c, struct refs *ret, bool *ret_the
 /* ---- answers ---- */
 
 const char *
-answer_one(struct run *r, const char *key, json_t *v)
+dynsec_answer_one(struct run *r, const char *key, json_t *v)
 {
 	r->data = json_object();
-	if (r->data != NULL && put(r->data, key, v))
+	if (r->data != NULL && dynsec_put(r->data, key, v))
 		return NULL;
 	if (r->data == NULL)
 		json_decref(v);
@@ -79,16 +79,16 @@ answer_one(struct run *r, const char *key, json_t *v)
 }
 
 const char *
-answer_list(struct run *r, const json_t *c, const struct book *b, const char *key,
+dynsec_answer_list(struct run *r, const json_t *c, const struct book *b, const char *key,
     json_t *(*show)(const struct entry *e))
 {
-	bool verbose = get_bool(c, "verbose", false);
-	int count = get_int(c, "count", -1), offset = get_int(c, "offset", 0);
+	bool verbose = dynsec_get_bool(c, "verbose", false);
+	int count = dynsec_get_int(c, "count", -1), offset = dynsec_get_int(c, "offset", 0);
 	json_t *list = json_array();
 	bool ok;
 
 	r->data = json_object();
-	ok = r->data != NULL && put(r->data, "totalCount", json_integer((json_int_t)b->n));
+	ok = r->data != NULL && dynsec_put(r->data, "totalCount", json_integer((json_int_t)b->n));
 	for (size_t i = offset > 0 ? (size_t)offset : 0; ok && i < b->n; i++) {
 		ok = json_array_append_new(list, verbose ? show(b->v[i]) : json_string(b->v[i]->name)) == 0;
 		/* A count of 0 is one, as in mosquitto. */
@@ -99,13 +99,13 @@ answer_list(struct run *r, const json_t *c, const struct book *b, const char *ke
 		json_decref(list);
 		return INTERNAL_ERROR;
 	}
-	return put(r->data, key, list) && ok ? NULL : INTERNAL_ERROR;
+	return dynsec_put(r->data, key, list) && ok ? NULL : INTERNAL_ERROR;
 }
 
 /* ---- who is disconnected ---- */
 
 void
-kick(struct run *r, const char *username)
+dynsec_kick(struct run *r, const char *username)
 {
 	struct dynsec_outcome *o = r->out;
 	char **v = reallocarray(o->kicked, o->n_kicked + 1, sizeof(*v));
@@ -119,18 +119,18 @@ kick(struct run *r, const char *username)
 }
 
 void
-kick_anonymous(struct run *r)
+dynsec_kick_anonymous(struct run *r)
 {
 	r->out->kick_anonymous = true;
 }
 
 void
-kick_group(struct run *r, const struct group *g)
+dynsec_kick_group(struct run *r, const struct group *g)
 {
 	if (g == r->d->anonymous)
-		kick_anonymous(r);
+		dynsec_kick_anonymous(r);
 	for (size_t i = 0; i < g->clients.n; i++)
-		kick(r, g->clients.v[i].to->name);
+		dynsec_kick(r, g->clients.v[i].to->name);
 }
 
 /* ---- the general ones ---- */
@@ -138,18 +138,18 @@ kick_group(struct run *r, const struct group *g)
 static const char *
 set_access(struct run *r, const json_t *c)
 {
-	const json_t *list = get(c, "acls");
+	const json_t *list = dynsec_get(c, "acls");
 	const char *type;
 
 	if (!json_is_array(list))
 		return "Missing/invalid actions array";
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		const json_t *one = json_array_get(list, i), *allow = get(one, "allow");
+		const json_t *one = json_array_get(list, i), *allow = dynsec_get(one, "allow");
 
-		if (!json_is_object(one) || get_text(one, "acltype", &type) != GOT_IT || !json_is_boolean(allow))
+		if (!json_is_object(one) || dynsec_get_text(one, "acltype", &type) != GOT_IT || !json_is_boolean(allow))
 			continue;
 		for (unsigned k = 0; k < ACCESSES; k++)
-			if (strcasecmp(type, access_names[k]) == 0)
+			if (strcasecmp(type, dynsec_access_names[k]) == 0)
 				r->d->access[k] = json_is_true(allow);
 	}
 	return NULL;
@@ -165,12 +165,12 @@ get_access(struct run *r, const json_t *c)
 	for (unsigned k = 0; ok && k < ACCESSES; k++) {
 		json_t *o = json_object();
 
-		ok = o != NULL && put_text(o, "acltype", access_names[k]) &&
-		     put(o, "allow", json_boolean(r->d->access[k]));
+		ok = o != NULL && dynsec_put_text(o, "acltype", dynsec_access_names[k]) &&
+		     dynsec_put(o, "allow", json_boolean(r->d->access[k]));
 		ok = json_array_append_new(list, o) == 0 && ok;
 	}
 	if (ok)
-		return answer_one(r, "acls", list);
+		return dynsec_answer_one(r, "acls", list);
 	json_decref(list);
 	return INTERNAL_ERROR;
 }
@@ -184,35 +184,35 @@ static const struct command {
 } commands[] = {
 	{ "setDefaultACLAccess", set_access, true },
 	{ "getDefaultACLAccess", get_access, false },
-	{ "createClient", client_create, true },
-	{ "deleteClient", client_remove, true },
-	{ "getClient", client_get, false },
-	{ "listClients", client_list, false },
-	{ "modifyClient", client_modify, true },
-	{ "setClientPassword", client_set_password, true },
-	{ "setClientId", client_set_id, true },
-	{ "addClientRole", client_add_role, true },
-	{ "removeClientRole", client_remove_role, true },
-	{ "enableClient", client_enable, true },
-	{ "disableClient", client_disable, true },
-	{ "addGroupClient", group_add_client, true },
-	{ "createGroup", group_create, true },
-	{ "deleteGroup", group_remove, true },
-	{ "getGroup", group_get, false },
-	{ "listGroups", group_list, false },
-	{ "modifyGroup", group_modify, true },
-	{ "removeGroupClient", group_remove_client, true },
-	{ "addGroupRole", group_add_role, true },
-	{ "removeGroupRole", group_remove_role, true },
-	{ "setAnonymousGroup", group_set_anonymous, true },
-	{ "getAnonymousGroup", group_get_anonymous, false },
-	{ "createRole", role_create, true },
-	{ "getRole", role_get, false },
-	{ "listRoles", role_list, false },
-	{ "modifyRole", role_modify, true },
-	{ "deleteRole", role_remove, true },
-	{ "addRoleACL", role_add_acl, true },
-	{ "removeRoleACL", role_remove_acl, true },
+	{ "createClient", dynsec_client_create, true },
+	{ "deleteClient", dynsec_client_remove, true },
+	{ "getClient", dynsec_client_get, false },
+	{ "listClients", dynsec_client_list, false },
+	{ "modifyClient", dynsec_client_modify, true },
+	{ "setClientPassword", dynsec_client_set_password, true },
+	{ "setClientId", dynsec_client_set_id, true },
+	{ "addClientRole", dynsec_client_add_role, true },
+	{ "removeClientRole", dynsec_client_remove_role, true },
+	{ "enableClient", dynsec_client_enable, true },
+	{ "disableClient", dynsec_client_disable, true },
+	{ "addGroupClient", dynsec_group_add_client, true },
+	{ "createGroup", dynsec_group_create, true },
+	{ "deleteGroup", dynsec_group_remove, true },
+	{ "getGroup", dynsec_group_get, false },
+	{ "listGroups", dynsec_group_list, false },
+	{ "modifyGroup", dynsec_group_modify, true },
+	{ "removeGroupClient", dynsec_group_remove_client, true },
+	{ "addGroupRole", dynsec_group_add_role, true },
+	{ "removeGroupRole", dynsec_group_remove_role, true },
+	{ "setAnonymousGroup", dynsec_group_set_anonymous, true },
+	{ "getAnonymousGroup", dynsec_group_get_anonymous, false },
+	{ "createRole", dynsec_role_create, true },
+	{ "getRole", dynsec_role_get, false },
+	{ "listRoles", dynsec_role_list, false },
+	{ "modifyRole", dynsec_role_modify, true },
+	{ "deleteRole", dynsec_role_remove, true },
+	{ "addRoleACL", dynsec_role_add_acl, true },
+	{ "removeRoleACL", dynsec_role_remove_acl, true },
 };
 
 static const struct command *
@@ -253,8 +253,8 @@ say(const struct run *r, const struct command *k, const json_t *c)
 	(void)snprintf(line, sizeof(line), "dynsec: %s/%s | %s", text_show(r->by->client_id, id, sizeof(id)),
 	    r->by->username.p != NULL ? text_show(r->by->username, name, sizeof(name)) : "(anonymous)", k->name);
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-		say_value(line, sizeof(line), keys[i], get(c, keys[i]));
-	if (get(c, "password") != NULL && strlen(line) + sizeof(" | password=*****") < sizeof(line))
+		say_value(line, sizeof(line), keys[i], dynsec_get(c, keys[i]));
+	if (dynsec_get(c, "password") != NULL && strlen(line) + sizeof(" | password=*****") < sizeof(line))
 		(void)snprintf(line + strlen(line), sizeof(line) - strlen(line), " | password=*****");
 	r->by->say(r->by->ctx, line);
 }
@@ -266,13 +266,13 @@ static bool
 answer(json_t *responses, const char *command, const char *error, json_t *data, const char *correlation)
 {
 	json_t *o = json_object();
-	bool ok = o != NULL && put_text(o, "command", command);
+	bool ok = o != NULL && dynsec_put_text(o, "command", command);
 
 	if (ok && error != NULL)
-		ok = put_text(o, "error", error);
+		ok = dynsec_put_text(o, "error", error);
 	if (ok && data != NULL && error == NULL)
-		ok = put(o, "data", json_incref(data));
-	ok = ok && put_text(o, "correlationData", correlation);
+		ok = dynsec_put(o, "data", json_incref(data));
+	ok = ok && dynsec_put_text(o, "correlationData", correlation);
 	json_decref(data);
 	return json_array_append_new(responses, o) == 0 && ok;
 }
@@ -281,7 +281,7 @@ answer(json_t *responses, const char *command, const char *error, json_t *data, 
 static void
 wipe_password(const json_t *c)
 {
-	const json_t *v = get(c, "password");
+	const json_t *v = dynsec_get(c, "password");
 
 	if (json_is_string(v))
 		secret_wipe((void *)(uintptr_t)json_string_value(v), json_string_length(v));
@@ -296,9 +296,9 @@ run_one(struct run *r, json_t *responses, const json_t *c, bool *ret_go_on)
 
 	if (!json_is_object(c))
 		return answer(responses, "Unknown command", "Command not an object", NULL, NULL);
-	if (get_text(c, "command", &name) != GOT_IT)
+	if (dynsec_get_text(c, "command", &name) != GOT_IT)
 		return answer(responses, "Unknown command", "Missing command", NULL, NULL);
-	if (get_text(c, "correlationData", &correlation) == GOT_BAD) {
+	if (dynsec_get_text(c, "correlationData", &correlation) == GOT_BAD) {
 		*ret_go_on = false;
 		return answer(responses, name, "Invalid correlationData data type.", NULL, NULL);
 	}
@@ -322,7 +322,7 @@ run_one(struct run *r, json_t *responses, const json_t *c, bool *ret_go_on)
 static bool
 run_all(struct run *r, json_t *responses, const json_t *root)
 {
-	const json_t *list = json_is_object(root) ? get(root, "commands") : NULL;
+	const json_t *list = json_is_object(root) ? dynsec_get(root, "commands") : NULL;
 	bool go_on = true;
 
 	if (root == NULL)
@@ -344,7 +344,7 @@ unsay(json_t *responses)
 		const struct command *k = find_command(json_string_value(json_object_get(o, "command")));
 
 		if (k != NULL && k->changes && json_object_get(o, "error") == NULL &&
-		    !put_text(o, "error", INTERNAL_ERROR ": the file cannot be written"))
+		    !dynsec_put_text(o, "error", INTERNAL_ERROR ": the file cannot be written"))
 			return false;
 	}
 	return true;
@@ -411,7 +411,7 @@ dynsec_execute(struct dynsec *d, struct slice payload, const struct dynsec_admin
 	struct dynsec_outcome out = { 0 };
 	struct run r = { .d = d, .by = by, .out = &out };
 	json_t *top = json_object(), *responses = json_array(), *root;
-	bool ok = top != NULL && put(top, "responses", responses);
+	bool ok = top != NULL && dynsec_put(top, "responses", responses);
 
 	root = ok ? json_loadb((const char *)payload.p, payload.n, 0, NULL) : NULL;
 	if (ok && run_batch(&r, responses, root))

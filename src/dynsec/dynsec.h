@@ -20,6 +20,9 @@ struct dynsec;
 /* From the text of the file that `mosquitto_ctrl dynsec init` writes. <name> stands in error texts: "FILE: clients[3]: …".
  * NULL and <err> on the first mistake. */
 struct dynsec *dynsec_parse(struct slice json, const char *name, struct err *err);
+/* What `mosquitto_ctrl dynsec init` makes: the client "admin" with <password> (1 to 65535 bytes), who may command and listen to
+ * everything; others may receive and unsubscribe. NULL and <err>. */
+struct dynsec *dynsec_init(const char *password, struct err *err);
 void dynsec_free(struct dynsec *d); /* NULL is fine */
 /* What the file named that is not there, in words, or "": references to roles or clients that mosquitto leaves behind,
  * too; they were left out. */
@@ -39,8 +42,8 @@ struct dynsec_logins *dynsec_logins_ref(struct dynsec_logins *l);
 void dynsec_logins_unref(struct dynsec_logins *l); /* NULL is fine; wipes */
 /* As passwd_check(). Whether the client is disabled, or its client id another, is the policy's matter. */
 enum passwd_verdict dynsec_login(const struct dynsec_logins *l, struct slice user, struct slice password);
-/* Has <user> the same password in both? */
-bool dynsec_same_login(const struct dynsec_logins *a, const struct dynsec_logins *b, struct slice user);
+/* As passwd_tag(): another for another password; 0: no such client, or it has none. */
+uint64_t dynsec_tag(const struct dynsec_logins *l, struct slice user);
 
 /* ---- commands ---- */
 

@@ -217,10 +217,11 @@ dynsec_login(const struct dynsec_logins *l, struct slice user, struct slice pass
 	return known != NULL ? PASSWD_WRONG : PASSWD_UNKNOWN;
 }
 
-bool
-dynsec_same_login(const struct dynsec_logins *a, const struct dynsec_logins *b, struct slice user)
+uint64_t
+dynsec_tag(const struct dynsec_logins *l, struct slice user)
 {
-	const struct login *x = map_get(&a->users, user), *y = map_get(&b->users, user);
+	const struct login *known = map_get(&l->users, user);
 
-	return x != NULL && y != NULL && slice_eq(x->hash, y->hash);
+	/* The salt in it is new with each password. */
+	return known != NULL && known->hash.n > 0 ? map_hash(known->hash) | 1 : 0;
 }

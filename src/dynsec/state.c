@@ -7,13 +7,13 @@
 #include "base/num.h"
 #include "base/secret.h"
 
-const char *const access_names[ACCESSES] = {
+const char *const dynsec_access_names[ACCESSES] = {
 	[ACCESS_SEND] = "publishClientSend",
 	[ACCESS_RECEIVE] = "publishClientReceive",
 	[ACCESS_SUBSCRIBE] = "subscribe",
 	[ACCESS_UNSUBSCRIBE] = "unsubscribe",
 };
-const char *const list_names[AUTHZ_LISTS] = {
+const char *const dynsec_list_names[AUTHZ_LISTS] = {
 	[AUTHZ_LIST_SEND] = "publishClientSend",
 	[AUTHZ_LIST_RECEIVE] = "publishClientReceive",
 	[AUTHZ_LIST_SUBSCRIBE_LITERAL] = "subscribeLiteral",
@@ -23,10 +23,10 @@ const char *const list_names[AUTHZ_LISTS] = {
 };
 
 bool
-list_parse(const char *name, enum authz_list *ret)
+dynsec_list_parse(const char *name, enum authz_list *ret)
 {
 	for (unsigned i = 0; i < AUTHZ_LISTS; i++) {
-		if (strcasecmp(name, list_names[i]) == 0) {
+		if (strcasecmp(name, dynsec_list_names[i]) == 0) {
 			*ret = (enum authz_list)i;
 			return true;
 		}
@@ -52,7 +52,7 @@ room(void *v, size_t n, size_t *cap, size_t size)
 }
 
 bool
-set_text(char **at, const char *text)
+dynsec_set_text(char **at, const char *text)
 {
 	char *copy = text != NULL ? strdup(text) : NULL;
 
@@ -83,7 +83,7 @@ book_place(const struct book *b, const char *name)
 }
 
 struct entry *
-book_find(const struct book *b, const char *name)
+dynsec_book_find(const struct book *b, const char *name)
 {
 	size_t i = book_place(b, name);
 
@@ -91,7 +91,7 @@ book_find(const struct book *b, const char *name)
 }
 
 bool
-book_add(struct book *b, struct entry *e)
+dynsec_book_add(struct book *b, struct entry *e)
 {
 	struct entry **v = room(b->v, b->n, &b->cap, sizeof(*v));
 	size_t i;
@@ -107,7 +107,7 @@ book_add(struct book *b, struct entry *e)
 }
 
 void
-book_del(struct book *b, const struct entry *e)
+dynsec_book_del(struct book *b, const struct entry *e)
 {
 	size_t i = book_place(b, e->name);
 
@@ -120,7 +120,7 @@ book_del(struct book *b, const struct entry *e)
 /* ---- references ---- */
 
 struct ref *
-refs_find(const struct refs *r, const struct entry *to)
+dynsec_refs_find(const struct refs *r, const struct entry *to)
 {
 	for (size_t i = 0; i < r->n; i++)
 		if (r->v[i].to == to)
@@ -137,7 +137,7 @@ goes_before(const struct refs *r, const struct ref *a, const struct ref *b)
 }
 
 bool
-refs_add(struct refs *r, struct entry *to, int priority)
+dynsec_refs_add(struct refs *r, struct entry *to, int priority)
 {
 	struct ref new = { to, priority }, *v = room(r->v, r->n, &r->cap, sizeof(*v));
 	size_t i = r->n;
@@ -154,9 +154,9 @@ refs_add(struct refs *r, struct entry *to, int priority)
 }
 
 void
-refs_del(struct refs *r, const struct entry *to)
+dynsec_refs_del(struct refs *r, const struct entry *to)
 {
-	struct ref *at = refs_find(r, to);
+	struct ref *at = dynsec_refs_find(r, to);
 
 	if (at == NULL)
 		return;
@@ -167,7 +167,7 @@ refs_del(struct refs *r, const struct entry *to)
 /* ---- ACLs ---- */
 
 struct acl *
-acls_find(const struct acls *a, const char *topic)
+dynsec_acls_find(const struct acls *a, const char *topic)
 {
 	for (size_t i = 0; i < a->n; i++)
 		if (strcmp(a->v[i].topic, topic) == 0)
@@ -176,7 +176,7 @@ acls_find(const struct acls *a, const char *topic)
 }
 
 bool
-acls_add(struct acls *a, const char *topic, int priority, bool allow)
+dynsec_acls_add(struct acls *a, const char *topic, int priority, bool allow)
 {
 	struct acl *v = room(a->v, a->n, &a->cap, sizeof(*v));
 	char *copy = strdup(topic);
@@ -197,7 +197,7 @@ acls_add(struct acls *a, const char *topic, int priority, bool allow)
 }
 
 void
-acls_clear(struct acls *a)
+dynsec_acls_clear(struct acls *a)
 {
 	for (size_t i = 0; i < a->n; i++)
 		free(a->v[i].topic);
@@ -206,7 +206,7 @@ acls_clear(struct acls *a)
 }
 
 void
-role_changed(struct role *r)
+dynsec_role_changed(struct role *r)
 {
 	authz_role_lists_unref(r->made);
 	r->made = NULL;
@@ -219,7 +219,7 @@ entry_new(size_t size, const char *name)
 {
 	struct entry *e = calloc(1, size);
 
-	if (e != NULL && !set_text(&e->name, name)) {
+	if (e != NULL && !dynsec_set_text(&e->name, name)) {
 		free(e);
 		return NULL;
 	}
@@ -235,13 +235,13 @@ entry_done(struct entry *e)
 }
 
 struct client *
-client_new(const char *name)
+dynsec_client_new(const char *name)
 {
 	return entry_new(sizeof(struct client), name);
 }
 
 struct group *
-group_new(const char *name)
+dynsec_group_new(const char *name)
 {
 	struct group *g = entry_new(sizeof(struct group), name);
 
@@ -251,7 +251,7 @@ group_new(const char *name)
 }
 
 struct role *
-role_new(const char *name)
+dynsec_role_new(const char *name)
 {
 	return entry_new(sizeof(struct role), name);
 }
@@ -281,60 +281,60 @@ role_free(struct role *r)
 {
 	entry_done(&r->e);
 	for (unsigned i = 0; i < AUTHZ_LISTS; i++)
-		acls_clear(&r->acls[i]);
+		dynsec_acls_clear(&r->acls[i]);
 	authz_role_lists_unref(r->made);
 	free(r);
 }
 
 void
-client_delete(struct dynsec *d, struct client *c)
+dynsec_client_delete(struct dynsec *d, struct client *c)
 {
 	for (size_t i = 0; i < c->groups.n; i++)
-		refs_del(&((struct group *)(void *)c->groups.v[i].to)->clients, &c->e);
-	book_del(&d->clients, &c->e);
+		dynsec_refs_del(&((struct group *)(void *)c->groups.v[i].to)->clients, &c->e);
+	dynsec_book_del(&d->clients, &c->e);
 	client_free(c);
 }
 
 void
-group_delete(struct dynsec *d, struct group *g)
+dynsec_group_delete(struct dynsec *d, struct group *g)
 {
 	for (size_t i = 0; i < g->clients.n; i++)
-		refs_del(&((struct client *)(void *)g->clients.v[i].to)->groups, &g->e);
+		dynsec_refs_del(&((struct client *)(void *)g->clients.v[i].to)->groups, &g->e);
 	if (d->anonymous == g)
 		d->anonymous = NULL;
-	book_del(&d->groups, &g->e);
+	dynsec_book_del(&d->groups, &g->e);
 	group_free(g);
 }
 
 void
-role_delete(struct dynsec *d, struct role *r)
+dynsec_role_delete(struct dynsec *d, struct role *r)
 {
 	for (size_t i = 0; i < d->clients.n; i++)
-		refs_del(&((struct client *)(void *)d->clients.v[i])->roles, &r->e);
+		dynsec_refs_del(&((struct client *)(void *)d->clients.v[i])->roles, &r->e);
 	for (size_t i = 0; i < d->groups.n; i++)
-		refs_del(&((struct group *)(void *)d->groups.v[i])->roles, &r->e);
-	book_del(&d->roles, &r->e);
+		dynsec_refs_del(&((struct group *)(void *)d->groups.v[i])->roles, &r->e);
+	dynsec_book_del(&d->roles, &r->e);
 	role_free(r);
 }
 
 bool
-group_join(struct group *g, struct client *c, int priority)
+dynsec_group_join(struct group *g, struct client *c, int priority)
 {
-	if (refs_find(&c->groups, &g->e) != NULL)
+	if (dynsec_refs_find(&c->groups, &g->e) != NULL)
 		return true;
-	if (!refs_add(&c->groups, &g->e, priority))
+	if (!dynsec_refs_add(&c->groups, &g->e, priority))
 		return false;
-	if (refs_add(&g->clients, &c->e, priority))
+	if (dynsec_refs_add(&g->clients, &c->e, priority))
 		return true;
-	refs_del(&c->groups, &g->e);
+	dynsec_refs_del(&c->groups, &g->e);
 	return false;
 }
 
 void
-group_leave(struct group *g, struct client *c)
+dynsec_group_leave(struct group *g, struct client *c)
 {
-	refs_del(&g->clients, &c->e);
-	refs_del(&c->groups, &g->e);
+	dynsec_refs_del(&g->clients, &c->e);
+	dynsec_refs_del(&c->groups, &g->e);
 }
 
 void

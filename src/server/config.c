@@ -423,6 +423,7 @@ config_free(struct config *c)
 	config_listener_done(&c->fallback);
 	options_free(OPTION_GLOBAL, c);
 	options_free(OPTION_SECURITY, &c->common);
+	config_plugins_done(c);
 	for (i = 0; i < c->n_role_cas; i++)
 		free(c->role_cas[i].file);
 	free(c->role_cas);

@@ -46,10 +46,22 @@ struct config_security {
 	bool allow_zero_length_clientid;
 	bool refuse_publish_by_close, grant_refused_subscriptions, takeover_same_identity;
 	char *acl_file, *policy, *password_file, *psk_file, *auto_id_prefix;
+	unsigned plugin; /* 1 + index in config.plugins; 0: none */
 };
 
 enum config_auth_method { CONFIG_AUTH_ANY, CONFIG_AUTH_PASSWORD, CONFIG_AUTH_SCRAM };
 enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS, CONFIG_METRICS };
+
+/* A plugin of mosquitto; there is only dynamic security. */
+struct config_plugin {
+	struct config_place place;
+	char *name;      /* of plugin_load, or NULL */
+	char *file;      /* plugin_opt_config_file */
+	char *init_file; /* plugin_opt_password_init_file, or NULL */
+	bool used;       /* by a listener */
+};
+#define CONFIG_PLUGINS_REFUSED \
+	"plugins of mosquitto cannot be loaded; the broker itself does what mosquitto_dynamic_security.so does, for all else see `policy`"
 
 struct config_listener {
 	struct config_place at[CONFIG_OPTIONS_MAX];
@@ -90,6 +102,8 @@ struct config_listener {
 	unsigned n_proxy_from, n_proxy_identity_from;
 	char **origins; /* websockets_origin; none: all */
 	unsigned n_origins;
+	unsigned plugin_use; /* as config_security.plugin */
+	const struct config_plugin *dynsec; /* who decides here, or NULL; set by config_finish() */
 	struct config_security own;
 	const struct config_security
 	    *security; /* <own> or the common one; set by config_finish() */
@@ -156,6 +170,8 @@ struct config {
 
 	struct config_bridge *bridges; /* NULL after they were taken over by who runs them */
 	unsigned n_bridges;
+	struct config_plugin *plugins;
+	unsigned n_plugins, global_plugin; /* global_plugin: 1 + index */
 	struct config_role_ca *role_cas;
 	unsigned n_role_cas;
 
@@ -283,6 +299,7 @@ struct parse {
 	struct config_place here;
 	int listener; /* index of the current one, -1: the default listener */
 	int bridge; /* index of the current one, -1: none yet */
+	unsigned plugin; /* 1 + index of the last one; 0: none yet */
 	unsigned depth;
 	const char *word;   /* the directive being read */
 	bool security_seen; /* a security directive was read already */
@@ -320,6 +337,15 @@ bool read_restart(struct parse *p, struct slice value);
 bool read_tcp_keepalive(struct parse *p, struct slice value);
 /* Does it name CAs, so that it speaks TLS with certificates? */
 bool config_bridge_has_anchors(const struct config_bridge *b);
+bool read_plugin(struct parse *p, struct slice value);
+bool read_global_plugin(struct parse *p, struct slice value);
+bool read_plugin_load(struct parse *p, struct slice value);
+bool read_plugin_use(struct parse *p, struct slice value);
+bool read_plugin_file(struct parse *p, struct slice value);
+bool read_plugin_init_file(struct parse *p, struct slice value);
+/* Which plugin is whose, and what does not go together. */
+bool config_plugins_finish(struct config *c, struct err *err);
+void config_plugins_done(struct config *c); /* frees what it holds */
 void config_bridge_done(struct config_bridge *b); /* frees what it holds */
 /* What a bridge needs, and what does not go together. */
 bool config_bridges_finish(struct config *c, struct err *err);

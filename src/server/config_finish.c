@@ -501,6 +501,8 @@ config_finish(struct config *c, unsigned port, struct err *err)
 		if (!check_security(c, c->listeners[i].security, err) ||
 		    !finish_listener(c, i, err))
 			return false;
+	if (!config_plugins_finish(c, err))
+		return false;
 	if (!check_prefix(c, "clientid_prefixes", c->at, c->clientid_prefixes, err))
 		return false;
 	if (!config_bridges_finish(c, err))

@@ -91,6 +91,7 @@ load_text(const char *text)
 }
 
 /* clang-format off */
+#define DYNSEC "plugin /l/mosquitto_dynamic_security.so\nplugin_opt_config_file /x.json\n"
 static const struct {
 	const char *text, *error;
 } mistakes[] = {
@@ -107,8 +108,21 @@ static const struct {
 	    "m.conf:1: auto_id_prefix: longer than 64 bytes" },
 	{ "clientid_prefixes 12345678901234567890123456789012345678901234567890123456789012345\n",
 	    "m.conf:1: clientid_prefixes: longer than 64 bytes" },
-	{ "listener 1883\nplugin /x.so\n", "m.conf:2: plugin: plugins of mosquitto cannot be loaded; see `policy`" },
-	{ "auth_opt_backends x\n", "m.conf:1: auth_opt_backends: plugins of mosquitto cannot be loaded; see `policy`" },
+	{ "listener 1883\nplugin /x.so\n", "m.conf:2: plugin: plugins of mosquitto cannot be loaded; the broker itself does what "
+	"mosquitto_dynamic_security.so does, for all else see `policy`" },
+	{ "auth_opt_backends x\n", "m.conf:1: auth_opt_backends: not an option of dynamic security, the only plugin that there is; remove the line" },
+	{ "plugin /x_mosquitto_dynamic_security.so\n", "m.conf:1: plugin: " CONFIG_PLUGINS_REFUSED },
+	{ "plugin_opt_config_file /x.json\n", "m.conf:1: plugin_opt_config_file: belongs to a plugin: a line `plugin …/mosquitto_dynamic_security.so` must stand above it" },
+	{ "listener 1883\nplugin mosquitto_dynamic_security.so\n", "m.conf:2: plugin: plugin_opt_config_file FILE is missing; make the file with `mosquitto_ctrl dynsec init FILE ADMIN`" },
+	{ DYNSEC DYNSEC, "m.conf:3: plugin: there is a plugin already; remove one of the two" },
+	{ DYNSEC "auth_opt_config_file /y.json\n", "m.conf:3: auth_opt_config_file: is set already; remove one of the two lines" },
+	{ DYNSEC "global_plugin mosquitto_dynamic_security.so\nplugin_opt_config_file /y.json\n", "m.conf:3: plugin: this would be a second one for a listener, and only one can decide; remove one of them" },
+	{ DYNSEC "acl_file /a\n", "m.conf:3: acl_file: dynamic security decides here; make roles of its rules (mosquitto_ctrl dynsec addRoleACL) and remove this line" },
+	{ DYNSEC "policy springcore\n", "m.conf:3: policy: dynamic security decides here; remove this line or the plugin" },
+	{ DYNSEC "password_file /p\n", "m.conf:3: password_file: dynamic security has the passwords here; make its users clients there "
+	  "(mosquitto_ctrl dynsec createClient) and remove this line" },
+	{ "listener 1883\nplugin_use d\n", "m.conf:2: plugin_use: there is no plugin_load line of the name \"d\" above it" },
+	{ "plugin_load d /l/mosquitto_dynamic_security.so\nplugin_opt_config_file /x\nlistener 1883\n", "m.conf:1: plugin: no listener uses it, so it would protect nothing; add `plugin_use` to the listeners, or remove it" },
 	{ "connection b\n", "m.conf:1: connection b: an `address` line is missing" },
 	{ "topic # out\n", "m.conf:1: topic: belongs to a bridge: a `connection NAME` line must stand above it" },
 	{ "connection b\naddress h:70000\n", "m.conf:2: address: \"h:70000\" is not HOST or HOST:PORT" },

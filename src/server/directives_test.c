@@ -20,6 +20,9 @@ enum outcome {
 	REFUSED, /* an error that names file, line, directive and reason */
 };
 
+#define DYNSEC_PATH "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
+#define DYNSEC(word) word " " DYNSEC_PATH "\nplugin_opt_config_file f"
+
 /* clang-format off */
 static const struct {
 	const char *line;
@@ -43,6 +46,9 @@ static const struct {
 	{ "persistence false", DONE }, { "persistence_file mosquitto.db", DONE }, { "persistence_location /p/", DONE },
 	{ "persistent_client_expiration 90s", DONE }, { "persistent_client_expiration 14d", DONE }, { "pid_file p", DONE },
 	{ "plugin_opt_x y", REFUSED }, { "auth_opt_x y", REFUSED }, { "plugin /x.so", REFUSED }, { "auth_plugin /x.so", REFUSED },
+	{ DYNSEC("plugin"), DONE }, { DYNSEC("auth_plugin"), DONE }, { DYNSEC("global_plugin"), DONE },
+	{ "plugin_load d " DYNSEC_PATH "\nplugin_opt_config_file f\nlistener 1886\nplugin_use d", DONE },
+	{ "plugin " DYNSEC_PATH "\nauth_opt_config_file f", DONE }, { DYNSEC("plugin") "\nplugin_opt_password_init_file p", DONE },
 	{ "plugin_load n /x.so", REFUSED }, { "plugin_use n", REFUSED },
 	{ "queue_qos0_messages true", DONE }, { "retain_available true", DONE }, { "check_retain_source false", DONE }, { "retain_expiry_interval 1", KEPT },
 	{ "set_tcp_nodelay true", KEPT }, { "sys_interval 10", DONE }, { "upgrade_outgoing_qos true", DONE }, { "user mosquitto", DONE },

@@ -16,6 +16,8 @@ listener_rules_of(const struct config *c, const struct config_listener *l)
 		rules |= l->auth_method == CONFIG_AUTH_PASSWORD ? RULE_PASSWORDS
 			 : l->auth_method == CONFIG_AUTH_SCRAM  ? RULE_PASSWORDS | RULE_SCRAM | RULE_ONLY_SCRAM
 								: RULE_PASSWORDS | RULE_SCRAM;
+	if (l->dynsec != NULL)
+		rules |= RULE_PASSWORDS;
 	if (l->use_identity_as_username && l->psk_hint != NULL)
 		rules |= RULE_PSK_IS_IDENTITY;
 	if (s->allow_zero_length_clientid)

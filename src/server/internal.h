@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "broker/broker.h"
+#include "dynsec/dynsec.h"
 #include "net/net.h"
 #include "passwd/passwd.h"
 #include "pki/pki.h"
@@ -45,8 +46,10 @@ struct world {
  * contexts call back; NULL for a look only. NULL and <err>, which names place, directive and
  * file. */
 struct judge;
+struct dynamics;
 /* <old>: the one that is in force, whose revocation lists stay where what is read may not take their place; NULL: none. */
-struct world *world_load(const struct config *c, struct judge *judges, const struct world *old, struct err *err);
+struct world *world_load(
+    const struct config *c, struct judge *judges, const struct dynamics *ds, const struct world *old, struct err *err);
 void world_free(struct world *w); /* NULL is fine */
 
 /* Judges the certificates, keys and passwords that come to one listener. It stays where it is for the life of the
@@ -57,6 +60,7 @@ struct judge {
 	struct pki_trust *trust;
 	struct passwd_file *passwords;
 	struct psk_file *psk;
+	struct dynamic *dynamic; /* who has the passwords instead, or NULL; never exchanged */
 };
 bool judge_init(struct judge *j);
 void judge_done(struct judge *j);
@@ -158,6 +162,9 @@ struct server {
 	struct privileges privileges;
 	struct authz_principal *nobody; /* whom anonymous connections share */
 	struct logins *logins;
+	struct dynamics *dynamics;
+	pthread_mutex_t changing;    /* held by who exchanges policies: a reload, dynamic security */
+	struct broker_listener *told; /* what the broker has, under <changing>; policies are the world's */
 	struct buckets *origins;        /* networks and addresses, for their rates */
 	struct inherited inherited;     /* empty once listen_all() is done */
 	struct metrics_counters *counters;
@@ -255,6 +262,22 @@ uint64_t admit_wait(struct listener *l, uint64_t now_ms);
 /* May a connection from <addr> come in? It is counted. NULL: yes; else why not, static. */
 const char *admit(struct listener *l, const struct sockaddr *addr, uint64_t now_ms);
 
+/* ---- dynamic.c: dynamic security ---- */
+
+/* Read all files; <look>: make none. NULL and <err>, which names place, directive and file. */
+struct dynamics *dynamics_load(const struct config *c, bool look, struct err *err);
+void dynamics_free(struct dynamics *ds); /* NULL is fine */
+/* The file of <x>; NULL: there is none, or <x> is NULL. */
+struct dynamic *dynamics_of(const struct dynamics *ds, const struct config_plugin *x);
+bool dynamics_start(struct dynamics *ds, struct server *s, struct err *err);
+/* Answer all that waits and end the thread; NULL is fine. */
+void dynamics_stop(struct dynamics *ds);
+/* As broker_ports.request. Any worker's thread. */
+bool dynamics_request(struct dynamics *ds, struct broker_request *r);
+struct authz_policy *dynamic_policy(struct dynamic *d);  /* a reference; any thread */
+struct dynsec_logins *dynamic_logins(struct dynamic *d); /* a reference; any thread */
+uint64_t dynamic_tag(struct dynamic *d, struct slice user); /* dynsec_tag() of what holds now; any thread */
+
 /* ---- attempts.c: wrong passwords ---- */
 
 enum { ATTEMPTS_USER, ATTEMPTS_ADDRESS, ATTEMPTS_RULES };
@@ -347,6 +370,7 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 	"a user name and password are not accepted here: there is no password_file, and "          \
 	"allow_anonymous is false"
 #define WHY_LOGIN_UNKNOWN "password_file has no user" /* and the name in quotes */
+#define WHY_DYNSEC_UNKNOWN "dynamic security has no client" /* and the name in quotes */
 #define WHY_LOGIN_WRONG "wrong password of user"
 #define WHY_NO_SCRAM "password_file has no scram-sha-256 hash of user"
 #define WHY_NO_METHOD "no authentication method is offered here"
@@ -487,6 +511,9 @@ void broker_listeners_of(
 
 /* SIGHUP: read everything again; on any error the old state stays and it returns false. Logs. */
 bool server_reload(struct server *s);
+/* Give the listeners in <listeners> (1 << index) a new policy, of which a reference is taken. False: out of memory, nothing has
+ * changed for them. Any thread but a worker's. */
+bool server_set_policy(struct server *s, uint64_t listeners, struct authz_policy *policy);
 
 /* ---- watch.c: files that change under us ---- */
 

@@ -158,6 +158,8 @@ credential_stands(struct judge *j, const struct authz_facts *f)
 {
 	bool ok = false;
 
+	if (j->dynamic != NULL && f->username.p != NULL && dynamic_tag(j->dynamic, f->username) == f->credential)
+		return true;
 	(void)pthread_mutex_lock(&j->lock);
 	if (j->passwords != NULL && f->username.p != NULL)
 		ok = passwd_tag(j->passwords, f->username) == f->credential;
@@ -172,6 +174,8 @@ user_is_known(struct judge *j, struct slice user)
 {
 	bool ok;
 
+	if (j->dynamic != NULL)
+		return dynamic_tag(j->dynamic, user) != 0;
 	(void)pthread_mutex_lock(&j->lock);
 	ok = j->passwords != NULL && passwd_tag(j->passwords, user) != 0;
 	(void)pthread_mutex_unlock(&j->lock);

@@ -15,7 +15,8 @@ enum { THREADS_MAX = 4, PENDING_MAX = 1024, NICE = 5, SHOW_CAP = 100 };
 struct job {
 	struct job *next;
 	struct broker_login *login;
-	struct passwd_file *file;
+	struct passwd_file *file; /* or, in its place: */
+	struct dynsec_logins *logins;
 	struct attempts_key key;
 	size_t user_n, password_n;
 	uint8_t bytes[]; /* user name, password */
@@ -43,11 +44,12 @@ static void
 job_free(struct job *j)
 {
 	passwd_unref(j->file);
+	dynsec_logins_unref(j->logins);
 	secret_free(j, sizeof(*j) + j->user_n + j->password_n);
 }
 
 static struct job *
-job_new(struct passwd_file *f, struct broker_login *login)
+job_new(struct broker_login *login)
 {
 	struct slice user = login->connect->username, password = login->connect->password;
 	struct job *j = malloc(sizeof(*j) + user.n + password.n);
@@ -55,7 +57,7 @@ job_new(struct passwd_file *f, struct broker_login *login)
 	if (j == NULL)
 		return NULL;
 	*j = (struct job){
-		.login = login, .file = passwd_ref(f), .user_n = user.n, .password_n = password.n
+		.login = login, .user_n = user.n, .password_n = password.n
 	};
 	if (user.n > 0)
 		memcpy(j->bytes, user.p, user.n);
@@ -83,25 +85,39 @@ refuse_user(struct broker_login *login, const char *why, struct slice user)
 	return MQTT_RC_NOT_AUTHORIZED;
 }
 
+static enum passwd_verdict
+check(const struct job *j)
+{
+	struct slice password = slice_of(j->bytes + j->user_n, j->password_n);
+	enum passwd_kind kind = PASSWD_SHA512;
+	enum passwd_verdict v;
+
+	if (j->logins != NULL)
+		return dynsec_login(j->logins, job_user(j), password);
+	v = passwd_check(j->file, job_user(j), password, &kind);
+	log_debug("Login: one %s hash computed.", passwd_kind_name(kind));
+	return v;
+}
+
 static uint8_t
 verdict_of(struct logins *ls, const struct job *j)
 {
 	struct slice user = job_user(j);
-	enum passwd_kind kind = PASSWD_SHA512;
+	const char *unknown = j->logins != NULL ? WHY_DYNSEC_UNKNOWN : WHY_LOGIN_UNKNOWN;
 	enum passwd_verdict v;
 
 	/* Guesses that came in parallel with those that failed meanwhile. */
 	if (!attempts_may(ls->attempts, &j->key, server_now_ms()))
 		return refuse(j->login, MQTT_RC_CONNECTION_RATE, WHY_LOGIN_RATE);
-	v = passwd_check(j->file, user, slice_of(j->bytes + j->user_n, j->password_n), &kind);
-	log_debug("Login: one %s hash computed.", passwd_kind_name(kind));
+	v = check(j);
 	if (v == PASSWD_FAILED)
 		return refuse(j->login, MQTT_RC_UNAVAILABLE, "out of memory");
 	if (v == PASSWD_RIGHT)
-		return identity_named(j->login, user, passwd_tag(j->file, user));
+		return identity_named(j->login, user,
+		    j->logins != NULL ? dynsec_tag(j->logins, user) : passwd_tag(j->file, user));
 	attempts_failed(ls->attempts, &j->key, server_now_ms());
 	return refuse_user(
-	    j->login, v == PASSWD_UNKNOWN ? WHY_LOGIN_UNKNOWN : WHY_LOGIN_WRONG, user);
+	    j->login, v == PASSWD_UNKNOWN ? unknown : WHY_LOGIN_WRONG, user);
 }
 
 /* The next one; NULL: the end, and the list is empty. */
@@ -149,17 +165,20 @@ thread_main(void *arg)
 uint8_t
 logins_ask(struct logins *ls, struct judge *judge, struct broker_login *login)
 {
-	struct passwd_file *f = judge_passwords(judge);
-	struct job *j;
+	struct job *j = job_new(login);
 	bool room;
 
-	/* A reload took the file away since the rules were read. */
-	if (f == NULL)
-		return refuse(login, MQTT_RC_UNAVAILABLE, "the configuration is being exchanged");
-	j = job_new(f, login);
-	passwd_unref(f);
 	if (j == NULL)
 		return refuse(login, MQTT_RC_UNAVAILABLE, "out of memory");
+	if (judge->dynamic != NULL)
+		j->logins = dynamic_logins(judge->dynamic);
+	else
+		j->file = judge_passwords(judge);
+	/* A reload took the file away since the rules were read. */
+	if (j->file == NULL && j->logins == NULL) {
+		job_free(j);
+		return refuse(login, MQTT_RC_UNAVAILABLE, "the configuration is being exchanged");
+	}
 	if (!attempts_may(ls->attempts, &j->key, server_now_ms())) {
 		job_free(j);
 		return refuse(login, MQTT_RC_CONNECTION_RATE, WHY_LOGIN_RATE);

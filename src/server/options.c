@@ -1,7 +1,6 @@
 /* Every directive of the configuration, once: the parser, --help, --test-config and
  * docs/configuration.md read this table. */
 #include "server/config.h"
-#include "server/server.h"
 
 
 #include "base/num.h"
@@ -208,6 +207,22 @@ const struct option options[] = {
 	  IN_SECURITY(policy), .type = OPTION_PATH, .def_text = "springcore when there is a role_ca, else everything is allowed" },
 	{ "acl_file", "FILE", "Who may do what, in mosquitto's ACL format",
 	  IN_SECURITY(acl_file), .type = OPTION_PATH },
+	{ "plugin", "PATH", "Only mosquitto_dynamic_security.so: who may do what is changed with `mosquitto_ctrl dynsec` (docs/dynamic-security.md)",
+	  .scope = OPTION_SECURITY, .type = OPTION_CALL, .call = read_plugin, .flags = OPTION_NEXT_START },
+	{ "auth_plugin", "PATH", "Another name of plugin",
+	  .scope = OPTION_SECURITY, .type = OPTION_CALL, .call = read_plugin, .flags = OPTION_OLD | OPTION_NEXT_START },
+	{ "global_plugin", "PATH", "The same for all listeners, whatever per_listener_settings says",
+	  BY(read_global_plugin), .flags = OPTION_NEXT_START },
+	{ "plugin_load", "NAME PATH", "The same for the listeners that use it",
+	  BY(read_plugin_load), .flags = OPTION_REPEATS | OPTION_NEXT_START },
+	{ "plugin_use", "NAME", "Use the plugin of this plugin_load line for the listener above",
+	  .scope = OPTION_LISTENER, .type = OPTION_CALL, .call = read_plugin_use, .flags = OPTION_NEXT_START },
+	{ "plugin_opt_config_file", "FILE", "Where the plugin above keeps its clients, groups and roles; `mosquitto_ctrl dynsec init` makes it",
+	  BY(read_plugin_file), .flags = OPTION_REPEATS | OPTION_NEXT_START },
+	{ "auth_opt_config_file", "FILE", "Another name of plugin_opt_config_file",
+	  BY(read_plugin_file), .flags = OPTION_REPEATS | OPTION_OLD | OPTION_NEXT_START },
+	{ "plugin_opt_password_init_file", "FILE", "If plugin_opt_config_file is not there yet, it is made with the client admin and the password in FILE",
+	  BY(read_plugin_init_file), .flags = OPTION_REPEATS | OPTION_NEXT_START },
 	{ "allow_zero_length_clientid", "true|false", "Make up a client id for clients that send none",
 	  IN_SECURITY(allow_zero_length_clientid), .type = OPTION_BOOL, .def = 1 },
 	{ "auto_id_prefix", "TEXT", "What client ids that are made up begin with",

@@ -6,7 +6,7 @@
 
 #include "base/num.h"
 
-#define PLUGINS "plugins of mosquitto cannot be loaded; see `policy`"
+#define PLUGIN_OPTIONS "not an option of dynamic security, the only plugin that there is; remove the line"
 #define ENGINE "keys in engines are not supported; keyfile must be a PEM file. Remove the line"
 #define RSMB "a directive of RSMB, which mosquitto does not do either; remove the line"
 
@@ -15,12 +15,7 @@ static const struct {
 } refused[] = {
 	{ "tls_engine", ENGINE },
 	{ "tls_engine_kpass_sha1", ENGINE },
-	{ "plugin", PLUGINS },
-	{ "plugin_load", PLUGINS },
-	{ "plugin_use", PLUGINS },
-	{ "global_plugin", PLUGINS },
-	{ "auth_plugin", PLUGINS },
-	{ "auth_plugin_deny_special_chars", PLUGINS },
+	{ "auth_plugin_deny_special_chars", CONFIG_PLUGINS_REFUSED },
 	{ "ffdc_output", RSMB },
 	{ "max_log_entries", RSMB },
 	{ "trace_level", RSMB },
@@ -32,9 +27,11 @@ option_unsupported(struct slice name)
 {
 	size_t i;
 
-	/* plugin_opt_ANYTHING and auth_opt_ANYTHING */
+	/* plugin_opt_ANYTHING and auth_opt_ANYTHING, but for what we know */
+	if (option_find(name) != NULL)
+		return NULL;
 	if (slice_starts(name, SL("plugin_opt_")) || slice_starts(name, SL("auth_opt_")))
-		return PLUGINS;
+		return PLUGIN_OPTIONS;
 	for (i = 0; i < ARRAY_LEN(refused); i++)
 		if (slice_eq(name, slice_str(refused[i].name)))
 			return refused[i].why;

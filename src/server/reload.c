@@ -57,6 +57,20 @@ same_listeners(const struct config *old, const struct config *new, struct err *e
 	return true;
 }
 
+/* Nor can who decides be exchanged: what dynamic security knows is not in the configuration. */
+static bool
+same_plugins(const struct config *old, const struct config *new, struct err *err)
+{
+	for (unsigned i = 0; i < old->n_listeners; i++) {
+		const struct config_plugin *a = old->listeners[i].dynsec, *b = new->listeners[i].dynsec;
+
+		if (!same_text(a != NULL ? a->file : NULL, b != NULL ? b->file : NULL))
+			return err_set(err, ERR_USAGE, "listener %s: plugin or plugin_opt_config_file is another than before; this needs a restart",
+			    new->listeners[i].name);
+	}
+	return true;
+}
+
 static void
 say_scope(enum option_scope scope, const void *old, const void *new, const char *of)
 {
@@ -114,14 +128,48 @@ static bool
 tell_broker(struct server *s, const struct config *c, const struct world *w, struct err *err)
 {
 	struct broker_listener *l = calloc(c->n_listeners + 1, sizeof(*l));
-	bool ok;
 
 	if (l == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	broker_listeners_of(c, w, l);
-	ok = broker_set_listeners(s->broker, l, c->n_listeners + 1);
-	free(l);
-	return ok || err_set(err, ERR_MEMORY, "out of memory");
+	if (!broker_set_listeners(s->broker, l, c->n_listeners + 1)) {
+		free(l);
+		return err_set(err, ERR_MEMORY, "out of memory");
+	}
+	free(s->told);
+	s->told = l;
+	return true;
+}
+
+/* In the world, so that it lives as long as the broker has it. */
+static void
+exchange_policies(struct server *s, uint64_t listeners, struct authz_policy *policy)
+{
+	struct authz_policy *old;
+
+	for (unsigned i = 0; i < s->n_listeners; i++) {
+		if ((listeners & UINT64_C(1) << i) == 0)
+			continue;
+		(void)pthread_mutex_lock(&s->lock);
+		old = s->world->listeners[i].policy;
+		s->world->listeners[i].policy = authz_policy_ref(policy);
+		(void)pthread_mutex_unlock(&s->lock);
+		authz_policy_unref(old);
+	}
+}
+
+bool
+server_set_policy(struct server *s, uint64_t listeners, struct authz_policy *policy)
+{
+	bool ok;
+
+	(void)pthread_mutex_lock(&s->changing);
+	exchange_policies(s, listeners, policy);
+	for (unsigned i = 0; i < s->n_listeners; i++)
+		s->told[i].policy = s->world->listeners[i].policy;
+	ok = broker_set_listeners(s->broker, s->told, s->n_listeners + 1);
+	(void)pthread_mutex_unlock(&s->changing);
+	return ok;
 }
 
 /* From here on nothing fails. */
@@ -157,8 +205,8 @@ reload(struct server *s)
 
 	log_notice("Reloading the configuration.");
 	log_reopen();
-	if (c != NULL && same_listeners(s->config, c, &err))
-		w = world_load(c, s->judges, s->world, &err);
+	if (c != NULL && same_listeners(s->config, c, &err) && same_plugins(s->config, c, &err))
+		w = world_load(c, s->judges, s->dynamics, s->world, &err);
 	if (w != NULL && alarm_may_exchange(s, s->world, w, &err))
 		bridges = bridge_plans_load(c, &err);
 	if (bridges == NULL || !tell_broker(s, c, w, &err)) {
@@ -189,7 +237,9 @@ server_reload(struct server *s)
 	bool ok;
 
 	watch_hold(s->watch);
+	(void)pthread_mutex_lock(&s->changing);
 	ok = reload(s);
+	(void)pthread_mutex_unlock(&s->changing);
 	watch_release(s->watch);
 	return ok;
 }

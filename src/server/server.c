@@ -103,8 +103,8 @@ make_broker(struct server *s, struct err *err)
 	if (l == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	broker_listeners_of(s->config, s->world, l);
+	s->told = l;
 	s->broker = broker_new(s->n_workers, &set, l, s->n_listeners + 1, &ports);
-	free(l);
 	return s->broker != NULL || err_set(err, ERR_MEMORY, "out of memory");
 }
 
@@ -156,11 +156,14 @@ server_prepare(struct server *s, struct err *err)
 	if (!make_listeners(s, err))
 		return false;
 	atomic_store(&s->memory.limit, s->config->memory_limit);
-	s->world = world_load(s->config, s->judges, NULL, err);
+	s->dynamics = dynamics_load(s->config, false, err);
+	s->world = s->dynamics != NULL ? world_load(s->config, s->judges, s->dynamics, NULL, err) : NULL;
 	if (s->world == NULL)
 		return false;
-	for (i = 0; i < s->n_listeners; i++)
+	for (i = 0; i < s->n_listeners; i++) {
+		s->judges[i].dynamic = dynamics_of(s->dynamics, s->config->listeners[i].dynsec);
 		judge_set(&s->judges[i], &s->world->listeners[i]);
+	}
 	s->nobody = authz_principal_new(&nobody);
 	s->logins = logins_new();
 	s->origins = buckets_new();
@@ -206,6 +209,8 @@ server_done(struct server *s)
 	logins_free(s->logins);
 	buckets_free(s->origins);
 	world_free(s->world);
+	dynamics_free(s->dynamics);
+	free(s->told);
 	authz_principal_unref(s->nobody);
 	free(s->counters);
 }
@@ -235,6 +240,7 @@ server_stop(struct server *s)
 	s->watch = NULL;
 	/* Their verdicts go to shards that are still there, and wake loops that are, too. */
 	logins_stop(s->logins);
+	dynamics_stop(s->dynamics);
 }
 
 static bool
@@ -243,7 +249,7 @@ start_threads(struct server *s, struct err *err)
 	char name[24];
 	unsigned i;
 
-	if (!logins_start(s->logins, s->n_workers, err))
+	if (!logins_start(s->logins, s->n_workers, err) || !dynamics_start(s->dynamics, s, err))
 		return false;
 	for (i = 0; i < s->n_workers; i++) {
 		struct worker *w = &s->workers[i];
@@ -481,7 +487,13 @@ server_run(const struct server_options *o)
 		config_free(s.config);
 		return SERVER_FAILED;
 	}
+	if (pthread_mutex_init(&s.changing, NULL) != 0) {
+		(void)pthread_mutex_destroy(&s.lock);
+		config_free(s.config);
+		return SERVER_FAILED;
+	}
 	code = serve(&s);
+	(void)pthread_mutex_destroy(&s.changing);
 	(void)pthread_mutex_destroy(&s.lock);
 	config_free(s.config);
 	return code;

@@ -172,10 +172,11 @@ server_test_config(const struct server_options *o)
 	struct config *c = config_load(o, &err);
 	struct privileges p;
 	struct world *w = NULL;
+	struct dynamics *ds = NULL;
 	struct bridge_plans *bridges = NULL;
 	bool ok;
 
-	ok = c != NULL && privileges_find(c, &p, &err) && (w = world_load(c, NULL, NULL, &err)) != NULL;
+	ok = c != NULL && privileges_find(c, &p, &err) && (ds = dynamics_load(c, true, &err)) != NULL && (w = world_load(c, NULL, ds, NULL, &err)) != NULL;
 	if (ok && !check_config(c, &p))
 		ok = err_set(&err, ERR_MEMORY, "out of memory");
 	ok = ok && print_all(c, w, &err) && (bridges = bridge_plans_load(c, &err)) != NULL;
@@ -188,6 +189,7 @@ server_test_config(const struct server_options *o)
 		(void)fprintf(stderr, "signet broker: %s\n", err.text);
 	bridge_plans_free(bridges);
 	world_free(w);
+	dynamics_free(ds);
 	config_free(c);
 	return ok ? SERVER_OK : SERVER_USAGE;
 }

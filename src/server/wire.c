@@ -233,6 +233,14 @@ port_exchange_end(void *ctx, struct broker_exchange *x)
 	scram_end(x);
 }
 
+static bool
+port_request(void *ctx, struct broker_request *r)
+{
+	struct server *s = ctx;
+
+	return dynamics_request(s->dynamics, r);
+}
+
 static void
 port_event(void *ctx, const struct broker_event *e)
 {
@@ -255,6 +263,7 @@ server_ports(struct server *s)
 		.judge_again = port_judge_again,
 		.exchange = port_exchange,
 		.exchange_end = port_exchange_end,
+		.request = port_request,
 		.event = port_event,
 		.wall = port_wall };
 }

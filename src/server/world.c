@@ -38,12 +38,17 @@ load_policy_text(
 }
 
 static bool
-load_policy(const struct config *c, const struct config_listener *l, struct authz_policy **ret,
+load_policy(const struct config *c, const struct config_listener *l, const struct dynamics *ds, struct authz_policy **ret,
     struct err *err)
 {
 	const struct config_security *s = l->security;
+	struct dynamic *d = dynamics_of(ds, l->dynsec);
 	const char *name = s->policy, *directive;
 
+	if (d != NULL) {
+		*ret = dynamic_policy(d);
+		return true;
+	}
 	if (name == NULL && s->acl_file == NULL) {
 		if (c->n_role_cas == 0) {
 			*ret = authz_policy_open();
@@ -248,7 +253,8 @@ look_at_http_dir(const struct config *c, const struct config_listener *l, struct
 }
 
 struct world *
-world_load(const struct config *c, struct judge *judges, const struct world *old, struct err *err)
+world_load(
+    const struct config *c, struct judge *judges, const struct dynamics *ds, const struct world *old, struct err *err)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	unsigned i;
@@ -268,7 +274,7 @@ world_load(const struct config *c, struct judge *judges, const struct world *old
 		struct world_listener *wl = &w->listeners[i];
 		struct trust_hints h = hints_of(c, w, old, i);
 
-		if (!load_policy(c, l, &wl->policy, err) || !look_at_http_dir(c, l, err) ||
+		if (!load_policy(c, l, ds, &wl->policy, err) || !look_at_http_dir(c, l, err) ||
 		    !load_secrets(c, w, i, err) ||
 		    (config_is_tls(l) &&
 			!load_tls(c, l, judges != NULL ? &judges[i] : NULL, &h, wl, err))) {

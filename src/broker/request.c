@@ -1,0 +1,166 @@
+/* What is published below "$CONTROL/" is for the broker itself and goes to no subscriber. Somebody behind a port carries it out,
+ * in his own time; its sender is not read from meanwhile, and then has the answer before the acknowledgement. */
+#include <stdlib.h>
+#include "broker/internal.h"
+
+struct request {
+	struct broker_request p;
+	struct order order;
+	struct shard *shard;
+	struct client *client; /* NULL: gone. Only the shard's thread looks at it */
+	struct authz_principal *who;
+	uint16_t packet_id;
+	uint8_t qos;
+	const char *topic; /* of the answer */
+	void *answer;      /* or NULL */
+	size_t answer_n;
+	uint8_t bytes[]; /* client id, topic, payload */
+};
+
+static void
+request_free(struct request *r)
+{
+	authz_principal_unref(r->who);
+	free(r->answer);
+	/* There may be a password in it. */
+	explicit_bzero(r->bytes, r->p.client_id.n + r->p.topic.n + r->p.payload.n);
+	free(r);
+}
+
+/* Nobody knew what to do with it, or it is done. */
+static bool
+acknowledge(struct client *c, uint8_t qos, uint16_t packet_id)
+{
+	uint64_t mark = c->shard->journal.marks;
+
+	if (qos == 0)
+		return true;
+	if (qos == 2 && !publish_receive(c->session, packet_id))
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	return gate_since(c, mark) && out_ack(c, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, packet_id, MQTT_RC_OK, "");
+}
+
+/* To its sender alone, as far as he has subscribed to it and may receive it. */
+static void
+give_answer(struct client *c, const struct request *r)
+{
+	struct mqtt_publish p = { .topic = slice_str(r->topic), .payload = slice_of(r->answer, r->answer_n) };
+	struct msg *m = r->answer != NULL ? msg_new(&p, SL(""), NULL, c->shard->now_s) : NULL;
+
+	if (m != NULL)
+		route_to_one(c->shard, m, c->session);
+	msg_unref(m);
+}
+
+static void
+finish(struct shard *sh, struct order *o)
+{
+	struct request *r = (void *)((char *)o - offsetof(struct request, order));
+	struct client *c = r->client;
+
+	(void)sh;
+	if (c != NULL) {
+		c->request = NULL;
+		if (c->state == CLIENT_OPEN) {
+			give_answer(c, r);
+			if (acknowledge(c, r->qos, r->packet_id))
+				release(c, HELD_REQUEST);
+		}
+	}
+	request_free(r);
+}
+
+void
+broker_request_done(struct broker_request *request, const char *topic, void *answer, size_t n)
+{
+	struct request *r = (struct request *)request;
+
+	r->topic = topic;
+	r->answer = answer;
+	r->answer_n = n;
+	order_give(r->shard, &r->order);
+}
+
+static struct slice
+copy(uint8_t **at, struct slice s)
+{
+	struct slice to = slice_of(*at, s.n);
+
+	if (s.n > 0)
+		memcpy(*at, s.p, s.n);
+	*at += s.n;
+	return to;
+}
+
+static struct request *
+request_new(struct client *c, const struct mqtt_publish *p)
+{
+	struct slice id = session_id(c->session);
+	struct request *r = malloc(sizeof *r + id.n + p->topic.n + p->payload.n);
+	uint8_t *at;
+
+	if (r == NULL)
+		return NULL;
+	*r = (struct request){ .order.carry_out = finish, .shard = c->shard, .client = c, .packet_id = p->packet_id, .qos = p->qos };
+	r->who = authz_principal_ref(c->who);
+	at = r->bytes;
+	r->p = (struct broker_request){ .listener = c->listener, .who = r->who };
+	r->p.client_id = copy(&at, id);
+	r->p.topic = copy(&at, p->topic);
+	r->p.payload = copy(&at, p->payload);
+	return r;
+}
+
+bool
+request_take(struct client *c, const struct mqtt_publish *p)
+{
+	const struct broker_ports *ports = &c->shard->broker->ports;
+	struct request *r;
+
+	if (ports->request == NULL)
+		return acknowledge(c, p->qos, p->packet_id);
+	if ((r = request_new(c, p)) == NULL)
+		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+	/* First of all: it may be done before the port returns. */
+	c->request = r;
+	hold(c, HELD_REQUEST);
+	if (ports->request(ports->ctx, &r->p))
+		return true;
+	c->request = NULL;
+	request_free(r);
+	release(c, HELD_REQUEST);
+	return acknowledge(c, p->qos, p->packet_id);
+}
+
+void
+request_forget(struct client *c)
+{
+	if (c->request != NULL)
+		c->request->client = NULL;
+	c->request = NULL;
+}
+
+/* ---- orders: what other threads want done on a shard ---- */
+
+void
+order_give(struct shard *sh, struct order *o)
+{
+	if (inbox_push(&sh->orders, &o->node))
+		sh->broker->ports.wake(sh->broker->ports.ctx, sh->index);
+}
+
+void
+orders_take(struct shard *sh)
+{
+	struct inbox_node *node = inbox_take(&sh->orders);
+
+	/* What was set before the order was given holds when it is carried out. */
+	if (node != NULL)
+		shard_renew(sh);
+	while (node != NULL) {
+		struct order *o = (void *)((char *)node - offsetof(struct order, node));
+
+		node = node->next;
+		o->carry_out(sh, o);
+	}
+}
