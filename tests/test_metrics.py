@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 import kit
+import wire
 
-SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\d+)')
+SAMPLE = re.compile(r'([a-z_]+)(\{(?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\d+)(\.\d+)?')
 
 
 def get(port, path="/metrics", method="GET", files=None, headers="", host="127.0.0.1", body=b"", context=None):
@@ -28,11 +29,13 @@ def metrics(port, **more):
     values = {}
     for line in body.decode().splitlines():
         if line.startswith("# "):
-            assert re.fullmatch(r"# (HELP [a-z_]+ \S.*|TYPE [a-z_]+ (counter|gauge))", line), line
+            assert re.fullmatch(r"# (HELP [a-z_]+ \S.*|TYPE [a-z_]+ (counter|gauge|histogram))", line), line
             continue
         found = SAMPLE.fullmatch(line)
         assert found, line
         values[found[1] + (found[2] or "")] = int(found[3])
+        if found[2]:  # what a sum over the labels would say
+            values[found[1]] = values.get(found[1], 0) + int(found[3])
     return values
 
 
@@ -67,8 +70,11 @@ def test_it_says_what_happened(watched):
             kit.wait_for(look, "the counters")
         except AssertionError:
             raise AssertionError(f"{want} is not in {now}") from None
-        workers = [now[f'signet_connections{{worker="{i}"}}'] for i in range(4)]
-        assert sum(workers) == 2
+        workers = [now[f'signet_connections{{worker="{i}",role="none"}}'] for i in range(4)]
+        assert sum(workers) == 2 == now["signet_connections"]
+        assert now['signet_messages_received_total{qos="1"}'] == 6 and now['signet_messages_received_total{qos="0"}'] == 0
+        for i in range(4):
+            assert now[f'signet_loop_lag_seconds_bucket{{worker="{i}",le="+Inf"}}'] == now[f'signet_loop_lag_seconds_count{{worker="{i}"}}'] > 0
         assert now["signet_bytes_received_total"] > 500 and now["signet_packets_received_total"] > 7
         assert now["process_resident_memory_bytes"] > 1 << 20 and now["process_open_fds"] > 5
         assert 0 < now["process_start_time_seconds"] <= metrics(watched.web)["process_start_time_seconds"]
@@ -175,3 +181,43 @@ def test_websocket_words_do_not_go_with_it(tmp_path):
     conf.write_text("listener 9090\nprotocol metrics\n")
     out = kit.signet("broker", "-c", conf, "--test-config").stdout
     assert "listener 9090: metrics, not encrypted" in out and "127.0.0.1:9090" in out
+
+
+def test_handshakes_drops_and_certificates(pki, broker_of):
+    port, web = kit.free_port(), kit.free_port()
+    broker = broker_of(pki.conf(port, "max_queued_messages 1") + f"listener {web}\nprotocol metrics\n", [port, web])
+    before = metrics(web)
+    with kit.Client(broker, "dev1", files=pki.device("dev1"), port=port):
+        now = metrics(web)
+        assert now['signet_tls_handshakes_total{result="ok"}'] == before['signet_tls_handshakes_total{result="ok"}'] + 1
+        assert now["signet_connections"] == 1 and sum(v for k, v in now.items() if k.startswith("signet_connections{") and 'role="client"' in k) == 1
+        assert now["signet_ca_certificate_expiry_seconds"] > 5 * 1700000000  # root and four intermediates
+        assert now["signet_certificate_expiry_seconds"] > 1700000000
+    with kit.Raw(port) as raw:
+        raw.send(b"\x10\x0c\0\4MQTT\4\2\0\0\0\0")
+        raw.rest()
+    kit.wait_for(lambda: metrics(web)['signet_tls_handshakes_total{result="plain-mqtt-on-tls"}'] == 1, "the failed handshake")
+    kit.wait_for(lambda: metrics(web)['signet_tls_handshakes_total{result="probe"}'] >= 1, "the look whether the port is open")
+
+
+def test_drops_have_reason_and_role(broker_of):
+    port, web = kit.free_port(), kit.free_port()
+    broker_of(f"allow_anonymous true\nmax_queued_messages 5\nlistener {port} 127.0.0.1\nlistener {web}\nprotocol metrics\n", [port, web])
+    with wire.Peer(port, "away", clean=False) as away:
+        away.subscribe("q", qos=1)
+    with wire.Peer(port, "p") as pub:
+        for _ in range(8):
+            pub.publish("q", "x", 1)
+    now = metrics(web)
+    assert now['signet_messages_dropped_total{reason="queue-full",role="none"}'] == 3 == now["signet_messages_dropped_total"]
+    assert now["signet_queued_messages"] == 5 and now["signet_queued_bytes"] > 5
+    with wire.Peer(port, "away", clean=False, answers=False) as away:
+        away.wait_messages(5)
+        kit.wait_for(lambda: metrics(web)["signet_inflight_messages"] == 5 and metrics(web)["signet_queued_bytes"] == 0, "what is in flight")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's package prometheus is not installed")
+def test_promtool_has_nothing_to_say(watched):
+    _, _, body = get(watched.web)
+    result = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, timeout=60)
+    assert result.returncode == 0, result.stderr

@@ -48,6 +48,27 @@ def test_the_broker_speaks_of_itself(broker_of):
             assert not any(m.payload == b"forged" for m in got)
 
 
+def test_every_topic_of_mosquitto_is_there(broker_of):
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nsys_interval 1\n", port)
+    averages = [f"load/{what}/{minutes}min" for minutes in (1, 5, 15) for what in
+                ("connections", "bytes/received", "bytes/sent", "messages/received", "messages/sent", "publish/dropped",
+                 "publish/received", "publish/sent", "sockets")]
+    with kit.Client(broker, "watch") as watch:
+        watch.publish("kept", "x" * 1000, qos=1, retain=True)
+        watch.subscribe("$SYS/#")
+        # mosquitto(8), BROKER STATUS; its source says heap/current where the page says "heap/current size".
+        seen = sys_values(watch, averages + [
+            "bytes/received", "bytes/sent", "clients/connected", "clients/active", "clients/expired", "clients/disconnected",
+            "clients/inactive", "clients/maximum", "clients/total", "heap/current", "heap/maximum", "messages/inflight",
+            "messages/received", "messages/sent", "messages/stored", "publish/messages/dropped", "publish/messages/received",
+            "publish/messages/sent", "retained messages/count", "store/messages/count", "store/messages/bytes",
+            "subscriptions/count", "version"])
+        while int(seen["store/messages/bytes"]) <= 1000:
+            seen.update(sys_values(watch, ["store/messages/bytes"]))
+        assert seen["messages/inflight"] == "0"
+
+
 def test_no_interval_no_tree(broker_of):
     port = kit.free_port()
     broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nsys_interval 0\n", port)

@@ -14,7 +14,7 @@ struct store;
 struct broker; /* what all shards share: inboxes, interest map, configuration; immutable or atomic */
 struct shard;
 
-enum { BROKER_PREFIX_MAX = 64, BROKER_MOUNT_MAX = 255, BROKER_WHY_MAX = 200 };
+enum { BROKER_QOS = 3, BROKER_PREFIX_MAX = 64, BROKER_MOUNT_MAX = 255, BROKER_WHY_MAX = 200 };
 
 /* What is counted a second: PUBLISH packets and their bytes, from clients and to clients. */
 enum broker_rate { BROKER_MESSAGES_IN, BROKER_BYTES_IN, BROKER_MESSAGES_OUT, BROKER_BYTES_OUT, BROKER_RATES };
@@ -265,9 +265,12 @@ void broker_shed(struct broker *b, enum broker_shed level, uint64_t allowance);
 /* Counters; each is written by one thread, read by any. */
 struct shard_stats {
 	_Atomic uint64_t connected, sessions, subscriptions, shared, retained, queued; /* now */
+	_Atomic uint64_t roles[AUTHZ_ROLE_COUNT];                                      /* of .connected */
+	_Atomic uint64_t queued_bytes, inflight, retained_bytes; /* of .queued; QoS > 0 sent and not acknowledged; of .retained */
+	_Atomic uint64_t backlog;                                /* bytes of letters from other shards, at the last turn */
 	_Atomic uint64_t sockets, connects, expired;        /* since the start: transports, accepted CONNECTs, sessions that timed out */
 	_Atomic uint64_t packets_in, packets_out, bytes_in, bytes_out;
-	_Atomic uint64_t messages_in, messages_out, payload_in, payload_out; /* PUBLISH */
+	_Atomic uint64_t messages_in[BROKER_QOS], messages_out[BROKER_QOS], payload_in[BROKER_QOS], payload_out[BROKER_QOS]; /* PUBLISH */
 	_Atomic uint64_t drops[BROKER_DROPS][AUTHZ_ROLE_COUNT]; /* by the role of who did not get it; NONE also where nobody is known */
 	_Atomic uint64_t dropped, denied, refused; /* dropped: the sum of .drops */
 	_Atomic uint64_t paced; /* times that a publisher was not read from as it, or its listener, was above a rate */

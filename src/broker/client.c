@@ -190,6 +190,7 @@ end(struct client *c, struct broker_event *e, bool tell)
 	if (s != NULL) {
 		c->session = NULL;
 		stat_sub(c->shard, connected, 1);
+		stat_sub(c->shard, roles[c->role], 1);
 		session_detach(s, e->clean);
 	}
 	wake(&c->waker);

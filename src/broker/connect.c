@@ -369,7 +369,9 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	s->will = t->will;
 	s->expiry_s = t->expiry_s;
 	c->state = CLIENT_OPEN;
+	c->role = (uint8_t)authz_principal_role(c->who);
 	stat_add(c->shard, connected, 1);
+	stat_add(c->shard, roles[c->role], 1);
 	stat_add(c->shard, connects, 1);
 	session_attach(s, c);
 	client_arm(c);

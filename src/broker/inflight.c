@@ -47,6 +47,7 @@ enqueue(struct session *s, struct out *o)
 		return;
 	}
 	s->pending_bytes += size;
+	stat_add(s->shard, queued_bytes, size);
 	stat_add(s->shard, queued, 1);
 }
 
@@ -90,6 +91,7 @@ launch(struct session *s, struct out *o, struct entry e)
 	*at = *o;
 	at->flight = o->qos == 1 ? FLIGHT_PUBACK : FLIGHT_PUBREC;
 	s->live++;
+	stat_add(s->shard, inflight, 1);
 	s->inflight_bytes += out_msg(o)->payload_n;
 	copy = out_ref(at);
 	(void)out_publish(s->client, &copy);
@@ -141,6 +143,7 @@ bury(struct session *s, struct out *o)
 	let_go(s, o);
 	o->flight = FLIGHT_DEAD;
 	s->live--;
+	stat_sub(s->shard, inflight, 1);
 }
 
 static void
@@ -174,6 +177,7 @@ flight_fill(struct session *s)
 {
 	struct out o;
 	struct entry e;
+	size_t size;
 
 	if (s->client != NULL)
 		resend_more(s);
@@ -183,7 +187,9 @@ flight_fill(struct session *s)
 		if (!s->shard->keep_ops->queue_pop(s->shard->keep, s, &o))
 			return;
 		e = journal_dequeued(s);
-		s->pending_bytes -= NUM_MIN(s->pending_bytes, msg_size(out_msg(&o)));
+		size = NUM_MIN(s->pending_bytes, msg_size(out_msg(&o)));
+		s->pending_bytes -= size;
+		stat_sub(s->shard, queued_bytes, size);
 		stat_sub(s->shard, queued, 1);
 		/* Expired while it waited [MQTT-3.3.2-5], too large for this connection, or no longer allowed: rights are
 		 * asked at delivery. */
@@ -239,6 +245,8 @@ flight_clear(struct session *s)
 	for (uint32_t i = 0; i < s->inflight.count; i++)
 		out_release(ring_at(&s->inflight, i));
 	ring_drop(&s->inflight, s->inflight.count);
+	stat_sub(s->shard, inflight, s->live);
+	stat_sub(s->shard, queued_bytes, s->pending_bytes);
 	s->live = s->unsent = 0;
 	s->pending_bytes = s->inflight_bytes = 0;
 }

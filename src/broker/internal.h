@@ -140,7 +140,7 @@ struct client {
 	uint32_t listener;
 	uint16_t keep_alive, window, alias_max_in, alias_max_out, lent;
 	uint16_t mount_n; /* bytes of the mount point, taken off each topic that goes out */
-	uint8_t version, state;
+	uint8_t version, state, role; /* role: as it was counted */
 	uint8_t held;      /* enum held */
 	bool dropping;     /* output is over its bound */
 	bool starved;      /* there was no memory for something promised: the next pull ends it */

@@ -140,6 +140,12 @@ on_expiry(void *keep, void (*fn)(void *ctx, struct msg *m), void *ctx)
 }
 
 static size_t
+bytes(void *keep)
+{
+	return retain_bytes(((struct keep *)keep)->retained);
+}
+
+static size_t
 count(void *keep)
 {
 	return retain_count(((struct keep *)keep)->retained);
@@ -161,5 +167,6 @@ const struct keep_ops keep_memory_ops = {
 	.sweep = sweep,
 	.on_expiry = on_expiry,
 	.retain_count = count,
+	.retain_bytes = bytes,
 	.free = keep_free,
 };

@@ -32,6 +32,7 @@ struct keep_ops {
 	void (*sweep)(void *keep, unsigned max_visits, uint32_t now_s);
 	void (*on_expiry)(void *keep, void (*fn)(void *ctx, struct msg *m), void *ctx);
 	size_t (*retain_count)(void *keep);
+	size_t (*retain_bytes)(void *keep);
 
 	void (*free)(void *keep);
 };

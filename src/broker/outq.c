@@ -166,8 +166,8 @@ lend_message(struct client *c, struct out *o, uint8_t *scratch, struct iovec *io
 	struct msg_out how = { .ids = &id, .n_ids = id != 0, .packet_id = o->packet_id, .version = c->version,
 		.qos = o->qos, .dup = o->dup, .retain = o->retain, .strip = c->mount_n };
 
-	stat_add(c->shard, messages_out, 1);
-	stat_add(c->shard, payload_out, m->payload_n);
+	stat_add(c->shard, messages_out[o->qos], 1);
+	stat_add(c->shard, payload_out[o->qos], m->payload_n);
 	if (o->kind == OUT_MANY) {
 		how.ids = o->many->ids;
 		how.n_ids = o->many->n;

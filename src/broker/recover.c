@@ -352,6 +352,7 @@ adopt(struct session *s, struct loaded *l)
 		if (!s->shard->keep_ops->queue_push(s->shard->keep, s, &l->out))
 			return false;
 		s->pending_bytes += msg_size(out_msg(&l->out));
+		stat_add(s->shard, queued_bytes, msg_size(out_msg(&l->out)));
 		stat_add(s->shard, queued, 1);
 		return true;
 	}
@@ -362,6 +363,7 @@ adopt(struct session *s, struct loaded *l)
 	if (l->state == RECORD_SENT)
 		s->inflight_bytes += out_msg(at)->payload_n;
 	s->live++;
+	stat_add(s->shard, inflight, 1);
 	s->next_packet_id = packet_id_after(l->out.packet_id);
 	return true;
 }

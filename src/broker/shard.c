@@ -146,6 +146,8 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	mail_flush(sh);
 	if (journal_on(&sh->journal))
 		store_submit(sh->journal.writer);
+	atomic_store_explicit(&sh->stats.backlog, atomic_load_explicit(&sh->backlog, memory_order_relaxed), memory_order_relaxed);
+	atomic_store_explicit(&sh->stats.retained_bytes, sh->keep_ops->retain_bytes(sh->keep), memory_order_relaxed);
 	atomic_store_explicit(&sh->stats.retained, sh->keep_ops->retain_count(sh->keep), memory_order_relaxed);
 	sh->after_turn = true;
 	if (more)

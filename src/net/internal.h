@@ -225,6 +225,7 @@ struct loop {
 	struct conn *all, *dead, *dirty, **dirty_end;
 	unsigned n_conns, n_handshakes, n_resume, shakes;
 	uint64_t shake_ns; /* spent on handshakes in this turn */
+	struct loop_stats stats;
 	bool again; /* streams were called after turn(): it has to be called again soon */
 
 	struct bio_st *bio;

@@ -272,12 +272,39 @@ wait_ms(const struct loop *l, uint64_t turn_ms)
 	return (int)NUM_MIN(ms, UINT64_C(3600000));
 }
 
+const uint32_t loop_lag_us[LOOP_LAGS - 1] = { 100, 250, 500, 1000, 2500, 5000, 10000, 50000, 250000, 1000000 };
+
+static void
+add(_Atomic uint64_t *at, uint64_t n)
+{
+	atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static void
+count_turn(struct loop *l, uint64_t ns)
+{
+	unsigned i = 0;
+
+	while (i < LOOP_LAGS - 1 && ns > (uint64_t)loop_lag_us[i] * 1000)
+		i++;
+	add(&l->stats.lag[i], 1);
+	add(&l->stats.busy_ns, ns);
+	if (l->shake_ns > 0)
+		add(&l->stats.shake_ns, l->shake_ns);
+}
+
+const struct loop_stats *
+loop_stats(const struct loop *l)
+{
+	return &l->stats;
+}
+
 static uint64_t
 turn(struct loop *l, const struct epoll_event *ev, int n)
 {
-	uint64_t next;
+	uint64_t next, begin_ns = net_now_ns();
 
-	l->now = net_now_ms();
+	l->now = begin_ns / 1000000;
 	l->shakes = 0;
 	l->shake_ns = 0;
 	if (l->h->begin != NULL)
@@ -293,6 +320,7 @@ turn(struct loop *l, const struct epoll_event *ev, int n)
 	flush_dirty(l);
 	bury(l);
 	listeners_update(l);
+	count_turn(l, net_now_ns() - begin_ns);
 	return next;
 }
 

@@ -178,6 +178,16 @@ void loop_stop_listening(struct loop *l);
 /* On the loop's thread: connections that are here (handshakes included). */
 unsigned loop_connections(const struct loop *l);
 
+/* How long the turns of a loop take: what becomes ready meanwhile waits for so long. Each is written by the loop, read by any. */
+enum { LOOP_LAGS = 11 };
+extern const uint32_t loop_lag_us[LOOP_LAGS - 1]; /* upper bounds of .lag; the last one has none */
+struct loop_stats {
+	_Atomic uint64_t lag[LOOP_LAGS]; /* turns */
+	_Atomic uint64_t busy_ns;        /* the time of them all */
+	_Atomic uint64_t shake_ns;       /* of this in TLS handshakes */
+};
+const struct loop_stats *loop_stats(const struct loop *l);
+
 /* Run until loop_stop(); then close what is here, calling closed() on streams while the other loops still exist. */
 void loop_run(struct loop *l);
 /* Any thread, async-signal-safe: make the loop take a turn / end after the present one. */

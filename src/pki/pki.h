@@ -210,6 +210,12 @@ struct pki_crl {
 	uint32_t revoked;     /* entries */
 	bool known;           /* its CA stands in the cafile; else it counts for chains that bring it */
 };
+/* The CAs that clients' certificates may come from, each once. */
+struct pki_ca_facts {
+	const char *subject, *serial_hex; /* RFC 2253 */
+	int64_t not_after;
+};
+void pki_trust_cas(const struct pki_trust *t, void (*each)(void *ctx, const struct pki_ca_facts *c), void *ctx);
 void pki_trust_crls(const struct pki_trust *t, void (*each)(void *ctx, const struct pki_crl *c), void *ctx);
 bool pki_trust_same_crls(const struct pki_trust *a, const struct pki_trust *b);
 /* Who is revoked under <now> and was not under <old>: the key of the issuer and the serial number. False: <each> ended it, or

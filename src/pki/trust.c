@@ -197,6 +197,42 @@ pki_trust_complaints(const struct pki_trust *t, void (*each)(void *ctx, const ch
 		each(ctx, t->crls.complaints[i]);
 }
 
+static void
+tell_ca(const X509 *x, void (*each)(void *ctx, const struct pki_ca_facts *c), void *ctx)
+{
+	uint8_t serial[AUTHZ_SERIAL_MAX];
+	char hex[2 * AUTHZ_SERIAL_MAX + 1];
+	auto_str subject = name_text(X509_get_subject_name(x));
+
+	(void)text_hex(slice_of(serial, serial_bytes(X509_get0_serialNumber(x), serial)), hex, sizeof hex);
+	each(ctx, &(struct pki_ca_facts){ subject != NULL ? subject : "", hex, time_of(X509_get0_notAfter(x)) });
+}
+
+static bool
+has_cert(const STACK_OF(X509) *v, int n, const X509 *x)
+{
+	for (int i = 0; i < n; i++)
+		if (X509_cmp(sk_X509_value(v, i), x) == 0)
+			return true;
+	return false;
+}
+
+void
+pki_trust_cas(const struct pki_trust *t, void (*each)(void *ctx, const struct pki_ca_facts *c), void *ctx)
+{
+	int n_cas = NUM_MAX(sk_X509_num(t->cas), 0), n_roles = NUM_MAX(sk_X509_num(t->role_cas), 0);
+
+	for (int i = 0; i < n_cas; i++)
+		if (!has_cert(t->cas, i, sk_X509_value(t->cas, i)))
+			tell_ca(sk_X509_value(t->cas, i), each, ctx);
+	for (int i = 0; i < n_roles; i++) {
+		const X509 *x = sk_X509_value(t->role_cas, i);
+
+		if (!has_cert(t->cas, n_cas, x) && !has_cert(t->role_cas, i, x))
+			tell_ca(x, each, ctx);
+	}
+}
+
 void
 pki_trust_crls(const struct pki_trust *t, void (*each)(void *ctx, const struct pki_crl *c), void *ctx)
 {

@@ -114,6 +114,8 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 		"-", "-" };
 
 	refusal_of_failure(f, p, &r);
+	if (config_is_tls(l->config) && f->kind <= NET_FAIL_TLS)
+		metrics_count_handshake(l->server->counters, &r);
 	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
 		return;
 	if (r.cause == REFUSAL_HTTP_ON_TLS && l->config->protocol != CONFIG_MQTT)

@@ -392,6 +392,15 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 struct metrics_counters {
 	_Atomic uint64_t refusals[REFUSAL_CAUSES];
 	_Atomic uint64_t certificates[PKI_CAUSES]; /* REFUSAL_CERTIFICATE more exactly */
+	_Atomic uint64_t handshakes;               /* that were done */
+	/* Those that were not: by cause, NONE for who left without a byte. */
+	_Atomic uint64_t handshake_refusals[REFUSAL_CAUSES], handshake_certificates[PKI_CAUSES];
+	_Atomic uint64_t open_fds, fds_ms;         /* counted by the main thread; when */
+	atomic_bool fds_wanted;                    /* somebody has asked since */
+};
+struct metrics_ca {
+	const char *listener;
+	const struct pki_trust *trust;
 };
 struct metrics_certificate {
 	const char *listener, *file;
@@ -403,9 +412,18 @@ struct metrics {
 	unsigned n_shards;
 	const struct metrics_certificate *certificates;
 	unsigned n_certificates;
+	const struct metrics_ca *cas;
+	unsigned n_cas;
+	const struct loop_stats *const *loops; /* n_shards of them */
+	uint64_t memory_limit, memory_used;
+	unsigned memory_level;
 	const struct metrics_counters *counters;
 	int64_t started;
 };
+/* A TLS handshake that was not done. */
+void metrics_count_handshake(struct metrics_counters *c, const struct refusal *r);
+/* On the main thread, now and then: count what takes long, if anybody wants to know. */
+void metrics_tick(struct metrics_counters *c, uint64_t now_ms);
 void metrics_count_refusal(struct metrics_counters *c, const struct refusal *r);
 /* In the text format 0.0.4; free(). NULL: out of memory. */
 char *metrics_text(const struct metrics *m, size_t *ret_n);

@@ -14,7 +14,7 @@
 #include "base/num.h"
 #include "base/text.h"
 
-enum { LABEL_CAP = 1024 };
+enum { LABEL_CAP = 1024, FDS_EVERY_MS = 10000 };
 
 #define IN(field) offsetof(struct shard_stats, field)
 
@@ -29,6 +29,9 @@ static const struct {
 	{ "signet_shared_subscriptions", "Subscriptions that are shared.", IN(shared), true },
 	{ "signet_retained_messages", "Retained messages.", IN(retained), true },
 	{ "signet_queued_messages", "Messages that wait for clients.", IN(queued), true },
+	{ "signet_queued_bytes", "Bytes of these messages; one that waits for several clients counts for each.", IN(queued_bytes), true },
+	{ "signet_inflight_messages", "QoS 1 and 2 messages that were sent and are not acknowledged.", IN(inflight), true },
+	{ "signet_retained_bytes", "Bytes of the retained messages and their topics.", IN(retained_bytes), true },
 	{ "signet_sockets_total", "Connections that became ready for a protocol.", IN(sockets), false },
 	{ "signet_connects_total", "MQTT connections that were accepted.", IN(connects), false },
 	{ "signet_refused_total", "MQTT connections that were answered with a refusal.", IN(refused), false },
@@ -37,12 +40,19 @@ static const struct {
 	{ "signet_packets_sent_total", "MQTT packets to clients.", IN(packets_out), false },
 	{ "signet_bytes_received_total", "Bytes of MQTT from clients.", IN(bytes_in), false },
 	{ "signet_bytes_sent_total", "Bytes of MQTT to clients.", IN(bytes_out), false },
-	{ "signet_messages_received_total", "PUBLISH packets from clients.", IN(messages_in), false },
-	{ "signet_messages_sent_total", "PUBLISH packets to clients.", IN(messages_out), false },
-	{ "signet_payload_bytes_received_total", "Bytes of payload in PUBLISH packets from clients.", IN(payload_in), false },
-	{ "signet_payload_bytes_sent_total", "Bytes of payload in PUBLISH packets to clients.", IN(payload_out), false },
-	{ "signet_messages_dropped_total", "Messages that a client did not get for lack of room or memory.", IN(dropped), false },
+	{ "signet_rate_waits_total", "Times that a publisher was not read from, as it or its listener was above a rate.", IN(paced), false },
 	{ "signet_denied_total", "Publications, subscriptions, wills and deliveries that the policy denied.", IN(denied), false },
+};
+
+/* By QoS. */
+static const struct {
+	const char *name, *help;
+	size_t at;
+} by_qos[] = {
+	{ "signet_messages_received_total", "PUBLISH packets from clients.", IN(messages_in) },
+	{ "signet_messages_sent_total", "PUBLISH packets to clients.", IN(messages_out) },
+	{ "signet_payload_bytes_received_total", "Bytes of payload in PUBLISH packets from clients.", IN(payload_in) },
+	{ "signet_payload_bytes_sent_total", "Bytes of payload in PUBLISH packets to clients.", IN(payload_out) },
 };
 
 static uint64_t
@@ -86,28 +96,100 @@ put_label(FILE *f, const char *value)
 	(void)fputc('"', f);
 }
 
-static void
-put_shards(FILE *f, const struct metrics *m)
+static uint64_t
+total(const struct metrics *m, size_t at)
 {
-	put_head(f, "signet_connections", "gauge", "MQTT connections that are open, by worker.");
-	for (unsigned i = 0; i < m->n_shards; i++)
-		(void)fprintf(f, "signet_connections{worker=\"%u\"} %" PRIu64 "\n", i,
-		    counter(m->shards[i], IN(connected)));
-	for (size_t k = 0; k < ARRAY_LEN(sums); k++) {
-		uint64_t n = 0;
+	uint64_t n = 0;
 
-		for (unsigned i = 0; i < m->n_shards; i++)
-			n += counter(m->shards[i], sums[k].at);
-		put_head(f, sums[k].name, sums[k].gauge ? "gauge" : "counter", sums[k].help);
-		(void)fprintf(f, "%s %" PRIu64 "\n", sums[k].name, n);
-	}
+	for (unsigned i = 0; i < m->n_shards; i++)
+		n += counter(m->shards[i], at);
+	return n;
 }
 
 static void
-put_refusal(FILE *f, const char *cause, const _Atomic uint64_t *n)
+put_connections(FILE *f, const struct metrics *m)
 {
-	(void)fprintf(f, "signet_refusals_total{cause=\"%s\"} %" PRIu64 "\n", cause,
-	    atomic_load_explicit(n, memory_order_relaxed));
+	put_head(f, "signet_connections", "gauge", "MQTT connections that are open, by worker and role.");
+	for (unsigned i = 0; i < m->n_shards; i++)
+		for (int role = 0; role < AUTHZ_ROLE_COUNT; role++)
+			(void)fprintf(f, "signet_connections{worker=\"%u\",role=\"%s\"} %" PRIu64 "\n", i,
+			    authz_role_name((enum authz_role)role), counter(m->shards[i], IN(roles) + (size_t)role * sizeof(uint64_t)));
+}
+
+static void
+put_drops(FILE *f, const struct metrics *m)
+{
+	put_head(f, "signet_messages_dropped_total", "counter", "Messages that a client did not get, by reason and the client's role.");
+	for (int why = 0; why < BROKER_DROPS; why++)
+		for (int role = 0; role < AUTHZ_ROLE_COUNT; role++)
+			(void)fprintf(f, "signet_messages_dropped_total{reason=\"%s\",role=\"%s\"} %" PRIu64 "\n",
+			    broker_drop_name((enum broker_drop)why), authz_role_name((enum authz_role)role),
+			    total(m, IN(drops) + ((size_t)why * AUTHZ_ROLE_COUNT + (size_t)role) * sizeof(uint64_t)));
+}
+
+static void
+put_shards(FILE *f, const struct metrics *m)
+{
+	put_connections(f, m);
+	for (size_t k = 0; k < ARRAY_LEN(sums); k++) {
+		put_head(f, sums[k].name, sums[k].gauge ? "gauge" : "counter", sums[k].help);
+		(void)fprintf(f, "%s %" PRIu64 "\n", sums[k].name, total(m, sums[k].at));
+	}
+	for (size_t k = 0; k < ARRAY_LEN(by_qos); k++) {
+		put_head(f, by_qos[k].name, "counter", by_qos[k].help);
+		for (unsigned q = 0; q < BROKER_QOS; q++)
+			(void)fprintf(f, "%s{qos=\"%u\"} %" PRIu64 "\n", by_qos[k].name, q, total(m, by_qos[k].at + q * sizeof(uint64_t)));
+	}
+	put_drops(f, m);
+	put_head(f, "signet_worker_backlog_bytes", "gauge", "Bytes of letters from other workers that wait for this one.");
+	for (unsigned i = 0; i < m->n_shards; i++)
+		(void)fprintf(f, "signet_worker_backlog_bytes{worker=\"%u\"} %" PRIu64 "\n", i, counter(m->shards[i], IN(backlog)));
+}
+
+/* ---- loops ---- */
+
+static void
+put_seconds(FILE *f, uint64_t ns)
+{
+	(void)fprintf(f, "%" PRIu64 ".%09" PRIu64 "\n", ns / 1000000000, ns % 1000000000);
+}
+
+static void
+put_lag(FILE *f, unsigned worker, const struct loop_stats *s)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < LOOP_LAGS; i++) {
+		n += atomic_load_explicit(&s->lag[i], memory_order_relaxed);
+		if (i < LOOP_LAGS - 1)
+			(void)fprintf(f, "signet_loop_lag_seconds_bucket{worker=\"%u\",le=\"%g\"} %" PRIu64 "\n", worker,
+			    loop_lag_us[i] / 1e6, n);
+	}
+	(void)fprintf(f, "signet_loop_lag_seconds_bucket{worker=\"%u\",le=\"+Inf\"} %" PRIu64 "\n", worker, n);
+	(void)fprintf(f, "signet_loop_lag_seconds_sum{worker=\"%u\"} ", worker);
+	put_seconds(f, atomic_load_explicit(&s->busy_ns, memory_order_relaxed));
+	(void)fprintf(f, "signet_loop_lag_seconds_count{worker=\"%u\"} %" PRIu64 "\n", worker, n);
+}
+
+static void
+put_loops(FILE *f, const struct metrics *m)
+{
+	put_head(f, "signet_loop_lag_seconds", "histogram", "Turns of the event loop by how long they took; what becomes ready meanwhile waits.");
+	for (unsigned i = 0; i < m->n_shards; i++)
+		put_lag(f, i, m->loops[i]);
+	put_head(f, "signet_tls_handshake_seconds_total", "counter", "Time that a worker spent in TLS handshakes.");
+	for (unsigned i = 0; i < m->n_shards; i++) {
+		(void)fprintf(f, "signet_tls_handshake_seconds_total{worker=\"%u\"} ", i);
+		put_seconds(f, atomic_load_explicit(&m->loops[i]->shake_ns, memory_order_relaxed));
+	}
+}
+
+/* ---- refusals ---- */
+
+static void
+put_cause(FILE *f, const char *metric, const char *cause, const _Atomic uint64_t *n)
+{
+	(void)fprintf(f, "%s\"%s\"} %" PRIu64 "\n", metric, cause, atomic_load_explicit(n, memory_order_relaxed));
 }
 
 /* All causes from the start on, so that the first of its kind is a change. */
@@ -117,9 +199,31 @@ put_refusals(FILE *f, const struct metrics_counters *c)
 	put_head(f, "signet_refusals_total", "counter",
 	    "Refusals by cause, the words in brackets of the log; those the log left out too.");
 	for (int i = REFUSAL_NONE + 1; i < REFUSAL_CAUSES; i++)
-		put_refusal(f, refusal_cause_name((enum refusal_cause)i), &c->refusals[i]);
+		put_cause(f, "signet_refusals_total{cause=", refusal_cause_name((enum refusal_cause)i), &c->refusals[i]);
 	for (int i = PKI_OK + 1; i < PKI_CAUSES; i++)
-		put_refusal(f, pki_cause_name((enum pki_cause)i), &c->certificates[i]);
+		put_cause(f, "signet_refusals_total{cause=", pki_cause_name((enum pki_cause)i), &c->certificates[i]);
+}
+
+static bool
+is_handshake(enum refusal_cause c)
+{
+	return (c >= REFUSAL_NO_CERTIFICATE && c < REFUSAL_TLS_ON_PLAIN && c != REFUSAL_LEFT_AFTER_HANDSHAKE) ||
+	       c == REFUSAL_PSK_UNKNOWN || c == REFUSAL_PSK_WRONG;
+}
+
+static void
+put_handshakes(FILE *f, const struct metrics_counters *c)
+{
+	static const char metric[] = "signet_tls_handshakes_total{result=";
+
+	put_head(f, "signet_tls_handshakes_total", "counter", "TLS handshakes by result: ok, probe, or the cause of the refusal.");
+	put_cause(f, metric, "ok", &c->handshakes);
+	put_cause(f, metric, "probe", &c->handshake_refusals[REFUSAL_NONE]);
+	for (int i = REFUSAL_NONE + 1; i < REFUSAL_CAUSES; i++)
+		if (is_handshake((enum refusal_cause)i))
+			put_cause(f, metric, refusal_cause_name((enum refusal_cause)i), &c->handshake_refusals[i]);
+	for (int i = PKI_OK + 1; i < PKI_CAUSES; i++)
+		put_cause(f, metric, pki_cause_name((enum pki_cause)i), &c->handshake_certificates[i]);
 }
 
 static void
@@ -137,6 +241,41 @@ put_certificates(FILE *f, const struct metrics *m)
 		(void)fprintf(f, "} %" PRId64 "\n", m->certificates[i].not_after);
 	}
 }
+
+/* ---- certificates of CAs ---- */
+
+struct ca_lines {
+	FILE *f;
+	const char *listener;
+};
+
+static void
+put_ca(void *ctx, const struct pki_ca_facts *c)
+{
+	const struct ca_lines *x = ctx;
+
+	(void)fputs("signet_ca_certificate_expiry_seconds{listener=", x->f);
+	put_label(x->f, x->listener);
+	(void)fputs(",subject=", x->f);
+	put_label(x->f, c->subject);
+	(void)fprintf(x->f, ",serial=\"%s\"} %" PRId64 "\n", c->serial_hex, c->not_after);
+}
+
+static void
+put_cas(FILE *f, const struct metrics *m)
+{
+	if (m->n_cas == 0)
+		return;
+	put_head(f, "signet_ca_certificate_expiry_seconds", "gauge",
+	    "When a CA that client certificates may come from ends, in seconds since 1970.");
+	for (unsigned i = 0; i < m->n_cas; i++) {
+		struct ca_lines x = { f, m->cas[i].listener };
+
+		pki_trust_cas(m->cas[i].trust, put_ca, &x);
+	}
+}
+
+/* ---- the process ---- */
 
 /* False: /proc is not there. */
 static bool
@@ -166,8 +305,13 @@ put_process(FILE *f, const struct metrics *m)
 	    (uint64_t)m->started);
 	if (memory_resident(&n))
 		put_gauge(f, "process_resident_memory_bytes", "Memory that the process has in RAM.", n);
-	if (count_fds(&n))
-		put_gauge(f, "process_open_fds", "Descriptors that are open.", n);
+	n = atomic_load_explicit(&m->counters->open_fds, memory_order_relaxed);
+	if (n > 0)
+		put_gauge(f, "process_open_fds", "Descriptors that were open a little while ago.", n);
+	put_gauge(f, "signet_memory_limit_bytes", "memory_limit; 0: none.", m->memory_limit);
+	put_gauge(f, "signet_memory_used_bytes", "What counts for memory_limit, far below it an upper bound; 0 without a limit.", m->memory_used);
+	put_gauge(f, "signet_memory_shed_level", "What is shed for memory_limit: 0 nothing, 1 QoS 0, 2 and connections, 3 and publishers, 4 and queues.",
+	    m->memory_level);
 }
 
 char *
@@ -180,8 +324,11 @@ metrics_text(const struct metrics *m, size_t *ret_n)
 	if (f == NULL)
 		return NULL;
 	put_shards(f, m);
+	put_loops(f, m);
 	put_refusals(f, m->counters);
+	put_handshakes(f, m->counters);
 	put_certificates(f, m);
+	put_cas(f, m);
 	put_process(f, m);
 	ok = ferror(f) == 0;
 	ok = fclose(f) == 0 && ok;
@@ -210,6 +357,28 @@ metrics_count_refusal(struct metrics_counters *c, const struct refusal *r)
 	    i > 0 ? &c->certificates[i - 1] : &c->refusals[r->cause], 1, memory_order_relaxed);
 }
 
+void
+metrics_count_handshake(struct metrics_counters *c, const struct refusal *r)
+{
+	unsigned i = r->cause == REFUSAL_CERTIFICATE ? find_cause(r->name) : 0;
+
+	(void)atomic_fetch_add_explicit(
+	    i > 0 ? &c->handshake_certificates[i - 1] : &c->handshake_refusals[r->cause], 1, memory_order_relaxed);
+}
+
+/* A hundred thousand descriptors are a long walk, which no worker can afford. */
+void
+metrics_tick(struct metrics_counters *c, uint64_t now_ms)
+{
+	uint64_t n, last = atomic_load_explicit(&c->fds_ms, memory_order_relaxed);
+
+	if (last != 0 && (now_ms < last + FDS_EVERY_MS || !atomic_exchange(&c->fds_wanted, false)))
+		return;
+	if (count_fds(&n))
+		atomic_store_explicit(&c->open_fds, n, memory_order_relaxed);
+	atomic_store_explicit(&c->fds_ms, now_ms, memory_order_relaxed);
+}
+
 /* ---- for the listeners ---- */
 
 /* What one reader gets. */
@@ -222,16 +391,26 @@ static char *
 text_of_server(struct server *s, size_t *ret_n)
 {
 	const struct shard_stats *shards[CONFIG_WORKERS_MAX];
+	const struct loop_stats *loops[CONFIG_WORKERS_MAX];
+	struct metrics_ca cas[CONFIG_LISTENERS_MAX];
 	struct metrics_certificate certificates[CONFIG_LISTENERS_MAX];
 	struct metrics m = { .shards = shards,
 		.n_shards = s->n_workers,
 		.certificates = certificates,
+		.loops = loops,
+		.cas = cas,
+		.memory_limit = (uint64_t)atomic_load(&s->memory.limit),
+		.memory_used = atomic_load(&s->memory.used),
+		.memory_level = atomic_load(&s->memory.level),
 		.counters = s->counters,
 		.started = s->started };
 	char *text;
 
-	for (unsigned i = 0; i < s->n_workers; i++)
+	for (unsigned i = 0; i < s->n_workers; i++) {
 		shards[i] = shard_stats(s->workers[i].shard);
+		loops[i] = loop_stats(s->workers[i].loop);
+	}
+	atomic_store_explicit(&s->counters->fds_wanted, true, memory_order_relaxed);
 	/* A reload may take this world away. */
 	(void)pthread_mutex_lock(&s->lock);
 	for (unsigned i = 0; i < s->n_listeners; i++) {
@@ -239,6 +418,8 @@ text_of_server(struct server *s, size_t *ret_n)
 		struct metrics_certificate *c = &certificates[m.n_certificates];
 		int64_t from;
 
+		if (wl->trust != NULL)
+			cas[m.n_cas++] = (struct metrics_ca){ s->listeners[i].config->name, wl->trust };
 		if (wl->tls == NULL || !tls_ctx_dates(wl->tls, &from, &c->not_after))
 			continue;
 		c->listener = s->listeners[i].config->name;

@@ -75,6 +75,10 @@ read_sample(struct reading *r, struct slice line)
 	assert_true(r->n > 0 && slice_starts(line, f->name) && at < VALUE_CAP / 2);
 	memcpy(shown, line.p, at);
 	line = slice_from(line, at);
+	while (slice_eq(f->type, SL("histogram")) && line.n > 0 && (line.p[0] == '_' || (line.p[0] >= 'a' && line.p[0] <= 'z'))) {
+		shown[at++] = (char)line.p[0];
+		line = slice_from(line, 1);
+	}
 	if (line.n > 0 && line.p[0] == '{') {
 		do {
 			size_t k = 1;
@@ -96,7 +100,13 @@ read_sample(struct reading *r, struct slice line)
 	}
 	shown[at] = '\0';
 	assert_true(line.n > 1 && line.p[0] == ' ');
-	assert_true(text_u64(slice_from(line, 1), 0, UINT64_MAX, &value));
+	line = slice_from(line, 1);
+	for (size_t i = 0; i < line.n; i++) /* seconds have nine digits behind the point */
+		if (line.p[i] == '.') {
+			assert_int_equal(line.n - i, 10);
+			line.n = i;
+		}
+	assert_true(text_u64(line, 0, UINT64_MAX, &value));
 	f->samples++;
 	if (r->want != NULL && strcmp(shown, r->want) == 0) {
 		assert_false(r->found);
@@ -125,7 +135,7 @@ read_line(struct reading *r, struct slice line)
 		name = slice_cut(&line, ' ', &more);
 		assert_true(r->n > 0 && slice_eq(name, f->name) && f->type.n == 0);
 		f->type = line;
-		assert_true(slice_eq(line, SL("gauge")) || slice_eq(line, SL("counter")));
+		assert_true(slice_eq(line, SL("gauge")) || slice_eq(line, SL("counter")) || slice_eq(line, SL("histogram")));
 	} else {
 		read_sample(r, line);
 	}
@@ -165,6 +175,9 @@ value_of(struct slice text, const char *want)
 static struct shard_stats shards[2]; /* zeroed by each test that counts */
 static const struct shard_stats *const both[] = { &shards[0], &shards[1] };
 
+static const struct loop_stats idle;
+static const struct loop_stats *const idles[] = { &idle, &idle };
+
 static struct slice
 text_of(const struct metrics *m)
 {
@@ -202,16 +215,26 @@ counters_are_summed(void **state)
 		ROW("signet_packets_sent_total", packets_out),
 		ROW("signet_bytes_received_total", bytes_in),
 		ROW("signet_bytes_sent_total", bytes_out),
-		ROW("signet_messages_received_total", messages_in),
-		ROW("signet_messages_sent_total", messages_out),
-		ROW("signet_payload_bytes_received_total", payload_in),
-		ROW("signet_payload_bytes_sent_total", payload_out),
-		ROW("signet_messages_dropped_total", dropped),
+		ROW("signet_messages_received_total{qos=\"0\"}", messages_in[0]),
+		ROW("signet_messages_received_total{qos=\"2\"}", messages_in[2]),
+		ROW("signet_messages_sent_total{qos=\"1\"}", messages_out[1]),
+		ROW("signet_payload_bytes_received_total{qos=\"0\"}", payload_in[0]),
+		ROW("signet_payload_bytes_sent_total{qos=\"2\"}", payload_out[2]),
+		ROW("signet_messages_dropped_total{reason=\"queue-full\",role=\"none\"}", drops[BROKER_DROP_QUEUE][AUTHZ_ROLE_NONE]),
+		ROW("signet_messages_dropped_total{reason=\"slow\",role=\"watch\"}", drops[BROKER_DROP_SLOW][AUTHZ_ROLE_WATCH]),
+		ROW("signet_messages_dropped_total{reason=\"no-memory\",role=\"control\"}", drops[BROKER_DROP_NO_MEMORY][AUTHZ_ROLE_CONTROL]),
+		ROW("signet_queued_bytes", queued_bytes),
+		ROW("signet_inflight_messages", inflight),
+		ROW("signet_retained_bytes", retained_bytes),
+		ROW("signet_rate_waits_total", paced),
 		ROW("signet_denied_total", denied),
 #undef ROW
 	};
-	static const struct metrics_counters none;
-	struct metrics m = { .shards = both, .n_shards = 2, .counters = &none, .started = 1234 };
+	static const struct metrics_counters some = { .open_fds = 7, .handshakes = 11, .handshake_refusals[REFUSAL_TLS_CIPHER] = 12 };
+	static const struct loop_stats busy = { .lag = { 1, 2, 3, [LOOP_LAGS - 1] = 4 }, .busy_ns = 5000000001, .shake_ns = 3000000000 };
+	static const struct loop_stats *const loops[] = { &busy, &busy };
+	struct metrics m = { .shards = both, .n_shards = 2, .loops = loops, .counters = &some, .started = 1234, .memory_limit = 100,
+		.memory_used = 90, .memory_level = 2 };
 	struct slice text;
 
 	(void)state;
@@ -219,16 +242,32 @@ counters_are_summed(void **state)
 		atomic_store(rows[i].at[0], i + 1);
 		atomic_store(rows[i].at[1], UINT64_C(1) << 40);
 	}
-	atomic_store(&shards[0].connected, 3);
-	atomic_store(&shards[1].connected, 4);
+	atomic_store(&shards[0].roles[AUTHZ_ROLE_NONE], 3);
+	atomic_store(&shards[1].roles[AUTHZ_ROLE_CLIENT], 4);
+	atomic_store(&shards[1].backlog, 5);
 	text = text_of(&m);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		assert_int_equal(value_of(text, rows[i].name), (UINT64_C(1) << 40) + i + 1);
-	assert_int_equal(value_of(text, "signet_connections{worker=\"0\"}"), 3);
-	assert_int_equal(value_of(text, "signet_connections{worker=\"1\"}"), 4);
+	assert_int_equal(value_of(text, "signet_connections{worker=\"0\",role=\"none\"}"), 3);
+	assert_int_equal(value_of(text, "signet_connections{worker=\"1\",role=\"client\"}"), 4);
+	assert_int_equal(value_of(text, "signet_connections{worker=\"1\",role=\"none\"}"), 0);
+	assert_int_equal(value_of(text, "signet_worker_backlog_bytes{worker=\"1\"}"), 5);
+	assert_int_equal(value_of(text, "signet_memory_limit_bytes"), 100);
+	assert_int_equal(value_of(text, "signet_memory_used_bytes"), 90);
+	assert_int_equal(value_of(text, "signet_memory_shed_level"), 2);
+	assert_int_equal(value_of(text, "signet_tls_handshakes_total{result=\"ok\"}"), 11);
+	assert_int_equal(value_of(text, "signet_tls_handshakes_total{result=\"tls-cipher\"}"), 12);
+	assert_int_equal(value_of(text, "signet_tls_handshake_seconds_total{worker=\"1\"}"), 3);
+	/* Each bound counts all below it. */
+	assert_int_equal(value_of(text, "signet_loop_lag_seconds_bucket{worker=\"0\",le=\"0.0001\"}"), 1);
+	assert_int_equal(value_of(text, "signet_loop_lag_seconds_bucket{worker=\"0\",le=\"0.0005\"}"), 6);
+	assert_int_equal(value_of(text, "signet_loop_lag_seconds_bucket{worker=\"0\",le=\"1\"}"), 6);
+	assert_int_equal(value_of(text, "signet_loop_lag_seconds_bucket{worker=\"0\",le=\"+Inf\"}"), 10);
+	assert_int_equal(value_of(text, "signet_loop_lag_seconds_count{worker=\"0\"}"), 10);
+	assert_int_equal(value_of(text, "signet_loop_lag_seconds_sum{worker=\"0\"}"), 5);
 	assert_int_equal(value_of(text, "process_start_time_seconds"), 1234);
 	assert_int_equal(value_of(text, "signet_build_info{version=\"" SIGNET_VERSION "\"}"), 1);
-	assert_true(value_of(text, "process_open_fds") >= 3);
+	assert_int_equal(value_of(text, "process_open_fds"), 7);
 	assert_true(value_of(text, "process_resident_memory_bytes") > 100000);
 	text_free(text);
 }
@@ -243,7 +282,7 @@ labels_are_escaped(void **state)
 	};
 	static const struct metrics_counters none;
 	struct metrics m = { .shards = both,
-		.n_shards = 1,
+		.n_shards = 1, .loops = idles,
 		.certificates = certificates,
 		.n_certificates = ARRAY_LEN(certificates),
 		.counters = &none };
@@ -262,7 +301,7 @@ static void
 refusals_are_counted_by_cause(void **state)
 {
 	struct metrics_counters c = { 0 };
-	struct metrics m = { .shards = both, .n_shards = 1, .counters = &c };
+	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .counters = &c };
 	char want[VALUE_CAP];
 	struct slice text;
 
@@ -296,7 +335,7 @@ the_guide_explains_each(void **state)
 {
 	static const struct metrics_certificate certificate = { "l", "f", 1 };
 	static const struct metrics_counters none;
-	struct metrics m = { .shards = both, .n_shards = 1, .certificates = &certificate, .n_certificates = 1, .counters = &none };
+	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .certificates = &certificate, .n_certificates = 1, .counters = &none };
 	struct slice text = text_of(&m);
 	struct reading r = { 0 };
 	struct err err = { 0 };
@@ -319,6 +358,27 @@ the_guide_explains_each(void **state)
 	text_free(text);
 }
 
+/* A scrape wishes for a count, the main thread makes it, not more often than it should. */
+static void
+descriptors_are_counted_now_and_then(void **state)
+{
+	struct metrics_counters c = { 0 };
+	uint64_t n;
+
+	(void)state;
+	metrics_tick(&c, 1000);
+	n = atomic_load(&c.open_fds);
+	assert_true(n >= 3);
+	atomic_store(&c.open_fds, 0);
+	metrics_tick(&c, 100000); /* nobody wants to know */
+	assert_int_equal(atomic_load(&c.open_fds), 0);
+	atomic_store(&c.fds_wanted, true);
+	metrics_tick(&c, 5000);
+	assert_int_equal(atomic_load(&c.open_fds), 0);
+	metrics_tick(&c, 11000);
+	assert_int_equal(atomic_load(&c.open_fds), n);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -326,6 +386,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(counters_are_summed),
 		cmocka_unit_test(labels_are_escaped),
 		cmocka_unit_test(refusals_are_counted_by_cause),
+		cmocka_unit_test(descriptors_are_counted_now_and_then),
 		cmocka_unit_test(the_guide_explains_each),
 	};
 

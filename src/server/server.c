@@ -300,6 +300,7 @@ wait_for_end(struct server *s, const sigset_t *set)
 	uint64_t ms, now, flushed = 0;
 	struct timespec pause;
 
+	metrics_tick(s->counters, server_now_ms());
 	for (;;) {
 		int sig;
 
@@ -311,6 +312,7 @@ wait_for_end(struct server *s, const sigset_t *set)
 		now = server_now_ms();
 		watchdog_tick(s, now);
 		memory_tick(s, now);
+		metrics_tick(s->counters, now);
 		if (now - flushed >= FLUSH_EVERY_S * 1000) {
 			events_flush(s);
 			alarm_certificates(s, false);

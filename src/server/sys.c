@@ -33,10 +33,26 @@ TOTAL(packets_in)
 TOTAL(packets_out)
 TOTAL(bytes_in)
 TOTAL(bytes_out)
-TOTAL(messages_in)
-TOTAL(messages_out)
-TOTAL(payload_in)
-TOTAL(payload_out)
+/* The same over all QoS. */
+#define TOTAL_QOS(field) \
+	static uint64_t total_##field(const struct server *s) \
+	{ \
+		uint64_t n = 0; \
+\
+		for (unsigned i = 0; i < s->n_workers; i++) \
+			for (unsigned q = 0; q < BROKER_QOS; q++) \
+				n += atomic_load_explicit( \
+				    &shard_stats(s->workers[i].shard)->field[q], memory_order_relaxed); \
+		return n; \
+	}
+
+TOTAL_QOS(messages_in)
+TOTAL_QOS(messages_out)
+TOTAL_QOS(payload_in)
+TOTAL_QOS(payload_out)
+TOTAL(inflight)
+TOTAL(queued_bytes)
+TOTAL(retained_bytes)
 TOTAL(dropped)
 
 static uint64_t
@@ -59,6 +75,12 @@ alarms(const struct server *s)
 	return watch_alarms(s->watch);
 }
 
+static uint64_t
+stored_bytes(const struct server *s)
+{
+	return total_retained_bytes(s) + total_queued_bytes(s);
+}
+
 typedef uint64_t value_fn(const struct server *s);
 
 /* Plain numbers. */
@@ -75,6 +97,8 @@ static const struct {
 	{ "messages/received", total_packets_in },
 	{ "messages/sent", total_packets_out },
 	{ "messages/stored", stored },
+	{ "messages/inflight", total_inflight },
+	{ "store/messages/bytes", stored_bytes },
 	{ "store/messages/count", stored },
 	{ "subscriptions/count", total_subscriptions },
 	{ "shared_subscriptions/count", total_shared },
