@@ -272,7 +272,7 @@ journal_finish(struct shard *sh, bool begun)
 static bool
 put_entry(struct session *s, const struct out *o, struct entry e, enum record_state state)
 {
-	struct record_entry r = { .session = s->journal->id, .state = state, .qos = o->qos,
+	struct record_entry r = { .session = s->journal->id, .state = (uint8_t)state, .qos = o->qos,
 		.retain = o->retain, .packet_id = o->packet_id };
 	struct store_record rec = { .kind = STORE_ENTRY, .id = e.id, .ref = e.body };
 	uint8_t small[RECORD_ENTRY_HEAD + 4 * 8], *buf = small;
