@@ -21,6 +21,7 @@ int cmd_rr(int argc, char *argv[]);
 int cmd_broker(int argc, char *argv[]);
 int cmd_passwd(int argc, char *argv[]);
 int cmd_doctor(int argc, char *argv[]);
+int cmd_store(int argc, char *argv[]);
 
 /* Subcommands of "signet ca". */
 int ca_issue(int argc, char *argv[]);
@@ -30,6 +31,12 @@ int ca_show(int argc, char *argv[]);
 int ca_export(int argc, char *argv[]);
 int ca_adopt(int argc, char *argv[]);
 int ca_trust(int argc, char *argv[]);
+
+/* Subcommands of "signet store". */
+int store_cmd_check(int argc, char *argv[]);
+int store_cmd_dump(int argc, char *argv[]);
+int store_cmd_stats(int argc, char *argv[]);
+int store_cmd_restore(int argc, char *argv[]);
 
 /* ---- args.c: flags of a command, by a table that is also its help ---- */
 

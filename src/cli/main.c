@@ -20,6 +20,7 @@ static const struct command commands[] = {
 	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
 	{ "passwd", "manage a password file; the arguments of mosquitto_passwd", cmd_passwd },
+	{ "store", "check, show and restore the store of sessions and messages", cmd_store },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
 	{ "doctor", "find out why a client does not get in, step by step", cmd_doctor },
 	{ "pub", "publish messages; the flags of mosquitto_pub", cmd_pub },

@@ -82,7 +82,7 @@ take_batch(struct store *s, struct batch *b)
 		n = left;
 		records = b->records;
 	} else
-		while (n < left && (s->frame_n + n == 0 || s->frame_n + n < FRAME_TARGET) &&
+		while (n < left && s->frame_n + n < FRAME_TARGET &&
 		       record_get(b->bytes + b->taken + n, left - n, &r)) {
 			n += r.size;
 			records++;

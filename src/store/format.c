@@ -4,7 +4,7 @@
 
 enum { FRAME_MAGIC = 0x31524653 /* "SFR1" */ };
 
-static const char SEGMENT_MAGIC[8] = "SIGSEG\r\n";
+static const uint8_t SEGMENT_MAGIC[8] = { 'S', 'I', 'G', 'S', 'E', 'G', '\r', '\n' };
 
 static void
 put16(uint8_t *p, uint16_t v)

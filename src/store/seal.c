@@ -4,7 +4,9 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
+#include "base/file.h"
 #include "base/secret.h"
+#include "base/wr.h"
 #include "store/internal.h"
 
 struct seal {
@@ -14,18 +16,16 @@ struct seal {
 
 /* HMAC-SHA-256 as a pseudo-random function: <label> keeps the uses apart. */
 static bool
-derive(const struct seal *s, const char *label, struct slice data, uint8_t ret[static STORE_KEY_BYTES])
+derive(const struct seal *s, struct slice label, struct slice data, uint8_t ret[static STORE_KEY_BYTES])
 {
 	uint8_t in[128];
-	size_t n = strlen(label);
+	struct wr w = wr_of(in, sizeof in);
 	unsigned got = 0;
 
-	if (n + data.n > sizeof in)
-		return false;
-	memcpy(in, label, n);
-	if (data.n > 0)
-		memcpy(in + n, data.p, data.n);
-	return HMAC(EVP_sha256(), s->master, sizeof s->master, in, n + data.n, ret, &got) != NULL && got == STORE_KEY_BYTES;
+	wr_bytes(&w, label);
+	wr_bytes(&w, data);
+	return wr_ok(&w) && HMAC(EVP_sha256(), s->master, sizeof s->master, in, wr_len(&w), ret, &got) != NULL &&
+	    got == STORE_KEY_BYTES;
 }
 
 struct seal *
@@ -37,7 +37,7 @@ seal_new(struct slice master)
 	if (s == NULL || master.n != STORE_KEY_BYTES)
 		goto failed;
 	memcpy(s->master, master.p, STORE_KEY_BYTES);
-	if ((s->ctx = EVP_CIPHER_CTX_new()) == NULL || !derive(s, "signet store key id", SL(""), id))
+	if ((s->ctx = EVP_CIPHER_CTX_new()) == NULL || !derive(s, SL("signet store key id"), SL(""), id))
 		goto failed;
 	memcpy(s->key_id, id, sizeof s->key_id);
 	return s;
@@ -70,7 +70,7 @@ seal_segment(struct seal *s, const struct seg_header *h)
 	memcpy(in + 16, h->salt, 16);
 	for (unsigned i = 0; i < 4; i++)
 		in[32 + i] = (uint8_t)(h->id >> 8 * i);
-	return derive(s, "signet store segment", slice_of(in, sizeof in), s->key);
+	return derive(s, SL("signet store segment"), slice_of(in, sizeof in), s->key);
 }
 
 static void
@@ -106,4 +106,44 @@ seal_unlock(struct seal *s, uint64_t at, const uint8_t aad[static 24], uint8_t *
 	    EVP_DecryptUpdate(s->ctx, p, &got, p, (int)n) == 1 &&
 	    EVP_CIPHER_CTX_ctrl(s->ctx, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG, p + n) == 1 &&
 	    EVP_DecryptFinal_ex(s->ctx, p + n, &got) == 1;
+}
+
+/* Two hex digits a byte. */
+static bool
+from_hex(struct slice s, uint8_t ret[static STORE_KEY_BYTES])
+{
+	if (s.n == 2 * STORE_KEY_BYTES + 1 && s.p[s.n - 1] == '\n')
+		s.n--;
+	if (s.n != 2 * STORE_KEY_BYTES)
+		return false;
+	for (size_t i = 0; i < s.n; i++) {
+		uint8_t c = s.p[i] | 0x20;
+		int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+
+		if (v < 0)
+			return false;
+		ret[i / 2] = (uint8_t)(i % 2 == 0 ? v << 4 : ret[i / 2] | v);
+	}
+	return true;
+}
+
+bool
+store_key_read(const char *path, uint8_t ret[static STORE_KEY_BYTES], struct err *err)
+{
+	uint8_t *p, key[STORE_KEY_BYTES];
+	size_t n;
+	bool ok;
+
+	if (!file_read(path, 2 * STORE_KEY_BYTES + 1, &p, &n, err))
+		return false;
+	if ((ok = n == STORE_KEY_BYTES))
+		memcpy(key, p, STORE_KEY_BYTES);
+	else
+		ok = from_hex(slice_of(p, n), key);
+	secret_free(p, n);
+	if (ok)
+		memcpy(ret, key, STORE_KEY_BYTES);
+	secret_wipe(key, sizeof key);
+	return ok || err_set(err, ERR_INPUT, "%s is no key of a store: it has to have %d bytes, or %d hex digits (openssl rand -hex %d)",
+	    path, STORE_KEY_BYTES, 2 * STORE_KEY_BYTES, STORE_KEY_BYTES);
 }

@@ -133,8 +133,7 @@ drop_empty(struct files *f)
 static bool
 begin(struct store *s, struct err *err)
 {
-	const struct seg *last = s->files.n > 0 ? &s->files.segs[s->files.n - 1] : NULL;
-	bool first = last == NULL;
+	bool first = s->files.n == 0;
 	int r;
 
 	s->h = (struct seg_header){ .major = FORMAT_MAJOR, .minor = FORMAT_MINOR, .cipher = s->seal != NULL };

@@ -143,6 +143,9 @@ struct store_stats {
 };
 void store_stats(const struct store *s, struct store_stats *ret);
 
+/* The key in a file: STORE_KEY_BYTES bytes, or as many in hex with or without a newline. Wipe it after store_open(). */
+bool store_key_read(const char *path, uint8_t ret[static STORE_KEY_BYTES], struct err *err);
+
 /* ---- backup ---- */
 
 /* A consistent copy of all that was submitted before, while the store is in use: hard links where that is possible, else copies.

@@ -151,7 +151,7 @@ test_index(void **state)
 			index_del(&x, p);
 	for (unsigned i = 0; i < INDEX_TABLES; i++)
 		assert_null(x.tables[i].v); /* an empty one gives its memory back */
-	index_done(&x);
+	index_clear(&x);
 }
 
 /* ---- a store in memory ---- */
