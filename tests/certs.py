@@ -182,11 +182,11 @@ class Ca:
         path.write_text(text + "".join(c.pem for c in chain))
         return {"cert": path, "key": key.path, "ca": trust, "serial": serial, "hex": f"{serial:X}"}
 
-    def crl(self, *revoked, last=None, until=None, key=None):
+    def crl(self, *revoked, last=None, until=None, key=None, number=1):
         """PEM of a revocation list; <revoked>: serial numbers."""
         entries = [sequence(integer(s), when(now() - days(1)), sequence(extension("2.5.29.21", tlv(10, b"\x01")))) for s in revoked]
         tbs = sequence(integer(1), self.key.algorithm, self.subject, when(last or now() - days(2)), when(until or now() + days(5)),
-                       sequence(*entries) if entries else b"", tlv(0xA0, sequence(extension("2.5.29.20", integer(1)))))
+                       sequence(*entries) if entries else b"", tlv(0xA0, sequence(extension("2.5.29.20", integer(number)))))
         return pem("X509 CRL", (key or self.key).signed(tbs))
 
 

@@ -26,6 +26,7 @@ struct loading {
 	struct crl_set set;
 	const struct crl_load *l;
 	const char *file;
+	bool broken; /* a file could not be read: what it had is kept, and that was said */
 };
 
 static bool
@@ -215,6 +216,7 @@ load_file(struct loading *x, const char *path, struct err *err)
 	}
 	if (ok || !x->l->lenient || err->code == ERR_MEMORY)
 		return ok;
+	x->broken = true;
 	/* Nothing of a file that is damaged; what it brought before is kept with the rest that is missing. */
 	while (x->set.n > before)
 		crl_unref(x->set.v[--x->set.n]);
@@ -294,7 +296,7 @@ keep_missing(struct loading *x, struct err *err)
 		if (!c->verified || find_ca(&x->set, c) != NULL || !is_ours(x, c->issuer_key))
 			continue;
 		(void)snprintf(text, sizeof text, "there is no good CRL of %s in the files any more", c->issuer_text);
-		if (!push(&x->set, c, err) || !complain(&x->set, text, err))
+		if (!push(&x->set, c, err) || (!x->broken && !complain(&x->set, text, err)))
 			return false;
 	}
 	return true;
