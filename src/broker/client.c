@@ -1,5 +1,6 @@
 /* One MQTT connection: bytes to packets, packets to handlers; its timers and its end. */
 #include <stdlib.h>
+#include "broker/exchange.h"
 #include "broker/internal.h"
 
 static bool

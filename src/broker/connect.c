@@ -1,6 +1,7 @@
 /* CONNECT: who is it, may he, which session is his (3.1). */
 #include <stdio.h>
 #include "base/secret.h"
+#include "broker/exchange.h"
 #include "broker/internal.h"
 
 enum { UUID_N = 36, AUTO_ID_MAX = BROKER_PREFIX_MAX + UUID_N, RESPONSE_MAX = 512,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "base/secret.h"
+#include "broker/exchange.h"
 #include "broker/internal.h"
 
 enum { ROUNDS_MAX = 8 }; /* AUTH packets that a client may send in one exchange */

@@ -254,6 +254,8 @@ come(const char *id, uint8_t version, bool keep)
 		mqtt_set(&m.props, MQTT_P_SESSION_EXPIRY), m.props.session_expiry = keep ? 100 : 0;
 		mqtt_set(&m.props, MQTT_P_TOPIC_ALIAS_MAXIMUM), m.props.topic_alias_maximum = 2;
 	}
+	if (strcmp(id, "proves") == 0)
+		mqtt_set(&m.props, MQTT_P_AUTH_METHOD), m.props.auth_method = SL("m");
 	assert_true(mqtt_put_connect(&wr, &m));
 	who = authz_principal_new(&nobody);
 	if (who != NULL)
@@ -310,6 +312,20 @@ make_broker(void)
 	return w.broker != NULL;
 }
 
+/* AUTH of the method "m". */
+static void
+prove(struct peer *p, uint8_t reason)
+{
+	struct mqtt_disconnect m = { .reason = reason, .props = { .auth_method = SL("m") } };
+	uint8_t buf[32];
+	struct wr wr = wr_of(buf, sizeof buf);
+
+	mqtt_set(&m.props, MQTT_P_AUTH_METHOD);
+	assert_true(mqtt_put_auth(&wr, &m));
+	put(p, buf, wr_len(&wr));
+	pump();
+}
+
 static void
 scenario(void)
 {
@@ -339,6 +355,11 @@ scenario(void)
 	subscribe(a, MQTT_UNSUBSCRIBE, "t/+", 0, 0);
 	subscribe(b, MQTT_UNSUBSCRIBE, "$share/g/s/#", 0, 0);
 	peer_close(old); /* its will */
+	old = come("proves", 5, false);
+	prove(old, MQTT_RC_CONTINUE_AUTH);
+	prove(old, MQTT_RC_REAUTH);
+	prove(old, MQTT_RC_CONTINUE_AUTH);
+	prove(old, MQTT_RC_REAUTH);
 	put(pub, "\xe0\x00", 2);
 	pump();
 	peer_close(a);

@@ -56,6 +56,10 @@ static const struct {
 } wrong[] = {
 	/* clang-format off */
 	{ CLIENT_PUB, "pub", "topic" },
+	{ CLIENT_PUB, "pub -t a -m x -u u -P p --auth-method PLAIN", "SCRAM-SHA-256" },
+	{ CLIENT_PUB, "pub -t a -m x -P p --auth-method SCRAM-SHA-256", "user name" },
+	{ CLIENT_PUB, "pub -t a -m x -u u --auth-method SCRAM-SHA-256", "password" },
+	{ CLIENT_PUB, "pub -t a -m x -u u -P p --auth-method SCRAM-SHA-256 -V 311", "MQTT 5" },
 	{ CLIENT_PUB, "pub -t a", "message" },
 	{ CLIENT_PUB, "pub -m x", "topic" },
 	{ CLIENT_PUB, "pub -t a -m x -n", "only one kind" },
