@@ -515,38 +515,6 @@ bool source_of(struct client *c, struct msg_source **ret);
 /* May whoever published <m> still publish it? */
 bool source_may(const struct shard *sh, const struct msg *m);
 
-/* ---- mail.c: between shards ---- */
-
-enum mail_kind {
-	MAIL_NONE, MAIL_PUBLISH, MAIL_RETAIN, MAIL_SHARE_JOIN, MAIL_SHARE_LEAVE, MAIL_SHARE_ONLINE, MAIL_SHARE_OFFLINE,
-	MAIL_SHARE_DELIVER, MAIL_SHARE_AGAIN, MAIL_SHARE_RETURN, MAIL_SCAN_NEW, MAIL_SCAN_HIT, MAIL_SCAN_PAUSE, MAIL_SCAN_MORE, MAIL_SCAN_STOP,
-	MAIL_KINDS
-};
-struct mail {
-	uint8_t kind, qos, options, tries;
-	uint16_t from, extra;
-	uint32_t id;   /* subscription identifier */
-	uint32_t scan;
-	struct handle session;
-	struct msg *msg;             /* a reference, or NULL */
-	struct mail_text *text;      /* owned by the mail, or NULL */
-};
-struct mail_text {
-	uint32_t n, name_n;
-	char text[];
-};
-struct mail_text *mail_text_new(struct slice s);
-/* Queue for shard <to> (also the own one); takes over msg and text. False: out of memory, both are released. */
-bool mail_post(struct shard *sh, unsigned to, const struct mail *m);
-/* Room for this letter, so that mail_post() of it does not fail; gone with the next mail_flush(). Nothing is taken over. */
-bool mail_room(struct shard *sh, unsigned to, const struct mail *m);
-void mail_flush(struct shard *sh);
-void mail_take(struct shard *sh); /* carries out what has arrived */
-void mail_done(struct shard *sh);
-typedef void mail_fn(struct shard *sh, struct mail *m); /* may take msg and text by setting them NULL */
-mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_share_return, mail_scan_new,
-    mail_scan_hit, mail_scan_pause, mail_scan_more, mail_scan_stop;
-
 /* ---- throttle.c: publishers wait for shards that cannot keep up ---- */
 
 /* Stop reading from <c> for this reason; go on when there is none left. */
@@ -607,5 +575,7 @@ void shard_free(struct shard *sh);
 void shard_renew(struct shard *sh);
 void listener_table_unref(struct listener_table *t);
 struct listener_table *broker_listeners(struct broker *b); /* the newest, a reference */
+
+#include "broker/mail.h" /* needs what stands above */
 
 #endif
