@@ -119,6 +119,7 @@ def test_usr1_and_usr2(broker_of, tmp_path):
 def test_the_end_is_quick_and_clean(broker_of, sig, tmp_path):
     port = kit.free_port()
     broker = broker_of(conf(port, f"pid_file {tmp_path / 'pid'}"), port)
+    broker.wait_log("running with")
     assert int((tmp_path / "pid").read_text()) == broker.process.pid
     assert stat.S_IMODE((tmp_path / "pid").stat().st_mode) == 0o644
     with kit.Client(broker, "a", version=kit.V5):
@@ -387,3 +388,61 @@ include_dir {tmp_path}/more
     with kit.Raw(proxied) as raw:
         assert raw.send(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0" + wire.connect("p", username="bob", password="wrong")).rest() == b"\x20\2\0\5"
     assert kit.signet("broker", "-c", broker.conf, "--test-config").returncode == 0
+
+
+# ---- the lines of mosquitto ----
+
+def act(port):
+    """What clients do all day."""
+    def enter(client_id, version=4, **more):
+        raw = kit.Raw(port).send(wire.connect(client_id, version, **more))
+        assert raw.packet()[0] == 0x20
+        return raw
+
+    def leave(raw, data):
+        raw.send(data)
+        raw.rest()
+        raw.close()
+    leave(enter("a"), wire.disconnect(4))
+    leave(enter("b", 5, clean=False, keepalive=7), wire.disconnect(5))
+    leave(enter("c", 3), wire.disconnect(4))
+    gone = enter("gone")
+    gone.sock.shutdown(socket.SHUT_WR)
+    gone.rest()
+    first = enter("twice")
+    second = enter("twice")
+    first.rest()
+    leave(second, wire.disconnect(4))
+    named = enter("named", username="joe", clean=False, keepalive=30)
+    named.send(wire.subscribe("a/b", options=1)).packet()
+    named.send(wire.unsubscribe("a/b", packet_id=2)).packet()
+    leave(named, wire.disconnect(4))
+    enter("silent", keepalive=1).rest()
+
+
+def told(text):
+    lines = [line for line in text.splitlines() if re.match(r"New client connected|Client |\w+ 1 a/b|\w+ a/b", line)]
+    # The probe of the port is nobody to us.
+    return sorted(re.sub(r"(127\.0\.0\.1):\d+", r"\1:PORT", line) for line in lines if "<unknown>" not in line)
+
+
+def test_lines_are_mosquittos(broker_of, tmp_path):
+    """Tools that read mosquitto's log find what they look for: the same lines for the same events, to the letter."""
+    theirs, ours = kit.free_port(), kit.free_port()
+    log = "log_timestamp false\n" + "".join(f"log_type {t}\n" for t in ("error", "warning", "notice", "information", "subscribe", "unsubscribe"))
+    (tmp_path / "m.conf").write_text(f"listener {theirs} 127.0.0.1\nallow_anonymous true\nuser root\n{log}")
+    with open(tmp_path / "m.log", "wb") as out:
+        process = subprocess.Popen(["/usr/sbin/mosquitto", "-c", str(tmp_path / "m.conf")], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    broker = broker_of(conf(ours, *log.splitlines()), ours)
+    try:
+        kit.wait_for(lambda: listening(theirs), "mosquitto")
+        act(theirs)
+        act(ours)
+        want = "silent has exceeded timeout"
+        kit.wait_for(lambda: want in (tmp_path / "m.log").read_text(), "mosquitto's last line")
+        broker.wait_log(want)
+    finally:
+        process.terminate()
+        process.wait(kit.PATIENCE)
+    lines = told((tmp_path / "m.log").read_text())
+    assert len(lines) > 12 and told(broker.log()) == lines

@@ -144,9 +144,13 @@ def test_websocket_comes_behind_the_header(broker_of):
 
 def test_require_tls(broker_of):
     broker = start(broker_of, OPEN, "enable_proxy_protocol 2", "proxy_protocol_v2_require_tls true")
-    for header in (v2(), v2(ssl(client=0)), v2(command=0x20)):
+    mark = broker.mark()
+    assert is_closed(broker, v2(command=0x20))  # a health check is ended, and is no event
+    for header in (v2(), v2(ssl(client=0))):
         assert is_closed(broker, header + wire.connect("c"))
     broker.wait_log(r"Refused connection from 192\.0\.2\.5:6275 .*has not spoken TLS with the proxy.* \[proxy-client\]")
+    kit.wait_for(lambda: broker.log()[mark:].count("Refused") == 2, "both refusals")
+    assert "from 127.0.0.1" not in broker.log()[mark:]
     assert connack(broker, v2(ssl(client=1))) == (0x20, b"\0\0")
 
 

@@ -44,6 +44,15 @@ judge(const struct limbo *b, const struct proxy_header *h, struct slice *ret_nam
 	return NULL;
 }
 
+/* A proxy that only looks whether we are there is no client, and no event. */
+static void
+end_look(struct conn *c)
+{
+	struct net_failure f = { .kind = NET_FAIL_CLOSED, .alert = -1, .probe = true, .detail = "a proxy's look at the port" };
+
+	conn_fail(c, &f);
+}
+
 static void
 take(struct conn *c, const struct proxy_header *h)
 {
@@ -54,6 +63,10 @@ take(struct conn *c, const struct proxy_header *h)
 	/* The refusal is the client's, not the proxy's. */
 	if (!h->local && !h->unknown)
 		b->addr = h->client;
+	if (why != NULL && h->local) {
+		end_look(c);
+		return;
+	}
 	if (why != NULL) {
 		refuse(c, NET_FAIL_PROXY_CLIENT, why);
 		return;
