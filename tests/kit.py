@@ -90,7 +90,10 @@ class Pki:
         return {"ca": folder / "ca.pem", "cert": folder / "cert.pem", "key": folder / "key.pem"}
 
     def conf(self, port, *lines, **replace):
-        """The generated configuration with another port; replace={'directive': 'value' or None}."""
+        """The generated configuration with another port; replace={'directive': 'value' or None}. In memory only, unless it says
+        where it keeps things: brokers of one installation would take each other's store."""
+        if "persistence_location" not in replace:
+            replace = {"persistence": "false", "persistence_location": None, **replace}
         out = []
         for line in (self.dir / "signet.conf").read_text().splitlines():
             word = line.split(None, 1)[0] if line.strip() else ""

@@ -220,7 +220,7 @@ def test_what_the_article_gets_wrong_is_named(house):
     assert "lets in: nobody: anonymous clients are refused" in out and "lets in: clients with a certificate, which is their identity" in out
     warnings = out[out.index("warnings:"):]
     for say in (r"ends in (29|30) days", r"X\.509 version 1", r"no subjectAltName", r"everybody can read the private key \(mode 0644\); chmod 600",
-                r"persistence", rf"{house.access}:\d+: .*not encrypted|without TLS|plain"):
+                rf"{house.access}:\d+: .*not encrypted|without TLS|plain"):
         assert re.search(say, warnings), say
     assert not house.log.exists() and not (house.root / "run/mosquitto/mosquitto.pid").exists()
     with socket.socket() as s:

@@ -464,7 +464,8 @@ journal_retained(struct shard *sh, struct msg *m, struct msg *old)
 	struct journal_shard *j = &sh->journal;
 	struct store_record rec = { .kind = STORE_RETAINED, .id = old != NULL ? old->record : 0 };
 
-	if (!journal_on(j) || sh->closing)
+	/* What the broker says of itself it says again. */
+	if (!journal_on(j) || sh->closing || slice_starts(msg_topic(m), SL("$SYS/")))
 		return true;
 	if (m->payload_n == 0) {
 		del(j, STORE_RETAINED, rec.id);

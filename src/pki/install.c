@@ -201,8 +201,9 @@ write_conf(struct site *s, struct err *err)
 		"# Threads; 0 = one for each core.\n"
 		"workers %u\n"
 		"allow_anonymous false\n"
-		"# Sessions and retained messages are kept in memory only.\n"
-		"persistence false\n\n"
+		"# Sessions, queued and retained messages survive everything: what is acknowledged is on the disk.\n"
+		"persistence true\n"
+		"persistence_location %s\n\n"
 		"# MQTT over TLS. Every client shows a certificate; its common name is its user name.\n"
 		"listener %u\n"
 		"cafile %s/pki/ca.pem\n"
@@ -217,7 +218,7 @@ write_conf(struct site *s, struct err *err)
 		"role_ca watch %s/pki/watch/cert.pem\n"
 		"role_ca control %s/pki/control/cert.pem\n",
 		d, s->in->policy != NULL ? s->in->policy : "springcore", s->in->workers,
-		s->in->port != 0 ? s->in->port : 8883, d, d, d, d, d, d, d) == -1) {
+		d, s->in->port != 0 ? s->in->port : 8883, d, d, d, d, d, d, d) == -1) {
 		text = NULL;
 		return err_set(err, ERR_MEMORY, "out of memory");
 	}

@@ -187,6 +187,8 @@ struct config {
 	int64_t ignored_number;
 	int64_t autosave_interval, log_facility; /* log_facility: -1 is daemon */
 	char *log_timestamp_format; /* NULL: the usual one */
+	char *persistence_key_file;
+	int64_t persistence_damage; /* 1: refuse to start */
 	char *persistence_file, *persistence_location, *pid_file, *user, *clientid_prefixes;
 
 	unsigned log_dest; /* enum config_log_dest; 0: not said */

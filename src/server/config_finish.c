@@ -465,15 +465,6 @@ warn_global(struct config *c)
 
 	if (!warn_moot(c))
 		return false;
-	if (c->persistence) {
-		(void)config_place_text(c, option_at(c->at, "persistence"), where, sizeof(where));
-		if (!config_warn(c,
-			"%s: persistence: kept in memory only: sessions, queued and retained "
-			"messages are "
-			"lost when the broker stops; this version does not write them to disk",
-			where))
-			return false;
-	}
 	if (c->max_keepalive > 0 && c->max_keepalive < 10) {
 		(void)config_place_text(c, option_at(c->at, "max_keepalive"), where, sizeof(where));
 		if (!config_warn(

@@ -13,6 +13,7 @@
 #include "server/bridges.h"
 #include "server/config.h"
 #include "server/server.h"
+#include "store/store.h"
 #include "ws/ws.h"
 
 struct server;
@@ -155,6 +156,7 @@ struct server {
 	struct listener *listeners;
 	struct judge *judges;
 	unsigned n_listeners;
+	struct persist *persist; /* NULL: sessions and retained messages are in memory only */
 	struct broker *broker;
 	struct runner *bridges; /* all that ever were; of the main thread */
 	struct worker *workers;
@@ -501,6 +503,9 @@ bool privileges_drop(const struct privileges *p, struct err *err);
 /* What is right for every start: no core dumps, no tracing, no new privileges, as many files as
  * allowed. */
 void privileges_harden(void);
+/* Be that user for a while, before other threads are there: what is made then is his. */
+bool privileges_borrow(const struct privileges *p, struct err *err);
+void privileges_return(const struct privileges *p); /* ends the process if it cannot */
 /* Could that user read <path>? */
 bool privileges_may_read(const struct privileges *p, const char *path);
 
@@ -524,6 +529,19 @@ struct broker_settings settings_of_config(const struct config *c);
 /* <ret> has room for all listeners and one more, for our own bridges. */
 void broker_listeners_of(
     const struct config *c, const struct world *w, struct broker_listener *ret);
+
+/* ---- persist.c: the durable store ---- */
+
+#define PERSIST_DIR "signet.store" /* in persistence_location */
+
+/* Open it if the configuration wants one; before the broker is made and before other threads. */
+bool persist_open(struct server *s, struct err *err);
+struct store *persist_store(const struct server *s); /* NULL: everything is in memory */
+/* Give the broker what it has kept. */
+bool persist_recover(struct server *s, struct err *err);
+bool persist_start(struct server *s, struct err *err);
+void persist_quiet(struct server *s); /* before the loops go: nobody is woken any more */
+void persist_close(struct server *s); /* after the broker has gone */
 
 /* ---- reload.c ---- */
 

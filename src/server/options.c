@@ -20,6 +20,12 @@ static const struct option_choice key_forms[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice damages[] = {
+	{ "recover", 0, NULL },
+	{ "refuse", 1, NULL },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice wills[] = {
 	{ "publish", 0, NULL },
 	{ "discard", 1, NULL },
@@ -318,15 +324,19 @@ const struct option options[] = {
 	  IN_CONFIG(ignored_number), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_OLD | OPTION_MOOT },
 	{ "websockets_log_level", "N", "Accepted without effect: it is about libwebsockets, which is not used here",
 	  IN_CONFIG(ignored_number), .type = OPTION_INT, .min = 0, .max = INT64_MAX, .flags = OPTION_OLD | OPTION_MOOT },
-	{ "persistence", "true|false", "Accepted with a warning: sessions and retained messages are kept in memory only",
+	{ "persistence", "true|false", "What was acknowledged is on the disk: sessions, queues, retained messages. false: all are in memory only",
 	  IN_CONFIG(persistence), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
-	{ "persistence_location", "DIRECTORY", "Accepted, see persistence",
+	{ "persistence_location", "DIRECTORY", "Where the store is made, as the directory signet.store; else the working directory",
 	  IN_CONFIG(persistence_location), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
-	{ "persistence_file", "NAME", "Accepted, see persistence",
+	{ "persistence_key_file", "FILE", "Encrypt the store with this key: 32 bytes, or 64 hexadecimal digits",
+	  IN_CONFIG(persistence_key_file), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
+	{ "persistence_damage", "recover|refuse", "When the store is damaged: report each place and recover everything else, or do not start",
+	  IN_CONFIG(persistence_damage), .type = OPTION_CHOICE, .choices = damages, .flags = OPTION_NEXT_START },
+	{ "persistence_file", "NAME", "Accepted; the store is a directory, see persistence_location",
 	  IN_CONFIG(persistence_file), .type = OPTION_TEXT, .flags = OPTION_NEXT_START },
-	{ "autosave_interval", "SECONDS", "Accepted, see persistence",
+	{ "autosave_interval", "SECONDS", "Accepted; everything is written before it is acknowledged",
 	  IN_CONFIG(autosave_interval), .type = OPTION_INT, .min = 0, .max = INT32_MAX, .def = 1800, .flags = OPTION_NEXT_START },
-	{ "autosave_on_changes", "true|false", "Accepted, see persistence",
+	{ "autosave_on_changes", "true|false", "Accepted; everything is written before it is acknowledged",
 	  IN_CONFIG(autosave_on_changes), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 
 	/* bridges */

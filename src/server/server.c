@@ -102,6 +102,7 @@ make_broker(struct server *s, struct err *err)
 
 	if (l == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
+	set.store = persist_store(s);
 	broker_listeners_of(s->config, s->world, l);
 	s->told = l;
 	s->broker = broker_new(s->n_workers, &set, l, s->n_listeners + 1, &ports);
@@ -175,7 +176,7 @@ server_prepare(struct server *s, struct err *err)
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
 	if (s->nobody == NULL || s->logins == NULL || s->origins == NULL || s->counters == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return make_broker(s, err) && make_workers(s, err) && make_bridges(s, err);
+	return persist_open(s, err) && make_broker(s, err) && persist_recover(s, err) && make_workers(s, err) && make_bridges(s, err);
 }
 
 static void
@@ -185,6 +186,7 @@ server_done(struct server *s)
 
 	if (s->logtopics != NULL)
 		logtopics_attach(s->logtopics, NULL);
+	persist_quiet(s);
 	for (i = 0; s->workers != NULL && i < s->n_workers; i++) {
 		loop_free(s->workers[i].loop);
 		sys_free(s->workers[i].sys);
@@ -192,6 +194,7 @@ server_done(struct server *s)
 	}
 	bridges_free(s);
 	broker_free(s->broker);
+	persist_close(s);
 	free(s->workers);
 	inherit_done(&s->inherited, false);
 	for (i = 0; i < s->n_listeners; i++) {
@@ -249,7 +252,7 @@ start_threads(struct server *s, struct err *err)
 	char name[24];
 	unsigned i;
 
-	if (!logins_start(s->logins, s->n_workers, err) || !dynamics_start(s->dynamics, s, err))
+	if (!persist_start(s, err) || !logins_start(s->logins, s->n_workers, err) || !dynamics_start(s->dynamics, s, err))
 		return false;
 	for (i = 0; i < s->n_workers; i++) {
 		struct worker *w = &s->workers[i];

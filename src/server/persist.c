@@ -1,0 +1,226 @@
+/* Where sessions, queues and retained messages outlive the process: opening the store, what is told of it, and its end. */
+#include "server/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <openssl/crypto.h>
+
+#include "base/file.h"
+#include "base/secret.h"
+
+enum { KEY_FILE_MAX = 4096 };
+
+struct persist {
+	struct server *server;
+	struct store *store;
+	char dir[PKI_PATH_MAX]; /* as people know it */
+	int fd;                    /* of the directory */
+	pthread_mutex_t lock;      /* of <over> */
+	bool over;                 /* the workers' loops are going */
+};
+
+/* The store's thread: a worker's turn is on the disk. */
+static void
+on_wake(void *ctx, unsigned writer)
+{
+	struct persist *p = ctx;
+
+	(void)pthread_mutex_lock(&p->lock);
+	if (!p->over && p->server->workers != NULL && p->server->workers[writer].loop != NULL)
+		loop_wake(p->server->workers[writer].loop);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+static void
+say_state(const struct persist *p, const struct store_event *e)
+{
+	switch (e->state) {
+	case STORE_READY:
+		log_notice("The store %s takes messages again.", p->dir);
+		break;
+	case STORE_FULL:
+		log_error("ALARM: the store %s is full: %s. Publishers of QoS 1 and 2 are refused until there is space.", p->dir, e->text);
+		break;
+	case STORE_FAILED:
+		log_error("ALARM: the store %s cannot be written: %s. Nothing is acknowledged until it can; what is kept is still delivered.",
+		    p->dir, e->text);
+		break;
+	}
+}
+
+static void
+on_event(void *ctx, const struct store_event *e)
+{
+	const struct persist *p = ctx;
+
+	switch (e->kind) {
+	case STORE_EVENT_STATE:
+		say_state(p, e);
+		break;
+	case STORE_EVENT_TAIL:
+		log_warning("Store %s: %s at byte %" PRIu64 ": the end was not written completely and is cut off; nothing of it was acknowledged.",
+		    p->dir, e->file, e->offset);
+		break;
+	case STORE_EVENT_DAMAGE:
+		log_error("ALARM: store %s: %s is damaged at byte %" PRIu64 ": %" PRIu64 " records are lost (%s); everything else is recovered. "
+			  "`signet store check` shows the places, a backup has what was there.",
+		    p->dir, e->file, e->offset, e->records, e->text);
+		break;
+	case STORE_EVENT_NO_BODY:
+		log_error("ALARM: store %s: a message was damaged and is lost.", p->dir);
+		break;
+	case STORE_EVENT_NO_CLEAN:
+		log_error("Store %s: space is not reclaimed any more: %s.", p->dir, e->text);
+		break;
+	}
+}
+
+/* Make it, if it is missing, for the user that we are going to be. */
+static bool
+make_dir(struct persist *p, const struct privileges *who, struct err *err)
+{
+	bool made = mkdir(p->dir, 0700) == 0;
+	struct stat st;
+
+	if (!made && errno != EEXIST)
+		return err_sys(err, "cannot make the directory %s for the store", p->dir);
+	p->fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (p->fd == -1 || fstat(p->fd, &st) == -1)
+		return err_sys(err, "cannot open the directory %s of the store", p->dir);
+	if (who->drop && made && fchown(p->fd, who->uid, who->gid) == -1)
+		return err_sys(err, "cannot give the directory %s to user %s", p->dir, who->name);
+	if (who->drop && !made && st.st_uid != who->uid)
+		return err_set(err, ERR_DENIED, "the store %s does not belong to user %s, as whom the broker runs: chown -R %s %s", p->dir,
+		    who->name, who->name, p->dir);
+	return true;
+}
+
+/* 32 bytes, or as many in hexadecimal. */
+static bool
+read_key(const char *path, uint8_t key[static STORE_KEY_BYTES], struct err *err)
+{
+	uint8_t *data;
+	size_t n, used = 0;
+	bool ok;
+
+	if (!file_read(path, KEY_FILE_MAX, &data, &n, err))
+		return false;
+	ok = n == STORE_KEY_BYTES;
+	if (ok)
+		memcpy(key, data, n);
+	data[strcspn((char *)data, "\r\n")] = '\0'; /* there is a NUL behind the last byte */
+	if (!ok)
+		ok = OPENSSL_hexstr2buf_ex(key, STORE_KEY_BYTES, &used, (char *)data, '\0') == 1 && used == STORE_KEY_BYTES;
+	secret_free(data, n);
+	return ok || err_set(err, ERR_INPUT, "%s: is no key: it must have 32 bytes, or 64 hexadecimal digits (openssl rand -hex 32)", path);
+}
+
+static bool
+open_store(struct persist *p, const struct privileges *who, struct err *err)
+{
+	const struct config *c = p->server->config;
+	uint8_t key[STORE_KEY_BYTES];
+	char dir[64];
+	struct store_options o = { .dir = p->dir, .n_writers = p->server->n_workers, .refuse_damage = c->persistence_damage == 1, .ctx = p,
+		.wake = on_wake, .event = on_event };
+
+	if (c->persistence_key_file != NULL) {
+		if (!read_key(c->persistence_key_file, key, err))
+			return err_prefix(err, "persistence_key_file");
+		o.key = slice_of(key, sizeof(key));
+	}
+	/* The user that we are going to be may not come here by name: the directories above are not his business. */
+	if (who->drop) {
+		(void)snprintf(dir, sizeof(dir), "/proc/self/fd/%d", p->fd);
+		o.dir = dir;
+	}
+	if (privileges_borrow(who, err)) {
+		p->store = store_open(&o, err);
+		privileges_return(who);
+	}
+	secret_wipe(key, sizeof(key));
+	return p->store != NULL || err_prefix(err, "store %s", p->dir);
+}
+
+bool
+persist_open(struct server *s, struct err *err)
+{
+	const char *at = s->config->persistence_location != NULL ? s->config->persistence_location : ".";
+	struct persist *p;
+
+	if (!s->config->persistence)
+		return true;
+	if ((p = calloc(1, sizeof(*p))) == NULL || pthread_mutex_init(&p->lock, NULL) != 0) {
+		free(p);
+		return err_set(err, ERR_MEMORY, "out of memory");
+	}
+	p->server = s;
+	p->fd = -1;
+	s->persist = p;
+	if (!dir_make(at, 0755, err))
+		return err_prefix(err, "persistence_location");
+	if (!path_join(p->dir, sizeof(p->dir), at, PERSIST_DIR))
+		return err_set(err, ERR_LIMIT, "persistence_location: %s: the path is too long", at);
+	return make_dir(p, &s->privileges, err) && open_store(p, &s->privileges, err);
+}
+
+struct store *
+persist_store(const struct server *s)
+{
+	return s->persist != NULL ? s->persist->store : NULL;
+}
+
+bool
+persist_recover(struct server *s, struct err *err)
+{
+	struct broker_recovered got;
+	uint64_t begin = server_now_ms();
+
+	if (persist_store(s) == NULL)
+		return true;
+	if (!broker_recover(s->broker, begin, &got, err))
+		return err_prefix(err, "store %s", s->persist->dir);
+	log_notice("Store %s: %" PRIu64 " sessions with %" PRIu64 " subscriptions, %" PRIu64 " messages for them, %" PRIu64
+		   " retained messages; read in %" PRIu64 " ms.",
+	    s->persist->dir, got.sessions, got.subscriptions, got.messages, got.retained, server_now_ms() - begin);
+	if (got.rejected > 0)
+		log_warning("Store %s: %" PRIu64 " records belong to nothing and are removed.", s->persist->dir, got.rejected);
+	return true;
+}
+
+bool
+persist_start(struct server *s, struct err *err)
+{
+	return persist_store(s) == NULL || store_start(s->persist->store, err);
+}
+
+void
+persist_quiet(struct server *s)
+{
+	if (s->persist == NULL)
+		return;
+	(void)pthread_mutex_lock(&s->persist->lock);
+	s->persist->over = true;
+	(void)pthread_mutex_unlock(&s->persist->lock);
+}
+
+void
+persist_close(struct server *s)
+{
+	struct persist *p = s->persist;
+
+	if (p == NULL)
+		return;
+	if (!store_close(p->store))
+		log_error("Store %s: what was not acknowledged yet could not be written.", p->dir);
+	if (p->fd != -1)
+		(void)close(p->fd);
+	(void)pthread_mutex_destroy(&p->lock);
+	free(p);
+	s->persist = NULL;
+}
