@@ -249,16 +249,29 @@ retained_and_full_queues(void **state)
 		(void)snprintf(topic, sizeof topic, "r/%u", i);
 		kit_publish(pub, topic, payload, 1, true, 1);
 	}
-	sub = kit_join(k, 4, "sub");
-	kit_subscribe(sub, "r/#", 1);
-	while (kit_next(sub, &f)) {
-		struct mqtt_publish m;
+	/* All by one filter, and each by one of its own. */
+	for (unsigned each = 0; each < 2; each++) {
+		static char text[200][8];
+		static uint8_t buf[200 * 12];
+		struct wr w = wr_of(buf, sizeof buf);
+		struct mqtt_sub subs[200] = { { SL("r/#"), 1 } };
 
-		assert_int_equal(mqtt_decode_publish(&f, 4, false, &m), MQTT_RC_OK);
-		n++;
-		kit_ack(sub, MQTT_PUBACK, m.packet_id);
+		for (unsigned i = 0; each && i < 200; i++) {
+			(void)snprintf(text[i], sizeof text[i], "r/%u", i);
+			subs[i] = (struct mqtt_sub){ slice_str(text[i]), 1 };
+		}
+		sub = kit_join(k, 4, each ? "sub" : "other");
+		assert_true(mqtt_put_filters(&w, 4, MQTT_SUBSCRIBE, 1, subs, each ? 200 : 1, NULL));
+		kit_feed(sub, buf, wr_len(&w));
+		kit_expect(sub, MQTT_SUBACK);
+		for (n = 0; kit_next(sub, &f); n++) {
+			struct mqtt_publish m;
+
+			assert_int_equal(mqtt_decode_publish(&f, 4, false, &m), MQTT_RC_OK);
+			kit_ack(sub, MQTT_PUBACK, m.packet_id);
+		}
+		assert_int_equal(n, 200);
 	}
-	assert_int_equal(n, 200);
 }
 
 /* Twenty thousand walks at a time cost what one does, each: the square of that would not end here. */

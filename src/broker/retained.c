@@ -42,10 +42,11 @@ retained_set(struct shard *sh, struct msg *m)
 	return mail_post(sh, retained_home(sh->broker, msg_topic(m)), &(struct mail){ .kind = MAIL_RETAIN, .msg = msg_ref(m) });
 }
 
+/* <walk>: also where there is but one topic, so that the answer waits until there is room. */
 static void
-ask(struct session *s, unsigned home, struct slice filter, const struct hit *h)
+ask(struct session *s, unsigned home, struct slice filter, const struct hit *h, bool walk)
 {
-	struct mail m = { .kind = MAIL_SCAN_NEW, .qos = h->qos, .extra = h->extra, .id = h->id,
+	struct mail m = { .kind = MAIL_SCAN_NEW, .options = walk, .qos = h->qos, .extra = h->extra, .id = h->id,
 		.session = session_handle(s), .text = mail_text_new(filter) };
 
 	if (m.text != NULL && mail_post(s->shard, home, &m))
@@ -61,11 +62,11 @@ retained_request(struct session *s, struct slice filter, const struct hit *h)
 	struct broker *b = s->shard->broker;
 
 	if (!topic_has_wildcard(filter)) {
-		ask(s, retained_home(b, filter), filter, h);
+		ask(s, retained_home(b, filter), filter, h, false);
 		return;
 	}
 	for (unsigned i = 0; i < b->n_shards; i++)
-		ask(s, i, filter, h);
+		ask(s, i, filter, h, true);
 }
 
 /* ---- at the home ---- */
@@ -100,9 +101,9 @@ scan_list(struct shard *sh, struct scan *scan)
 }
 
 static void
-send_hit(struct shard *sh, const struct scan *scan, struct msg *m)
+send_hit(struct shard *sh, const struct scan *scan, struct msg *m, bool walk)
 {
-	if (!mail_post(sh, scan->to, &(struct mail){ .kind = MAIL_SCAN_HIT, .qos = scan->qos, .extra = scan->extra,
+	if (!mail_post(sh, scan->to, &(struct mail){ .kind = MAIL_SCAN_HIT, .options = walk, .qos = scan->qos, .extra = scan->extra,
 		.id = scan->sub_id, .session = scan->session, .msg = msg_ref(m) }))
 		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 }
@@ -154,9 +155,9 @@ mail_scan_new(struct shard *sh, struct mail *m)
 	struct scan one = { .session = m->session, .sub_id = m->id, .to = m->from, .extra = m->extra, .qos = m->qos }, *scan;
 	struct msg *found;
 
-	if (!topic_has_wildcard(filter)) {
+	if (m->options == 0) {
 		if ((found = sh->keep_ops->retain_get(sh->keep, filter, sh->now_s)) != NULL && source_may(sh, found))
-			send_hit(sh, &one, found);
+			send_hit(sh, &one, found, false);
 		return;
 	}
 	if ((scan = scan_add(sh, &one, filter)) == NULL)
@@ -182,7 +183,7 @@ on_hit(void *ctx, struct msg *m)
 	p->sent++;
 	if (scan->bytes != UINT32_MAX)
 		scan->bytes -= (uint32_t)NUM_MIN(msg_size(m), (size_t)scan->bytes);
-	send_hit(p->shard, scan, m);
+	send_hit(p->shard, scan, m, true);
 }
 
 /* One slice. False when there is nothing more to be said. */
@@ -292,16 +293,6 @@ mail_scan_stop(struct shard *sh, struct mail *m)
 
 /* ---- at the receiver ---- */
 
-void
-mail_scan_hit(struct shard *sh, struct mail *m)
-{
-	struct session *s = session_of(sh, m->session);
-	struct hit h = { .id = m->id, .extra = m->extra, .qos = m->qos };
-
-	if (s != NULL)
-		session_offer_retained(s, m->msg, &h);
-}
-
 /* Messages that may come without anything being dropped for lack of room, and bytes of them; the last may go beyond. */
 static uint32_t
 room(const struct client *c, uint32_t *ret_bytes)
@@ -316,6 +307,23 @@ room(const struct client *c, uint32_t *ret_bytes)
 		return 0;
 	*ret_bytes = bytes == 0 ? UINT32_MAX : (uint32_t)NUM_MIN(bytes - s->pending_bytes, (size_t)UINT32_MAX - 1);
 	return NUM_MIN(queue - s->pending.count, (uint32_t)SCAN_BATCH);
+}
+
+void
+mail_scan_hit(struct shard *sh, struct mail *m)
+{
+	struct session *s = session_of(sh, m->session);
+	struct hit h = { .id = m->id, .extra = m->extra, .qos = m->qos };
+
+	uint32_t bytes;
+
+	if (s == NULL)
+		return;
+	/* What was sent without asking for room waits for it at its home now. */
+	if (m->options == 0 && s->client != NULL && room(s->client, &bytes) == 0)
+		ask(s, m->from, msg_topic(m->msg), &h, true);
+	else
+		session_offer_retained(s, m->msg, &h);
 }
 
 void

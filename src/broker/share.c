@@ -56,10 +56,10 @@ slot_take(struct session *s)
 			if (s->subs[i].shared != NULL)
 				s->share_slots |= UINT64_C(1) << s->subs[i].shared->slot;
 	}
-	for (uint8_t i = 1; i <= SHARE_SLOTS; i++)
+	for (unsigned i = 1; i <= SHARE_SLOTS; i++)
 		if ((s->share_slots >> i & 1) == 0) {
 			s->share_slots |= UINT64_C(1) << i | 1;
-			return i;
+			return (uint8_t)i;
 		}
 	return 0;
 }
