@@ -557,7 +557,7 @@ test_refusals(void **state)
 static void
 test_ends(void **state)
 {
-	static const uint8_t bad[][8] = { { 0x10, 0 }, { 0x82, 0 }, { 0xc0, 0 }, { 0xe0, 0 }, { 0x20, 2, 0, 0 }, { 0x40, 1, 0 },
+	static const uint8_t bad[][8] = { { 0x10, 0 }, { 0x82, 0 }, { 0xe0, 0 }, { 0x20, 2, 0, 0 }, { 0x40, 1, 0 },
 		{ 0x36, 5, 0, 1, 'a', 0, 1 }, { 0x32, 5, 0, 1, 'a', 0, 0 }, { 0x30, 1, 0 } };
 
 	(void)state;
@@ -626,6 +626,9 @@ test_keep_alive(void **state)
 	EXPECT(local, 0xc0, 0);
 	assert_int_equal(next, 91000);
 	assert_true(HEAR(0xd0, 0));
+	assert_true(HEAR(0xc0, 0)); /* the remote asks too */
+	assert_true(pull());
+	EXPECT(remote, 0xd0, 0);
 	assert_int_equal(bridge_turn(w.bridge, 91000), 121000);
 	next = bridge_turn(w.bridge, 121000);
 	(void)bridge_turn(w.bridge, next);

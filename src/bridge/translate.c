@@ -397,6 +397,8 @@ from_remote(struct link *l, const struct mqtt_frame *f)
 	case MQTT_SUBACK:
 	case MQTT_UNSUBACK:
 		return suback(l, f, l->bridge->c->version, "the remote broker");
+	case MQTT_PINGREQ: /* not for a server to send, and harmless: mosquitto's bridges answer it too */
+		return put_empty(l, &l->out, MQTT_PINGRESP);
 	case MQTT_PINGRESP:
 		return true;
 	case MQTT_DISCONNECT:

@@ -197,5 +197,6 @@ passwd_check(const struct passwd_file *f, struct slice user, struct slice passwo
 		return PASSWD_FAILED;
 	if (known == NULL)
 		return PASSWD_UNKNOWN;
-	return same ? PASSWD_RIGHT : PASSWD_WRONG;
+	/* Nobody comes in without a word, whatever hash the file has: so does mosquitto. */
+	return same && password.n > 0 ? PASSWD_RIGHT : PASSWD_WRONG;
 }

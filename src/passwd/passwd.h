@@ -51,7 +51,7 @@ enum passwd_verdict {
 	PASSWD_FAILED,  /* out of memory: nothing is known */
 };
 /* Compute one hash, always exactly one unless the file is empty, and compare in constant time. *ret_kind: which one. Takes
- * up to a second and PASSWD_ARGON2_KIB_MAX of memory. */
+ * up to a second and PASSWD_ARGON2_KIB_MAX of memory. An empty password is wrong. */
 enum passwd_verdict passwd_check(const struct passwd_file *f, struct slice user, struct slice password,
     enum passwd_kind *ret_kind);
 

@@ -90,6 +90,22 @@ others_hashes_are_understood(void **state)
 	}
 }
 
+/* The hash of nothing, which no program of ours writes, lets nobody in. */
+static void
+an_empty_password_is_none(void **state)
+{
+	static const char text[] = "bob:$6$c2FsdCBvZiB0d2Vs$0t83QmT+QANmWQb1PvLO60A+g/TT29tBrj"
+				   "yOHFAiSKwUA7TdrZuqMM8D+WGueVGdDdiy7A11UzD7BRjsZ/t8KA==\n";
+	struct err err = { 0 };
+	enum passwd_kind kind;
+	struct passwd_file *f = passwd_parse(slice_str(text), "f", &err);
+
+	(void)state;
+	assert_non_null(f);
+	assert_int_equal(passwd_check(f, SL("bob"), SL(""), &kind), PASSWD_WRONG);
+	passwd_unref(f);
+}
+
 /* clang-format off */
 static const struct {
 	const char *text, *error;
@@ -464,6 +480,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(others_hashes_are_understood),
+		cmocka_unit_test(an_empty_password_is_none),
 		cmocka_unit_test(a_bad_line_is_named),
 		cmocka_unit_test(no_truncation_lets_anybody_in),
 		cmocka_unit_test(an_empty_file_knows_nobody),
