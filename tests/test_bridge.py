@@ -396,6 +396,19 @@ def test_pre_shared_key(remote, tmp_path, broker_of, mosquitto_of):
     assert PSK not in near.log() and far is not None
 
 
+def test_the_machines_cas(pki, broker_of):
+    """bridge_tls_use_os_certs: whom OpenSSL trusts here, and nobody else."""
+    there, here, other = (kit.free_port() for _ in range(3))
+    broker_of(pki.conf(there), there)
+    files = pki.device("bridge3")
+    lines = ours(here, *bridge(there, f"topic {kit.PREFIX}/x out 1", "remote_clientid bridge3", "notifications false", "bridge_tls_use_os_certs true",
+                               f"bridge_certfile {files['cert']}", f"bridge_keyfile {files['key']}", host="localhost"))
+    near = broker_of(lines, here, env={"SSL_CERT_FILE": str(files["ca"])})
+    near.wait_log("Bridge br is connected to ")
+    stranger = broker_of(lines.replace(f"listener {here}", f"listener {other}"), other, env={"SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/nonexistent"})
+    stranger.wait_log("Bridge br cannot connect to localhost.*its certificate is refused")
+
+
 def test_ciphers_are_obeyed(pki, broker_of):
     here, there = kit.free_port(), kit.free_port()
     files = pki.device("bridge2")

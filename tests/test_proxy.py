@@ -157,12 +157,21 @@ def test_require_tls(broker_of):
 IDENTITY = ("enable_proxy_protocol 2", "use_identity_as_username true", "require_certificate true")
 
 
-def test_certificates_count_only_where_that_is_written(broker_of):
-    lines = [*IDENTITY, "proxy_protocol_from 127.0.0.2", "proxy_protocol_identity_from 127.0.0.1"]
+def test_certificates_count_only_where_that_is_written(broker_of, tmp_path):
+    users = tmp_path / "users"
+    kit.signet("passwd", "-c", "-b", "-H", "sha512", users, "bob", "x")
+    users.chmod(0o644)
+    lines = [*IDENTITY, f"password_file {users}", "proxy_protocol_from 127.0.0.2", "proxy_protocol_identity_from 127.0.0.1"]
     broker = start(broker_of, *lines)
     broker.wait_log(r"broker\.conf:\d+: listener .* believes its proxies who a client is")
-    assert connack(broker, v2(ssl(b"dev1"))) == (0x20, b"\0\0")
+    stays = kit.Raw(broker.port).send(v2(ssl(b"dev1")) + wire.connect("c"))
+    assert stays.packet() == (0x20, b"\0\0")
     broker.wait_log(r"New client connected from 192\.0\.2\.5:6275 as c .*u'dev1'")
+    # Nothing has changed for him.
+    broker.reload("Reloaded:")
+    assert stays.send(wire.PING).packet() == (0xd0, b"")
+    looked = kit.signet("broker", "-c", broker.conf, "--test-config").stdout
+    assert "as the proxy says" in looked and "proxy_protocol_identity_from 127.0.0.1/32" in looked
     for cause, header in (("shown no certificate", v2(ssl(client=1))), ("could not verify", v2(ssl(b"dev1", verify=10))),
                           ("missing, or no text", v2(ssl())), ("missing, or no text", v2(ssl(b"a\0b"))), ("missing, or no text", v2(ssl(b"\xff"))),
                           ("missing, or no text", v2(ssl(b"x" * 256)))):

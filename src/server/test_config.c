@@ -1,6 +1,7 @@
 /* --test-config: what would listen, for whom, and what looks wrong. */
 #include "server/internal.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 struct out {
@@ -66,6 +67,8 @@ who_may_come(const struct config *c, const struct config_listener *l)
 {
 	unsigned rules = listener_rules_of(c, l);
 
+	if (l->n_proxy_identity_from > 0 && l->require_certificate)
+		return "clients whose certificate the proxy has verified; its common name, as the proxy says, is their identity";
 	if ((rules & RULE_PASSWORDS) != 0 && (rules & RULE_ANONYMOUS) != 0)
 		return "users with their password, and anonymous clients";
 	if ((rules & RULE_PASSWORDS) != 0)
@@ -88,6 +91,19 @@ who_may_come(const struct config *c, const struct config_listener *l)
 			   ? "clients with a certificate; others are refused at CONNECT"
 			   : "nobody: anonymous clients are refused";
 	return "nobody: anonymous clients are refused";
+}
+
+static void
+print_range(const char *word, const struct proxy_range *r)
+{
+	char addr[INET6_ADDRSTRLEN] = "unix";
+
+	if (r->family != AF_UNIX && inet_ntop(r->family, r->addr, addr, sizeof(addr)) == NULL)
+		return;
+	(void)printf("    %s %s", word, addr);
+	if (r->family != AF_UNIX)
+		(void)printf("/%u", r->bits);
+	(void)printf("\n");
 }
 
 static bool
@@ -113,6 +129,10 @@ print_listener(const struct config *c, unsigned n, const struct world *w, struct
 		(void)printf("    pre-shared keys: %zu, shorter than %d bytes: %zu\n", psk_count(w->listeners[n].psk),
 		    PSK_KEY_STRONG, psk_weak(w->listeners[n].psk));
 	print_set(c, OPTION_LISTENER, l, l->at, "    ");
+	for (i = 0; i < l->n_proxy_from; i++)
+		print_range("proxy_protocol_from", &l->proxy_from[i]);
+	for (i = 0; i < l->n_proxy_identity_from; i++)
+		print_range("proxy_protocol_identity_from", &l->proxy_identity_from[i]);
 	for (i = 0; i < l->n_origins; i++)
 		(void)printf("    websockets_origin %s\n", l->origins[i]);
 	if (c->per_listener_settings)
