@@ -190,6 +190,16 @@ check_psk(const struct config *c, const struct config_listener *l, struct err *e
 	return true;
 }
 
+/* Whoever demands proofs must not have passwords taken in another way. */
+static bool
+check_auth_method(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	if (l->auth_method != CONFIG_AUTH_SCRAM || l->security->password_file != NULL)
+		return true;
+	return fail_at(c, option_at(l->at, "auth_method"), err,
+	    "auth_method: SCRAM-SHA-256 needs the users of a password_file, and this listener has none");
+}
+
 /* Keys that no listener uses. */
 static bool
 check_psk_used(const struct config *c, const struct config_security *s, struct err *err)
@@ -430,7 +440,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 		l->own.allow_anonymous = l->local_only;
 	if (!check_twice(c, n, err) || !check_tls(c, l, err) ||
 	    !config_proxy_finish(c, l, err) ||
-	    !check_psk(c, l, err) || !check_common(c, l, err) ||
+	    !check_psk(c, l, err) || !check_auth_method(c, l, err) || !check_common(c, l, err) ||
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
 	    !check_mount(c, l, err) || !check_response(c, l, err) || !check_websockets(c, l, err))
 		return false;

@@ -228,6 +228,8 @@ static const struct {
 	    "m.conf:2: response_information: % stands only before c (client id) and u (user name)" },
 	{ "listener 1\nresponse_information 12345678901234567890123456789012345678901234567890123456789012345\n",
 	    "m.conf:2: response_information: longer than 64 bytes" },
+	{ "listener 1\nauth_method SCRAM-SHA-256\n",
+	    "m.conf:2: auth_method: SCRAM-SHA-256 needs the users of a password_file, and this listener has none" },
 	{ "listener 1\nauth_method PLAIN\n", "m.conf:2: auth_method: \"PLAIN\" is none of any|password|SCRAM-SHA-256" },
 	{ "listener 1\nmount_point a/+/\n",
 	    "m.conf:2: mount_point: not the beginning of a topic; it is neither empty nor has it + or #" },

@@ -69,6 +69,9 @@ who_may_come(const struct config *c, const struct config_listener *l)
 
 	if (l->n_proxy_identity_from > 0 && l->require_certificate)
 		return "clients whose certificate the proxy has verified; its common name, as the proxy says, is their identity";
+	if ((rules & RULE_ONLY_SCRAM) != 0)
+		return (rules & RULE_ANONYMOUS) != 0 ? "users who prove their password (SCRAM-SHA-256), and anonymous clients"
+						     : "users who prove their password (SCRAM-SHA-256)";
 	if ((rules & RULE_PASSWORDS) != 0 && (rules & RULE_ANONYMOUS) != 0)
 		return "users with their password, and anonymous clients";
 	if ((rules & RULE_PASSWORDS) != 0)
