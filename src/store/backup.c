@@ -70,6 +70,10 @@ ask(struct store *s, enum control what)
 	int error;
 
 	(void)pthread_mutex_lock(&s->ctl_lock);
+	if (what == CTL_PIN && s->ctl != CTL_IDLE && s->ctl != CTL_FAILED) {
+		(void)pthread_mutex_unlock(&s->ctl_lock);
+		return -EBUSY; /* another backup */
+	}
 	s->ctl = what;
 	atomic_store_explicit(&s->ctl_wanted, true, memory_order_release);
 	(void)sem_post(&s->work);

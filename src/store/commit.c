@@ -342,6 +342,18 @@ store_failed(struct store *s, int r)
 	state_set(s, full ? STORE_FULL : STORE_FAILED, text);
 }
 
+/* One large record does not hold its memory for ever. */
+static void
+trim(struct store *s)
+{
+	if (s->frame_cap <= FRAME_KEEP)
+		return;
+	free(s->frame);
+	free(s->sealed);
+	s->frame = s->sealed = NULL;
+	s->frame_cap = s->sealed_cap = s->frame_n = 0;
+}
+
 enum step
 store_step(struct store *s)
 {
@@ -373,6 +385,7 @@ store_step(struct store *s)
 	release(s);
 	frame_apply(s);
 	clean_done(s);
+	trim(s);
 	s->clean_credit = NUM_MIN(s->clean_credit + (int64_t)(CLEAN_STEP + 3 * n), (int64_t)FRAME_TARGET * 4);
 	(void)spares_prepare(&s->files, n + 4096);
 	store_publish(s);

@@ -622,6 +622,33 @@ test_bit_flips(void **state)
 	flips(slice_of(KEY, sizeof KEY), 200);
 }
 
+/* Who wants it so is refused instead, and told how to go on. */
+static void
+test_damage_refused(void **state)
+{
+	struct run *r = closed_run(SL(""), 60), *after = test_malloc(sizeof *after);
+	struct sim *disk = sim_copy(r->sim);
+	struct store_options o = { .dir = "d", .n_writers = 1, .refuse_damage = true, .fs = sim_fs(disk), .ctx = after, .event = on_event };
+	struct sim_file first = { 0 };
+	struct err err;
+
+	(void)state;
+	memset(after, 0, sizeof *after);
+	for (unsigned i = 0; i < sim_count(disk); i++)
+		if (strstr(sim_at(disk, i).path, ".seg") != NULL && (first.path == NULL || strcmp(sim_at(disk, i).path, first.path) < 0))
+			first = sim_at(disk, i);
+	first.bytes[FILE_HEADER + 40] ^= 1;
+	assert_null(store_open(&o, &err));
+	assert_int_equal(err.code, ERR_INPUT);
+	assert_int_equal(after->damage, 1);
+	o.refuse_damage = false;
+	assert_non_null(after->store = store_open(&o, &err));
+	assert_true(store_close(after->store));
+	sim_free(disk);
+	test_free(after);
+	run_free(r);
+}
+
 static void
 test_files_missing(void **state)
 {
@@ -724,6 +751,7 @@ main(void)
 		cmocka_unit_test(test_disk_full),
 		cmocka_unit_test(test_start_when_full),
 		cmocka_unit_test(test_bit_flips),
+		cmocka_unit_test(test_damage_refused),
 		cmocka_unit_test(test_files_missing),
 		cmocka_unit_test(test_space_is_reclaimed),
 		cmocka_unit_test(test_backup),

@@ -149,7 +149,8 @@ bool store_key_read(const char *path, uint8_t ret[static STORE_KEY_BYTES], struc
 /* ---- backup ---- */
 
 /* A consistent copy of all that was submitted before, while the store is in use: hard links where that is possible, else copies.
- * <dir> must be empty or missing. Any thread but a worker's that must not wait. */
+ * <dir> must be empty or missing. Links share their bytes with the store: against a failing disk, copy the backup elsewhere. Any
+ * thread but a worker's that must not wait; one at a time (else an error). */
 bool store_backup(struct store *s, const char *dir, struct err *err);
 /* Check the backup in <from>, then copy it to <to>, which must be empty or missing. No store may have either open. */
 bool store_restore(const char *from, const char *to, struct slice key, struct err *err);

@@ -4,7 +4,7 @@
 #include "base/num.h"
 #include "store/internal.h"
 
-enum { BATCH_MIN = 16 * 1024, BATCH_KEEP = 1024 * 1024, ID_CHUNK = 1024 };
+enum { BATCH_MIN = 16 * 1024, BATCH_KEEP = 1024 * 1024, IDLE_MAX = 4, ID_CHUNK = 1024 };
 
 struct store_writer *
 store_writer(struct store *s, unsigned index)
@@ -117,12 +117,13 @@ static struct batch *
 batch_new(struct store_writer *w)
 {
 	struct inbox_node *back = w->idle == NULL ? inbox_take(&w->done) : NULL;
+	unsigned idle = 0;
 	struct batch *b;
 
 	for (struct inbox_node *next; back != NULL; back = next) {
 		next = back->next;
 		b = (struct batch *)(void *)back;
-		if (b->cap > BATCH_KEEP) {
+		if (b->cap > BATCH_KEEP || ++idle > IDLE_MAX) {
 			batch_free(b);
 			continue;
 		}
