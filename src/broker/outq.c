@@ -107,7 +107,7 @@ bool
 out_publish(struct client *c, const struct out *src)
 {
 	struct msg *m = out_msg(src);
-	size_t limit = shed_out_max(c->shard);
+	size_t limit = c->shard->shed == BROKER_SHED_NONE ? settings_of(c->shard)->max_out_bytes : shed_out_max(c->shard);
 	struct out *o;
 
 	/* A slow reader loses QoS 0, not the broker its memory. QoS > 0 is bounded by the window. */
@@ -241,16 +241,16 @@ out_pull(struct client *c, struct iovec *iov, int max)
 	ASSERT_HOT(c->lent == 0);
 	while (c->lent < open && c->lent < LEND_PACKETS_MAX && n + MSG_PIECES <= max && bytes < LEND_BYTES_MAX) {
 		struct out *o = ring_at(&c->out, c->lent);
-		bool is_message = o->kind == OUT_MSG || o->kind == OUT_MANY;
+		bool is_paced = c->pace != NULL && (o->kind == OUT_MSG || o->kind == OUT_MANY);
 		size_t before = bytes;
 		int k;
 
-		if (is_message && !pace_may_send(c))
+		if (is_paced && !pace_may_send(c))
 			break;
 		k = lend(c, o, sh->scratch + (size_t)c->lent * MSG_SCRATCH, iov + n);
 		for (int i = n; i < n + k; i++)
 			bytes += iov[i].iov_len;
-		if (is_message && c->pace != NULL)
+		if (is_paced)
 			pace_out(c, bytes - before);
 		n += k;
 		c->lent++;

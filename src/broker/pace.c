@@ -98,7 +98,7 @@ pace_in(struct client *c, size_t bytes)
 bool
 pace_may_send(const struct client *c)
 {
-	return c->pace == NULL || c->pace->out_ms == 0 || c->state == CLIENT_CLOSING;
+	return c->pace->out_ms == 0 || c->state == CLIENT_CLOSING;
 }
 
 void
@@ -152,6 +152,9 @@ pace_begin(struct client *c)
 {
 	if (!is_paced(listener_of(c->shard, c->listener)))
 		return true;
+	/* Not before somebody needs it: it costs something each turn. */
+	if (c->shard->paces_wheel == NULL && (c->shard->paces_wheel = wheel_new(c->shard->now_ms)) == NULL)
+		return false;
 	if ((c->pace = calloc(1, sizeof *c->pace)) == NULL)
 		return false;
 	c->pace->client = c;

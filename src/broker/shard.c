@@ -26,7 +26,6 @@ shard_new(struct broker *b, unsigned index)
 	sh->subs = trie_new();
 	sh->clients_wheel = wheel_new(0);
 	sh->sessions_wheel = wheel_new(0);
-	sh->paces_wheel = wheel_new(0);
 	sh->flaps = b->settings.flap_connects > 0 ? flaps_new() : NULL;
 	sh->outboxes = calloc((size_t)OUTBOXES * b->n_shards, sizeof(struct batch *));
 	sh->routes = NULL;
@@ -39,7 +38,7 @@ shard_new(struct broker *b, unsigned index)
 	sh->listeners = broker_listeners(b);
 	sh->policy_tag = policy_tag(sh->listeners->generation);
 	if (sh->keep == NULL || sh->subs == NULL || sh->clients_wheel == NULL || sh->sessions_wheel == NULL ||
-	    sh->paces_wheel == NULL || (b->settings.flap_connects > 0 && sh->flaps == NULL) ||
+	    (b->settings.flap_connects > 0 && sh->flaps == NULL) ||
 	    sh->outboxes == NULL || sh->mounted == NULL) {
 		shard_free(sh);
 		return NULL;
@@ -135,7 +134,8 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	}
 	wheel_advance(sh->clients_wheel, now_ms, client_timer, sh);
 	wheel_advance(sh->sessions_wheel, now_ms, session_timer, sh);
-	wheel_advance(sh->paces_wheel, now_ms, pace_timer, sh);
+	if (sh->paces_wheel != NULL)
+		wheel_advance(sh->paces_wheel, now_ms, pace_timer, sh);
 	reviewing = reviews_turn(sh);
 	more = scans_turn(sh) || reviewing;
 	waits = throttle_turn(sh);
@@ -155,9 +155,14 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	wait = wheel_wait(sh->clients_wheel, now_ms);
 	other = wheel_wait(sh->sessions_wheel, now_ms);
 	wait = NUM_MIN(wait, other);
-	other = NUM_MIN(wheel_wait(sh->paces_wheel, now_ms), drops_wait(sh));
+	if (sh->paces_wheel != NULL) {
+		other = wheel_wait(sh->paces_wheel, now_ms);
+		wait = NUM_MIN(wait, other);
+	}
+	other = drops_wait(sh);
 	wait = NUM_MIN(wait, other);
-	wait = NUM_MIN(wait, shed_wait(sh));
+	other = shed_wait(sh);
+	wait = NUM_MIN(wait, other);
 	if (waits)
 		wait = NUM_MIN(wait, (uint64_t)THROTTLED_MS);
 	return sh->stats.retained > 0 ? NUM_MIN(wait, (uint64_t)SWEEP_EVERY_MS) : wait;

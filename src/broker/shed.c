@@ -81,5 +81,5 @@ shed_out_max(const struct shard *sh)
 {
 	size_t max = settings_of(sh)->max_out_bytes;
 
-	return sh->shed == BROKER_SHED_NONE ? max : NUM_MIN(max, (size_t)SHED_OUT_BYTES);
+	return NUM_MIN(max, (size_t)SHED_OUT_BYTES);
 }
