@@ -175,8 +175,9 @@ struct broker_kick {
 	uint8_t reason;     /* for DISCONNECT */
 	const char *text;   /* for the log; static */
 };
-/* Any thread, soon: without their wills. What was set by broker_set_listeners() and given by broker_request_done() before holds by
- * then. Who connects just now is the matter of judge_again() and the policy. False: out of memory, nobody is disconnected. */
+/* Any thread, soon: without their wills, and who waits for broker_request_done() after that. Only who is connected now: whoever is
+ * told of it by a later broker_request_done() and connects then is not meant. What was set by broker_set_listeners() before holds by then;
+ * who connects just now is the matter of judge_again() and the policy. False: out of memory, nobody is disconnected. */
 bool broker_kick(struct broker *b, const struct broker_kick *what);
 
 /* What the broker needs of the world. */

@@ -451,6 +451,8 @@ on_connect(struct client *c, const struct mqtt_frame *f)
 	unsigned home;
 	bool ok;
 
+	/* Who is told that somebody was disconnected and then connects must not be taken for one of those. */
+	orders_take(c->shard);
 	if (rc == MQTT_RC_VERSION)
 		return refuse(c, &m, rc, "protocol name or version not known");
 	if ((rc == MQTT_RC_OK || rc == MQTT_RC_CLIENT_ID) && !is_accepted(c, m.version))

@@ -76,7 +76,7 @@ carry_out(struct shard *sh, struct order *o)
 
 	for (struct client *c = sh->clients, *next; c != NULL; c = next) {
 		next = c->next;
-		if (c->state == CLIENT_OPEN && is_meant(k, c->listener, c->who))
+		if (c->state == CLIENT_OPEN && is_meant(k, c->listener, c->who) && !request_end_after(c, k->reason, k->text))
 			client_end(c, k->reason, k->text, true);
 	}
 	if (atomic_fetch_sub_explicit(&k->refs, 1, memory_order_acq_rel) == 1)

@@ -11,6 +11,8 @@ struct request {
 	struct authz_principal *who;
 	uint16_t packet_id;
 	uint8_t qos;
+	uint8_t end_reason;
+	const char *end_text; /* what it ends its sender with; NULL: it does not */
 	const char *topic; /* of the answer */
 	void *answer;      /* or NULL */
 	size_t answer_n;
@@ -53,6 +55,18 @@ give_answer(struct client *c, const struct request *r)
 }
 
 static void
+answer(struct client *c, const struct request *r)
+{
+	give_answer(c, r);
+	if (!acknowledge(c, r->qos, r->packet_id))
+		return;
+	if (r->end_text != NULL)
+		client_end(c, r->end_reason, r->end_text, true);
+	else
+		release(c, HELD_REQUEST);
+}
+
+static void
 finish(struct shard *sh, struct order *o)
 {
 	struct request *r = (void *)((char *)o - offsetof(struct request, order));
@@ -61,13 +75,20 @@ finish(struct shard *sh, struct order *o)
 	(void)sh;
 	if (c != NULL) {
 		c->request = NULL;
-		if (c->state == CLIENT_OPEN) {
-			give_answer(c, r);
-			if (acknowledge(c, r->qos, r->packet_id))
-				release(c, HELD_REQUEST);
-		}
+		if (c->state == CLIENT_OPEN)
+			answer(c, r);
 	}
 	request_free(r);
+}
+
+bool
+request_end_after(struct client *c, uint8_t reason, const char *text)
+{
+	if (c->request == NULL)
+		return false;
+	c->request->end_reason = reason;
+	c->request->end_text = text;
+	return true;
 }
 
 void

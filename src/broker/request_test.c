@@ -150,6 +150,33 @@ who_is_kicked_leaves_no_will(void **state)
 	kit_expect_nothing(other);
 }
 
+/* Who disconnects himself has his answer first; and who connects because of it is not meant. */
+static void
+who_asked_for_it_is_answered_before(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *e = join_as(k, "a", "user1"), *again;
+	struct broker_kick what = { .listeners = 1, .reason = MQTT_RC_ADMINISTRATIVE, .text = "told to go", .n = 1,
+		.names = (const char *const[]){ "user1" } };
+
+	kit_subscribe(e, "$CONTROL/#", 0);
+	kit_publish(e, "$CONTROL/later", "x", 1, false, 1);
+	assert_true(broker_kick(k->broker, &what));
+	kit_pump(k);
+	assert_false(e->closed);
+	kit_answer(k, "done");
+	(void)kit_message(e, "$CONTROL/answer", "done");
+	(void)kit_expect(e, MQTT_PUBACK);
+	(void)kit_expect(e, MQTT_DISCONNECT);
+	assert_true(e->closed);
+	k->manual = true;
+	assert_true(broker_kick(k->broker, &what));
+	k->manual = false;
+	again = join_as(k, "b", "user1");
+	kit_pump(k);
+	assert_false(again->closed);
+}
+
 #define TEST(f) { #f, f }
 static const struct kit_test tests[] = {
 	TEST(what_nobody_takes_is_acknowledged_and_dropped),
@@ -158,6 +185,7 @@ static const struct kit_test tests[] = {
 	TEST(an_answer_may_find_nobody),
 	TEST(who_is_kicked_is_told),
 	TEST(who_is_kicked_leaves_no_will),
+	TEST(who_asked_for_it_is_answered_before),
 };
 
 int

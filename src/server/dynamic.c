@@ -328,11 +328,10 @@ carry_out(struct dynamics *ds, struct dynamic *d, struct broker_request *r)
 	}
 	if (o.changed)
 		tell(ds, d);
-	/* Who disconnects himself has his answer first. */
+	disconnect(ds, d, &o);
 	response = o.response;
 	o.response = NULL;
 	broker_request_done(r, DYNSEC_RESPONSE_TOPIC, response, o.response_n);
-	disconnect(ds, d, &o);
 	dynsec_outcome_done(&o);
 }
 
