@@ -271,7 +271,7 @@ scram_server_finish(struct scram_server *s, struct slice in, struct scram_answer
 	if (in.n > SCRAM_MESSAGE_MAX)
 		return fail(ret_answer, "e=other-error", "the last message of SCRAM is too long");
 	/* base64 has no ',': the proof is behind the last one. */
-	last = memrchr(in.p != NULL ? in.p : (const uint8_t *)"", ',', in.n);
+	last = in.n > 0 ? memrchr(in.p, ',', in.n) : NULL;
 	if (last == NULL)
 		return fail(ret_answer, "e=invalid-encoding", "the last message of SCRAM has no proof");
 	text = slice_from(in, (size_t)(last - in.p) + 1);

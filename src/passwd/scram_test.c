@@ -229,7 +229,8 @@ wrong_first_messages_are_refused(void **state)
 		{ "n,,n=\xff,r=x", "e=invalid-username-encoding" },
 	};
 	struct passwd_file *f = file();
-	char long_one[SCRAM_MESSAGE_MAX + 2];
+	static const char first[] = "n,,n=user,r=";
+	uint8_t long_one[SCRAM_MESSAGE_MAX + 2];
 	struct scram_server *s;
 	struct scram_answer a;
 	size_t i;
@@ -244,9 +245,9 @@ wrong_first_messages_are_refused(void **state)
 	}
 	/* Too long by itself, or together with what we add. */
 	memset(long_one, 'x', sizeof(long_one));
-	memcpy(long_one, "n,,n=user,r=", 12);
+	memcpy(long_one, first, sizeof(first) - 1);
 	for (i = sizeof(long_one) - 1; i > SCRAM_MESSAGE_MAX - 40; i -= 20) {
-		assert_int_equal(start(f, slice_of((uint8_t *)long_one, i), &s, &a), SCRAM_BROKEN);
+		assert_int_equal(start(f, slice_of(long_one, i), &s, &a), SCRAM_BROKEN);
 		assert_answer(&a, "e=other-error");
 	}
 	no_memory = true;
