@@ -186,7 +186,8 @@ mail_share_join(struct shard *sh, struct mail *m)
 	if (g != NULL && at == NULL)
 		at = member_add(g, m);
 	if (at == NULL) {
-		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
+		/* It was granted already. If it is not even known there, ONLINE will make up for it one day. */
+		(void)mail_post(sh, m->from, &(struct mail){ .kind = MAIL_SHARE_LOST, .session = m->session });
 		if (g != NULL && g->n == 0)
 			group_free(sh, g);
 		return;
@@ -218,6 +219,20 @@ mail_share_status(struct shard *sh, struct mail *m)
 
 	if (at != NULL)
 		set_online(g, at, m->kind == MAIL_SHARE_ONLINE);
+	else if (m->kind == MAIL_SHARE_ONLINE)
+		mail_share_join(sh, m); /* there was no memory for it when it joined */
+}
+
+/* On the member's shard: it is none, for lack of memory. With the next connection it will be. */
+void
+mail_share_lost(struct shard *sh, struct mail *m)
+{
+	struct session *s = session_of(sh, m->session);
+
+	if (s == NULL || s->client == NULL)
+		return;
+	s->client->starved = true;
+	wake(&s->client->waker);
 }
 
 /* ---- messages ---- */

@@ -122,6 +122,7 @@ static mail_fn *const handlers[MAIL_KINDS] = {
 	[MAIL_SHARE_DELIVER] = mail_share_deliver,
 	[MAIL_SHARE_AGAIN] = mail_share_again,
 	[MAIL_SHARE_RETURN] = mail_share_return,
+	[MAIL_SHARE_LOST] = mail_share_lost,
 	[MAIL_SCAN_NEW] = mail_scan_new,
 	[MAIL_SCAN_HIT] = mail_scan_hit,
 	[MAIL_SCAN_PAUSE] = mail_scan_pause,

@@ -6,7 +6,7 @@
 
 enum mail_kind {
 	MAIL_NONE, MAIL_PUBLISH, MAIL_RETAIN, MAIL_SHARE_JOIN, MAIL_SHARE_LEAVE, MAIL_SHARE_ONLINE, MAIL_SHARE_OFFLINE,
-	MAIL_SHARE_DELIVER, MAIL_SHARE_AGAIN, MAIL_SHARE_RETURN, MAIL_SCAN_NEW, MAIL_SCAN_HIT, MAIL_SCAN_PAUSE, MAIL_SCAN_MORE, MAIL_SCAN_STOP,
+	MAIL_SHARE_DELIVER, MAIL_SHARE_AGAIN, MAIL_SHARE_RETURN, MAIL_SHARE_LOST, MAIL_SCAN_NEW, MAIL_SCAN_HIT, MAIL_SCAN_PAUSE, MAIL_SCAN_MORE, MAIL_SCAN_STOP,
 	MAIL_KINDS
 };
 struct mail {
@@ -31,7 +31,7 @@ void mail_flush(struct shard *sh);
 void mail_take(struct shard *sh); /* carries out what has arrived */
 void mail_done(struct shard *sh);
 typedef void mail_fn(struct shard *sh, struct mail *m); /* may take msg and text by setting them NULL */
-mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_share_return, mail_scan_new,
+mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_share_return, mail_share_lost, mail_scan_new,
     mail_scan_hit, mail_scan_pause, mail_scan_more, mail_scan_stop;
 
 #endif

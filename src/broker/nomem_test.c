@@ -38,6 +38,7 @@ struct peer {
 	bool woken, moving, closed, silent;
 	uint8_t version, in[16384], kept[16384];
 	size_t in_n, kept_n;
+	bool granted; /* by the last SUBACK */
 	unsigned messages, acks; /* PUBLISH packets received; PUBACK and PUBREC */
 };
 
@@ -184,6 +185,8 @@ answer(struct peer *p, const struct mqtt_frame *f)
 		if (m.qos > 0 && !p->silent)
 			put_ack(p, m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, m.packet_id);
 	}
+	if (f->type == MQTT_SUBACK)
+		p->granted = f->body.p[f->body.n - 1] <= 2;
 	p->acks += f->type == MQTT_PUBACK || f->type == MQTT_PUBREC;
 	if (f->type != MQTT_PUBREC && f->type != MQTT_PUBREL)
 		return;
@@ -508,6 +511,51 @@ crosses_once(unsigned k, uint8_t qos, const char *filter)
 	return failed;
 }
 
+/* Who was granted a place in a group has it, or is sent away to ask again; one that stays for him is found when he is back. */
+static bool
+joins_once(unsigned k, const char *filter, bool keep)
+{
+	char id[2][8];
+	struct peer *from, *to;
+	bool failed;
+
+	assert_true(make_broker());
+	pump();
+	from = come(id_at(0, id[0]), 4, false);
+	to = come(id_at(1, id[1]), 4, keep);
+	nomem_arm(k, 1);
+	subscribe(to, MQTT_SUBSCRIBE, filter, 1, 0);
+	failed = nomem_disarm();
+	pump();
+	if (to->closed && keep && to->granted)
+		to = come(id[1], 4, true);
+	else if (to->closed || !to->granted)
+		to = NULL;
+	publish(from, "x", 1, false, 1);
+	if (to != NULL && to->messages != 1)
+		fail_msg("granted and not a member, allocation %u, %s", k, filter);
+	for (unsigned i = 0; i < w.n_peers; i++)
+		peer_close(&w.peers[i]);
+	pump();
+	broker_free(w.broker);
+	return failed;
+}
+
+static void
+granted_is_a_member(void **state)
+{
+	(void)state;
+	w.policy = authz_policy_open();
+	for (unsigned keep = 0; keep < 2; keep++) {
+		static const char *const filters[] = { "$share/g/x", "$share/h/x", "$share/i/x" };
+
+		for (unsigned i = 0; i < ARRAY_LEN(filters); i++)
+			for (unsigned k = 0; joins_once(k, filters[i], keep != 0); k++)
+				;
+	}
+	authz_policy_unref(w.policy);
+}
+
 static void
 acknowledged_is_passed_on(void **state)
 {
@@ -551,6 +599,7 @@ main(void)
 		cmocka_unit_test(no_broker),
 		cmocka_unit_test(each_allocation_fails),
 		cmocka_unit_test(acknowledged_is_passed_on),
+		cmocka_unit_test(granted_is_a_member),
 	};
 
 	return cmocka_run_group_tests_name("broker without memory", all, NULL, NULL);
