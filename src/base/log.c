@@ -108,6 +108,7 @@ log_reset_sinks(void)
 		free(the.sinks[i].path);
 	}
 	the.n = 0;
+	the.format = USUAL; /* the other belongs to whoever set it */
 	(void)pthread_mutex_unlock(&the.lock);
 }
 

@@ -31,7 +31,7 @@ bool log_add_stderr(void);
 void log_reset_sinks(void);
 /* "2026-01-31T12:00:00: " before each line on file and stderr sinks; on by default. */
 void log_set_timestamp(bool on);
-/* How the time is written, in the words of strftime(3); NULL: as above. <format> is borrowed for good. */
+/* How the time is written, in the words of strftime(3); NULL: as above. <format> is borrowed until log_reset_sinks(). */
 void log_set_timestamp_format(const char *format);
 /* Does it write something, and less than LOG_STAMP_MAX bytes? */
 bool log_timestamp_format_ok(const char *format);

@@ -102,6 +102,42 @@ one_event_is_one_line(void **state)
 }
 
 static void
+subscriptions_are_beside_the_levels(void **state)
+{
+	struct seen *s = *state;
+
+	log_set_level(LOG_LVL_ERROR);
+	log_write(LOG_LVL_SUBSCRIBE, "a 1 t");
+	assert_string_equal(s->last, "a 1 t");
+	assert_int_equal(s->level, LOG_LVL_SUBSCRIBE);
+	log_write(LOG_LVL_UNSUBSCRIBE, "a t");
+	assert_int_equal(s->lines, 2);
+}
+
+static void
+the_stamp_has_its_format(void **state)
+{
+	char out[LOG_STAMP_MAX + 2], wide[120];
+
+	(void)state;
+	log_set_timestamp(true);
+	log_set_timestamp_format("at");
+	assert_string_equal(log_stamp(out), "at: ");
+	log_set_timestamp_format(NULL);
+	assert_int_equal(strlen(log_stamp(out)), 21);
+	log_set_timestamp(false);
+	assert_string_equal(log_stamp(out), "");
+	log_set_timestamp(true);
+	assert_true(log_timestamp_format_ok("%s") && log_timestamp_format_ok("%Y"));
+	memset(wide, 'x', sizeof wide);
+	wide[LOG_STAMP_MAX - 1] = '\0';
+	assert_true(log_timestamp_format_ok(wide));
+	wide[LOG_STAMP_MAX - 1] = 'x';
+	wide[LOG_STAMP_MAX] = '\0';
+	assert_false(log_timestamp_format_ok(wide) || log_timestamp_format_ok(""));
+}
+
+static void
 errno_is_kept(void **state)
 {
 	(void)state;
@@ -230,6 +266,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(levels),
 		T(one_event_is_one_line),
+		T(subscriptions_are_beside_the_levels),
+		T(the_stamp_has_its_format),
 		T(errno_is_kept),
 		T(too_many_sinks_are_refused),
 		T(file_and_rotation),

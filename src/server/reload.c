@@ -119,9 +119,9 @@ say_later(const struct config *old, const struct config *new)
 			    of);
 	}
 	if (old->log_dest != new->log_dest || !same_text(old->log_file, new->log_file) ||
-	    old->log_level != new->log_level)
+	    old->log_level != new->log_level || !same_text(old->log_timestamp_format, new->log_timestamp_format))
 		log_warning(
-		    "log_dest or log_type has changed; this takes effect at the next start.");
+		    "log_dest, log_type or log_timestamp_format has changed; this takes effect at the next start.");
 }
 
 static bool
