@@ -6,7 +6,8 @@
 #include "passwd/internal.h"
 
 bool
-scram_hmac(const uint8_t key[static SCRAM_KEY_N], struct slice text, uint8_t out[static SCRAM_KEY_N])
+scram_hmac(
+    const uint8_t key[static SCRAM_KEY_N], struct slice text, uint8_t out[static SCRAM_KEY_N])
 {
 	return HMAC(EVP_sha256(), key, SCRAM_KEY_N, text.p, text.n, out, NULL) != NULL;
 }

@@ -8,7 +8,8 @@
 #include "passwd/internal.h"
 
 struct scram_server {
-	enum scram_result verdict; /* if the proof is wrong; SCRAM_UNKNOWN and SCRAM_OTHER_HASH: it always is */
+	enum scram_result
+	    verdict; /* if the proof is wrong; SCRAM_UNKNOWN and SCRAM_OTHER_HASH: it always is */
 	uint8_t stored[SCRAM_KEY_N], server[SCRAM_KEY_N];
 	struct scram_auth auth;
 	uint16_t gs2_n, nonce_n, user_n;
@@ -62,19 +63,24 @@ cut_first(struct slice in, struct first *f, struct scram_answer *a)
 
 	flag = slice_cut(&rest, ',', &more);
 	if (slice_starts(flag, SL("p=")))
-		return fail(a, "e=channel-binding-not-supported", "the client demands channel binding");
+		return fail(
+		    a, "e=channel-binding-not-supported", "the client demands channel binding");
 	if (!more || flag.n != 1 || (flag.p[0] != 'n' && flag.p[0] != 'y'))
-		return fail(a, "e=invalid-encoding", "the first message of SCRAM has no binding flag");
+		return fail(
+		    a, "e=invalid-encoding", "the first message of SCRAM has no binding flag");
 	f->authzid = slice_cut(&rest, ',', &more);
 	if (!more || (f->authzid.n > 0 && !slice_starts(f->authzid, SL("a="))))
 		return fail(a, "e=invalid-encoding", "the first message of SCRAM has a bad header");
 	f->bare = rest;
 	f->gs2 = slice_of(in.p, in.n - rest.n);
 	if (slice_starts(rest, SL("m=")))
-		return fail(a, "e=extensions-not-supported", "the client demands an extension of SCRAM");
-	if (!scram_take(&rest, 'n', &f->user, &more) || !more || !scram_take(&rest, 'r', &f->nonce, &more) ||
-	    !scram_nonce_ok(f->nonce) || !extensions_ok(rest, more))
-		return fail(a, "e=invalid-encoding", "the first message of SCRAM is not well-formed");
+		return fail(
+		    a, "e=extensions-not-supported", "the client demands an extension of SCRAM");
+	if (!scram_take(&rest, 'n', &f->user, &more) || !more ||
+	    !scram_take(&rest, 'r', &f->nonce, &more) || !scram_nonce_ok(f->nonce) ||
+	    !extensions_ok(rest, more))
+		return fail(
+		    a, "e=invalid-encoding", "the first message of SCRAM is not well-formed");
 	return SCRAM_MORE;
 }
 
@@ -107,8 +113,8 @@ is_self(const struct scram_server *s, struct slice authzid)
 	uint8_t name[SCRAM_MESSAGE_MAX];
 	uint16_t n = 0;
 
-	return authzid.n == 0 ||
-	       (unescape(slice_from(authzid, 2), name, &n) && slice_eq(slice_of(name, n), scram_server_user(s)));
+	return authzid.n == 0 || (unescape(slice_from(authzid, 2), name, &n) &&
+				     slice_eq(slice_of(name, n), scram_server_user(s)));
 }
 
 /* Salt and keys, of the user or made up; the same work in both cases. */
@@ -116,17 +122,22 @@ static bool
 choose_secret(const struct scram_given *g, struct scram_server *s, struct passwd_secret *ret)
 {
 	struct slice user = scram_server_user(s);
-	const struct passwd_secret *known = secret_of_user(g->file, user), *like = secret_like_scram(g->file, user);
+	const struct passwd_secret *known = secret_of_user(g->file, user),
+				   *like = secret_like_scram(g->file, user);
 	bool ok;
 
-	*ret = (struct passwd_secret){ .kind = PASSWD_SCRAM, .iterations = PASSWD_ITERATIONS, .salt_n = SCRAM_SALT_N };
+	*ret = (struct passwd_secret){
+		.kind = PASSWD_SCRAM, .iterations = PASSWD_ITERATIONS, .salt_n = SCRAM_SALT_N
+	};
 	if (like != NULL) {
 		ret->iterations = like->iterations;
 		ret->salt_n = like->salt_n;
 	}
-	ok = scram_hmac(g->secret, user, ret->salt) && scram_hmac(ret->salt, SL("2"), ret->salt + SCRAM_KEY_N) &&
+	ok = scram_hmac(g->secret, user, ret->salt) &&
+	     scram_hmac(ret->salt, SL("2"), ret->salt + SCRAM_KEY_N) &&
 	     scram_hmac(ret->salt + SCRAM_KEY_N, SL("3"), ret->salt + 2 * (size_t)SCRAM_KEY_N) &&
-	     scram_hmac(ret->salt + 2 * (size_t)SCRAM_KEY_N, SL("4"), ret->salt + 3 * (size_t)SCRAM_KEY_N);
+	     scram_hmac(
+		 ret->salt + 2 * (size_t)SCRAM_KEY_N, SL("4"), ret->salt + 3 * (size_t)SCRAM_KEY_N);
 	s->verdict = known == NULL ? SCRAM_UNKNOWN : SCRAM_OTHER_HASH;
 	if (known != NULL && known->kind == PASSWD_SCRAM) {
 		s->verdict = SCRAM_WRONG;
@@ -143,20 +154,22 @@ put_first(struct scram_server *s, const struct passwd_secret *with, struct scram
 	char cost[16];
 
 	(void)snprintf(cost, sizeof(cost), ",i=%u", with->iterations);
-	return scram_put(a, SL("r=")) && scram_put(a, slice_of(s->nonce, s->nonce_n)) && scram_put(a, SL(",s=")) &&
-	       scram_put_base64(a, slice_of(with->salt, with->salt_n)) && scram_put(a, slice_str(cost)) &&
-	       scram_auth_add(&s->auth, slice_of(a->p, a->n));
+	return scram_put(a, SL("r=")) && scram_put(a, slice_of(s->nonce, s->nonce_n)) &&
+	       scram_put(a, SL(",s=")) && scram_put_base64(a, slice_of(with->salt, with->salt_n)) &&
+	       scram_put(a, slice_str(cost)) && scram_auth_add(&s->auth, slice_of(a->p, a->n));
 }
 
 static enum scram_result
-begin(const struct scram_given *g, const struct first *f, struct scram_server *s, struct scram_answer *a)
+begin(const struct scram_given *g, const struct first *f, struct scram_server *s,
+    struct scram_answer *a)
 {
 	struct slice own = slice_str(g->nonce);
 	struct passwd_secret with;
 	bool ok;
 
 	if (!unescape(f->user, s->user, &s->user_n))
-		return fail(a, "e=invalid-username-encoding", "the user name of SCRAM is not well-formed");
+		return fail(
+		    a, "e=invalid-username-encoding", "the user name of SCRAM is not well-formed");
 	if (!is_self(s, f->authzid))
 		return fail(a, "e=other-error", "the client wants to act as another user");
 	if (f->nonce.n > sizeof(s->nonce) - own.n)
@@ -177,8 +190,8 @@ begin(const struct scram_given *g, const struct first *f, struct scram_server *s
 }
 
 enum scram_result
-scram_server_begin(
-    const struct scram_given *g, struct slice in, struct scram_server **ret, struct scram_answer *ret_answer)
+scram_server_begin(const struct scram_given *g, struct slice in, struct scram_server **ret,
+    struct scram_answer *ret_answer)
 {
 	struct first f = { 0 };
 	struct scram_server *s;
@@ -203,8 +216,8 @@ scram_server_begin(
 }
 
 enum scram_result
-scram_server_start(const struct passwd_file *f, const uint8_t secret[static SCRAM_SECRET_N], struct slice in,
-    struct scram_server **ret, struct scram_answer *ret_answer)
+scram_server_start(const struct passwd_file *f, const uint8_t secret[static SCRAM_SECRET_N],
+    struct slice in, struct scram_server **ret, struct scram_answer *ret_answer)
 {
 	char nonce[SCRAM_NONCE_N * 4 / 3 + 5];
 	struct scram_given g = { f, secret, nonce };
@@ -215,7 +228,8 @@ scram_server_start(const struct passwd_file *f, const uint8_t secret[static SCRA
 
 /* H(proof ^ ClientSignature) is the StoredKey of who knows the password; then ours goes into <signature>. */
 static bool
-is_proof(struct scram_server *s, uint8_t proof[static SCRAM_KEY_N], uint8_t signature[static SCRAM_KEY_N], bool *ret)
+is_proof(struct scram_server *s, uint8_t proof[static SCRAM_KEY_N],
+    uint8_t signature[static SCRAM_KEY_N], bool *ret)
 {
 	struct slice auth = slice_of(s->auth.p, s->auth.n);
 	uint8_t stored[SCRAM_KEY_N];
@@ -243,7 +257,8 @@ judge(struct scram_server *s, uint8_t proof[static SCRAM_KEY_N], struct scram_an
 						     : "the password is wrong");
 		return s->verdict;
 	}
-	(void)(scram_put(a, SL("v=")) && scram_put_base64(a, slice_of(signature, sizeof(signature)))); /* there is room */
+	(void)(scram_put(a, SL("v=")) &&
+	       scram_put_base64(a, slice_of(signature, sizeof(signature)))); /* there is room */
 	return SCRAM_RIGHT;
 }
 
@@ -273,20 +288,25 @@ scram_server_finish(struct scram_server *s, struct slice in, struct scram_answer
 	/* base64 has no ',': the proof is behind the last one. */
 	last = in.n > 0 ? memrchr(in.p, ',', in.n) : NULL;
 	if (last == NULL)
-		return fail(ret_answer, "e=invalid-encoding", "the last message of SCRAM has no proof");
+		return fail(
+		    ret_answer, "e=invalid-encoding", "the last message of SCRAM has no proof");
 	text = slice_from(in, (size_t)(last - in.p) + 1);
 	rest.n = (size_t)(last - in.p);
-	if (!slice_starts(text, SL("p=")) || !base64_get(slice_from(text, 2), proof, sizeof(proof), &n) ||
-	    n != sizeof(proof))
-		return fail(ret_answer, "e=invalid-encoding", "the last message of SCRAM has no proof");
+	if (!slice_starts(text, SL("p=")) ||
+	    !base64_get(slice_from(text, 2), proof, sizeof(proof), &n) || n != sizeof(proof))
+		return fail(
+		    ret_answer, "e=invalid-encoding", "the last message of SCRAM has no proof");
 	text = rest;
-	if (!scram_take(&rest, 'c', &binding, &more) || !more || !scram_take(&rest, 'r', &nonce, &more) ||
-	    !extensions_ok(rest, more))
-		return fail(ret_answer, "e=invalid-encoding", "the last message of SCRAM is not well-formed");
+	if (!scram_take(&rest, 'c', &binding, &more) || !more ||
+	    !scram_take(&rest, 'r', &nonce, &more) || !extensions_ok(rest, more))
+		return fail(ret_answer, "e=invalid-encoding",
+		    "the last message of SCRAM is not well-formed");
 	if (!repeats_header(s, binding))
-		return fail(ret_answer, "e=channel-bindings-dont-match", "the last message of SCRAM has another header");
+		return fail(ret_answer, "e=channel-bindings-dont-match",
+		    "the last message of SCRAM has another header");
 	if (!slice_eq(nonce, slice_of(s->nonce, s->nonce_n)) || !scram_auth_add(&s->auth, text))
-		return fail(ret_answer, "e=other-error", "the last message of SCRAM is of another exchange");
+		return fail(ret_answer, "e=other-error",
+		    "the last message of SCRAM is of another exchange");
 	return judge(s, proof, ret_answer);
 }
 

@@ -30,7 +30,8 @@ refuse_user(struct broker_exchange *x, const char *why, struct slice user, const
 {
 	char show[SHOW_CAP];
 
-	(void)snprintf(x->why, sizeof(x->why), "%s '%s'%s", why, text_show(user, show, sizeof(show)), remedy);
+	(void)snprintf(
+	    x->why, sizeof(x->why), "%s '%s'%s", why, text_show(user, show, sizeof(show)), remedy);
 	return MQTT_RC_NOT_AUTHORIZED;
 }
 
@@ -86,7 +87,8 @@ static uint8_t
 accept_user(const struct scram_state *st, struct broker_exchange *x, struct slice user)
 {
 	if (st->said && !slice_eq(user, slice_of(st->name, st->said_n)))
-		return refuse_user(x, "CONNECT has another user name than", user, " of " SCRAM_METHOD);
+		return refuse_user(
+		    x, "CONNECT has another user name than", user, " of " SCRAM_METHOD);
 	x->who = identity_as(x->cert, user, st->credential);
 	return x->who != NULL ? MQTT_RC_OK : refuse(x, MQTT_RC_UNAVAILABLE, "out of memory");
 }
@@ -150,7 +152,8 @@ scram_step(struct logins *ls, struct judge *judge, unsigned rules, struct broker
 	reason = check_method(rules, x);
 	if (reason != MQTT_RC_OK)
 		return reason;
-	if (x->connect != NULL && x->connect->client_id.n == 0 && (rules & RULE_EMPTY_CLIENT_ID) == 0)
+	if (x->connect != NULL && x->connect->client_id.n == 0 &&
+	    (rules & RULE_EMPTY_CLIENT_ID) == 0)
 		return refuse(x, MQTT_RC_CLIENT_ID, WHY_NO_CLIENT_ID);
 	x->state = state_new(x->connect);
 	if (x->state == NULL)
