@@ -99,6 +99,8 @@ class Pki:
             word = line.split(None, 1)[0] if line.strip() else ""
             if word == "listener":
                 line = f"listener {port}"
+            if word == "crlfile" and any(text.startswith("crlfile ") for text in lines):
+                continue
             if word in replace:
                 if replace[word] is None:
                     continue

@@ -206,6 +206,37 @@ def test_openssl_s_client(site, version):
         process.stdout.close()
 
 
+def test_signet_ca_revoke(tmp_path, broker_of):
+    """One command, no signal: the connection is gone; and the same for a CA with all that it issued."""
+    pki = kit.Pki(tmp_path / "home")
+    port = kit.free_port()
+    broker = broker_of(kit.STAY_ROOT + pki.conf(port), port)
+    here = ("--dir", pki.dir)
+    device = wire.Peer(port, "dev1", 5, files=pki.device("dev1"))
+    with wire.Peer(port, "dev2", 5, files=pki.device("dev2")) as other, wire.Peer(port, "controller", 5, files=pki.files("controller")) as boss:
+        watcher = wire.Peer(port, "watcher", 5, files=pki.files("watcher"))
+        said = kit.signet("ca", "revoke", "dev1", "--reason", "keyCompromise", *here)
+        assert "1 certificate revoked" in said.stdout
+        assert device.wait_closed(SOON) == 0x87
+        device.cut()
+        broker.wait_log(r"Client dev1 disconnected due to .*was revoked at .* \(key compromise\)")
+        with pytest.raises(Exception):
+            wire.Peer(port, "dev1", 5, files=pki.files("dev1")).close()
+        assert "revoked already" in kit.signet("ca", "revoke", "dev1", *here).stdout
+        assert "revoked" in kit.signet("ca", "list", *here).stdout
+        text = certs.openssl("crl", "-in", pki.dir / "crls/client.pem", "-noout", "-text", "-CAfile", pki.dir / "pki/client/cert.pem").decode()
+        assert "Key Compromise" in text and "CRL Number" in text
+        kit.signet("ca", "revoke", "--ca", "root", "--cert", pki.dir / "pki/watch/cert.pem", *here)
+        assert watcher.wait_closed(SOON) == 0x87
+        watcher.cut()
+        other.fence(), boss.fence()
+        assert not other.closed and not boss.closed
+    for words, says in ((["nobody"], "no CA here has issued"), (["dev2", "--reason", "why"], "the reason is one of"), ([], "--ca"),
+                        (["--ca", "watch", "--cert", pki.dir / "pki/client/cert.pem"], "was not issued by")):
+        bad = kit.signet("ca", "revoke", *words, *here, check=False)
+        assert bad.returncode != 0 and says in bad.stderr
+
+
 # ---- what becomes of will and session ----
 
 @pytest.mark.parametrize("will,session", [("publish", "keep"), ("discard", "keep"), ("publish", "purge"), ("discard", "purge")])

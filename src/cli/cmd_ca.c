@@ -1,4 +1,4 @@
-/* signet ca: issue and sign; the other subcommands are in ca_show.c and ca_trust.c. */
+/* signet ca: issue and sign; the other subcommands are in ca_revoke.c, ca_show.c and ca_trust.c. */
 #include "cli/internal.h"
 
 #include <stdlib.h>
@@ -16,6 +16,7 @@ struct subcommand {
 static const struct subcommand subcommands[] = {
 	{ "issue", "a key and a certificate", ca_issue },
 	{ "sign", "a certificate for a request (CSR); the key stays where it is", ca_sign },
+	{ "revoke", "take certificates back; their connections end at once", ca_revoke },
 	{ "list", "what was issued, and what expires soon", ca_list },
 	{ "show", "one certificate: by name, serial number or file", ca_show },
 	{ "export", "a CA's certificate, PEM or DER", ca_export },

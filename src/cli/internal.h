@@ -31,6 +31,7 @@ int ca_show(int argc, char *argv[]);
 int ca_export(int argc, char *argv[]);
 int ca_adopt(int argc, char *argv[]);
 int ca_trust(int argc, char *argv[]);
+int ca_revoke(int argc, char *argv[]);
 
 /* Subcommands of "signet store". */
 int store_cmd_check(int argc, char *argv[]);

@@ -84,7 +84,7 @@ split(struct slice line, struct slice f[FIELDS_MAX])
 	return more ? 0 : n;
 }
 
-/* "replaced", "dropped" or "revoked", SERIAL, …: the newest event counts. */
+/* "replaced" or "dropped" SERIAL TIME, "revoked" SERIAL TIME [REASON]: the newest event counts. */
 static bool
 apply_mark(struct index *x, struct slice *f, size_t n)
 {
@@ -93,8 +93,12 @@ apply_mark(struct index *x, struct slice *f, size_t n)
 			continue;
 		for (unsigned s = PKI_REPLACED; s <= PKI_REVOKED; s++) {
 			if (slice_eq(f[0], slice_str(status_names[s]))) {
+				uint64_t reason = 0;
+
 				x->entries[i].status = (enum pki_status)s;
-				return true;
+				if (n > 3 && text_u64(f[3], 0, 10, &reason))
+					x->entries[i].reason = (int)reason;
+				return s != PKI_REVOKED || stamp_parse(f[2], &x->entries[i].revoked_at);
 			}
 		}
 		return false;
@@ -248,19 +252,42 @@ index_issued(struct index *x, const struct pki_entry *e, struct err *err)
 	return append(x, line, (size_t)n, err) && (push(x, e) || err_set(err, ERR_MEMORY, "out of memory"));
 }
 
-bool
-index_mark(struct index *x, const char *serial, enum pki_status status, int64_t now, struct err *err)
+static bool
+mark(struct index *x, const char *line, int n, const char *serial, enum pki_status status, struct err *err)
 {
-	char line[160], when[32];
-	int n = snprintf(line, sizeof line, "%s\t%s\t%s\n", status_names[status], serial, stamp(now, when));
-
-	if (n < 0 || (size_t)n >= sizeof line)
+	if (n < 0)
 		return err_set(err, ERR_LIMIT, "a serial number is too long for the index");
 	if (!append(x, line, (size_t)n, err))
 		return false;
 	for (size_t i = 0; i < x->n; i++) {
 		if (strcmp(x->entries[i].serial, serial) == 0)
 			x->entries[i].status = status;
+	}
+	return true;
+}
+
+bool
+index_mark(struct index *x, const char *serial, enum pki_status status, int64_t now, struct err *err)
+{
+	char line[160], when[32];
+	int n = snprintf(line, sizeof line, "%s\t%s\t%s\n", status_names[status], serial, stamp(now, when));
+
+	return mark(x, line, (size_t)n < sizeof line ? n : -1, serial, status, err);
+}
+
+bool
+index_revoke(struct index *x, const char *serial, int reason, int64_t now, struct err *err)
+{
+	char line[160], when[32];
+	int n = snprintf(line, sizeof line, "revoked\t%s\t%s\t%d\n", serial, stamp(now, when), reason);
+
+	if (!mark(x, line, (size_t)n < sizeof line ? n : -1, serial, PKI_REVOKED, err))
+		return false;
+	for (size_t i = 0; i < x->n; i++) {
+		if (strcmp(x->entries[i].serial, serial) == 0) {
+			x->entries[i].revoked_at = now;
+			x->entries[i].reason = reason;
+		}
 	}
 	return true;
 }

@@ -93,7 +93,7 @@ remove_made_dirs(const char *dir, size_t existed)
 static bool
 check_free(const char *dir, struct err *err)
 {
-	static const char *const ours[] = { "pki", "clients", "signet.conf" };
+	static const char *const ours[] = { "pki", "clients", "crls", "signet.conf" };
 	char path[PKI_PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
@@ -191,6 +191,7 @@ static bool
 write_conf(struct site *s, struct err *err)
 {
 	const char *d = s->place;
+	char crls[PATH_MAX + 64];
 	auto_str text = NULL;
 
 	if (asprintf(&text,
@@ -207,6 +208,8 @@ write_conf(struct site *s, struct err *err)
 		"# MQTT over TLS. Every client shows a certificate; its common name is its user name.\n"
 		"listener %u\n"
 		"cafile %s/pki/ca.pem\n"
+		"# What was revoked, by CA (signet ca revoke); taken over at once.\n"
+		"crlfile %s/crls\n"
 		"certfile %s/pki/broker/cert.pem\n"
 		"keyfile %s/pki/broker/key.pem\n"
 		"tls_version tlsv1.2\n"
@@ -218,11 +221,12 @@ write_conf(struct site *s, struct err *err)
 		"role_ca watch %s/pki/watch/cert.pem\n"
 		"role_ca control %s/pki/control/cert.pem\n",
 		d, s->in->policy != NULL ? s->in->policy : "springcore", s->in->workers,
-		d, s->in->port != 0 ? s->in->port : 8883, d, d, d, d, d, d, d) == -1) {
+		d, s->in->port != 0 ? s->in->port : 8883, d, d, d, d, d, d, d, d) == -1) {
 		text = NULL;
 		return err_set(err, ERR_MEMORY, "out of memory");
 	}
-	return write_text(s->made, "signet.conf", text, 0644, 0, err);
+	(void)snprintf(crls, sizeof crls, "%s/crls", s->made);
+	return dir_make(crls, 0755, err) && write_text(s->made, "signet.conf", text, 0644, 0, err);
 }
 
 static bool
@@ -256,7 +260,7 @@ move_one(const char *from_dir, const char *to_dir, const char *name, struct err 
 static bool
 move_in(struct site *s, struct err *err)
 {
-	static const char *const parts[] = { "pki", "clients", "signet.conf" };
+	static const char *const parts[] = { "pki", "clients", "crls", "signet.conf" };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
 		if (move_one(s->made, s->place, parts[i], err))

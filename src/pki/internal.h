@@ -166,6 +166,7 @@ bool index_open(struct index *x, const char *ca_dir, const char *ca, int64_t now
 void index_done(struct index *x);
 bool index_issued(struct index *x, const struct pki_entry *e, struct err *err);
 bool index_mark(struct index *x, const char *serial, enum pki_status status, int64_t now, struct err *err);
+bool index_revoke(struct index *x, const char *serial, int reason, int64_t now, struct err *err);
 
 /* ---- home.c: the folder of an installation and its CAs ---- */
 

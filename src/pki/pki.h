@@ -88,10 +88,29 @@ struct pki_entry {
 	char cn[4 * PKI_CN_MAX + 1];
 	int64_t not_before, not_after;
 	enum pki_status status;
+	int64_t revoked_at; /* with PKI_REVOKED */
+	int reason;         /* CRLReason; 0: not given */
 };
 /* Every certificate that the installation's CAs issued (<ca> NULL: all of them), oldest first in each CA. */
 bool pki_list(const char *dir, const char *ca, int64_t now, void (*each)(void *ctx, const struct pki_entry *e), void *ctx,
     struct err *err);
+/* Take certificates back and write the CA's revocation list to DIR/crls/CA.pem, where it takes the place of the old one at once. */
+#define PKI_REASONS "unspecified keyCompromise cACompromise affiliationChanged superseded cessationOfOperation certificateHold privilegeWithdrawn"
+bool pki_reason_parse(struct slice name, int *ret); /* one of these, as a CRLReason */
+struct pki_revocation {
+	const char *dir, *ca;
+	const char *what;      /* every certificate of this common name, or the one of this serial number; NULL: only the list anew */
+	const char *cert_file; /* instead of it: this certificate, which <ca> must have issued */
+	int reason;
+	unsigned days;         /* for which the list is good; 0: until the CA's end */
+	const struct pki_secret *secret;
+	int64_t now;           /* 0 = the clock */
+};
+struct pki_revoked {
+	unsigned n;              /* certificates; 0: they were revoked already */
+	char path[PKI_PATH_MAX]; /* of the list */
+};
+bool pki_revoke(const struct pki_revocation *r, struct pki_revoked *ret, struct err *err);
 /* The names of the CAs ("root", "cloud", … and adopted ones), sorted. */
 bool pki_each_ca(const char *dir, void (*each)(void *ctx, const char *name), void *ctx, struct err *err);
 
