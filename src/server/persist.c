@@ -8,12 +8,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <openssl/crypto.h>
-
 #include "base/file.h"
 #include "base/secret.h"
-
-enum { KEY_FILE_MAX = 4096 };
 
 struct persist {
 	struct server *server;
@@ -100,26 +96,6 @@ make_dir(struct persist *p, const struct privileges *who, struct err *err)
 	return true;
 }
 
-/* 32 bytes, or as many in hexadecimal. */
-static bool
-read_key(const char *path, uint8_t key[static STORE_KEY_BYTES], struct err *err)
-{
-	uint8_t *data;
-	size_t n, used = 0;
-	bool ok;
-
-	if (!file_read(path, KEY_FILE_MAX, &data, &n, err))
-		return false;
-	ok = n == STORE_KEY_BYTES;
-	if (ok)
-		memcpy(key, data, n);
-	data[strcspn((char *)data, "\r\n")] = '\0'; /* there is a NUL behind the last byte */
-	if (!ok)
-		ok = OPENSSL_hexstr2buf_ex(key, STORE_KEY_BYTES, &used, (char *)data, '\0') == 1 && used == STORE_KEY_BYTES;
-	secret_free(data, n);
-	return ok || err_set(err, ERR_INPUT, "%s: is no key: it must have 32 bytes, or 64 hexadecimal digits (openssl rand -hex 32)", path);
-}
-
 static bool
 open_store(struct persist *p, const struct privileges *who, struct err *err)
 {
@@ -130,7 +106,7 @@ open_store(struct persist *p, const struct privileges *who, struct err *err)
 		.wake = on_wake, .event = on_event };
 
 	if (c->persistence_key_file != NULL) {
-		if (!read_key(c->persistence_key_file, key, err))
+		if (!store_key_read(c->persistence_key_file, key, err))
 			return err_prefix(err, "persistence_key_file");
 		o.key = slice_of(key, sizeof(key));
 	}

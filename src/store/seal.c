@@ -9,6 +9,8 @@
 #include "base/wr.h"
 #include "store/internal.h"
 
+enum { KEY_FILE_MAX = 4096 };
+
 struct seal {
 	EVP_CIPHER_CTX *ctx;
 	uint8_t master[STORE_KEY_BYTES], key[STORE_KEY_BYTES], key_id[8];
@@ -112,7 +114,7 @@ seal_unlock(struct seal *s, uint64_t at, const uint8_t aad[static 24], uint8_t *
 static bool
 from_hex(struct slice s, uint8_t ret[static STORE_KEY_BYTES])
 {
-	if (s.n == 2 * STORE_KEY_BYTES + 1 && s.p[s.n - 1] == '\n')
+	while (s.n > 2 * STORE_KEY_BYTES && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == '\r'))
 		s.n--;
 	if (s.n != 2 * STORE_KEY_BYTES)
 		return false;
@@ -134,7 +136,7 @@ store_key_read(const char *path, uint8_t ret[static STORE_KEY_BYTES], struct err
 	size_t n;
 	bool ok;
 
-	if (!file_read(path, 2 * STORE_KEY_BYTES + 1, &p, &n, err))
+	if (!file_read(path, KEY_FILE_MAX, &p, &n, err))
 		return false;
 	if ((ok = n == STORE_KEY_BYTES))
 		memcpy(key, p, STORE_KEY_BYTES);
