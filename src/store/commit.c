@@ -367,14 +367,14 @@ store_step(struct store *s)
 	if (!s->frame_held && (s->pending != NULL || clean_due(s)))
 		frame_build(s);
 	if (!s->frame_held) {
-		bool prepared = spares_prepare(&s->files, PREPARE_STEP);
+		bool reserved = spares_reserve(&s->files);
 
 		if (s->failing && (r = segment_next(s, 0)) < 0)
 			store_failed(s, r);
 		else
 			s->failing = false;
 		store_publish(s);
-		return s->pending != NULL || s->failing ? STEP_WAITING : prepared ? STEP_IDLE_WORK : STEP_IDLE;
+		return s->pending != NULL || s->failing ? STEP_WAITING : reserved ? STEP_BUSY : STEP_IDLE;
 	}
 	if ((r = frame_write(s)) < 0) {
 		store_failed(s, r);
@@ -387,7 +387,8 @@ store_step(struct store *s)
 	clean_done(s);
 	trim(s);
 	s->clean_credit = NUM_MIN(s->clean_credit + (int64_t)(CLEAN_STEP + 3 * n), (int64_t)FRAME_TARGET * 4);
-	(void)spares_prepare(&s->files, n + 4096);
+	if (!spares_reserve(&s->files))
+		(void)spares_prepare(&s->files, n + 4096);
 	store_publish(s);
 	return STEP_BUSY;
 }

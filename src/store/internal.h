@@ -191,7 +191,10 @@ int segment_make(struct files *f, struct seg_header *h, uint64_t room);
 void segment_seal(struct files *f);
 /* The first one is not needed any more: keep it as a spare, aside, or remove it. */
 void segment_drop_first(struct files *f);
-/* Go on writing ahead about <bytes>. False: nothing to do now. */
+/* Get one file more for the reserve; nothing is written to it. False: nothing to do now. */
+bool spares_reserve(struct files *f);
+/* Go on writing the next segment ahead, about <bytes>: a commit to a file that was written before is faster. False: nothing to do
+ * now. */
 bool spares_prepare(struct files *f, uint64_t bytes);
 
 /* ---- read.c: frames of a segment, whatever state it is in ---- */
@@ -337,7 +340,6 @@ struct store {
 
 enum step {
 	STEP_IDLE,
-	STEP_IDLE_WORK, /* nothing to write, but a spare to prepare */
 	STEP_BUSY,
 	STEP_WAITING,   /* for the time to try again */
 };

@@ -448,6 +448,23 @@ prepare_end(struct files *f, bool done)
 }
 
 bool
+spares_reserve(struct files *f)
+{
+	uint32_t id;
+	int fd;
+
+	if (f->n_spares >= RESERVE || f->fs->now_us(f->fs->ctx) < f->prep_retry_us)
+		return false;
+	if ((fd = file_new(f, f->segment_bytes, 0, &id)) < 0) {
+		f->prep_retry_us = f->fs->now_us(f->fs->ctx) + RETRY_SPACE_US;
+		return false;
+	}
+	f->fs->close(f->fs->ctx, fd);
+	f->spares[f->n_spares++] = id;
+	return true;
+}
+
+bool
 spares_prepare(struct files *f, uint64_t bytes)
 {
 	static const uint8_t zeroes[PREPARE_STEP];

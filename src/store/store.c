@@ -206,9 +206,7 @@ run(void *arg)
 		/* Looked at first: whoever sets it has submitted before. */
 		if (atomic_load_explicit(&s->stopping, memory_order_acquire) && store_step(s) != STEP_BUSY)
 			return NULL;
-		if (step == STEP_IDLE_WORK)
-			pause_for(s, 10);
-		else if (step == STEP_WAITING || atomic_load_explicit(&s->state, memory_order_relaxed) != STORE_READY)
+		if (step == STEP_WAITING || atomic_load_explicit(&s->state, memory_order_relaxed) != STORE_READY)
 			pause_for(s, RETRY_MS / 2);
 		else
 			(void)sem_wait(&s->work);

@@ -24,7 +24,7 @@ enum {
 	STORE_RECORD_MAX = 512 * 1024 * 1024, /* bytes of one record */
 	STORE_SEGMENT_MIN = 64 * 1024,
 	STORE_SEGMENT_MAX = 256 * 1024 * 1024,
-	STORE_SEGMENT_DEFAULT = 32 * 1024 * 1024,
+	STORE_SEGMENT_DEFAULT = 16 * 1024 * 1024,
 	STORE_WRITERS_MAX = 256,
 };
 
@@ -135,7 +135,7 @@ enum store_state store_state(const struct store *s);
 struct store_stats {
 	enum store_state state;
 	uint64_t live_records, live_bytes; /* live_bytes: as they lie in the log */
-	uint64_t log_bytes, segments, spares; /* on disk; spares are written ahead and come on top */
+	uint64_t log_bytes, segments, spares; /* on disk; spares come on top */
 	uint64_t backlog_bytes; /* handed over and not durable yet */
 	uint64_t frames, records, bytes, flush_us, flush_max_us; /* since the start */
 	uint64_t copied_bytes;  /* moved to reclaim space */

@@ -287,7 +287,6 @@ main(int argc, char **argv)
 	(void)sem_init(&b.wake, 0, 0);
 	if (!bench_disk(&b) || !open_store(&b, "store") || !store_start(b.store, &err))
 		return 1;
-	sleep(3); /* the reserve is written */
 	for (unsigned i = 0; i < ARRAY_LEN(windows); i++)
 		bench_messages(&b, windows[i]);
 	bench_fan_out(&b);
