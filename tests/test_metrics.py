@@ -214,3 +214,12 @@ def test_drops_have_reason_and_role(broker_of):
     with wire.Peer(port, "away", clean=False, answers=False) as away:
         away.wait_messages(5)
         kit.wait_for(lambda: metrics(web)["signet_inflight_messages"] == 5 and metrics(web)["signet_queued_bytes"] == 0, "what is in flight")
+
+
+def test_the_certificates_of_bridges_are_told(pki, broker_of):
+    port, web = kit.free_port(), kit.free_port()
+    files = pki.device("bridge1")
+    broker_of(pki.conf(port) + f"listener {web}\nprotocol metrics\nconnection far\naddress 127.0.0.1:{kit.free_port()}\ntopic a out\n"
+              f"bridge_cafile {files['ca']}\nbridge_certfile {files['cert']}\nbridge_keyfile {files['key']}\n", [port, web])
+    now = metrics(web)
+    assert now[f'signet_certificate_expiry_seconds{{listener="bridge far",file="{files["cert"]}"}}'] > 1700000000

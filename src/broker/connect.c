@@ -331,11 +331,15 @@ count_identity(struct client *c, struct terms *t)
 	const struct session *s = session_find(c->shard, t->id);
 	bool instead = s != NULL && s->client != NULL && authz_same_identity(s->client->who, t->who);
 
-	if (crowd_enter(c, t->who, instead))
-		return MQTT_RC_OK;
+	uint8_t rc = crowd_enter(c, t->who, instead);
+
+	if (rc == MQTT_RC_UNAVAILABLE)
+		(void)snprintf(t->why, sizeof t->why, "out of memory");
+	if (rc != MQTT_RC_QUOTA)
+		return rc;
 	(void)snprintf(t->why, sizeof t->why, "the identity has its max_connections_per_identity of %u already",
 	    listener_of(c->shard, c->listener)->max_per_identity);
-	return MQTT_RC_QUOTA;
+	return rc;
 }
 
 static bool

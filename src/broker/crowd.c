@@ -88,25 +88,28 @@ find_or_make(struct crowd *w, uint64_t key)
 	return NULL;
 }
 
-bool
+uint8_t
 crowd_enter(struct client *c, const struct authz_principal *who, bool must)
 {
 	uint32_t max = listener_of(c->shard, c->listener)->max_per_identity;
 	uint64_t key = max > 0 ? identity_of(who) : 0;
 	struct crowd *w = c->shard->broker->crowd;
+	uint8_t rc = MQTT_RC_OK;
 	struct identity *i;
-	bool ok;
 
 	if (key == 0)
-		return true;
+		return MQTT_RC_OK;
 	(void)pthread_mutex_lock(&w->lock);
 	i = find_or_make(w, key);
-	ok = i != NULL && (must || i->n < max);
-	if (ok)
+	if (i == NULL)
+		rc = MQTT_RC_UNAVAILABLE;
+	else if (i->n >= max && !must)
+		rc = MQTT_RC_QUOTA;
+	else
 		i->n++;
 	(void)pthread_mutex_unlock(&w->lock);
-	c->identity = ok ? key : 0;
-	return ok;
+	c->identity = rc == MQTT_RC_OK ? key : 0;
+	return rc;
 }
 
 void

@@ -36,8 +36,9 @@ size_t shed_out_max(const struct shard *sh); /* while memory is short: less than
 
 struct crowd *crowd_new(void); /* NULL: out of memory */
 void crowd_free(struct crowd *w); /* NULL is fine */
-/* May one more of this identity come in? It is counted until crowd_leave(). <must>: it takes the place of another. */
-bool crowd_enter(struct client *c, const struct authz_principal *who, bool must);
+/* May one more of this identity come in? It is counted until crowd_leave(). <must>: it takes the place of another. MQTT_RC_OK,
+ * MQTT_RC_QUOTA, or MQTT_RC_UNAVAILABLE when out of memory. */
+uint8_t crowd_enter(struct client *c, const struct authz_principal *who, bool must);
 void crowd_leave(struct client *c); /* harmless when it was not counted */
 struct flaps *flaps_new(void); /* free(); NULL: out of memory */
 /* Not held off? <id>: the client id, or nothing if it was made up. */

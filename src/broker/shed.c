@@ -60,7 +60,7 @@ shed_turn(struct shard *sh)
 		next = c->next;
 		if (over)
 			release(c, HELD_MEMORY);
-		else if ((c->held & HELD_MEMORY) != 0)
+		else if ((c->held & HELD_MEMORY) != 0 && !listener_of(sh, c->listener)->bridges)
 			client_end(c, MQTT_RC_QUOTA, "memory_limit is reached, and it was not read from for 30 s", false);
 	}
 	sh->shed_since_ms = over ? 0 : sh->now_ms;

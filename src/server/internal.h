@@ -159,6 +159,7 @@ struct server {
 	struct persist *persist; /* NULL: sessions and retained messages are in memory only */
 	struct broker *broker;
 	struct runner *bridges; /* all that ever were; of the main thread */
+	struct metrics_bridges *bridge_certificates; /* under <lock> */
 	struct worker *workers;
 	unsigned n_workers;
 	struct privileges privileges;
@@ -426,6 +427,8 @@ struct metrics {
 void metrics_count_handshake(struct metrics_counters *c, const struct refusal *r);
 /* On the main thread, now and then: count what takes long, if anybody wants to know. */
 void metrics_tick(struct metrics_counters *c, uint64_t now_ms);
+/* What the certificates of these bridges tell takes the place of what was told before. Out of memory: nothing is. */
+void metrics_bridges_set(struct server *s, const struct bridge_plans *plans);
 void metrics_count_refusal(struct metrics_counters *c, const struct refusal *r);
 /* In the text format 0.0.4; free(). NULL: out of memory. */
 char *metrics_text(const struct metrics *m, size_t *ret_n);

@@ -379,6 +379,38 @@ metrics_tick(struct metrics_counters *c, uint64_t now_ms)
 	atomic_store_explicit(&c->fds_ms, now_ms, memory_order_relaxed);
 }
 
+/* ---- certificates of bridges, whose plans are elsewhere by the time that somebody asks ---- */
+
+struct metrics_bridges {
+	unsigned n;
+	struct {
+		char name[80], file[240];
+		int64_t not_after;
+	} v[];
+};
+
+void
+metrics_bridges_set(struct server *s, const struct bridge_plans *plans)
+{
+	struct metrics_bridges *b = calloc(1, sizeof(*b) + plans->n * sizeof(b->v[0])), *old;
+	int64_t from;
+
+	for (unsigned i = 0; b != NULL && i < plans->n; i++) {
+		const struct bridge_plan *p = plans->v[i];
+
+		if (p->tls == NULL || p->config.certfile == NULL || !tls_ctx_dates(p->tls, &from, &b->v[b->n].not_after))
+			continue;
+		(void)snprintf(b->v[b->n].name, sizeof(b->v[0].name), "bridge %s", p->config.name);
+		(void)snprintf(b->v[b->n].file, sizeof(b->v[0].file), "%s", p->config.certfile);
+		b->n++;
+	}
+	(void)pthread_mutex_lock(&s->lock);
+	old = s->bridge_certificates;
+	s->bridge_certificates = b;
+	(void)pthread_mutex_unlock(&s->lock);
+	free(old);
+}
+
 /* ---- for the listeners ---- */
 
 /* What one reader gets. */
@@ -393,7 +425,7 @@ text_of_server(struct server *s, size_t *ret_n)
 	const struct shard_stats *shards[CONFIG_WORKERS_MAX];
 	const struct loop_stats *loops[CONFIG_WORKERS_MAX];
 	struct metrics_ca cas[CONFIG_LISTENERS_MAX];
-	struct metrics_certificate certificates[CONFIG_LISTENERS_MAX];
+	struct metrics_certificate certificates[CONFIG_LISTENERS_MAX + CONFIG_BRIDGES_MAX];
 	struct metrics m = { .shards = shards,
 		.n_shards = s->n_workers,
 		.certificates = certificates,
@@ -426,6 +458,9 @@ text_of_server(struct server *s, size_t *ret_n)
 		c->file = wl->cert_file != NULL ? wl->cert_file : "";
 		m.n_certificates++;
 	}
+	for (unsigned i = 0; s->bridge_certificates != NULL && i < s->bridge_certificates->n; i++)
+		certificates[m.n_certificates++] = (struct metrics_certificate){ s->bridge_certificates->v[i].name,
+			s->bridge_certificates->v[i].file, s->bridge_certificates->v[i].not_after };
 	text = metrics_text(&m, ret_n);
 	(void)pthread_mutex_unlock(&s->lock);
 	return text;

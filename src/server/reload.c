@@ -224,6 +224,7 @@ reload(struct server *s)
 	/* Whom the new files do not know any more goes. */
 	if (!broker_judge_again(s->broker, NULL, 0))
 		log_error("Out of memory: who is connected was not judged by the new configuration; reload again.");
+	metrics_bridges_set(s, bridges);
 	bridges_reload(s, bridges);
 	config_free(c);
 	alarm_certificates(s, true);

@@ -145,6 +145,8 @@ make_bridges(struct server *s, struct err *err)
 {
 	struct bridge_plans *plans = bridge_plans_load(s->config, err);
 
+	if (plans != NULL)
+		metrics_bridges_set(s, plans);
 	return plans != NULL && (bridges_start(s, plans) || err_set(err, ERR_MEMORY, "out of memory"));
 }
 
@@ -216,6 +218,7 @@ server_done(struct server *s)
 	free(s->told);
 	authz_principal_unref(s->nobody);
 	free(s->counters);
+	free(s->bridge_certificates);
 }
 
 static void *
