@@ -46,13 +46,13 @@ def test_a_publisher_above_its_rate_waits_and_nothing_is_lost(limited):
     with Peer(broker.port, "s") as sub, Peer(broker.port, "p") as pub, Peer(broker.port, "q") as other:
         sub.subscribe("t/#")
         start = time.monotonic()
-        pub.send(b"".join(wire.publish("t/a", b"%d" % i) for i in range(150)))
+        pub.send(b"".join(wire.publish("t/a", b"%d" % i) for i in range(250)))
         other.publish("t/b", "free", 1)  # it has a rate of its own
-        assert time.monotonic() - start < 1.5
-        sub.wait_messages(151)
+        sub.wait_messages(251)
         # 50 at once, and the others one each 20 ms.
-        assert 1.9 < time.monotonic() - start
-        assert [m[1] for m in sub.got if m[0] == "t/a"] == [b"%d" % i for i in range(150)]
+        assert 3.9 < time.monotonic() - start
+        assert [m[1] for m in sub.got if m[0] == "t/a"] == [b"%d" % i for i in range(250)]
+        assert sub.payloads().index(b"free") < 200
 
 
 def test_bytes_have_a_rate(limited):
@@ -134,7 +134,7 @@ def test_a_slow_consumer_loses_qos_0_and_the_log_says_so_once_an_interval(limite
         broker.wait_log(r"Outgoing messages are being dropped for client slow \(slow 1\)\.")
         found = broker.wait_log(r"dropped for client slow: (\d+) in 2 s \(slow (\d+)\), (\d+) in all\.")
         assert int(found[1]) == int(found[2]) == int(found[3]) - 1 > 20
-        assert broker.log().count("dropped for client") == 2
+        assert 2 <= broker.log().count("dropped for client") < 10  # of some two hundred messages
 
 
 def test_messages_for_a_client_that_is_away_are_bounded_and_attributed(limited):
@@ -157,14 +157,14 @@ def test_an_address_above_its_rate_is_closed_before_any_cryptography(pki, broker
     port = kit.free_port()
     broker = broker_of(pki.conf(port, "address_connect_rate 1"), port)
     shaken = refused = 0
-    for _ in range(30):
+    for _ in range(60):
         try:
             with kit.Raw(port, pki.device("rate")):
                 shaken += 1
         except OSError:
             refused += 1
     # Ten at once, one a second after that, and one was the look whether the broker is up.
-    assert shaken >= 9 and refused > 10 and shaken + refused == 30
+    assert shaken >= 9 and refused > 10 and shaken + refused == 60
     broker.wait_log(r"more connections a second from this address than address_connect_rate \[connect-rate\]")
     kit.wait_for(lambda: kit.mosquitto("mosquitto_pub", *kit.tls_words(pki.device("rate")), "-h", "localhost", "-p", port, "-i", "rate",
                                        "-t", "dt/rate/x", "-m", "x").returncode == 0, "the next token")
