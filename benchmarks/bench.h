@@ -25,13 +25,14 @@ enum {
 	SUBSCRIBE_ID = 1,
 };
 
-enum mode { MODE_CONNECT, MODE_IDLE, MODE_P2P, MODE_FANIN, MODE_FANOUT };
+enum mode { MODE_CONNECT, MODE_IDLE, MODE_REVOKE, MODE_P2P, MODE_FANIN, MODE_FANOUT };
 
 struct options {
 	enum mode mode;
+	const char *crl, *crl_new; /* revoke: the second takes the place of the first */
 	const char *mode_name, *host, *ca, *cert, *key, *cert_pattern, *id_prefix, *topic, *json;
 	unsigned port, pid, mqtt, conns, pubs, subs, qos, payload, window, refill, batch, certs,
-	    sources, ramp, moderate;
+	    sources, ramp, moderate, revoked;
 	bool tls, tls12, id_from_cert, quiet;
 	double rate, warmup, time, drain; /* messages a second; seconds */
 };
@@ -147,7 +148,7 @@ struct bench {
 	struct conn *conns; /* publishers, then subscribers */
 	unsigned n_conns, n_pubs, n_subs, n_tracks;
 	unsigned deliveries; /* of one message */
-	unsigned begun, ready;
+	unsigned begun, ready, cut;
 	struct conn **dirty; /* publishers that may have room in their window */
 	unsigned n_dirty;
 	uint64_t turn_deliveries;

@@ -97,7 +97,7 @@ on_connack(struct conn *c, const struct mqtt_frame *f)
 		if (b->phase == PHASE_MEASURE)
 			hist_add(&b->latency, now_ns() - c->started);
 		client_disconnect(c);
-	} else if (b->o.mode == MODE_IDLE || c->is_publisher) {
+	} else if (b->o.mode == MODE_IDLE || b->o.mode == MODE_REVOKE || c->is_publisher) {
 		set_ready(c);
 	} else {
 		subscribe(c);

@@ -42,6 +42,7 @@ topic_of(const struct conn *c, char *out, size_t cap)
 	case MODE_P2P:
 	case MODE_CONNECT:
 	case MODE_IDLE:
+	case MODE_REVOKE:
 		(void)snprintf(out, cap, "%s/p2p/%u", b->o.topic, c->index);
 		break;
 	}

@@ -18,6 +18,8 @@ static const char help[] =
     "Modes:\n"
     "  connect   --conns slots: TCP, TLS, CONNECT, CONNACK, DISCONNECT, again and again\n"
     "  idle      --conns connections that do nothing: memory of the broker for each\n"
+    "  revoke    the same, then --crl-new FILE is renamed to --crl FILE, which takes back the first\n"
+    "            --revoked N certificates: time until their connections are closed, and no others\n"
     "  p2p       --conns pairs of a publisher and a subscriber\n"
     "  fanin     --pubs publishers, each message to one of --subs subscribers\n"
     "  fanout    --pubs publishers, each message to all of --subs subscribers\n"
@@ -79,6 +81,9 @@ static const struct entry entries[] = {
 	{ "key", TEXT, AT(key), 0, 0 },
 	{ "cert-pattern", TEXT, AT(cert_pattern), 0, 0 },
 	{ "certs", NUMBER, AT(certs), 1, 100000 },
+	{ "crl", TEXT, AT(crl), 0, 0 },
+	{ "crl-new", TEXT, AT(crl_new), 0, 0 },
+	{ "revoked", NUMBER, AT(revoked), 1, 100000 },
 	{ "id-from-cert", FLAG, AT(id_from_cert), 0, 0 },
 	{ "id-prefix", TEXT, AT(id_prefix), 0, 0 },
 	{ "topic", TEXT, AT(topic), 0, 0 },
@@ -103,7 +108,7 @@ static const struct entry entries[] = {
 	{ "help", HELP, 0, 0, 0 },
 };
 
-static const char *const mode_names[] = { "connect", "idle", "p2p", "fanin", "fanout" };
+static const char *const mode_names[] = { "connect", "idle", "revoke", "p2p", "fanin", "fanout" };
 
 static bool
 complain(const char *what, const char *value, const char *remedy)
@@ -173,6 +178,9 @@ finish(struct options *o)
 	o->refill = NUM_MIN(o->refill, o->window);
 	if (o->mode == MODE_IDLE && o->pid == 0)
 		return complain("--pid", "", "idle measures the memory of a process: give it");
+	if (o->mode == MODE_REVOKE &&
+	    (o->crl == NULL || o->crl_new == NULL || o->cert_pattern == NULL || o->revoked == 0))
+		return complain("revoke", "", "needs --crl, --crl-new, --cert-pattern, --certs and --revoked");
 	if (o->pid > 0 && proc_cpu((pid_t)o->pid) == 0)
 		return complain("--pid", "", "there is no such process");
 	return true;
@@ -191,7 +199,7 @@ read_mode(struct options *o, const char *name)
 		return true;
 	}
 	return complain(
-	    "mode", name != NULL ? name : "", "not one of connect, idle, p2p, fanin, fanout");
+	    "mode", name != NULL ? name : "", "not one of connect, idle, revoke, p2p, fanin, fanout");
 }
 
 bool

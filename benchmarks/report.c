@@ -50,6 +50,7 @@ report_ok(const struct bench *b)
 	/* At a fixed rate the broker may be asked for more than it can: QoS 0 may be dropped. */
 	bool may_lose = b->o.qos == 0 && b->o.rate > 0;
 	bool idle = b->o.mode == MODE_CONNECT ? b->to.connects == b->from.connects
+		    : b->o.mode == MODE_REVOKE ? b->cut == 0
 		    : b->o.mode != MODE_IDLE  ? b->to.delivered == b->from.delivered
 					      : false;
 
@@ -96,6 +97,12 @@ text_figures(const struct bench *b, const struct figures *f)
 		(void)printf(
 		    "  memory         %.0f bytes of RSS for each connection (%.1f -> %.1f MB)\n",
 		    f->rss, (double)b->rss_from / 1e6, (double)b->rss_to / 1e6);
+	if (b->o.mode == MODE_REVOKE) {
+		(void)printf("  closed         %u of %u connections; from the rename until the client sees it:\n"
+			     "                 p50 %.1f, p99 %.1f, max %.1f ms\n",
+		    b->cut, b->n_conns, f->p50 / 1000, f->p99 / 1000, f->max / 1000);
+		return;
+	}
 	if (b->o.mode != MODE_IDLE && b->o.pid > 0)
 		(void)printf("  broker CPU     %.3f us for each %s\n", f->broker_us, unit);
 	if (b->o.pid > 0)

@@ -1,5 +1,6 @@
 /* The event loop, and the phases of each mode. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -8,7 +9,7 @@
 #include "base/num.h"
 #include "bench.h"
 
-enum { EVENTS = 256, SETUP_S = 60, CLOSE_MS = 1000, SETTLE_MS = 300, ACKS_CAP = 64 * 1024 };
+enum { EVENTS = 256, SETUP_S = 180, CLOSE_MS = 1000, SETTLE_MS = 300, ACKS_CAP = 64 * 1024 };
 
 static uint64_t
 ns_of(double seconds)
@@ -159,6 +160,43 @@ run_idle(struct bench *b, struct err *err)
 	return true;
 }
 
+/* ---- revoke ---- */
+
+/* How many connections have one of the certificates that are taken back. */
+static unsigned
+concerned(const struct bench *b)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < b->n_conns; i++)
+		n += i % b->o.certs < b->o.revoked;
+	return n;
+}
+
+static bool
+run_revoke(struct bench *b, struct err *err)
+{
+	unsigned want = concerned(b);
+	uint64_t until;
+
+	if (!open_all(b, 0, b->n_conns, err))
+		return false;
+	for (until = now_ns() + SETTLE_MS * 1000000ull; b->now < until;)
+		turn(b, until);
+	b->from = snapshot(b);
+	b->phase = PHASE_MEASURE;
+	if (rename(b->o.crl_new, b->o.crl) == -1)
+		return err_sys(err, "cannot rename %s", b->o.crl_new);
+	for (until = now_ns() + ns_of(10); b->now < until && b->cut < want;)
+		turn(b, now_ns() + ns_of(0.01));
+	b->to = snapshot(b);
+	/* Who else would have to go later. */
+	for (until = now_ns() + ns_of(b->o.time); b->now < until;)
+		turn(b, until);
+	b->faults.lost = want - NUM_MIN(want, b->cut);
+	return true;
+}
+
 /* ---- p2p, fanin, fanout ---- */
 
 static void
@@ -271,7 +309,9 @@ bench_run(struct bench *b, struct err *err)
 	if (good && b->o.mode == MODE_CONNECT)
 		run_connect(b);
 	else if (good)
-		good = b->o.mode == MODE_IDLE ? run_idle(b, err) : run_load(b, err);
+		good = b->o.mode == MODE_IDLE     ? run_idle(b, err)
+		       : b->o.mode == MODE_REVOKE ? run_revoke(b, err)
+						  : run_load(b, err);
 	if (b->conns != NULL) {
 		if (b->epfd != -1)
 			close_all(b);
