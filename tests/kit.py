@@ -97,6 +97,9 @@ class Pki:
         out = []
         for line in (self.dir / "signet.conf").read_text().splitlines():
             word = line.split(None, 1)[0] if line.strip() else ""
+            # One socket is for one broker.
+            if line.startswith("listener 0 ") or line == "protocol control":
+                continue
             if word == "listener":
                 line = f"listener {port}"
             if word == "crlfile" and any(text.startswith("crlfile ") for text in lines):

@@ -78,6 +78,11 @@ struct authz_verdict {
 bool authz_allowed(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
     enum authz_action action, struct slice topic, struct authz_verdict *ret);
 
+/* The same decision for people: true or false as authz_allowed(), and in <out> why, with the rule that decides and its line in the policy's
+ * file. Cut to <cap>. Not for the path of a message. */
+bool authz_explain(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
+    enum authz_action action, struct slice topic, char *out, size_t cap);
+
 /* For an empty client id: the one that the policy assigns (springcore: the CN), borrowed from <who>; empty slice: none, the broker
  * makes one up. */
 struct slice authz_assigned_client_id(const struct authz_policy *policy, const struct authz_principal *who);

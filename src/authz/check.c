@@ -402,6 +402,48 @@ authz_allowed(const struct authz_policy *policy, const struct authz_principal *w
 	return authz_refuse(ret, "no such action");
 }
 
+/* Does <r> decide about it: by name exactly, by filter if it lies wholly inside (or, for what is denied, if it touches)? */
+static bool
+decides(const struct asker *a, const struct authz_rule *r, enum authz_action action, struct slice topic, bool inside)
+{
+	if (!applies(a, r, action == AUTHZ_PUBLISH ? AUTHZ_WRITE : AUTHZ_READ))
+		return false;
+	if (action == AUTHZ_SUBSCRIBE)
+		return extent_of_rule(a, r, topic) >= (inside ? EXTENT_COVERED : EXTENT_TOUCHED);
+	return authz_template_matches(r->template, &a->values, topic) != AUTHZ_NO;
+}
+
+static const struct authz_rule *
+find_decider(const struct asker *a, enum authz_action action, struct slice topic, bool inside)
+{
+	for (unsigned s = 0; s < a->n_sets; s++) {
+		const struct authz_set *set = a->sets[s];
+
+		for (uint32_t i = 0; i < set->n_deny + set->n_allow; i++)
+			if (decides(a, set->rules[i], action, topic, inside && i >= set->n_deny))
+				return set->rules[i];
+	}
+	return NULL;
+}
+
+const struct authz_rule *
+authz_decider(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
+    enum authz_action action, struct slice topic)
+{
+	struct authz_verdict v;
+	const struct authz_rule *r;
+	struct asker a;
+
+	if ((policy->kind != AUTHZ_KIND_ACL && policy->kind != AUTHZ_KIND_ROLES) || action == AUTHZ_CONNECT ||
+	    action == AUTHZ_UNSUBSCRIBE || who->role == AUTHZ_ROLE_CLOUD)
+		return NULL;
+	asker_init(&a, policy, who, client_id);
+	if (!may_be_here(&a, action, &v) || (action == AUTHZ_SUBSCRIBE && !topic_filter_ok(topic)))
+		return NULL;
+	r = find_decider(&a, action, topic, true);
+	return r != NULL ? r : find_decider(&a, action, topic, false);
+}
+
 struct slice
 authz_assigned_client_id(const struct authz_policy *policy, const struct authz_principal *who)
 {

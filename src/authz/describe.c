@@ -33,11 +33,11 @@ put_roles(char *out, size_t cap, unsigned roles)
 }
 
 static void
-put_whom(const struct teller *t, const struct authz_rule *r, char *out, size_t cap)
+put_whom(const struct authz_policy *p, const struct authz_rule *r, char *out, size_t cap)
 {
 	char name[200];
 
-	if (r->set == &t->p->anonymous) {
+	if (r->set == &p->anonymous) {
 		put(out, cap, "anonymous clients");
 		return;
 	}
@@ -53,21 +53,19 @@ put_whom(const struct teller *t, const struct authz_rule *r, char *out, size_t c
 	put(out, cap, "\"");
 }
 
-static void
-tell_rule(const struct teller *t, const struct authz_rule *r)
+void
+authz_rule_text(const struct authz_policy *p, const struct authz_rule *r, char out[static AUTHZ_RULE_TEXT_MAX])
 {
 	static const char *const rights[] = { "", "publish", "subscribe", "publish,subscribe" };
-	char text[AUTHZ_EXPANSION_MAX + 400] = "", source[AUTHZ_EXPANSION_MAX + 8], whom[300] = "";
+	char source[AUTHZ_EXPANSION_MAX + 8], whom[300] = "";
 
-	put_whom(t, r, whom, sizeof whom);
+	put_whom(p, r, whom, sizeof whom);
 	if (r->template == NULL) {
-		(void)snprintf(text, sizeof text, "%s: may connect", whom);
-	} else {
-		(void)text_show(authz_template_source(r->template), source, sizeof source);
-		(void)snprintf(text, sizeof text, "%s: %s %s %s", whom, r->deny ? "may not" : "may",
-		    rights[r->rights], source);
+		(void)snprintf(out, AUTHZ_RULE_TEXT_MAX, "%s: may connect", whom);
+		return;
 	}
-	t->line(t->ctx, text);
+	(void)text_show(authz_template_source(r->template), source, sizeof source);
+	(void)snprintf(out, AUTHZ_RULE_TEXT_MAX, "%s: %s %s %s", whom, r->deny ? "may not" : "may", rights[r->rights], source);
 }
 
 static void
@@ -120,10 +118,39 @@ authz_policy_describe(
 	if (p->kind == AUTHZ_KIND_ACL)
 		line(ctx, "everybody else may connect");
 	tell_ids(&t);
-	for (size_t i = 0; i < p->n_rules; i++)
-		tell_rule(&t, &p->rules[i]);
+	for (size_t i = 0; i < p->n_rules; i++) {
+		char text[AUTHZ_RULE_TEXT_MAX];
+
+		authz_rule_text(p, &p->rules[i], text);
+		t.line(t.ctx, text);
+	}
 	line(ctx, p->overlap ? "a filter that reaches beyond what is allowed is granted, and each "
 			       "delivery is judged"
 			     : "a filter that reaches beyond what is allowed is refused");
 	line(ctx, "everything else is refused");
+}
+
+bool
+authz_explain(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
+    enum authz_action action, struct slice topic, char *out, size_t cap)
+{
+	struct authz_verdict v;
+	bool ok = authz_allowed(policy, who, client_id, action, topic, &v);
+	const struct authz_rule *r = authz_decider(policy, who, client_id, action, topic);
+	char text[AUTHZ_RULE_TEXT_MAX] = "";
+
+	if (r != NULL)
+		authz_rule_text(policy, r, text);
+	if (ok && policy->kind == AUTHZ_KIND_OPEN)
+		(void)snprintf(out, cap, "allowed: there is no policy, so everybody may do everything");
+	else if (ok && r == NULL)
+		(void)snprintf(out, cap, "allowed");
+	else if (ok)
+		(void)snprintf(out, cap, "allowed%s by line %u: %s", v.whole || action != AUTHZ_SUBSCRIBE ? "" : " in part (each delivery is judged)",
+		    (unsigned)r->line, text);
+	else if (r != NULL)
+		(void)snprintf(out, cap, "refused: %s; line %u: %s", v.why, (unsigned)r->line, text);
+	else
+		(void)snprintf(out, cap, "refused: %s", v.why);
+	return ok;
 }

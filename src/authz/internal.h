@@ -176,10 +176,19 @@ void authz_ranks_free(struct authz_ranks *r); /* NULL is fine */
 
 /* ---- check.c ---- */
 
+/* The rule that lets authz_allowed() say yes or no; NULL: none does, or it is no matter of rules. */
+const struct authz_rule *authz_decider(const struct authz_policy *policy, const struct authz_principal *who,
+    struct slice client_id, enum authz_action action, struct slice topic);
 /* Fill in the verdict; authz_refuse() returns false, authz_allow() true. */
 bool authz_refuse(struct authz_verdict *ret, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 bool authz_allow(struct authz_verdict *ret, bool whole);
+
+/* ---- describe.c ---- */
+
+enum { AUTHZ_RULE_TEXT_MAX = AUTHZ_EXPANSION_MAX + 400 };
+/* "role client: may publish springcard/#". */
+void authz_rule_text(const struct authz_policy *p, const struct authz_rule *r, char out[static AUTHZ_RULE_TEXT_MAX]);
 
 /* ---- lines.c ---- */
 

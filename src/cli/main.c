@@ -22,6 +22,7 @@ static const struct command commands[] = {
 	{ "passwd", "manage a password file; the arguments of mosquitto_passwd", cmd_passwd },
 	{ "store", "check, show and restore the store of sessions and messages", cmd_store },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
+	{ "why", "ask the running broker whom it refused last, and why", cmd_why },
 	{ "doctor", "find out why a client does not get in, step by step", cmd_doctor },
 	{ "pub", "publish messages; the flags of mosquitto_pub", cmd_pub },
 	{ "sub", "subscribe and show messages; the flags of mosquitto_sub", cmd_sub },

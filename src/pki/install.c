@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/un.h>
 #include <sys/stat.h>
 
 struct authority {
@@ -187,13 +188,20 @@ write_ca_bundle(struct site *s, struct err *err)
 	return certs_pem(all, AUTHORITIES, &pem, err) && write_text(dir, "ca.pem", pem, 0644, 0, err);
 }
 
+#define CONTROL_SOCKET "/control.sock"
+
 static bool
 write_conf(struct site *s, struct err *err)
 {
 	const char *d = s->place;
 	char crls[PATH_MAX + 64];
+	char control[PATH_MAX + 200] = "";
 	auto_str text = NULL;
 
+	/* The name of a unix socket is short. */
+	if (strlen(d) + sizeof CONTROL_SOCKET <= sizeof(((struct sockaddr_un *)0)->sun_path))
+		(void)snprintf(control, sizeof control,
+		    "\n# For the administrator of this machine: signet why.\nlistener 0 %s" CONTROL_SOCKET "\nprotocol control\n", d);
 	if (asprintf(&text,
 		"# Signet: the broker's configuration, in the syntax of mosquitto.conf. Start: signet broker -c %s/signet.conf\n"
 		"# Paths are absolute; when the folder moves, they have to be changed.\n\n"
@@ -219,9 +227,9 @@ write_conf(struct site *s, struct err *err)
 		"role_ca cloud %s/pki/cloud/cert.pem\n"
 		"role_ca client %s/pki/client/cert.pem\n"
 		"role_ca watch %s/pki/watch/cert.pem\n"
-		"role_ca control %s/pki/control/cert.pem\n",
+		"role_ca control %s/pki/control/cert.pem\n%s",
 		d, s->in->policy != NULL ? s->in->policy : "springcore", s->in->workers,
-		d, s->in->port != 0 ? s->in->port : 8883, d, d, d, d, d, d, d, d) == -1) {
+		d, s->in->port != 0 ? s->in->port : 8883, d, d, d, d, d, d, d, d, control) == -1) {
 		text = NULL;
 		return err_set(err, ERR_MEMORY, "out of memory");
 	}

@@ -50,7 +50,7 @@ struct config_security {
 };
 
 enum config_auth_method { CONFIG_AUTH_ANY, CONFIG_AUTH_PASSWORD, CONFIG_AUTH_SCRAM };
-enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS, CONFIG_METRICS };
+enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS, CONFIG_METRICS, CONFIG_CONTROL };
 
 /* A plugin of mosquitto; there is only dynamic security. */
 struct config_plugin {

@@ -79,7 +79,41 @@ events_flush(struct server *s)
 /* Who was refused what. Texts are ready to be shown. */
 struct line {
 	const char *what, *peer, *subject, *issuer, *serial, *client_id;
+	const char *sni, *tls_version; /* or NULL */
+	const uint8_t *fingerprint;    /* or NULL */
+	int alert;
+	int64_t not_before, not_after;
 };
+
+static void
+copy(char *out, size_t cap, const char *text)
+{
+	(void)snprintf(out, cap, "%s", text != NULL ? text : "");
+}
+
+/* For `signet why`. */
+static void
+keep(const struct listener *l, const struct line *x, const struct refusal *r)
+{
+	struct diary_note n = { .time = (int64_t)time(NULL), .not_before = x->not_before, .not_after = x->not_after, .alert = x->alert,
+		.cause = r->name };
+
+	copy(n.what, sizeof(n.what), x->what);
+	copy(n.peer, sizeof(n.peer), x->peer);
+	copy(n.listener, sizeof(n.listener), l->config->name);
+	copy(n.tls_version, sizeof(n.tls_version), x->tls_version);
+	copy(n.serial, sizeof(n.serial), x->serial);
+	copy(n.client_id, sizeof(n.client_id), x->client_id);
+	if (x->sni != NULL)
+		(void)text_show(slice_str(x->sni), n.sni, sizeof(n.sni));
+	copy(n.subject, sizeof(n.subject), x->subject);
+	copy(n.issuer, sizeof(n.issuer), x->issuer);
+	copy(n.text, sizeof(n.text), r->text);
+	copy(n.remedy, sizeof(n.remedy), r->remedy);
+	if (x->fingerprint != NULL)
+		(void)text_hex(slice_of(x->fingerprint, 32), n.fingerprint, sizeof(n.fingerprint));
+	diary_write(l->server->diary, &n);
+}
 
 static void
 write_refusal(struct listener *l, const struct line *x, const struct refusal *r)
@@ -91,6 +125,7 @@ write_refusal(struct listener *l, const struct line *x, const struct refusal *r)
 		    "%s from %s on listener %s: %s.", x->what, x->peer, l->config->name, r->text);
 		return;
 	}
+	keep(l, x, r);
 	metrics_count_refusal(l->server->counters, r);
 	/* It was told of once, when it began. */
 	if (r->cause == REFUSAL_FLAPPING)
@@ -110,8 +145,8 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 	const struct pki_peer *p = peer->identity;
 	struct refusal r;
 	char addr[80];
-	struct line x = { "TLS handshake", net_addr_text(&peer->addr, addr, sizeof(addr)), "-", "-",
-		"-", "-" };
+	struct line x = { .what = "TLS handshake", .peer = net_addr_text(&peer->addr, addr, sizeof(addr)), .subject = "-", .issuer = "-",
+		.serial = "-", .client_id = "-", .sni = peer->sni, .tls_version = peer->tls_version, .alert = f->alert };
 
 	refusal_of_failure(f, p, &r);
 	if (config_is_tls(l->config) && f->kind <= NET_FAIL_TLS)
@@ -128,6 +163,9 @@ event_of_failure(struct listener *l, const struct net_peer *peer, const struct n
 		x.subject = p->subject;
 		x.issuer = p->issuer;
 		x.serial = p->serial_hex;
+		x.fingerprint = p->fingerprint;
+		x.not_before = p->not_before;
+		x.not_after = p->not_after;
 	}
 	write_refusal(l, &x, &r);
 }
@@ -136,7 +174,7 @@ void
 event_of_limit(struct listener *l, const char *peer, bool global)
 {
 	struct net_failure f = { .kind = NET_FAIL_LIMIT, .alert = -1, .detail = "" };
-	struct line x = { "connection", peer, "-", "-", "-", "-" };
+	struct line x = { .what = "connection", .peer = peer, .subject = "-", .issuer = "-", .serial = "-", .client_id = "-", .alert = -1 };
 	struct refusal r;
 
 	refusal_of_failure(&f, NULL, &r);
@@ -162,7 +200,8 @@ refused_event(struct listener *l, const struct broker_event *e)
 	    id[SHOW_CAP], serial[2 * AUTHZ_SERIAL_MAX + 1];
 	struct authz_facts facts = { 0 };
 	struct refusal r;
-	struct line x = { what, e->peer != NULL ? e->peer : "-", "-", "-", "-", "-" };
+	struct line x = { .what = what, .peer = e->peer != NULL ? e->peer : "-", .subject = "-", .issuer = "-", .serial = "-", .client_id = "-",
+		.alert = -1 };
 
 	refusal_of_event(e, config_is_tls(l->config), &r);
 	if (r.cause == REFUSAL_NONE && !log_on(LOG_LVL_DEBUG))
@@ -180,6 +219,8 @@ refused_event(struct listener *l, const struct broker_event *e)
 		x.subject = text_show(facts.subject, subject, sizeof(subject));
 		x.issuer = text_show(facts.issuer, issuer, sizeof(issuer));
 		x.serial = text_hex(facts.serial, serial, sizeof(serial));
+		x.fingerprint = facts.fingerprint;
+		x.not_after = facts.not_after;
 	}
 	if (e->client_id.n > 0)
 		x.client_id = text_show(e->client_id, id, sizeof(id));

@@ -10,6 +10,9 @@ listener_rules_of(const struct config *c, const struct config_listener *l)
 	const struct config_security *s = l->security;
 	unsigned rules = 0;
 
+	/* Who may open the socket is decided by its owner and mode. */
+	if (l->protocol == CONFIG_CONTROL)
+		return RULE_ANONYMOUS | RULE_EMPTY_CLIENT_ID;
 	if (l->allow_anonymous >= 0 ? l->allow_anonymous > 0 : s->allow_anonymous > 0)
 		rules |= RULE_ANONYMOUS;
 	if (s->password_file != NULL)

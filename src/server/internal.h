@@ -157,6 +157,7 @@ struct server {
 	struct judge *judges;
 	unsigned n_listeners;
 	struct persist *persist; /* NULL: sessions and retained messages are in memory only */
+	struct diary *diary;
 	struct broker *broker;
 	struct runner *bridges; /* all that ever were; of the main thread */
 	struct metrics_bridges *bridge_certificates; /* under <lock> */
@@ -436,6 +437,28 @@ char *metrics_text(const struct metrics *m, size_t *ret_n);
 struct ws_files metrics_files(struct server *s);
 /* May <who>, as identity_of_peer() or identity_of_psk() made him, read them on <l>? Any thread. */
 bool metrics_may_read(struct listener *l, const struct authz_principal *who);
+
+/* ---- diary.c: the latest refusals ---- */
+
+struct diary_note {
+	int64_t time, not_before, not_after; /* seconds since 1970; 0: not known */
+	int alert;                           /* of TLS; -1: none */
+	const char *cause;                   /* static */
+	char what[80], peer[80], listener[80], tls_version[12], serial[2 * AUTHZ_SERIAL_MAX + 1], fingerprint[65];
+	char client_id[200], sni[200], subject[320], issuer[320], text[640], remedy[320];
+};
+struct diary *diary_new(void); /* NULL: out of memory */
+void diary_free(struct diary *d); /* NULL is fine */
+void diary_write(struct diary *d, const struct diary_note *note); /* any thread */
+/* At most <max> of those about <key>, newest first: an address with or without its port, a client id, a common name or subject, a serial
+ * number, a cause; "": all. Any thread; <each> must not write. */
+void diary_read(struct diary *d, const char *key, unsigned max, void (*each)(void *ctx, const struct diary_note *x), void *ctx);
+
+/* ---- control.c: the administrator's requests ---- */
+
+extern const char control_policy[]; /* of listeners with `protocol control` */
+/* As broker_ports.request; false: it is not for us. */
+bool control_request(struct server *s, struct broker_request *r);
 
 /* ---- events.c ---- */
 

@@ -124,9 +124,13 @@ open_one(struct server *s, struct listener *l, const struct sockaddr_storage *a,
 	unsigned i, n = a->ss_family == AF_UNIX ? 1 : s->n_workers;
 
 	for (i = 0; i < n; i++) {
+		/* The file of a control socket is never open to others, not for a moment. */
+		mode_t mask = l->config->protocol == CONFIG_CONTROL ? umask(0177) : 0;
 		int fd = net_bind(
 		    (const struct sockaddr *)a, len, BACKLOG, l->config->bind_interface, err);
 
+		if (l->config->protocol == CONFIG_CONTROL)
+			(void)umask(mask);
 		if (fd == -1)
 			return false;
 		/* The descriptor is the loop's from here on, also when this fails. */

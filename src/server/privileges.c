@@ -77,6 +77,14 @@ privileges_drop(const struct privileges *p, struct err *err)
 	return true;
 }
 
+void
+privileges_return(const struct privileges *p)
+{
+	/* Half of the way back is no state to go on in. */
+	if (p->drop && (seteuid(0) == -1 || setegid(0) == -1))
+		abort();
+}
+
 bool
 privileges_borrow(const struct privileges *p, struct err *err)
 {
@@ -85,16 +93,8 @@ privileges_borrow(const struct privileges *p, struct err *err)
 	if (setegid(p->gid) == 0 && seteuid(p->uid) == 0)
 		return true;
 	(void)err_sys(err, "cannot act as user %s", p->name);
-	(void)setegid(0);
+	privileges_return(p);
 	return false;
-}
-
-void
-privileges_return(const struct privileges *p)
-{
-	/* Half of the way back is no state to go on in. */
-	if (p->drop && (seteuid(0) == -1 || setegid(0) == -1))
-		abort();
 }
 
 void

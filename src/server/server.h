@@ -29,6 +29,8 @@ struct server_options {
 /* Read and check the configuration. NULL and <err> on the first mistake. */
 struct config *config_load(const struct server_options *o, struct err *err);
 void config_free(struct config *c); /* NULL is fine */
+/* The path of the control socket that <file> configures into <out>. False and <err>: a mistake, or there is none. */
+bool server_control_path(const char *file, char *out, size_t cap, struct err *err);
 
 /* Run until SIGTERM or SIGINT. Logs its own errors. Must be called before the process has other
  * threads. */

@@ -74,7 +74,7 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 		event_of_limit(l, addr, global);
 		return NULL;
 	}
-	websocket = l->config->protocol != CONFIG_MQTT;
+	websocket = l->config->protocol == CONFIG_WEBSOCKETS || l->config->protocol == CONFIG_METRICS;
 	ops = websocket ? &ws_stream : &client_stream;
 	stream = websocket ? websocket_new(worker, l, who, addr, w)
 			   : client_new(worker->shard, l->index, who, addr, w);
@@ -240,7 +240,7 @@ port_request(void *ctx, struct broker_request *r)
 {
 	struct server *s = ctx;
 
-	return dynamics_request(s->dynamics, r);
+	return control_request(s, r) || dynamics_request(s->dynamics, r);
 }
 
 static void

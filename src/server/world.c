@@ -45,6 +45,10 @@ load_policy(const struct config *c, const struct config_listener *l, const struc
 	struct dynamic *d = dynamics_of(ds, l->dynsec);
 	const char *name = s->policy, *directive;
 
+	if (l->protocol == CONFIG_CONTROL) {
+		*ret = authz_policy_parse(slice_str(control_policy), "control", err);
+		return *ret != NULL;
+	}
 	if (d != NULL) {
 		*ret = dynamic_policy(d);
 		return true;

@@ -1,0 +1,140 @@
+/* What an administrator of this machine asks of the running broker: requests below "$CONTROL/signet/v1/" on a listener with
+ * `protocol control`, a unix socket that only the broker's user and root may open. A request and its answer are JSON objects. */
+#include "server/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <jansson.h>
+
+#include "base/num.h"
+#include "base/text.h"
+
+#define TOPIC "$CONTROL/signet/v1/"
+
+enum { WHY_MAX = 512, WHY_DEFAULT = 10 };
+
+const char control_policy[] = "connect anonymous\n"
+			      "allow anonymous publish " TOPIC "#\n"
+			      "allow anonymous subscribe " TOPIC "response\n"
+			      "allow anonymous subscribe $SYS/#\n";
+
+static void
+put_time(json_t *o, const char *key, int64_t t)
+{
+	char text[32];
+	struct tm tm;
+	time_t at = (time_t)t;
+
+	if (t == 0 || gmtime_r(&at, &tm) == NULL || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		(void)json_object_set_new(o, key, json_null());
+	else
+		(void)json_object_set_new(o, key, json_string(text));
+}
+
+static void
+put_text(json_t *o, const char *key, const char *text)
+{
+	(void)json_object_set_new(o, key, text[0] != '\0' && strcmp(text, "-") != 0 ? json_string(text) : json_null());
+}
+
+static void
+add_note(void *ctx, const struct diary_note *x)
+{
+	json_t *o = json_object();
+
+	put_time(o, "time", x->time);
+	put_text(o, "what", x->what);
+	put_text(o, "address", x->peer);
+	put_text(o, "listener", x->listener);
+	put_text(o, "client_id", x->client_id);
+	put_text(o, "cause", x->cause);
+	put_text(o, "text", x->text);
+	put_text(o, "remedy", x->remedy);
+	put_text(o, "sni", x->sni);
+	put_text(o, "tls_version", x->tls_version);
+	(void)json_object_set_new(o, "tls_alert", x->alert >= 0 ? json_integer(x->alert) : json_null());
+	put_text(o, "subject", x->subject);
+	put_text(o, "issuer", x->issuer);
+	put_text(o, "serial", x->serial);
+	put_text(o, "fingerprint", x->fingerprint);
+	put_time(o, "not_before", x->not_before);
+	put_time(o, "not_after", x->not_after);
+	(void)json_array_append_new(ctx, o);
+}
+
+/* {"about": "192.0.2.1", "count": 10}: the latest refusals, newest first. */
+static json_t *
+do_why(struct server *s, const json_t *in)
+{
+	const char *about = json_string_value(json_object_get(in, "about"));
+	json_int_t n = json_is_integer(json_object_get(in, "count")) ? json_integer_value(json_object_get(in, "count")) : WHY_DEFAULT;
+	json_t *list = json_array();
+
+	diary_read(s->diary, about != NULL ? about : "", (unsigned)NUM_MAX(1, NUM_MIN(n, (json_int_t)WHY_MAX)), add_note, list);
+	return json_pack("{s:o}", "refusals", list);
+}
+
+static const struct {
+	const char *name;
+	json_t *(*carry_out)(struct server *s, const json_t *in);
+} commands[] = {
+	{ "why", do_why },
+};
+
+static json_t *
+answer_to(struct server *s, struct slice name, struct slice payload)
+{
+	json_error_t e = { 0 };
+	json_t *in, *out;
+
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		if (!slice_eq(name, slice_str(commands[i].name)))
+			continue;
+		in = json_loadb((const char *)payload.p, payload.n, JSON_REJECT_DUPLICATES, &e);
+		if (!json_is_object(in)) {
+			json_decref(in);
+			return json_pack("{s:s}", "error", e.text[0] != '\0' ? e.text : "a request is a JSON object");
+		}
+		out = commands[i].carry_out(s, in);
+		json_decref(in);
+		return out;
+	}
+	return json_pack("{s:s}", "error", "there is no such command");
+}
+
+bool
+control_request(struct server *s, struct broker_request *r)
+{
+	json_t *out;
+	char *text;
+
+	if (r->listener >= s->n_listeners || s->listeners[r->listener].config->protocol != CONFIG_CONTROL)
+		return false;
+	if (!slice_starts(r->topic, SL(TOPIC)))
+		return false;
+	out = answer_to(s, slice_from(r->topic, sizeof(TOPIC) - 1), r->payload);
+	text = out != NULL ? json_dumps(out, JSON_COMPACT) : NULL;
+	json_decref(out);
+	broker_request_done(r, TOPIC "response", text, text != NULL ? strlen(text) : 0);
+	return true;
+}
+
+bool
+server_control_path(const char *file, char *out, size_t cap, struct err *err)
+{
+	struct config *c = config_load(&(struct server_options){ .config_file = file }, err);
+	const char *path = NULL;
+	bool ok;
+
+	if (c == NULL)
+		return false;
+	for (unsigned i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].protocol == CONFIG_CONTROL)
+			path = c->listeners[i].path;
+	ok = path != NULL ? text_copy(out, cap, slice_str(path)) || err_set(err, ERR_LIMIT, "%s: the path is too long", path) :
+			    err_set(err, ERR_MISSING, "%s: no listener has `protocol control`: add `listener 0 PATH` and `protocol control`", file);
+	config_free(c);
+	return ok;
+}
