@@ -535,3 +535,17 @@ def test_listeners_have_what_they_name(broker_of, file, tmp_path):
         nobody.publish(RESPONSE, "forged", qos=1)
         nobody.fence()
         assert nobody.got == [] and admin.do("listRoles")["roles"] == ["admin", "role-ann"]
+
+
+def test_what_will_not_work_is_said_before(tmp_path, file):
+    """A directory that the broker will not be able to write to, and a file that everybody can read."""
+    if not kit.STAY_ROOT:
+        pytest.skip("needs to be root, to become somebody else")
+    file.chmod(0o644)
+    file.parent.chmod(0o755)
+    conf = tmp_path / "broker.conf"
+    conf.write_text(f"listener {kit.free_port()} 127.0.0.1\nuser nobody\n" + "\n".join(lines_of(file)))
+    done = kit.signet("broker", "-c", conf, "--test-config")
+    assert re.search(r"broker.conf:3: plugin_opt_config_file: .*/state cannot be written to by user nobody.*refuse every change", done.stdout)
+    assert re.search(r"broker.conf:3: plugin_opt_config_file .*dynsec.json: everybody on this machine can read it", done.stdout)
+    assert "dynamic security decide" in done.stdout

@@ -134,7 +134,7 @@ struct authz_ranking {
 	bool send, receive, subscribe, unsubscribe;
 };
 /* Copies what it needs and takes references of its own. NULL: out of memory. */
-struct authz_policy *authz_policy_ranked(const struct authz_ranking *r);
+struct authz_policy *authz_policy_ranked(const struct authz_ranking *from);
 
 struct authz_policy *authz_policy_ref(struct authz_policy *p);
 void authz_policy_unref(struct authz_policy *p); /* NULL is fine */

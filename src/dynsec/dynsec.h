@@ -19,7 +19,7 @@ struct dynsec;
 
 /* From the text of the file that `mosquitto_ctrl dynsec init` writes. <name> stands in error texts: "FILE: clients[3]: …".
  * NULL and <err> on the first mistake. */
-struct dynsec *dynsec_parse(struct slice json, const char *name, struct err *err);
+struct dynsec *dynsec_parse(struct slice text, const char *name, struct err *err);
 /* What `mosquitto_ctrl dynsec init` makes: the client "admin" with <password> (1 to 65535 bytes), who may command and listen to
  * everything; others may receive and unsubscribe. NULL and <err>. */
 struct dynsec *dynsec_init(const char *password, struct err *err);

@@ -93,7 +93,7 @@ static bool
 load_role_refs(struct reader *r, const json_t *o, struct refs *to)
 {
 	const json_t *list;
-	const char *name;
+	const char *name = NULL;
 
 	if (!is_list(r, o, "roles", &list))
 		return false;
@@ -154,7 +154,7 @@ fill_client(struct reader *r, const json_t *o, struct client *c)
 static bool
 load_client(struct reader *r, const json_t *o)
 {
-	const char *name;
+	const char *name = NULL;
 	struct client *c;
 
 	if (!load_name(r, o, "username", &name))
@@ -177,7 +177,7 @@ static bool
 load_members(struct reader *r, const json_t *o, struct group *g)
 {
 	const json_t *list;
-	const char *name;
+	const char *name = NULL;
 
 	if (!is_list(r, o, "clients", &list))
 		return false;
@@ -201,7 +201,7 @@ load_members(struct reader *r, const json_t *o, struct group *g)
 static bool
 load_group(struct reader *r, const json_t *o)
 {
-	const char *name;
+	const char *name = NULL;
 	struct group *g;
 
 	if (!load_name(r, o, "groupname", &name))
@@ -252,7 +252,7 @@ load_acls(struct reader *r, const json_t *o, struct role *role)
 static bool
 load_role(struct reader *r, const json_t *o)
 {
-	const char *name;
+	const char *name = NULL;
 	struct role *role;
 
 	if (!load_name(r, o, "rolename", &name))

@@ -240,14 +240,14 @@ warn_ca_key(struct config *c, const char *file, struct config_place at, const st
 
 /* Who can read a hash can try passwords on it as fast as he can compute. */
 static bool
-warn_secret_mode(struct config *c, const struct config_place *at, const char *word, const char *file)
+warn_secret_mode(struct config *c, struct config_place at, const char *word, const char *file)
 {
 	char where[CONFIG_PLACE_CAP];
 	struct stat st;
 
 	if (file == NULL || stat(file, &st) == -1 || (st.st_mode & 07) == 0)
 		return true;
-	(void)config_place_text(c, option_at(at, word), where, sizeof(where));
+	(void)config_place_text(c, at, where, sizeof(where));
 	return config_warn(c, "%s: %s %s: everybody on this machine can read it (mode %04o); chmod 600 it, and give it to the "
 			      "broker's user", where, word, file, (unsigned)st.st_mode & 07777);
 }
@@ -255,8 +255,8 @@ warn_secret_mode(struct config *c, const struct config_place *at, const char *wo
 static bool
 warn_secrets(struct config *c, const struct config_security *s)
 {
-	return warn_secret_mode(c, s->at, "password_file", s->password_file) &&
-	       warn_secret_mode(c, s->at, "psk_file", s->psk_file);
+	return warn_secret_mode(c, option_at(s->at, "password_file"), "password_file", s->password_file) &&
+	       warn_secret_mode(c, option_at(s->at, "psk_file"), "psk_file", s->psk_file);
 }
 
 /* Files that SIGHUP could not read again, because root opened them and we are not root any more. */
@@ -277,6 +277,22 @@ warn_reload(struct config *c, const struct config_listener *l, const struct priv
 	return true;
 }
 
+/* Each change replaces the file, for which its directory counts. */
+static bool
+warn_dynsec(struct config *c, const struct config_plugin *x, const struct privileges *p)
+{
+	const char *slash = strrchr(x->file, '/');
+	char dir[PATH_MAX], where[CONFIG_PLACE_CAP];
+
+	(void)snprintf(dir, sizeof(dir), "%.*s", slash == NULL ? 1 : (int)NUM_MAX(slash - x->file, 1), slash == NULL ? "." : x->file);
+	(void)config_place_text(c, x->place, where, sizeof(where));
+	if (!(p->drop ? privileges_may_write(p, dir) : access(dir, W_OK) == 0) &&
+	    !config_warn(c, "%s: plugin_opt_config_file: %s cannot be written to by user %s, whom the broker runs as: dynamic security will refuse "
+		"every change", where, dir, p->drop ? p->name : "this"))
+		return false;
+	return warn_secret_mode(c, x->place, "plugin_opt_config_file", x->file);
+}
+
 bool
 check_config(struct config *c, const struct privileges *p)
 {
@@ -288,6 +304,8 @@ check_config(struct config *c, const struct privileges *p)
 
 		if (c->per_listener_settings || i == 0)
 			ok = warn_secrets(c, l->security) && ok;
+		if (l->dynsec != NULL)
+			ok = warn_dynsec(c, l->dynsec, p) && ok;
 		if (l->certfile != NULL)
 			ok = warn_certificates(c, l) && warn_key_mode(c, l) && ok;
 		if (l->cafile != NULL)

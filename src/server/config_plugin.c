@@ -75,7 +75,7 @@ bool
 read_plugin_load(struct parse *p, struct slice value)
 {
 	struct slice name = parse_word(&value);
-	unsigned index;
+	unsigned index = 0;
 
 	if (value.n == 0)
 		return parse_fail(p, ERR_USAGE, "a value is missing: plugin_load NAME PATH");

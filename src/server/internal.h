@@ -534,6 +534,7 @@ bool privileges_borrow(const struct privileges *p, struct err *err);
 void privileges_return(const struct privileges *p); /* ends the process if it cannot */
 /* Could that user read <path>? */
 bool privileges_may_read(const struct privileges *p, const char *path);
+bool privileges_may_write(const struct privileges *p, const char *path); /* the same */
 
 /* Add warnings about what is legal and probably not meant: short-lived certificates, open key
  * files, … */

@@ -127,12 +127,12 @@ mode_allows(const struct privileges *p, const struct stat *st, mode_t bit)
 	return (st->st_mode & bit) != 0;
 }
 
-bool
-privileges_may_read(const struct privileges *p, const char *path)
+static bool
+may(const struct privileges *p, const char *path, mode_t bit)
 {
 	char *real = realpath(path, NULL), *slash;
 	struct stat st;
-	bool ok = real != NULL && stat(real, &st) == 0 && mode_allows(p, &st, S_IROTH);
+	bool ok = real != NULL && stat(real, &st) == 0 && mode_allows(p, &st, bit);
 
 	for (slash = real; ok && slash != NULL; slash = strchr(slash + 1, '/')) {
 		char kept = slash[1];
@@ -150,4 +150,16 @@ privileges_may_read(const struct privileges *p, const char *path)
 	}
 	free(real);
 	return ok;
+}
+
+bool
+privileges_may_read(const struct privileges *p, const char *path)
+{
+	return may(p, path, S_IROTH);
+}
+
+bool
+privileges_may_write(const struct privileges *p, const char *path)
+{
+	return may(p, path, S_IWOTH);
 }
