@@ -46,7 +46,8 @@ enum store_kind {
 struct store_record {
 	uint8_t kind;  /* enum store_kind; not 0 */
 	uint64_t id;   /* from store_id() */
-	uint64_t ref;  /* a record of a counted kind, put before in this store, or 0 */
+	uint64_t ref;  /* a record of a counted kind, put before in this store, or 0. One that nothing ever refers to stays until it is deleted
+	                * or the store is opened again */
 	struct slice head, bytes; /* the content is head and then bytes: two pieces spare the writer a copy; loaded ones have no head */
 };
 
