@@ -127,6 +127,14 @@ find_plain(struct session *s, struct slice filter)
 	return NULL;
 }
 
+/* On a full disk what is there already may be written again, from the reserve: clients that come back for their messages subscribe
+ * as they always do. */
+static bool
+may_keep(const struct session *s, const struct sub *sub)
+{
+	return !s->shard->journal.refuses || (sub->record != 0 && store_state(settings_of(s->shard)->store) == STORE_FULL);
+}
+
 /* It is to outlive this process. What cannot be written down is not promised. */
 static bool
 keep_sub(struct session *s, const struct mqtt_sub *how, uint32_t id, const struct outcome *out)
@@ -140,7 +148,7 @@ keep_sub(struct session *s, const struct mqtt_sub *how, uint32_t id, const struc
 		sub = &s->subs[share_find(s, how->filter)->index];
 	else
 		sub = out->is_new ? &s->subs[n - 1] : find_plain(s, how->filter);
-	if (sub == NULL || (!s->shard->journal.refuses && journal_subscribed(s, sub, how, id)))
+	if (sub == NULL || (may_keep(s, sub) && journal_subscribed(s, sub, how, id)))
 		return true;
 	if (sub->record == 0)
 		drop(s, (uint32_t)(sub - s->subs));
