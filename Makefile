@@ -7,11 +7,12 @@ MAKEFLAGS += --no-print-directory
 # What meson says is of interest when it fails.
 SETUP = test -f $(BUILD)/build.ninja || said=$$(meson setup $(BUILD) -Dtests=disabled 2>&1) || { echo "$$said"; exit 1; }
 
-.PHONY: help run check build install bench clean
+.PHONY: help run check crash build install bench clean
 
 help:
 	@echo 'make run      build, make a demo PKI under run/ once, start the broker with TLS on port 8883'
 	@echo 'make check    build with sanitizers and run every test; the last line is the count'
+	@echo 'make crash    kill -9 the broker 200 times under load and compare what was acknowledged with what came (KILLS=N)'
 	@echo 'make build    build the release binary: $(BUILD)/signet'
 	@echo 'make install  install it with manual pages, completion and systemd unit (PREFIX=/usr/local, SYSCONFDIR=/etc, DESTDIR=)'
 	@echo 'make bench    measure it beside mosquitto'
@@ -31,6 +32,10 @@ run:
 check:
 	@tools/deps build check
 	@exec tools/check
+
+KILLS ?= 200
+crash: build
+	@SIGNET=$(BUILD)/src/cli/signet /usr/bin/python3 tests/crash/run $(KILLS)
 
 # The paths are in the unit and the manual pages, so they are set before anything is built.
 PREFIX ?= /usr/local
