@@ -211,6 +211,8 @@ remote_publish(struct link *l, const struct mqtt_frame *f)
 		return link_fail(l, "the remote broker sent a malformed PUBLISH");
 	if (!resolve_alias(l, &m))
 		return false;
+	if (m.topic.n == 0 || topic_has_wildcard(m.topic)) /* [MQTT-4.7.1-1] */
+		return link_fail(l, "the remote broker sent a PUBLISH to what is no topic name");
 	l->bridge->last_ms = l->bridge->now_ms;
 	/* Only what was asked for: a remote broker does not choose what is published here. */
 	if (!topic_name_ok(m.topic) || !rename_topic(l, BRIDGE_IN, m.topic, &m.topic, &own)) {
@@ -248,7 +250,7 @@ remote_ack(struct link *l, const struct mqtt_frame *f)
 	local = b->ids->local_of[a.packet_id];
 	if (local == 0) /* of a notification, or of what is done already */
 		return type != MQTT_PUBREC || refused ||
-		       ack_remote(l, MQTT_PUBREL, a.packet_id, MQTT_RC_ID_NOT_FOUND);
+		       ack_remote(l, MQTT_PUBREL, a.packet_id, MQTT_RC_OK);
 	if (refused && type != MQTT_PUBCOMP && !l->warned) {
 		link_warn(l, "the remote broker refuses messages: %s", mqtt_reason_text(a.reason));
 		l->warned = true;

@@ -9,11 +9,14 @@ decode(struct client *c, const struct mqtt_frame *f, struct mqtt_ack *ret)
 	return rc == MQTT_RC_OK || client_fail(c, rc, "malformed acknowledgement");
 }
 
-/* An id that is not known: "not an error during recovery" (3.6.2.1, 3.7.2.1), when the answer to it may have been lost. */
+/* An id that is not known: "not an error during recovery" (3.6.2.1, 3.7.2.1), when the answer to it may have been lost; nor
+ * for a bridge, whose remote may be recovering. */
 static uint8_t
 unknown_id(const struct client *c)
 {
-	return c->version != MQTT_V5 || c->resumed ? MQTT_RC_OK : MQTT_RC_ID_NOT_FOUND;
+	bool recovery = c->resumed || listener_of(c->shard, c->listener)->bridges;
+
+	return c->version != MQTT_V5 || recovery ? MQTT_RC_OK : MQTT_RC_ID_NOT_FOUND;
 }
 
 bool
