@@ -1,11 +1,8 @@
 """MQTT over WebSocket: clients, frames byte by byte, origins, where plain listeners listen, and files for browsers."""
 import base64
 import hashlib
-import json
 import os
-import shutil
 import socket
-import subprocess
 
 import pytest
 
@@ -165,32 +162,6 @@ def test_browsers_offer_http_by_alpn(pki, broker_of):
     with socket.create_connection((broker.host, port)) as plain:
         plain.sendall(request())
     broker.wait_log(r"http-on-tls.*wss://")
-
-
-MQTT_JS = """
-const mqtt = require('mqtt');
-const c = mqtt.connect(process.argv[2], {clientId: 'js', protocolVersion: 5});
-c.on('connect', () => c.subscribe('js/#', {qos: 1}, () => c.publish('js/a', 'hello', {qos: 1})));
-c.on('message', (t, m) => { console.log(JSON.stringify([t, m.toString()])); c.end(); });
-c.on('error', e => { console.error(e); process.exit(1); });
-"""
-
-
-def test_mqtt_js_under_node(site, tmp_path):
-    npm, node = shutil.which("npm"), shutil.which("node")
-    if not npm or not node:
-        pytest.skip("npm or node is not installed")
-    try:
-        got = subprocess.run([npm, "install", "--silent", "--no-audit", "--no-fund", "mqtt@5"], cwd=tmp_path, capture_output=True,
-                             text=True, timeout=90)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm could not install mqtt in time: no network?")
-    if got.returncode != 0:
-        pytest.skip(f"npm cannot install mqtt: {got.stderr[-200:]}")
-    (tmp_path / "t.js").write_text(MQTT_JS)
-    got = subprocess.run([node, "t.js", f"ws://127.0.0.1:{site.ws}/mqtt"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert got.returncode == 0, got.stderr
-    assert json.loads(got.stdout) == ["js/a", "hello"]
 
 
 # ---- the upgrade ----
