@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "bench.h"
 
-enum { EVENTS = 256, SETUP_S = 180, CLOSE_MS = 1000, SETTLE_MS = 300, ACKS_CAP = 64 * 1024 };
+enum { EVENTS = 256, SETUP_S = 300, CLOSE_MS = 1000, SETTLE_MS = 300, ACKS_CAP = 64 * 1024 };
 
 static uint64_t
 ns_of(double seconds)

@@ -45,14 +45,13 @@ choose_ca(struct pki_revocation *r, struct search *s, struct err *err)
 }
 
 static bool
-revoke(struct pki_revocation *r, const char *reason, struct err *err)
+revoke(struct pki_revocation *r, struct search *s, const char *reason, struct err *err)
 {
-	struct search s = { .n = 0 };
 	struct pki_revoked done;
 
 	if (reason != NULL && !pki_reason_parse(slice_str(reason), &r->reason))
 		return err_set(err, ERR_USAGE, "the reason is one of: " PKI_REASONS);
-	if (!site_dir(r->dir, &r->dir, err) || !choose_ca(r, &s, err) || !pki_revoke(r, &done, err))
+	if (!site_dir(r->dir, &r->dir, err) || !choose_ca(r, s, err) || !pki_revoke(r, &done, err))
 		return false;
 	if (done.n > 0)
 		(void)printf("%u certificate%s revoked.\n", done.n, done.n == 1 ? "" : "s");
@@ -66,6 +65,7 @@ int
 ca_revoke(int argc, char *argv[])
 {
 	struct pki_revocation r = { 0 };
+	struct search search = { .n = 0 };
 	struct pass pass;
 	const char *pass_file = NULL, *reason = NULL;
 	int words, code;
@@ -88,5 +88,5 @@ ca_revoke(int argc, char *argv[])
 	pass_init(&pass, pass_file);
 	r.what = words > 0 ? argv[1] : NULL;
 	r.secret = &pass.secret;
-	return revoke(&r, reason, &err) ? EXIT_OK : fail(&err);
+	return revoke(&r, &search, reason, &err) ? EXIT_OK : fail(&err);
 }

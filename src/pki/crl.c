@@ -238,7 +238,7 @@ list_dir(const char *path, char ***ret, size_t *ret_n, struct err *err)
 	size_t n = 0;
 	bool ok = d != NULL || err_sys(err, "cannot read the directory %s", path);
 
-	for (struct dirent *e; ok && (e = readdir(d)) != NULL;) {
+	for (struct dirent *e; ok && d != NULL && (e = readdir(d)) != NULL;) {
 		char full[PKI_PATH_MAX];
 		struct stat st;
 
