@@ -16,6 +16,7 @@
 /* As `mosquitto_ctrl dynsec init` writes it; the password is "adminpw". */
 #define HASH "\"password\":\"YezUEe72ugBzoXmUv4Ls3hd4Ahi2kWmIpdOc0m5wdlxxgr14cdtFk//O0amZ4St4IPI8qV5abrb4HVNR47ISsw==\"," \
 	     "\"salt\":\"c2FsdHNhbHRzYWx0\",\"iterations\":101"
+#define EMPTY_HASH "YGccB43UySWesQJ6JtSy5YCRyaItXPvSxOnYziYKc8edCSw0kU8ujzY1AkaMSPvVpx1gAHnXKFT0bI1Txql1SA=="
 static const char fresh[] =
     "{\"clients\":[{\"username\":\"admin\",\"textName\":\"Dynsec admin user\"," HASH ",\"roles\":[{\"rolename\":\"admin\"}]}],"
     "\"roles\":[{\"rolename\":\"admin\",\"acls\":["
@@ -429,6 +430,20 @@ judges_passwords(void **state)
 	dynsec_free(t.d);
 }
 
+/* mosquitto makes hashes of empty passwords, and lets nobody in who sends none. */
+static void
+nobody_comes_in_without_a_password(void **state)
+{
+	struct dynsec *d = parse("{\"clients\":[{\"username\":\"ann\",\"password\":\"" EMPTY_HASH "\",\"salt\":\"c2FsdHNhbHRzYWx0\",\"iterations\":101}]}");
+	struct dynsec_logins *l = dynsec_logins_new(d);
+
+	(void)state;
+	assert_non_null(l);
+	assert_int_equal(dynsec_login(l, SL("ann"), SL("")), PASSWD_WRONG);
+	dynsec_logins_unref(l);
+	dynsec_free(d);
+}
+
 static bool
 may(struct dynsec *d, const char *user, enum authz_action action, const char *topic)
 {
@@ -487,6 +502,7 @@ main(void)
 		cmocka_unit_test(names_what_is_broken),
 		cmocka_unit_test(warns_of_what_is_not_there),
 		cmocka_unit_test(judges_passwords),
+		cmocka_unit_test(nobody_comes_in_without_a_password),
 		cmocka_unit_test(ranks_roles),
 	};
 

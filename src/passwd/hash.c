@@ -366,8 +366,8 @@ passwd_check_hash(struct slice hash, struct slice password)
 	enum passwd_verdict v = PASSWD_FAILED;
 
 	if (secret_parse(hash, &s) == NULL && secret_compute(&s, password, out))
-		v = secret_eq(slice_of(out, s.hash_n), slice_of(s.hash, s.hash_n)) ? PASSWD_RIGHT
-										   : PASSWD_WRONG;
+		v = secret_eq(slice_of(out, s.hash_n), slice_of(s.hash, s.hash_n)) && password.n > 0 ? PASSWD_RIGHT
+												     : PASSWD_WRONG;
 	secret_wipe(&s, sizeof(s));
 	secret_wipe(out, sizeof(out));
 	return v;

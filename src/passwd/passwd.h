@@ -59,7 +59,7 @@ enum passwd_verdict passwd_check(const struct passwd_file *f, struct slice user,
 
 /* NULL: <hash> is one that can be checked. Else what is wrong with it; static. */
 const char *passwd_hash_fault(struct slice hash);
-/* As passwd_check(); never PASSWD_UNKNOWN. A <hash> with a fault is PASSWD_FAILED. */
+/* As passwd_check(); never PASSWD_UNKNOWN, and an empty <password> is wrong. A <hash> with a fault is PASSWD_FAILED. */
 enum passwd_verdict passwd_check_hash(struct slice hash, struct slice password);
 
 /* ---- making files ---- */

@@ -12,6 +12,7 @@
 #include "pki/pki.h"
 #include "server/bridges.h"
 #include "server/config.h"
+#include "server/dynamic.h"
 #include "server/refuse.h"
 #include "server/server.h"
 #include "store/store.h"
@@ -48,7 +49,6 @@ struct world {
  * contexts call back; NULL for a look only. NULL and <err>, which names place, directive and
  * file. */
 struct judge;
-struct dynamics;
 /* <old>: the one that is in force, whose revocation lists stay where what is read may not take their place; NULL: none. */
 struct world *world_load(
     const struct config *c, struct judge *judges, const struct dynamics *ds, const struct world *old, struct err *err);
@@ -266,22 +266,6 @@ bool buckets_try(struct buckets *b, uint64_t key, const struct bucket_rule *r, u
 uint64_t admit_wait(struct listener *l, uint64_t now_ms);
 /* May a connection from <addr> come in? It is counted. NULL: yes; else why not, static. */
 const char *admit(struct listener *l, const struct sockaddr *addr, uint64_t now_ms);
-
-/* ---- dynamic.c: dynamic security ---- */
-
-/* Read all files; <look>: make none. NULL and <err>, which names place, directive and file. */
-struct dynamics *dynamics_load(const struct config *c, bool look, struct err *err);
-void dynamics_free(struct dynamics *ds); /* NULL is fine */
-/* The file of <x>; NULL: there is none, or <x> is NULL. */
-struct dynamic *dynamics_of(const struct dynamics *ds, const struct config_plugin *x);
-bool dynamics_start(struct dynamics *ds, struct server *s, struct err *err);
-/* Answer all that waits and end the thread; NULL is fine. */
-void dynamics_stop(struct dynamics *ds);
-/* As broker_ports.request. Any worker's thread. */
-bool dynamics_request(struct dynamics *ds, struct broker_request *r);
-struct authz_policy *dynamic_policy(struct dynamic *d);  /* a reference; any thread */
-struct dynsec_logins *dynamic_logins(struct dynamic *d); /* a reference; any thread */
-uint64_t dynamic_tag(struct dynamic *d, struct slice user); /* dynsec_tag() of what holds now; any thread */
 
 /* ---- attempts.c: wrong passwords ---- */
 
