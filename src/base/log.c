@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -113,15 +114,15 @@ log_reset_sinks(void)
 }
 
 static int
-open_append(const char *path)
+open_append(const char *path, mode_t mode)
 {
-	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, mode);
 }
 
 bool
 log_open_file(const char *path, struct err *err)
 {
-	struct sink s = { .fd = open_append(path), .path = strdup(path) };
+	struct sink s = { .fd = open_append(path, 0600), .path = strdup(path) };
 	bool ok = false;
 
 	if (s.fd == -1)
@@ -234,7 +235,10 @@ log_reopen(void)
 	(void)pthread_mutex_lock(&the.lock);
 	for (size_t i = 0; i < the.n; i++) {
 		struct sink *s = &the.sinks[i];
-		int fd = s->path != NULL ? open_append(s->path) : -1;
+		struct stat st;
+		/* Who could read the old file can read the new one. */
+		mode_t mode = s->path != NULL && fstat(s->fd, &st) == 0 ? st.st_mode & 0666 : 0600;
+		int fd = s->path != NULL ? open_append(s->path, mode) : -1;
 
 		if (fd != -1) {
 			(void)close(s->fd);

@@ -46,7 +46,8 @@ void log_write(enum log_level level, const char *fmt, ...) __attribute__((format
 #define log_info(...) log_write(LOG_LVL_INFO, __VA_ARGS__)
 #define log_debug(...) (log_on(LOG_LVL_DEBUG) ? log_write(LOG_LVL_DEBUG, __VA_ARGS__) : (void)0)
 
-/* Open <path> (append, 0600 when created) as a sink; log_reopen() closes and opens it again (for log rotation). */
+/* Open <path> (append, 0600 when created) as a sink; log_reopen() closes and opens it again (for log rotation), with the
+ * mode of the old file if it makes one. */
 bool log_open_file(const char *path, struct err *err);
 void log_reopen(void);
 

@@ -195,11 +195,14 @@ file_and_rotation(void **state)
 	assert_string_equal(out + 19, ": first\n");
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(chmod(path, 0640), 0); /* as server/ makes it for its user */
 	log_set_timestamp(false);
 	log_error("second");
 	assert_int_equal(rename(path, moved), 0);
 	log_error("third");
 	log_reopen();
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0640);
 	log_error("fourth");
 	(void)read_log(moved, out, sizeof out);
 	assert_string_equal(out + 21, "first\nsecond\nthird\n");
