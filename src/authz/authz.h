@@ -79,7 +79,7 @@ bool authz_allowed(const struct authz_policy *policy, const struct authz_princip
     enum authz_action action, struct slice topic, struct authz_verdict *ret);
 
 /* The same decision for people: true or false as authz_allowed(), and in <out> why, with the rule that decides and its line in the policy's
- * file. Cut to <cap>. Not for the path of a message. */
+ * file, or the role and group of a ranked policy. Cut to <cap>. Not for the path of a message. */
 bool authz_explain(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
     enum authz_action action, struct slice topic, char *out, size_t cap);
 
@@ -113,8 +113,8 @@ bool authz_entry_ok(struct slice topic);
 
 /* The lists of one role. Immutable, counted across threads. */
 struct authz_role_lists;
-/* In each list the first entry that matches decides, in the order of <entries>. NULL: out of memory. */
-struct authz_role_lists *authz_role_lists_new(const struct authz_entry *entries, size_t n);
+/* In each list the first entry that matches decides, in the order of <entries>. <name>: the role, for authz_explain(). NULL: out of memory. */
+struct authz_role_lists *authz_role_lists_new(struct slice name, const struct authz_entry *entries, size_t n);
 struct authz_role_lists *authz_role_lists_ref(struct authz_role_lists *l);
 void authz_role_lists_unref(struct authz_role_lists *l); /* NULL is fine */
 
@@ -124,6 +124,7 @@ struct authz_member {
 	struct slice client_id; /* he must have; .p NULL: any */
 	bool disabled;          /* known, and may not be here */
 	struct authz_role_lists *const *roles;
+	const struct slice *groups; /* through which he has each of the roles, for authz_explain(); .p NULL: it is his own; NULL: all are */
 	size_t n_roles;
 };
 struct authz_ranking {

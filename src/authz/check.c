@@ -402,46 +402,69 @@ authz_allowed(const struct authz_policy *policy, const struct authz_principal *w
 	return authz_refuse(ret, "no such action");
 }
 
-/* Does <r> decide about it: by name exactly, by filter if it lies wholly inside (or, for what is denied, if it touches)? */
-static bool
-decides(const struct asker *a, const struct authz_rule *r, enum authz_action action, struct slice topic, bool inside)
-{
-	if (!applies(a, r, action == AUTHZ_PUBLISH ? AUTHZ_WRITE : AUTHZ_READ))
-		return false;
-	if (action == AUTHZ_SUBSCRIBE)
-		return extent_of_rule(a, r, topic) >= (inside ? EXTENT_COVERED : EXTENT_TOUCHED);
-	return authz_template_matches(r->template, &a->values, topic) != AUTHZ_NO;
-}
-
+/* The first rule of one kind that is about it: a name matches, a filter lies to it at least as <least>. */
 static const struct authz_rule *
-find_decider(const struct asker *a, enum authz_action action, struct slice topic, bool inside)
+find_rule(const struct asker *a, const struct authz_question *q, bool deny, enum extent least)
 {
+	unsigned right = q->action == AUTHZ_PUBLISH ? AUTHZ_WRITE : AUTHZ_READ;
+
 	for (unsigned s = 0; s < a->n_sets; s++) {
 		const struct authz_set *set = a->sets[s];
+		uint32_t from = deny ? 0 : set->n_deny, n = deny ? set->n_deny : set->n_allow;
 
-		for (uint32_t i = 0; i < set->n_deny + set->n_allow; i++)
-			if (decides(a, set->rules[i], action, topic, inside && i >= set->n_deny))
-				return set->rules[i];
+		for (uint32_t i = from; i < from + n; i++) {
+			const struct authz_rule *r = set->rules[i];
+
+			if (!applies(a, r, right))
+				continue;
+			if (q->action == AUTHZ_SUBSCRIBE ? extent_of_rule(a, r, q->topic) >= least
+							 : authz_template_matches(r->template, &a->values, q->topic) != AUTHZ_NO)
+				return r;
+		}
 	}
 	return NULL;
 }
 
-const struct authz_rule *
-authz_decider(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
-    enum authz_action action, struct slice topic)
+static const struct authz_rule *
+connect_rule(const struct asker *a)
 {
+	for (size_t i = 0; i < a->p->n_rules; i++) {
+		const struct authz_rule *r = &a->p->rules[i];
+
+		for (unsigned s = 0; s < a->n_sets && r->template == NULL; s++)
+			if (r->set == a->sets[s] && (r->roles & a->role_bit) != 0)
+				return r;
+	}
+	return NULL;
+}
+
+static const struct authz_rule *
+first_of(const struct authz_rule *one, const struct authz_rule *other)
+{
+	return one != NULL ? one : other;
+}
+
+const struct authz_rule *
+authz_decider(const struct authz_policy *policy, const struct authz_principal *who, const struct authz_question *q, bool allowed)
+{
+	const struct authz_rule *denies, *covers, *touches;
 	struct authz_verdict v;
-	const struct authz_rule *r;
 	struct asker a;
 
-	if ((policy->kind != AUTHZ_KIND_ACL && policy->kind != AUTHZ_KIND_ROLES) || action == AUTHZ_CONNECT ||
-	    action == AUTHZ_UNSUBSCRIBE || who->role == AUTHZ_ROLE_CLOUD)
+	if ((policy->kind != AUTHZ_KIND_ACL && policy->kind != AUTHZ_KIND_ROLES) || q->action == AUTHZ_UNSUBSCRIBE ||
+	    who->role == AUTHZ_ROLE_CLOUD)
 		return NULL;
-	asker_init(&a, policy, who, client_id);
-	if (!may_be_here(&a, action, &v) || (action == AUTHZ_SUBSCRIBE && !topic_filter_ok(topic)))
+	asker_init(&a, policy, who, q->action == AUTHZ_CONNECT ? q->topic : q->client_id);
+	if (!may_be_here(&a, q->action, &v) || (q->action == AUTHZ_SUBSCRIBE && !topic_filter_ok(q->topic)))
 		return NULL;
-	r = find_decider(&a, action, topic, true);
-	return r != NULL ? r : find_decider(&a, action, topic, false);
+	if (q->action == AUTHZ_CONNECT)
+		return connect_rule(&a);
+	covers = find_rule(&a, q, false, EXTENT_COVERED);
+	touches = find_rule(&a, q, false, EXTENT_TOUCHED);
+	if (allowed)
+		return first_of(covers, touches);
+	denies = find_rule(&a, q, true, covers != NULL ? EXTENT_TOUCHED : EXTENT_COVERED);
+	return first_of(denies, touches);
 }
 
 struct slice

@@ -130,27 +130,39 @@ authz_policy_describe(
 	line(ctx, "everything else is refused");
 }
 
+/* Where a rule stands and what it says; "" if none decides. */
+static void
+decider_text(const struct authz_policy *p, const struct authz_principal *who, const struct authz_question *q, bool allowed,
+    char out[static AUTHZ_RULE_TEXT_MAX + 20])
+{
+	const struct authz_rule *r = authz_decider(p, who, q, allowed);
+	char text[AUTHZ_RULE_TEXT_MAX];
+
+	out[0] = '\0';
+	if (p->kind == AUTHZ_KIND_RANKED && who->role != AUTHZ_ROLE_CLOUD)
+		authz_ranks_decider(p->ranks, who, q, out);
+	if (r == NULL)
+		return;
+	authz_rule_text(p, r, text);
+	(void)snprintf(out, AUTHZ_RULE_TEXT_MAX + 20, "line %u: %s", (unsigned)r->line, text);
+}
+
 bool
 authz_explain(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
     enum authz_action action, struct slice topic, char *out, size_t cap)
 {
+	const struct authz_question q = { client_id, action, topic };
 	struct authz_verdict v;
 	bool ok = authz_allowed(policy, who, client_id, action, topic, &v);
-	const struct authz_rule *r = authz_decider(policy, who, client_id, action, topic);
-	char text[AUTHZ_RULE_TEXT_MAX] = "";
+	bool part = ok && action == AUTHZ_SUBSCRIBE && !v.whole;
+	char text[AUTHZ_RULE_TEXT_MAX + 20];
 
-	if (r != NULL)
-		authz_rule_text(policy, r, text);
+	decider_text(policy, who, &q, ok, text);
 	if (ok && policy->kind == AUTHZ_KIND_OPEN)
 		(void)snprintf(out, cap, "allowed: there is no policy, so everybody may do everything");
-	else if (ok && r == NULL)
-		(void)snprintf(out, cap, "allowed");
 	else if (ok)
-		(void)snprintf(out, cap, "allowed%s by line %u: %s", v.whole || action != AUTHZ_SUBSCRIBE ? "" : " in part (each delivery is judged)",
-		    (unsigned)r->line, text);
-	else if (r != NULL)
-		(void)snprintf(out, cap, "refused: %s; line %u: %s", v.why, (unsigned)r->line, text);
+		(void)snprintf(out, cap, "allowed%s%s%s", part ? " in part (each delivery is judged)" : "", text[0] != '\0' ? ": " : "", text);
 	else
-		(void)snprintf(out, cap, "refused: %s", v.why);
+		(void)snprintf(out, cap, "refused: %s%s%s", v.why, text[0] != '\0' ? "; " : "", text);
 	return ok;
 }

@@ -164,21 +164,31 @@ bool authz_policy_finish(struct authz_policy *p);
 bool authz_tenant_device(struct slice id, struct slice *ret_tenant, struct slice *ret_device);
 bool authz_is_word(struct slice s);
 
+enum { AUTHZ_RULE_TEXT_MAX = AUTHZ_EXPANSION_MAX + 500 };
+struct authz_question {
+	struct slice client_id;
+	enum authz_action action;
+	struct slice topic;
+};
+
 /* ---- ranked.c ---- */
 
 /* authz_allowed() for AUTHZ_KIND_RANKED. */
 bool authz_ranks_allow(const struct authz_ranks *r, const struct authz_principal *who,
     struct slice client_id, enum authz_action action, struct slice topic,
     struct authz_verdict *ret);
+/* The ACL that lets it say yes or no, with its role and group; "" where none does. */
+void authz_ranks_decider(const struct authz_ranks *r, const struct authz_principal *who, const struct authz_question *q,
+    char out[static AUTHZ_RULE_TEXT_MAX]);
 void authz_ranks_describe(
     const struct authz_ranks *r, void (*line)(void *ctx, const char *text), void *ctx);
 void authz_ranks_free(struct authz_ranks *r); /* NULL is fine */
 
 /* ---- check.c ---- */
 
-/* The rule that lets authz_allowed() say yes or no; NULL: none does, or it is no matter of rules. */
+/* The rule that let authz_allowed() say <allowed>; NULL: none did, or it is no matter of rules. */
 const struct authz_rule *authz_decider(const struct authz_policy *policy, const struct authz_principal *who,
-    struct slice client_id, enum authz_action action, struct slice topic);
+    const struct authz_question *q, bool allowed);
 /* Fill in the verdict; authz_refuse() returns false, authz_allow() true. */
 bool authz_refuse(struct authz_verdict *ret, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -186,7 +196,6 @@ bool authz_allow(struct authz_verdict *ret, bool whole);
 
 /* ---- describe.c ---- */
 
-enum { AUTHZ_RULE_TEXT_MAX = AUTHZ_EXPANSION_MAX + 400 };
 /* "role client: may publish springcard/#". */
 void authz_rule_text(const struct authz_policy *p, const struct authz_rule *r, char out[static AUTHZ_RULE_TEXT_MAX]);
 

@@ -2,7 +2,9 @@
  * matches decides. mosquitto's dynamic security says it so. */
 #include "authz/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include "base/text.h"
 #include "topic/topic.h"
 
 struct entry {
@@ -13,16 +15,22 @@ struct entry {
 
 struct authz_role_lists {
 	atomic_uint refs;
+	struct slice name;              /* behind the entries */
 	uint32_t from[AUTHZ_LISTS + 1]; /* list i is [from[i], from[i + 1]) */
 	struct entry entries[];
 };
 
-/* One member, his references, and his names behind them. */
+struct held_role {
+	struct authz_role_lists *lists;
+	struct slice group; /* through which he has it; .p NULL: it is his own */
+};
+
+/* One member, his references, and his names and those of the groups behind them. */
 struct member {
 	struct slice name, client_id;
 	bool disabled;
 	uint32_t n_roles;
-	struct authz_role_lists *roles[];
+	struct held_role roles[];
 };
 
 struct authz_ranks {
@@ -63,17 +71,34 @@ entry_init(struct entry *e, const struct authz_entry *from)
 	return e->template != NULL;
 }
 
+/* Into the room at *at, behind which the next one goes. */
+static struct slice
+keep_text(uint8_t **at, struct slice s)
+{
+	struct slice kept = slice_of(*at, s.n);
+
+	if (s.p == NULL)
+		return s;
+	if (s.n > 0)
+		memcpy(*at, s.p, s.n);
+	*at += s.n;
+	return kept;
+}
+
 struct authz_role_lists *
-authz_role_lists_new(const struct authz_entry *entries, size_t n)
+authz_role_lists_new(struct slice name, const struct authz_entry *entries, size_t n)
 {
 	struct authz_role_lists *l = n > UINT32_MAX / sizeof(struct entry)
 					 ? NULL
-					 : calloc(1, sizeof *l + n * sizeof(struct entry));
+					 : calloc(1, sizeof *l + n * sizeof(struct entry) + name.n);
+	uint8_t *text;
 	uint32_t at = 0;
 
 	if (l == NULL)
 		return NULL;
 	atomic_init(&l->refs, 1);
+	text = (uint8_t *)&l->entries[n];
+	l->name = keep_text(&text, name);
 	for (unsigned list = 0; list < AUTHZ_LISTS; list++) {
 		for (size_t i = 0; i < n; i++) {
 			if (entries[i].list != (enum authz_list)list)
@@ -110,33 +135,32 @@ static void
 member_free(struct member *m)
 {
 	for (uint32_t i = 0; m != NULL && i < m->n_roles; i++)
-		authz_role_lists_unref(m->roles[i]);
+		authz_role_lists_unref(m->roles[i].lists);
 	free(m);
 }
 
 static struct member *
 member_new(const struct authz_member *from)
 {
-	size_t refs_n = from->n_roles * sizeof(struct authz_role_lists *);
-	struct member *m = calloc(1, sizeof *m + refs_n + from->name.n + from->client_id.n);
+	size_t roles_n = from->n_roles * sizeof(struct held_role), text_n = from->name.n + from->client_id.n;
+	struct member *m;
 	uint8_t *text;
 
+	for (size_t i = 0; from->groups != NULL && i < from->n_roles; i++)
+		text_n += from->groups[i].n;
+	m = calloc(1, sizeof *m + roles_n + text_n);
 	if (m == NULL)
 		return NULL;
-	text = (uint8_t *)m + sizeof *m + refs_n;
+	text = (uint8_t *)m + sizeof *m + roles_n;
 	m->disabled = from->disabled;
 	m->n_roles = (uint32_t)from->n_roles;
-	for (uint32_t i = 0; i < m->n_roles; i++)
-		m->roles[i] = authz_role_lists_ref(from->roles[i]);
-	m->name = slice_of(text, from->name.n);
-	if (from->name.n > 0)
-		memcpy(text, from->name.p, from->name.n);
-	if (from->client_id.p == NULL)
-		return m;
-	text += from->name.n;
-	m->client_id = slice_of(text, from->client_id.n);
-	if (from->client_id.n > 0)
-		memcpy(text, from->client_id.p, from->client_id.n);
+	for (uint32_t i = 0; i < m->n_roles; i++) {
+		m->roles[i].lists = authz_role_lists_ref(from->roles[i]);
+		if (from->groups != NULL)
+			m->roles[i].group = keep_text(&text, from->groups[i]);
+	}
+	m->name = keep_text(&text, from->name);
+	m->client_id = keep_text(&text, from->client_id);
 	return m;
 }
 
@@ -201,15 +225,8 @@ authz_policy_ranked(const struct authz_ranking *from)
 
 /* ---- judging ---- */
 
-enum decision { UNDECIDED, ALLOWED, DENIED };
-
-static enum decision
-decided(bool allow)
-{
-	return allow ? ALLOWED : DENIED;
-}
-
-static enum decision
+/* NULL: none decides, here and below. */
+static const struct entry *
 ask_name(const struct authz_role_lists *l, enum authz_list list, const struct authz_values *v,
     struct slice name)
 {
@@ -219,9 +236,9 @@ ask_name(const struct authz_role_lists *l, enum authz_list list, const struct au
 
 		/* A value that cannot stand in a topic must not get around what is denied. */
 		if (m == AUTHZ_YES || (m == AUTHZ_UNFIT && !e->allow))
-			return decided(e->allow);
+			return e;
 	}
-	return UNDECIDED;
+	return NULL;
 }
 
 /* mosquitto's own idea of it: unlike topic_covers(), wildcards in the first level stand for "$SYS" as well. That gives
@@ -245,8 +262,8 @@ covers(struct slice outer, struct slice inner)
 	return !inner_more;
 }
 
-static enum decision
-ask_pattern(const struct entry *e, const struct authz_values *v, struct slice filter)
+static bool
+pattern_decides(const struct entry *e, const struct authz_values *v, struct slice filter)
 {
 	uint8_t buf[AUTHZ_EXPANSION_MAX];
 	struct slice expanded;
@@ -255,28 +272,29 @@ ask_pattern(const struct entry *e, const struct authz_values *v, struct slice fi
 	case AUTHZ_NO:
 		break;
 	case AUTHZ_UNFIT:
-		return e->allow ? UNDECIDED : DENIED;
+		return !e->allow;
 	case AUTHZ_YES:
-		return covers(expanded, filter) ? decided(e->allow) : UNDECIDED;
+		return covers(expanded, filter);
 	}
-	return UNDECIDED;
+	return false;
 }
 
 /* The literal list of a role goes before its patterns, whatever their priorities, as in mosquitto. */
-static enum decision
+static const struct entry *
 ask_filter(const struct authz_role_lists *l, enum authz_list literal, const struct authz_values *v,
     struct slice filter)
 {
 	enum authz_list pattern = literal + 1;
-	enum decision d = UNDECIDED;
 
 	for (uint32_t i = l->from[literal]; i < l->from[literal + 1]; i++) {
 		if (slice_eq(l->entries[i].literal, filter))
-			return decided(l->entries[i].allow);
+			return &l->entries[i];
 	}
-	for (uint32_t i = l->from[pattern]; i < l->from[pattern + 1] && d == UNDECIDED; i++)
-		d = ask_pattern(&l->entries[i], v, filter);
-	return d;
+	for (uint32_t i = l->from[pattern]; i < l->from[pattern + 1]; i++) {
+		if (pattern_decides(&l->entries[i], v, filter))
+			return &l->entries[i];
+	}
+	return NULL;
 }
 
 static bool
@@ -291,7 +309,7 @@ may_receive_all(const struct authz_ranks *r, const struct member *m, const struc
     struct slice filter)
 {
 	for (uint32_t k = 0; k < m->n_roles; k++) {
-		const struct authz_role_lists *l = m->roles[k];
+		const struct authz_role_lists *l = m->roles[k].lists;
 
 		for (uint32_t i = l->from[AUTHZ_LIST_RECEIVE]; i < l->from[AUTHZ_LIST_RECEIVE + 1]; i++) {
 			const struct entry *e = &l->entries[i];
@@ -308,31 +326,38 @@ may_receive_all(const struct authz_ranks *r, const struct member *m, const struc
 	return r->receive && !is_control(filter);
 }
 
-static enum decision
-ask_member(const struct member *m, enum authz_action action, const struct authz_values *v,
-    struct slice topic)
+static const struct entry *
+ask_role(const struct authz_role_lists *l, enum authz_action action, const struct authz_values *v, struct slice topic)
 {
-	enum decision d = UNDECIDED;
+	switch (action) {
+	case AUTHZ_PUBLISH:
+		return ask_name(l, AUTHZ_LIST_SEND, v, topic);
+	case AUTHZ_RECEIVE:
+		return ask_name(l, AUTHZ_LIST_RECEIVE, v, topic);
+	case AUTHZ_SUBSCRIBE:
+		return ask_filter(l, AUTHZ_LIST_SUBSCRIBE_LITERAL, v, topic);
+	case AUTHZ_UNSUBSCRIBE:
+		return ask_filter(l, AUTHZ_LIST_UNSUBSCRIBE_LITERAL, v, topic);
+	case AUTHZ_CONNECT:
+		break;
+	}
+	return NULL;
+}
 
-	for (uint32_t i = 0; i < m->n_roles && d == UNDECIDED; i++) {
-		switch (action) {
-		case AUTHZ_PUBLISH:
-			d = ask_name(m->roles[i], AUTHZ_LIST_SEND, v, topic);
-			break;
-		case AUTHZ_RECEIVE:
-			d = ask_name(m->roles[i], AUTHZ_LIST_RECEIVE, v, topic);
-			break;
-		case AUTHZ_SUBSCRIBE:
-			d = ask_filter(m->roles[i], AUTHZ_LIST_SUBSCRIBE_LITERAL, v, topic);
-			break;
-		case AUTHZ_UNSUBSCRIBE:
-			d = ask_filter(m->roles[i], AUTHZ_LIST_UNSUBSCRIBE_LITERAL, v, topic);
-			break;
-		case AUTHZ_CONNECT:
-			break;
+/* Who decides, and as which of his roles. */
+static const struct entry *
+ask_member(const struct member *m, enum authz_action action, const struct authz_values *v,
+    struct slice topic, const struct held_role **ret)
+{
+	for (uint32_t i = 0; i < m->n_roles; i++) {
+		const struct entry *e = ask_role(m->roles[i].lists, action, v, topic);
+
+		if (e != NULL) {
+			*ret = &m->roles[i];
+			return e;
 		}
 	}
-	return d;
+	return NULL;
 }
 
 static bool
@@ -376,30 +401,83 @@ find_member(const struct authz_ranks *r, struct slice user, struct slice client_
 	return NULL;
 }
 
+static struct authz_values
+values_of(const struct authz_principal *who, struct slice client_id)
+{
+	struct authz_values v = { .v = { [AUTHZ_VAR_CLIENT_ID] = client_id, [AUTHZ_VAR_USER] = authz_principal_username(who) } };
+
+	if ((who->flags & PRINCIPAL_USERNAME_PLAIN) == 0)
+		v.unfit |= 1u << AUTHZ_VAR_USER;
+	if (!authz_plain(client_id))
+		v.unfit |= 1u << AUTHZ_VAR_CLIENT_ID;
+	return v;
+}
+
 bool
 authz_ranks_allow(const struct authz_ranks *r, const struct authz_principal *who,
     struct slice client_id, enum authz_action action, struct slice topic, struct authz_verdict *ret)
 {
-	struct slice user = authz_principal_username(who);
-	struct authz_values v = { .v = { [AUTHZ_VAR_CLIENT_ID] = client_id, [AUTHZ_VAR_USER] = user } };
-	const struct member *m =
-	    find_member(r, user, action == AUTHZ_CONNECT ? topic : client_id, ret);
-	enum decision d;
+	const struct member *m = find_member(r, authz_principal_username(who), action == AUTHZ_CONNECT ? topic : client_id, ret);
+	const struct held_role *role;
+	const struct entry *e;
+	struct authz_values v;
 
 	if (m == NULL)
 		return false;
 	if (action == AUTHZ_CONNECT)
 		return authz_allow(ret, true);
-	if ((who->flags & PRINCIPAL_USERNAME_PLAIN) == 0)
-		v.unfit |= 1u << AUTHZ_VAR_USER;
-	if (!authz_plain(client_id))
-		v.unfit |= 1u << AUTHZ_VAR_CLIENT_ID;
-	d = ask_member(m, action, &v, topic);
-	if (d == DENIED)
+	v = values_of(who, client_id);
+	e = ask_member(m, action, &v, topic, &role);
+	if (e != NULL && !e->allow)
 		return authz_refuse(ret, "an ACL of a role denies it");
-	if (d == UNDECIDED && !allowed_without_rule(r, action, topic))
+	if (e == NULL && !allowed_without_rule(r, action, topic))
 		return authz_refuse(ret, "no ACL of a role allows it");
 	return authz_allow(ret, action != AUTHZ_SUBSCRIBE || may_receive_all(r, m, &v, topic));
+}
+
+/* As mosquitto_ctrl calls them. */
+static const char *
+list_name(const struct authz_role_lists *l, const struct entry *e)
+{
+	static const char *const names[AUTHZ_LISTS] = { "publishClientSend", "publishClientReceive", "subscribeLiteral",
+		"subscribePattern", "unsubscribeLiteral", "unsubscribePattern" };
+	unsigned list = 0;
+
+	while (list + 1 < AUTHZ_LISTS && e >= &l->entries[l->from[list + 1]])
+		list++;
+	return names[list];
+}
+
+void
+authz_ranks_decider(const struct authz_ranks *r, const struct authz_principal *who, const struct authz_question *q,
+    char out[static AUTHZ_RULE_TEXT_MAX])
+{
+	static const char *const access[] = { [AUTHZ_PUBLISH] = "publishClientSend", [AUTHZ_RECEIVE] = "publishClientReceive",
+		[AUTHZ_SUBSCRIBE] = "subscribe", [AUTHZ_UNSUBSCRIBE] = "unsubscribe" };
+	struct authz_verdict verdict;
+	const struct member *m = find_member(r, authz_principal_username(who), q->client_id, &verdict);
+	struct authz_values v = values_of(who, q->client_id);
+	char role_text[200], group_text[200], source[AUTHZ_EXPANSION_MAX];
+	const struct held_role *role;
+	const struct entry *e;
+	bool grouped;
+
+	out[0] = '\0';
+	if (m == NULL || q->action == AUTHZ_CONNECT)
+		return;
+	e = ask_member(m, q->action, &v, q->topic, &role);
+	if (e == NULL && is_control(q->topic))
+		(void)snprintf(out, AUTHZ_RULE_TEXT_MAX, "no ACL matches, and topics below $CONTROL need one");
+	else if (e == NULL)
+		(void)snprintf(out, AUTHZ_RULE_TEXT_MAX, "no ACL matches, and the default access of %s is %s", access[q->action],
+		    allowed_without_rule(r, q->action, q->topic) ? "allow" : "deny");
+	if (e == NULL)
+		return;
+	grouped = role->group.p != NULL;
+	(void)snprintf(out, AUTHZ_RULE_TEXT_MAX, "role \"%s\"%s%s%s: %s %s %s", text_show(role->lists->name, role_text, sizeof role_text),
+	    grouped ? " of group \"" : "",
+	    grouped ? text_show(role->group, group_text, sizeof group_text) : "", grouped ? "\"" : "",
+	    list_name(role->lists, e), e->allow ? "allow" : "deny", text_show(authz_template_source(e->template), source, sizeof source));
 }
 
 void

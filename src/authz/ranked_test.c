@@ -26,8 +26,9 @@ struct world {
 static void
 make(struct world *w, bool otherwise)
 {
+	static const struct slice groups[] = { { 0 }, { (const uint8_t *)"crew", 4 } };
 	struct authz_member members[] = {
-		{ .name = SL("ann"), .roles = w->roles, .n_roles = 2 },
+		{ .name = SL("ann"), .roles = w->roles, .n_roles = 2, .groups = groups },
 		{ .name = SL("bob"), .roles = w->roles, .n_roles = 1, .client_id = SL("bobs") },
 		{ .name = SL("off"), .roles = w->roles, .n_roles = 2, .disabled = true },
 		{ .name = SL("a+b"), .roles = w->roles, .n_roles = 1 },
@@ -40,8 +41,8 @@ make(struct world *w, bool otherwise)
 		.subscribe = otherwise,
 		.unsubscribe = otherwise };
 
-	w->roles[0] = authz_role_lists_new(first, ARRAY_LEN(first));
-	w->roles[1] = authz_role_lists_new(second, ARRAY_LEN(second));
+	w->roles[0] = authz_role_lists_new(SL("one"), first, ARRAY_LEN(first));
+	w->roles[1] = authz_role_lists_new(SL("two"), second, ARRAY_LEN(second));
 	assert_non_null(w->roles[0]);
 	assert_non_null(w->roles[1]);
 	w->p = authz_policy_ranked(&r);
@@ -203,6 +204,47 @@ describes_itself(void **state)
 	unmake(&w);
 }
 
+/* The ACL that decides is named, with the role and the group that brought it. */
+static void
+names_the_decider(void **state)
+{
+	static const struct {
+		const char *user, *id;
+		enum authz_action action;
+		const char *topic, *said;
+	} asked[] = {
+		{ "ann", "c", AUTHZ_PUBLISH, "a/secret", "refused: an ACL of a role denies it; role \"one\": publishClientSend deny a/secret" },
+		{ "ann", "c", AUTHZ_PUBLISH, "a/x", "allowed: role \"one\": publishClientSend allow a/#" },
+		{ "ann", "c", AUTHZ_PUBLISH, "b", "allowed: role \"two\" of group \"crew\": publishClientSend allow b" },
+		{ "ann", "c", AUTHZ_PUBLISH, "not/ann", "refused: an ACL of a role denies it; role \"one\": publishClientSend deny not/%u" },
+		{ "ann", "c", AUTHZ_RECEIVE, "r/a/x", "allowed: role \"one\": publishClientReceive allow r/+/x" },
+		{ "ann", "c", AUTHZ_RECEIVE, "q", "refused: no ACL of a role allows it; no ACL matches, and the default access of publishClientReceive is deny" },
+		{ "ann", "c", AUTHZ_SUBSCRIBE, "s/+", "refused: an ACL of a role denies it; role \"one\": subscribeLiteral deny s/+" },
+		{ "ann", "c", AUTHZ_SUBSCRIBE, "s/1", "allowed in part (each delivery is judged): role \"one\": subscribePattern allow s/#" },
+		{ "ann", "c", AUTHZ_UNSUBSCRIBE, "u/2", "refused: an ACL of a role denies it; role \"one\": unsubscribePattern deny u/#" },
+		{ "ann", "c", AUTHZ_PUBLISH, "$CONTROL/x", "refused: no ACL of a role allows it; no ACL matches, and topics below $CONTROL need one" },
+		{ NULL, "c", AUTHZ_PUBLISH, "b", "allowed: role \"two\": publishClientSend allow b" },
+		{ "off", "c", AUTHZ_PUBLISH, "b", "refused: this client is disabled in dynamic security" },
+		{ "who", "c", AUTHZ_CONNECT, "c", "refused: there is no client of this name in dynamic security" },
+		{ "ann", "c", AUTHZ_CONNECT, "c", "allowed" },
+		{ "bob", "c", AUTHZ_PUBLISH, "a/x", "refused: client id is not the one that dynamic security wants of this client" },
+	};
+	struct world w;
+	char out[300];
+
+	(void)state;
+	make(&w, false);
+	for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+		struct authz_principal *who = test_user(asked[i].user);
+		bool ok = authz_explain(w.p, who, slice_str(asked[i].id), asked[i].action, slice_str(asked[i].topic), out, sizeof(out));
+
+		assert_string_equal(out, asked[i].said);
+		assert_int_equal(ok, strncmp(asked[i].said, "allowed", 7) == 0);
+		authz_principal_unref(who);
+	}
+	unmake(&w);
+}
+
 int
 main(void)
 {
@@ -211,6 +253,7 @@ main(void)
 		cmocka_unit_test(knows_what_is_whole),
 		cmocka_unit_test(refuses_topics),
 		cmocka_unit_test(describes_itself),
+		cmocka_unit_test(names_the_decider),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,27 +27,38 @@ role_make(struct role *r)
 		for (size_t i = 0; i < r->acls[list].n; i++)
 			v[at++] = (struct authz_entry){ (enum authz_list)list, r->acls[list].v[i].allow,
 				slice_str(r->acls[list].v[i].topic) };
-	r->made = authz_role_lists_new(v, n);
+	r->made = authz_role_lists_new(slice_str(r->e.name), v, n);
 	free(v);
 	return r->made != NULL;
 }
 
+/* What the members have, one after the other. */
+struct roster {
+	struct authz_role_lists **roles;
+	struct slice *groups; /* through which */
+};
+
 static size_t
-take_roles(const struct refs *from, struct authz_role_lists **to)
+take_roles(const struct refs *from, struct slice group, const struct roster *to, size_t at)
 {
-	for (size_t i = 0; i < from->n; i++)
-		to[i] = ((struct role *)(void *)from->v[i].to)->made;
+	for (size_t i = 0; i < from->n; i++) {
+		to->roles[at + i] = ((struct role *)(void *)from->v[i].to)->made;
+		to->groups[at + i] = group;
+	}
 	return from->n;
 }
 
 /* His own roles go first, then those of his groups. */
 static size_t
-client_roles(const struct client *c, struct authz_role_lists **to)
+client_roles(const struct client *c, const struct roster *to, size_t at)
 {
-	size_t n = take_roles(&c->roles, to);
+	size_t n = take_roles(&c->roles, (struct slice){ 0 }, to, at);
 
-	for (size_t i = 0; i < c->groups.n; i++)
-		n += take_roles(&((struct group *)(void *)c->groups.v[i].to)->roles, to + n);
+	for (size_t i = 0; i < c->groups.n; i++) {
+		const struct group *g = (const void *)c->groups.v[i].to;
+
+		n += take_roles(&g->roles, slice_str(g->e.name), to, at + n);
+	}
 	return n;
 }
 
@@ -67,23 +78,28 @@ count_roles(const struct dynsec *d)
 }
 
 static void
-fill(const struct dynsec *d, struct authz_ranking *r, struct authz_member *members, struct authz_role_lists **roles)
+fill(const struct dynsec *d, struct authz_ranking *r, struct authz_member *members, const struct roster *to)
 {
+	size_t at = 0;
+
 	for (size_t i = 0; i < d->clients.n; i++) {
 		const struct client *c = (const void *)d->clients.v[i];
-		size_t n = client_roles(c, roles);
+		size_t n = client_roles(c, to, at);
 
 		members[i] = (struct authz_member){ .name = slice_str(c->e.name),
 			.client_id = slice_str(c->client_id),
 			.disabled = c->disabled,
-			.roles = roles,
+			.roles = to->roles + at,
+			.groups = to->groups + at,
 			.n_roles = n };
-		roles += n;
+		at += n;
 	}
 	r->members = members;
 	r->n_members = d->clients.n;
-	r->anonymous.roles = roles;
-	r->anonymous.n_roles = d->anonymous != NULL ? take_roles(&d->anonymous->roles, roles) : 0;
+	r->anonymous.roles = to->roles + at;
+	r->anonymous.groups = to->groups + at;
+	if (d->anonymous != NULL)
+		r->anonymous.n_roles = take_roles(&d->anonymous->roles, slice_str(d->anonymous->e.name), to, at);
 	r->send = d->access[ACCESS_SEND];
 	r->receive = d->access[ACCESS_RECEIVE];
 	r->subscribe = d->access[ACCESS_SUBSCRIBE];
@@ -95,18 +111,20 @@ dynsec_policy(struct dynsec *d)
 {
 	struct authz_ranking r = { 0 };
 	struct authz_member *members = calloc(d->clients.n + 1, sizeof(*members));
-	struct authz_role_lists **roles = calloc(count_roles(d) + 1, sizeof(struct authz_role_lists *));
+	size_t n = count_roles(d) + 1;
+	struct roster to = { calloc(n, sizeof(struct authz_role_lists *)), calloc(n, sizeof(struct slice)) };
 	struct authz_policy *p = NULL;
-	bool made = members != NULL && roles != NULL;
+	bool made = members != NULL && to.roles != NULL && to.groups != NULL;
 
 	for (size_t i = 0; made && i < d->roles.n; i++)
 		made = role_make((void *)d->roles.v[i]);
 	if (made) {
-		fill(d, &r, members, roles);
+		fill(d, &r, members, &to);
 		p = authz_policy_ranked(&r);
 	}
 	free(members);
-	free(roles);
+	free(to.roles);
+	free(to.groups);
 	return p;
 }
 
