@@ -59,6 +59,7 @@ struct broker_settings {
 	uint8_t max_qos;                 /* 0..2 */
 	bool retain_available, allow_empty_client_id, queue_qos0;
 	bool check_retain_source;        /* a retained message goes to new subscribers only while its publisher may still publish it */
+	bool stamp_publishers;           /* MQTT 5 subscribers are told who published: user properties "signet-…", which no client can send */
 	bool upgrade_qos;                /* deliveries have the QoS of the subscription, not at most that of the message */
 	uint32_t flap_connects;          /* a client that connects more often in a minute is held off; 0 = never, at most 60,000 */
 	uint32_t flap_hold_s;            /* for 1 s, then 2 s, 4 s, …, at most so long; >= 1 */

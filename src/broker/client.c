@@ -276,6 +276,7 @@ client_closed(void *self, const char *why)
 	out_clear(c);
 	alias_in_clear(c);
 	msg_source_unref(c->source);
+	stamp_free(c->stamp);
 	authz_principal_unref(c->who);
 	free(c);
 }

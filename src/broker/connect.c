@@ -140,7 +140,7 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	else if (!authz_allowed(listener_of(c->shard, c->listener)->policy, t->who, t->id, AUTHZ_PUBLISH, topic, &v))
 		rc = MQTT_RC_NOT_AUTHORIZED, why = v.why;
 	if (rc == MQTT_RC_OK)
-		rc = will_new(c->shard, m, topic, t->id, &t->will);
+		rc = will_new(c->shard, m, &(struct will_of){ topic, t->id, t->who }, &t->will);
 	if (rc == MQTT_RC_OK && m->will.retain && set->check_retain_source &&
 	    (t->will->msg->source = source_new(c->shard, c->listener, t->who)) == NULL) {
 		will_free(t->will);

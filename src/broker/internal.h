@@ -127,6 +127,7 @@ struct client {
 	struct pace *pace;   /* NULL: no rates */
 	struct auth *auth;   /* of a CONNECT with an authentication method, or NULL */
 	struct alias_in *alias_in;
+	struct stamp *stamp; /* what its messages are stamped with; NULL: not yet */
 	struct msg_source *source; /* of what it has published retained, see source.c; NULL: nothing yet */
 	struct alias_out *alias_out;
 	struct scan_wait *scan_waits; /* retained scans that wait for room in the queues */
@@ -414,8 +415,14 @@ bool reviews_turn(struct shard *sh); /* true: there is more to do at once */
 
 /* ---- will.c ---- */
 
-/* Build from a CONNECT that has one; <topic> is the will's behind its mount point, <id> is the session's. An MQTT reason. */
-uint8_t will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice topic, struct slice id, struct will **ret);
+struct will_of {
+	struct slice topic, id;
+	struct authz_principal *who;
+};
+
+/* Build from a CONNECT that has one; as a PUBLISH of it: <topic> is the will's behind its mount point, <id> is the session's, <who> its owner.
+ * An MQTT reason. */
+uint8_t will_new(const struct shard *sh, const struct mqtt_connect *m, const struct will_of *of, struct will **ret);
 void will_publish(struct session *s); /* and forget it */
 void will_free(struct will *w);
 
@@ -514,6 +521,13 @@ struct msg_source *source_new(const struct shard *sh, uint32_t listener, struct 
 bool source_of(struct client *c, struct msg_source **ret);
 /* May whoever published <m> still publish it? */
 bool source_may(const struct shard *sh, const struct msg *m);
+
+/* ---- stamp.c: who published, for MQTT 5 subscribers ---- */
+
+/* <p> carries on what <who> is in p->added, and nothing that looks like it and is not: for stamp_publishers. What is added is borrowed
+ * from *stamp, which begins as NULL and is made again when <who> is another. False: out of memory. */
+bool stamp_put(struct stamp **stamp, struct authz_principal *who, struct mqtt_publish *p);
+void stamp_free(struct stamp *s); /* NULL is fine */
 
 /* ---- throttle.c: publishers wait for shards that cannot keep up ---- */
 

@@ -211,12 +211,24 @@ deny_unkept(struct client *c, const struct mqtt_publish *p)
 	return deny(c, p, MQTT_RC_QUOTA, why);
 }
 
+/* NULL: out of memory. */
+static struct msg *
+make_message(struct client *c, struct mqtt_publish *p)
+{
+	struct msg_source *source = NULL;
+
+	if (p->retain && !source_of(c, &source))
+		return NULL;
+	if (settings_of(c->shard)->stamp_publishers && !stamp_put(&c->stamp, c->who, p))
+		return NULL;
+	return msg_new(p, session_id(c->session), source, c->shard->now_s);
+}
+
 bool
 on_publish(struct client *c, const struct mqtt_frame *f)
 {
 	struct mqtt_publish p;
 	struct authz_verdict v;
-	struct msg_source *source = NULL;
 	struct msg *m;
 	const char *why;
 	uint64_t mark = c->shard->journal.marks;
@@ -240,7 +252,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		return request_take(c, &p);
 	if ((p.qos > 0 || p.retain) && journal_refuses(c->shard, p.retain))
 		return deny_unkept(c, &p);
-	m = p.retain && !source_of(c, &source) ? NULL : msg_new(&p, session_id(c->session), source, c->shard->now_s);
+	m = make_message(c, &p);
 	/* The end rather than an acknowledgement of what was not passed on; and the id must not count as received. */
 	if (m == NULL || (p.qos == 2 && !publish_receive(c->session, p.packet_id))) {
 		msg_unref(m);

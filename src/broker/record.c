@@ -141,7 +141,7 @@ record_get_sub(struct slice s, struct record_sub *ret)
 
 /* ---- messages ---- */
 
-enum { BODY_QOS = 3, BODY_RETAIN = 4 };
+enum { BODY_QOS = 3, BODY_RETAIN = 4, BODY_STAMPED = 8 };
 
 struct slice
 record_put_body(uint8_t out[static RECORD_BODY_HEAD], const struct msg *m, int64_t expires)
@@ -149,7 +149,7 @@ record_put_body(uint8_t out[static RECORD_BODY_HEAD], const struct msg *m, int64
 	struct wr w = wr_of(out, RECORD_BODY_HEAD);
 
 	wr_u8(&w, VERSION);
-	wr_u8(&w, (uint8_t)((m->qos & BODY_QOS) | (m->retain ? BODY_RETAIN : 0)));
+	wr_u8(&w, (uint8_t)((m->qos & BODY_QOS) | (m->retain ? BODY_RETAIN : 0) | (m->stamped ? BODY_STAMPED : 0)));
 	put_u64(&w, (uint64_t)expires);
 	wr_u16(&w, m->topic_n);
 	wr_u32(&w, m->props_n);
@@ -164,7 +164,7 @@ record_body_bytes(const struct msg *m)
 }
 
 struct msg *
-record_get_body(struct slice s, int64_t wall, uint32_t now_s, bool *ret_nomem)
+record_get_body(struct slice s, const struct record_now *now, bool *ret_nomem)
 {
 	struct rd r = open_record(s);
 	unsigned flags = rd_u8(&r);
@@ -180,6 +180,11 @@ record_get_body(struct slice s, int64_t wall, uint32_t now_s, bool *ret_nomem)
 	p.topic = rd_take(&r, topic_n);
 	p.forward = rd_take(&r, props_n);
 	p.forward_n = props_n;
+	/* Whoever sent it before stamps were switched on could write what he liked. */
+	if (now->stamps && (flags & BODY_STAMPED) == 0) {
+		p.props = p.forward;
+		mqtt_withhold(&p, STAMP_PREFIX);
+	}
 	if (rd_left(&r) < origin_n)
 		return NULL;
 	p.payload = rd_take(&r, rd_left(&r) - origin_n);
@@ -187,9 +192,11 @@ record_get_body(struct slice s, int64_t wall, uint32_t now_s, bool *ret_nomem)
 	if (!whole(&r) || p.qos > 2 || !topic_name_ok(p.topic))
 		return NULL;
 	/* What has expired since is found expired in the first second. */
-	if (expires > wall)
-		p.message_expiry = (uint32_t)NUM_MIN(expires - wall, (int64_t)UINT32_MAX);
-	m = msg_new(&p, origin, 0, now_s);
+	if (expires > now->wall)
+		p.message_expiry = (uint32_t)NUM_MIN(expires - now->wall, (int64_t)UINT32_MAX);
+	m = msg_new(&p, origin, 0, now->s);
+	if (m != NULL)
+		m->stamped = (flags & BODY_STAMPED) != 0;
 	*ret_nomem = m == NULL;
 	return m;
 }

@@ -15,6 +15,9 @@ enum {
 	RECORD_WILL = 18,
 };
 
+/* Of user properties that only the broker writes: see stamp.c. */
+#define STAMP_PREFIX SL("signet-")
+
 struct record_session {
 	struct slice id;
 	uint32_t expiry_s;
@@ -40,7 +43,12 @@ bool record_get_sub(struct slice s, struct record_sub *ret);
 struct slice record_put_body(uint8_t out[static RECORD_BODY_HEAD], const struct msg *m, int64_t expires);
 struct slice record_body_bytes(const struct msg *m);
 /* A new message, one reference; NULL: the record makes no sense, or out of memory (*ret_nomem). */
-struct msg *record_get_body(struct slice s, int64_t wall, uint32_t now_s, bool *ret_nomem);
+struct record_now {
+	int64_t wall; /* seconds since 1970 */
+	uint32_t s;   /* monotonic */
+	bool stamps;  /* publishers are stamped: what was kept without that loses what looks like one */
+};
+struct msg *record_get_body(struct slice s, const struct record_now *now, bool *ret_nomem);
 
 enum record_state { RECORD_QUEUED, RECORD_SENT, RECORD_RELEASED };
 struct record_entry {

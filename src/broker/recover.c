@@ -73,8 +73,7 @@ struct orphans {
 
 struct recovery {
 	struct broker *broker;
-	int64_t wall;
-	uint32_t now_s;
+	struct record_now now;
 	struct table sessions, bodies;
 	struct orphans orphans, retained; /* retained ones wait until all messages are there */
 	struct broker_recovered *count;
@@ -139,7 +138,7 @@ load_session(struct recovery *r, const struct store_record *rec)
 	s->expiry_s = got.expiry_s;
 	s->listener = got.listener < sh->listeners->n ? got.listener : 0;
 	s->judge_all = true;
-	away = got.away_since != 0 && got.away_since < r->wall ? r->wall - got.away_since : 0;
+	away = got.away_since != 0 && got.away_since < r->now.wall ? r->now.wall - got.away_since : 0;
 	s->offline_ms = sh->now_ms - (uint64_t)away * 1000; /* may be before the clock's beginning: only differences count */
 	r->count->sessions++;
 	return true;
@@ -148,7 +147,7 @@ load_session(struct recovery *r, const struct store_record *rec)
 static bool
 load_body(struct recovery *r, const struct store_record *rec)
 {
-	struct msg *m = record_get_body(rec->bytes, r->wall, r->now_s, &r->nomem);
+	struct msg *m = record_get_body(rec->bytes, &r->now, &r->nomem);
 
 	if (m == NULL)
 		return r->nomem ? false : reject(r, rec);
@@ -299,8 +298,8 @@ keep_retained(struct recovery *r)
 		struct msg *m = table_get(&r->bodies, o->ref);
 		struct shard *sh = m != NULL ? r->broker->shards[retained_home(r->broker, msg_topic(m))] : NULL;
 
-		if (m == NULL || m->payload_n == 0 || msg_expired(m, r->now_s) ||
-		    sh->keep_ops->retain_get(sh->keep, msg_topic(m), r->now_s) != NULL) {
+		if (m == NULL || m->payload_n == 0 || msg_expired(m, r->now.s) ||
+		    sh->keep_ops->retain_get(sh->keep, msg_topic(m), r->now.s) != NULL) {
 			if (!reject(r, &rec))
 				return false;
 			continue;
@@ -438,13 +437,14 @@ finish(struct recovery *r)
 bool
 broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, struct err *err)
 {
-	struct recovery r = { .broker = b, .wall = b->ports.wall(b->ports.ctx), .now_s = (uint32_t)(now_ms / 1000), .count = ret };
+	struct recovery r = { .broker = b, .now = { b->ports.wall(b->ports.ctx), (uint32_t)(now_ms / 1000), b->settings.stamp_publishers },
+		.count = ret };
 	bool ok;
 
 	*ret = (struct broker_recovered){ 0 };
 	for (unsigned i = 0; i < b->n_shards; i++) {
 		b->shards[i]->now_ms = now_ms;
-		b->shards[i]->now_s = r.now_s;
+		b->shards[i]->now_s = r.now.s;
 	}
 	ok = store_load(b->settings.store, on_record, &r, err) && keep_retained(&r);
 	ok = finish(&r) && ok;

@@ -3,23 +3,26 @@
 #include "broker/internal.h"
 
 uint8_t
-will_new(const struct shard *sh, const struct mqtt_connect *m, struct slice topic, struct slice id, struct will **ret)
+will_new(const struct shard *sh, const struct mqtt_connect *m, const struct will_of *of, struct will **ret)
 {
 	const struct mqtt_will *in = &m->will;
 	size_t cap = in->props.raw.n + 1;
 	uint8_t *buf = malloc(cap);
 	struct will *w = calloc(1, sizeof *w);
-	struct mqtt_publish p = { .topic = topic, .payload = in->payload, .qos = in->qos, .retain = in->retain };
+	struct stamp *stamp = NULL;
+	struct mqtt_publish p = { .topic = of->topic, .payload = in->payload, .qos = in->qos, .retain = in->retain };
 
 	if (buf != NULL && w != NULL) {
 		if (m->version == MQTT_V5)
-			p.forward = slice_of(buf, mqtt_will_forward(in, buf));
+			p.forward = p.props = slice_of(buf, mqtt_will_forward(in, buf));
 		p.forward_n = (uint32_t)p.forward.n;
 		w->delay_s = in->delay;
 		w->has_expiry = mqtt_has(&in->props, MQTT_P_MESSAGE_EXPIRY);
 		w->expiry_s = in->props.message_expiry;
-		w->msg = msg_new(&p, id, NULL, sh->now_s);
+		if (!settings_of(sh)->stamp_publishers || stamp_put(&stamp, of->who, &p))
+			w->msg = msg_new(&p, of->id, NULL, sh->now_s);
 	}
+	stamp_free(stamp);
 	free(buf);
 	if (w == NULL || w->msg == NULL) {
 		free(w);

@@ -133,6 +133,8 @@ struct mqtt_publish {
 	struct slice forward; /* props without topic alias and message expiry, if that is one run of bytes; else .p == NULL
 	                       * and mqtt_forward_props() makes it */
 	uint32_t forward_n;   /* length of the forwarded properties in any case */
+	struct slice withheld; /* user properties that begin so are not forwarded: mqtt_withhold(); empty: all are */
+	struct slice added;   /* whoever makes a message of it: encoded properties that go on behind the forwarded ones */
 	uint32_t message_expiry; /* s; valid if has_expiry */
 	uint16_t packet_id;   /* QoS > 0: never 0 */
 	uint16_t topic_alias; /* 0 = none (0 on the wire is MQTT_RC_ALIAS_INVALID) */
@@ -149,6 +151,9 @@ size_t mqtt_will_forward(const struct mqtt_will *will, uint8_t *out);
 /* Write m->forward_n bytes of properties that go on to subscribers, in their order, into <out>. What a server sent may
  * hold subscription identifiers; they are among them. */
 void mqtt_forward_props(const struct mqtt_publish *m, uint8_t *out);
+/* From now on user properties whose names begin with <prefix> (at least one byte, lower case; ASCII case does not count) are not among those
+ * of m->props that go on. <prefix> is borrowed. */
+void mqtt_withhold(struct mqtt_publish *m, struct slice prefix);
 
 struct mqtt_ack {
 	uint16_t packet_id;

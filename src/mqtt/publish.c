@@ -79,7 +79,7 @@ read_props(bool from_client, struct mqtt_publish *m)
 static void
 clear_props(struct mqtt_publish *m)
 {
-	m->props = m->forward = (struct slice){ 0 };
+	m->props = m->forward = m->withheld = m->added = (struct slice){ 0 };
 	m->response_topic = m->correlation_data = m->content_type = (struct slice){ 0 };
 	m->forward_n = m->message_expiry = m->subscription_id = 0;
 	m->topic_alias = 0;
@@ -115,12 +115,33 @@ mqtt_decode_publish(
 	return MQTT_RC_OK;
 }
 
-/* Those of <raw> that go on to subscribers, in their order; where it ends. */
-static uint8_t *
-copy_forwarded(struct slice raw, unsigned packet, uint8_t *out)
+/* Is the user property at <at> one whose name begins with <prefix>? */
+static bool
+is_withheld(const uint8_t *at, struct slice prefix)
+{
+	struct slice name;
+
+	if (prefix.n == 0 || at[0] != MQTT_P_USER_PROPERTY)
+		return false;
+	name = slice_of(at + 3, (size_t)at[1] << 8 | at[2]);
+	if (name.n < prefix.n)
+		return false;
+	for (size_t i = 0; i < prefix.n; i++) {
+		unsigned c = name.p[i];
+
+		if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != prefix.p[i])
+			return false;
+	}
+	return true;
+}
+
+/* Those of <raw> that go on to subscribers, in their order; how many bytes. With <out> NULL they are only counted. */
+static size_t
+copy_forwarded(struct slice raw, unsigned packet, struct slice withheld, uint8_t *out)
 {
 	struct rd r = rd_of(raw);
 	uint64_t seen = 0;
+	size_t n = 0;
 	struct prop v;
 
 	while (rd_left(&r) > 0) {
@@ -128,12 +149,13 @@ copy_forwarded(struct slice raw, unsigned packet, uint8_t *out)
 
 		if (prop_read(&r, packet, &seen, &v) != MQTT_RC_OK)
 			break; /* decoding did not succeed: there is nothing to forward */
-		if (!is_forwarded(v.id))
+		if (!is_forwarded(v.id) || is_withheld(at, withheld))
 			continue;
-		memcpy(out, at, (size_t)(r.p - at));
-		out += r.p - at;
+		if (out != NULL)
+			memcpy(out + n, at, (size_t)(r.p - at));
+		n += (size_t)(r.p - at);
 	}
-	return out;
+	return n;
 }
 
 void
@@ -142,13 +164,25 @@ mqtt_forward_props(const struct mqtt_publish *m, uint8_t *out)
 	if (m->forward.p != NULL)
 		memcpy(out, m->forward.p, m->forward.n);
 	else
-		(void)copy_forwarded(m->props, MQTT_PUBLISH, out);
+		(void)copy_forwarded(m->props, MQTT_PUBLISH, m->withheld, out);
+}
+
+void
+mqtt_withhold(struct mqtt_publish *m, struct slice prefix)
+{
+	size_t n = copy_forwarded(m->props, MQTT_PUBLISH, prefix, NULL);
+
+	if (n == m->forward_n)
+		return;
+	m->withheld = prefix;
+	m->forward = (struct slice){ 0 };
+	m->forward_n = (uint32_t)n;
 }
 
 size_t
 mqtt_will_forward(const struct mqtt_will *will, uint8_t *out)
 {
-	return (size_t)(copy_forwarded(will->props.raw, PROPS_OF_WILL, out) - out);
+	return copy_forwarded(will->props.raw, PROPS_OF_WILL, (struct slice){ 0 }, out);
 }
 
 static void

@@ -20,7 +20,7 @@ struct msg *
 msg_new(const struct mqtt_publish *p, struct slice origin_client_id, struct msg_source *source,
     uint32_t now_s)
 {
-	size_t n = p->topic.n + p->forward_n + p->payload.n;
+	size_t n = p->topic.n + p->forward_n + p->added.n + p->payload.n;
 	struct msg *m;
 	uint8_t *at;
 
@@ -30,7 +30,7 @@ msg_new(const struct mqtt_publish *p, struct slice origin_client_id, struct msg_
 	if ((m = malloc(sizeof *m + 2 + n + origin_client_id.n)) == NULL)
 		return NULL;
 	m->payload_n = (uint32_t)p->payload.n;
-	m->props_n = p->forward_n;
+	m->props_n = p->forward_n + (uint32_t)p->added.n;
 	m->expires_s = 0;
 	m->record = m->body = 0;
 	if (p->has_expiry && !num_add(now_s, p->message_expiry, &m->expires_s))
@@ -42,6 +42,7 @@ msg_new(const struct mqtt_publish *p, struct slice origin_client_id, struct msg_
 	m->origin_n = (uint16_t)origin_client_id.n;
 	m->qos = p->qos;
 	m->retain = p->retain;
+	m->stamped = p->added.n > 0;
 	at = m->bytes;
 	*at++ = (uint8_t)(p->topic.n >> 8);
 	*at++ = (uint8_t)p->topic.n;
@@ -51,6 +52,7 @@ msg_new(const struct mqtt_publish *p, struct slice origin_client_id, struct msg_
 		at += p->forward_n;
 	} else
 		at = put(at, slice_of(p->forward.p, p->forward_n));
+	at = put(at, p->added);
 	at = put(at, p->payload);
 	put(at, origin_client_id);
 	atomic_init(&m->refs, 1);

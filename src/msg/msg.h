@@ -26,10 +26,11 @@ struct msg {
 	uint16_t topic_n, origin_n;
 	uint8_t qos;        /* as published */
 	bool retain;        /* as published */
+	bool stamped;       /* has properties that were added here, not sent by a client */
 	uint8_t bytes[];
 };
 
-/* One copy, one reference. p->topic must be resolved (no alias). <now_s>: monotonic seconds, for the expiry. <source>: NULL, or a reference is taken. NULL when out of
+/* One copy, one reference. p->topic must be resolved (no alias); p->added goes to MQTT 5 subscribers behind what p forwards. <now_s>: monotonic seconds, for the expiry. <source>: NULL, or a reference is taken. NULL when out of
  * memory or when lengths are absurd. */
 struct msg *msg_new(const struct mqtt_publish *p, struct slice origin_client_id, struct msg_source *source,
     uint32_t now_s);

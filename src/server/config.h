@@ -182,6 +182,7 @@ struct config {
 	int64_t retain_expiry_interval, max_inflight_bytes, global_max_connections, global_max_clients, drop_log_interval, memory_limit, flapping_connects,
 	    flapping_hold;
 	bool upgrade_outgoing_qos;
+	bool publisher_stamp;
 	bool retain_available, check_retain_source, queue_qos0_messages, persistence, set_tcp_nodelay, autosave_on_changes;
 	bool ignored_bool;      /* of directives that are accepted without effect */
 	int64_t ignored_number;

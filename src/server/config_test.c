@@ -320,7 +320,7 @@ check_globals(const struct config *c)
 	assert_int_equal(c->retain_expiry_interval, 5);
 	assert_int_equal(c->max_inflight_bytes, 77);
 	assert_int_equal(c->global_max_connections, 8);
-	assert_true(c->queue_qos0_messages && !c->check_retain_source && !c->retain_available && c->persistence);
+	assert_true(c->queue_qos0_messages && !c->check_retain_source && c->publisher_stamp && !c->retain_available && c->persistence);
 	assert_int_equal(c->persistent_client_expiration, 14 * 86400);
 	assert_int_equal(c->workers, 4);
 	assert_string_equal(c->persistence_location, "/p/");
@@ -353,7 +353,7 @@ every_directive_is_read(void **state)
 		      "60\nmax_packet_size 1000\n"
 		      "message_size_limit 900\nmax_inflight_messages 1\nmax_queued_messages "
 		      "0\nmax_queued_bytes 5\n"
-		      "global_max_connections 8\nmax_inflight_bytes 77\nupgrade_outgoing_qos true\nretain_expiry_interval 5\nqueue_qos0_messages true\ncheck_retain_source false\nretain_available "
+		      "global_max_connections 8\nmax_inflight_bytes 77\nupgrade_outgoing_qos true\nretain_expiry_interval 5\nqueue_qos0_messages true\ncheck_retain_source false\npublisher_stamp true\nretain_available "
 		      "false\npersistent_client_expiration 2w\nworkers 4\n"
 		      "set_tcp_nodelay true\npersistence true\npersistence_location /p/\npid_file "
 		      "/pid\nlog_dest file /l\n"

@@ -304,6 +304,8 @@ const struct option options[] = {
 	  IN_CONFIG(upgrade_outgoing_qos), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 	{ "check_retain_source", "true|false", "Retained messages go to new subscribers only while their publisher may still publish them",
 	  IN_CONFIG(check_retain_source), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
+	{ "publisher_stamp", "true|false", "Tell MQTT 5 subscribers who published, in user properties `signet-…` that no client can send",
+	  IN_CONFIG(publisher_stamp), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 	{ "retain_available", "true|false", "Support retained messages",
 	  IN_CONFIG(retain_available), .type = OPTION_BOOL, .def = 1, .flags = OPTION_NEXT_START },
 	{ "retain_expiry_interval", "MINUTES", "Accepted; retained messages that have expired are always removed",

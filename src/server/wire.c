@@ -297,6 +297,7 @@ settings_of_config(const struct config *c)
 	s.max_qos = (uint8_t)c->listeners[0].max_qos;
 	s.retain_available = c->retain_available;
 	s.check_retain_source = c->check_retain_source;
+	s.stamp_publishers = c->publisher_stamp;
 	s.allow_empty_client_id = true; /* judged for each listener by identity_judge() */
 	s.queue_qos0 = c->queue_qos0_messages;
 	s.upgrade_qos = c->upgrade_outgoing_qos;
