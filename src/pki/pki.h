@@ -218,7 +218,7 @@ void pki_trust_unref(struct pki_trust *t); /* NULL is fine */
 
 /* The same with the revocation lists read again. Those of a file that cannot be read stay; so does each whose successor is
  * forged, older (CRL number, else date), expired or from the future, or missing. NULL: out of memory. Blocks; any thread. */
-struct pki_trust *pki_trust_renew(const struct pki_trust *t, const struct pki_trust *also, int64_t now, struct err *err);
+struct pki_trust *pki_trust_renew(const struct pki_trust *old, const struct pki_trust *also, int64_t now, struct err *err);
 /* What was not taken over when <t> was made, a sentence each, naming the file. */
 void pki_trust_complaints(const struct pki_trust *t, void (*each)(void *ctx, const char *text), void *ctx);
 /* The lists that are in force. */

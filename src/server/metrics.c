@@ -438,7 +438,7 @@ text_of_server(struct server *s, size_t *ret_n)
 		.started = s->started };
 	char *text;
 
-	for (unsigned i = 0; i < s->n_workers; i++) {
+	for (unsigned i = 0; i < m.n_shards; i++) {
 		shards[i] = shard_stats(s->workers[i].shard);
 		loops[i] = loop_stats(s->workers[i].loop);
 	}
