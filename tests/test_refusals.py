@@ -1,10 +1,12 @@
 """Each way of being turned away (rows of seed table 3.3 and more): the client learns it as TLS or MQTT can say it, and the broker
 writes one line that tells address, certificate, client id, the exact reason and what to do; no two causes share a name."""
+import json
 import os
 import re
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 
 import pytest
@@ -21,6 +23,24 @@ ALERTS = {42: "bad certificate", 43: "unsupported certificate", 44: "certificate
 
 
 ALIKE = [f"tls{i}" for i in range(10)]
+
+
+class Control:
+    """Asks the broker over its control socket, as `signet why` does."""
+
+    def __init__(self, path):
+        self.sock, self.frames = socket.socket(socket.AF_UNIX), wire.Frames()
+        self.sock.settimeout(kit.PATIENCE)
+        self.sock.connect(str(path))
+        self.sock.sendall(wire.connect("asks", 5, keepalive=0) + wire.subscribe("$CONTROL/signet/v1/response", version=5))
+
+    def why(self, about):
+        request = json.dumps({"about": about, "count": 512})
+        self.sock.sendall(wire.publish("$CONTROL/signet/v1/why", request, version=5))
+        while True:
+            for kind, _, body in self.frames.feed(self.sock.recv(65536)):
+                if kind == wire.PUBLISH:
+                    return json.loads(bytes(body)[body.index(b"{"):])["refusals"]
 
 
 class Site:
@@ -45,6 +65,9 @@ class Site:
         self.server = self.server_files("localhost", "DNS:localhost,IP:127.0.0.1")
         elsewhere = self.server_files("rock-4se", "DNS:rock-4se")
         # Refusals are rationed by listener, so there are several alike.
+        self.short = tempfile.TemporaryDirectory(prefix="sr-", dir="/tmp")  # a socket's path has few bytes
+        os.chmod(self.short.name, 0o755)
+        self.control_path, self.control = f"{self.short.name}/c", None
         self.ports = {n: kit.free_port() for n in ("tls", "strict", "root", "named", "plain", "optional", "suites", *ALIKE)}
         parts = ["per_listener_settings true", "tls_handshake_timeout 2", *(["user root"] if os.geteuid() == 0 else []),
                  *(f"role_ca {r} {self.sub[r].file}" for r in ("client", "control", "cloud"))]
@@ -61,6 +84,7 @@ class Site:
                 parts.append("tls_version tlsv1.3")
             if name == "suites":
                 parts += ["ciphers ECDHE-ECDSA-AES256-GCM-SHA384", "ciphers_tls1.3 TLS_AES_256_GCM_SHA384"]
+        parts += [f"listener 0 {self.control_path}", "protocol control"]
         self.broker = kit.Broker(folder / "broker", "\n".join(parts) + "\n", list(self.ports.values()))
 
     def write(self, name, *texts):
@@ -92,7 +116,22 @@ class Site:
         assert match, found.string
         line = match.groupdict()
         assert line["cause"] == cause
+        line["note"] = self.note(line)
         return line
+
+    def note(self, line):
+        """What `signet why` knows of the same refusal: all that the line says, and more."""
+        self.control = self.control or Control(self.control_path)
+        [note] = [n for n in self.control.why(line["peer"]) if n["address"] == line["peer"] and n["cause"] == line["cause"]]
+        for key, word in (("text", "reason"), ("remedy", "remedy"), ("what", "what"), ("listener", "listener"), ("client_id", "client"),
+                          ("subject", "subject"), ("issuer", "issuer"), ("serial", "serial")):
+            got, want = note[key] or "", "" if line[word] == "-" else line[word]
+            # What is kept is bounded; a name of many escapes is cut.
+            assert got == want or (len(got) > 250 and want.startswith(got)), (key, note, line)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", note["time"])
+        if line["serial"] != "-":
+            assert re.fullmatch("[0-9a-f]{64}", note["fingerprint"]) and note["not_before"] < note["not_after"], note
+        return note
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +257,8 @@ def test_certificate(site, bad, name, maximum):
     assert re.search(reason, line["reason"]), line["reason"]
     assert line["what"] == "TLS handshake" and line["listener"] == f"127.0.0.1:{port_of}"
     assert line["subject"] != "-" and line["issuer"] != "-" and "\n" not in line["subject"]
+    note = line["note"]
+    assert note["sni"] == "localhost" and note["tls_version"] == {ssl.TLSVersion.TLSv1_2: "TLSv1.2", ssl.TLSVersion.TLSv1_3: "TLSv1.3"}[maximum]
     if "hex" in files and name != "self-signed":
         assert line["serial"].upper().lstrip("0") == files["hex"].lstrip("0")
 
@@ -342,6 +383,12 @@ def test_refusal(site, name, cause, act, reason, certificate, client):
     for word in ("subject", "issuer", "serial"):
         assert (line[word] != "-") == certificate, line
     assert "top-secret" not in site.broker.log()
+    note = line["note"]
+    alert = re.search(r"alert (\d+)", line["reason"])
+    sent = {"no-certificate": 116, "tls-version": 70, "tls-cipher": 40}.get(cause)
+    assert note["tls_alert"] == (int(alert[1]) if alert and line["what"] == "TLS handshake" else sent)
+    if line["what"] == "TLS handshake" and note["tls_version"] is not None:
+        assert re.fullmatch(r"TLSv1(\.[123])?", note["tls_version"])
 
 
 def test_causes_are_distinct(site, bad):
@@ -450,3 +497,47 @@ def test_one_refusal_harms_nobody_else(site, bad):
         steady.fence()
         assert handshake(site.ports["tls"], site.leaf("client", "late"), connect=wire.connect("late"))[0] == 0
         assert not steady.closed
+
+
+# ---- the checklist ----
+
+@pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls1.2", "tls1.3"])
+def test_with_and_without_sni(site, maximum):
+    for host in ("localhost", None):
+        assert handshake(site.ports["tls"], dev(site), maximum, host=host, check=False, connect=wire.connect("dev"))[0] == 0
+        mark = site.broker.mark()
+        handshake(site.ports["tls"], site.revoked, maximum, host=host, check=False)
+        assert site.expect(mark, "revoked")["note"]["sni"] == host
+
+
+def test_an_optional_certificate_is_judged(site, bad):
+    """It is not passed over where none is demanded."""
+    for name, cause in (("expired", "expired"), ("revoked", "revoked"), ("unknown CA", "issuer-unknown")):
+        mark = site.broker.mark()
+        ended, port = handshake(site.ports["optional"], bad[name][1])
+        assert str(ended).startswith("alert"), ended
+        site.expect(mark, cause, port)
+
+
+def test_refusals_after_the_handshake_have_their_dates(site):
+    mark = site.broker.mark()
+    assert mosquitto_pub(site, "tls", dev(site), "-i", "other-id") != 0
+    note = site.expect(mark, "client-id")["note"]
+    assert note["not_before"] < note["time"] < note["not_after"] and note["subject"] == "CN=dev"
+
+
+def test_the_checklist_names_tests_that_exist():
+    here = os.path.dirname(os.path.abspath(__file__))
+    with open(f"{here}/CHECKLIST-B.md", encoding="utf-8") as f:
+        rows = [line.strip().strip("|").split(" | ") for line in f if line.startswith("| B")]
+    assert [row[0].strip() for row in rows] == [f"B{i}" for i in range(1, 24)]
+    for row in rows:
+        assert len(row) == 3, row
+        for name in (name.strip() for name in row[2].split(",")):
+            if name.startswith("open: "):
+                continue
+            file, function = name.split("::")
+            with open(f"{here}/../{file}", encoding="utf-8") as f:
+                text = f.read()
+            pattern = rf"^def {function}\(" if file.endswith(".py") else rf"^{function}\(void \*\*state\)"
+            assert re.search(pattern, text, re.M), name

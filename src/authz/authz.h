@@ -40,6 +40,7 @@ struct authz_facts {
 	const uint8_t *issuer_key;   /* SHA-256 of the issuer's SubjectPublicKeyInfo, 32 bytes; NULL without certificate */
 	const uint8_t *fingerprint;  /* SHA-256 of the certificate, 32 bytes; NULL without */
 	struct slice chain;     /* of the CAs above, for authz_chain_anchored(); empty without */
+	int64_t not_before;     /* of the certificate, seconds since 1970; 0: not known, as after a restart */
 	int64_t not_after;      /* the earliest end in the chain, seconds since 1970; 0 without */
 	uint64_t credential;    /* of the password or pre-shared key that was shown, as it was then; 0: none */
 };

@@ -21,7 +21,7 @@ enum {
 struct authz_principal {
 	atomic_uint refs;
 	uint8_t role, flags, serial_n;
-	int64_t not_after;
+	int64_t not_before, not_after;
 	uint64_t credential;
 	uint32_t cn_at, username_at, tail_at; /* in text */
 	uint16_t subject_n, issuer_n, cn_n, username_n, chain_n;

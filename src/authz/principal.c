@@ -109,6 +109,7 @@ authz_principal_new(const struct authz_facts *f)
 	*p = (struct authz_principal){ .role = (uint8_t)f->role,
 		.flags = flags_of(f),
 		.serial_n = (uint8_t)f->serial.n,
+		.not_before = f->not_before,
 		.not_after = f->not_after,
 		.subject_n = (uint16_t)f->subject.n,
 		.issuer_n = (uint16_t)f->issuer.n,
@@ -188,6 +189,7 @@ authz_principal_facts(const struct authz_principal *p, struct authz_facts *ret)
 		.issuer_key = issuer_key_of(p),
 		.fingerprint = fingerprint_of(p),
 		.chain = chain_of(p),
+		.not_before = p->not_before,
 		.not_after = p->not_after,
 		.credential = p->credential,
 	};

@@ -95,6 +95,7 @@ pki_peer_facts(const struct pki_peer *p, bool use_subject, struct authz_facts *r
 		.serial = slice_of(p->serial, p->serial_n),
 		.issuer_key = p->issuer_key,
 		.fingerprint = p->fingerprint,
+		.not_before = p->not_before,
 		.not_after = p->valid_until,
 		.chain = slice_of(p->chain, p->chain_n),
 	};

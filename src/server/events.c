@@ -220,6 +220,7 @@ refused_event(struct listener *l, const struct broker_event *e)
 		x.issuer = text_show(facts.issuer, issuer, sizeof(issuer));
 		x.serial = text_hex(facts.serial, serial, sizeof(serial));
 		x.fingerprint = facts.fingerprint;
+		x.not_before = facts.not_before;
 		x.not_after = facts.not_after;
 	}
 	if (e->client_id.n > 0)
