@@ -224,6 +224,16 @@ wall_of(const struct shard *sh, uint32_t expires_s)
 	return expires_s == 0 ? 0 : broker_wall(sh) + ((int64_t)expires_s - (int64_t)sh->now_s);
 }
 
+/* What this shard retains has a record already; 0: it does not retain <m>. */
+static uint64_t
+retained_body(struct shard *sh, const struct msg *m)
+{
+	if (!m->retain || retained_home(sh->broker, msg_topic(m)) != sh->index ||
+	    sh->keep_ops->retain_get(sh->keep, msg_topic(m), sh->now_s) != m)
+		return 0;
+	return m->body;
+}
+
 /* The record of <m> on this shard; 0: out of memory. */
 static uint64_t
 body_of(struct shard *sh, const struct msg *m)
@@ -234,6 +244,8 @@ body_of(struct shard *sh, const struct msg *m)
 
 	if (j->now == m && j->body != 0)
 		return j->body;
+	if ((rec.id = retained_body(sh, m)) != 0)
+		return rec.id;
 	rec.id = store_id(j->writer);
 	rec.head = record_put_body(head, m, wall_of(sh, m->expires_s));
 	rec.bytes = record_body_bytes(m);
@@ -252,11 +264,7 @@ journal_begin(struct shard *sh, struct msg *m)
 	if (!journal_on(j) || j->now == m)
 		return false;
 	j->now = m;
-	/* What this shard retains already has a record. */
-	j->body = m->retain && retained_home(sh->broker, msg_topic(m)) == sh->index &&
-			  sh->keep_ops->retain_get(sh->keep, msg_topic(m), sh->now_s) == m ?
-		      m->body :
-		      0;
+	j->body = 0;
 	return true;
 }
 
