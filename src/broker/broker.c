@@ -133,6 +133,8 @@ broker_free(struct broker *b)
 	if (b == NULL)
 		return;
 	for (unsigned i = 0; b->shards != NULL && i < b->n_shards; i++)
+		shard_settle(b->shards[i]);
+	for (unsigned i = 0; b->shards != NULL && i < b->n_shards; i++)
 		shard_free(b->shards[i]);
 	listener_table_unref(b->newest);
 	free(b->interest);

@@ -232,6 +232,28 @@ struct broker_suspect {
  * who may not stay gets DISCONNECT with the reason and is closed. False: out of memory, and nothing was begun. */
 bool broker_judge_again(struct broker *b, const struct broker_suspect *v, size_t n);
 
+/* What is known of a session, for people. Everything is borrowed for the call. */
+struct broker_finding {
+	bool found;     /* there is such a session; if not, nothing else is set */
+	bool connected; /* else it is kept */
+	bool allowed;
+	unsigned listener;
+	uint32_t waiting; /* messages that wait for it */
+	const struct authz_principal *who;
+	struct slice topic; /* behind the mount point, as the policy sees it */
+	const char *text;   /* why: authz_explain() */
+};
+/* May <client_id>, connected or kept, do that, by who it is and by the policies as they are now? */
+struct broker_ask {
+	struct slice client_id, topic; /* copied */
+	enum authz_action action;
+	bool will;                     /* PUBLISH: about the will that it has; <topic> empty */
+	void (*answer)(void *ctx, const struct broker_finding *f); /* once, soon, on a shard's thread; must not block */
+	void *ctx;
+};
+/* Any thread. False: out of memory, and there will be no answer. */
+bool broker_ask(struct broker *b, const struct broker_ask *q);
+
 /* One connection. <peer> is copied, <who> taken over. NULL: out of memory (then <who> is released). */
 extern const struct stream_ops client_stream;
 void *client_new(struct shard *sh, unsigned listener, struct authz_principal *who, const char *peer, const struct waker *w);

@@ -432,6 +432,9 @@ void will_free(struct will *w);
  * one. The result is borrowed until the next call. False: too long or too deep, or no filter any more. */
 bool mount_name(const struct client *c, struct slice *topic);
 bool mount_filter(const struct client *c, struct slice *filter);
+/* The same for whoever is on <listener>. */
+bool mount_name_of(const struct shard *sh, unsigned listener, struct slice *topic);
+bool mount_filter_of(const struct shard *sh, unsigned listener, struct slice *filter);
 /* Is <topic> below the mount point of the session's listener? Only what was subscribed to on another listener may not be. */
 bool mount_sees(const struct session *s, struct slice topic);
 
@@ -545,6 +548,8 @@ bool throttle_is_full(const struct broker *b, unsigned to);
 /* ---- shard.c ---- */
 
 struct shard *shard_new(struct broker *b, unsigned index);
+/* Of all shards before the first one goes: what was ordered is carried out, since it may give orders to others. NULL is fine. */
+void shard_settle(struct shard *sh);
 void shard_free(struct shard *sh);
 /* Take what broker_set_listeners() has set. */
 void shard_renew(struct shard *sh);

@@ -9,24 +9,30 @@ mount_of(const struct shard *sh, unsigned listener)
 }
 
 bool
-mount_name(const struct client *c, struct slice *topic)
+mount_name_of(const struct shard *sh, unsigned listener, struct slice *topic)
 {
-	struct slice mount = mount_of(c->shard, c->listener);
-	struct wr w = wr_of(c->shard->mounted, MOUNTED_MAX);
+	struct slice mount = mount_of(sh, listener);
+	struct wr w = wr_of(sh->mounted, MOUNTED_MAX);
 
 	if (mount.n == 0)
 		return true;
 	wr_bytes(&w, mount);
 	wr_bytes(&w, *topic);
-	*topic = slice_of(c->shard->mounted, wr_len(&w));
+	*topic = slice_of(sh->mounted, wr_len(&w));
 	return wr_ok(&w) && topic_name_ok(*topic);
 }
 
 bool
-mount_filter(const struct client *c, struct slice *filter)
+mount_name(const struct client *c, struct slice *topic)
 {
-	struct slice mount = mount_of(c->shard, c->listener), name, inner = *filter;
-	struct wr w = wr_of(c->shard->mounted, MOUNTED_MAX);
+	return mount_name_of(c->shard, c->listener, topic);
+}
+
+bool
+mount_filter_of(const struct shard *sh, unsigned listener, struct slice *filter)
+{
+	struct slice mount = mount_of(sh, listener), name, inner = *filter;
+	struct wr w = wr_of(sh->mounted, MOUNTED_MAX);
 	enum topic_share share;
 
 	if (mount.n == 0)
@@ -36,11 +42,17 @@ mount_filter(const struct client *c, struct slice *filter)
 	wr_bytes(&w, slice_of(filter->p, filter->n - inner.n));
 	wr_bytes(&w, mount);
 	wr_bytes(&w, inner);
-	*filter = slice_of(c->shard->mounted, wr_len(&w));
+	*filter = slice_of(sh->mounted, wr_len(&w));
 	if (!wr_ok(&w))
 		return false;
 	/* "mount#" is none: a mount point that does not end in '/' is the beginning of the first level. */
 	return share == TOPIC_SHARE_YES ? topic_share_split(*filter, &name, &inner) == TOPIC_SHARE_YES : topic_filter_ok(*filter);
+}
+
+bool
+mount_filter(const struct client *c, struct slice *filter)
+{
+	return mount_filter_of(c->shard, c->listener, filter);
 }
 
 bool

@@ -47,6 +47,15 @@ shard_new(struct broker *b, unsigned index)
 }
 
 void
+shard_settle(struct shard *sh)
+{
+	if (sh == NULL)
+		return;
+	sh->closing = true;
+	orders_take(sh);
+}
+
+void
 shard_free(struct shard *sh)
 {
 	size_t pos = 0;

@@ -1,23 +1,20 @@
 /* What an administrator of this machine asks of the running broker: requests below "$CONTROL/signet/v1/" on a listener with
  * `protocol control`, a unix socket that only the broker's user and root may open. A request and its answer are JSON objects. */
-#include "server/internal.h"
+#include "server/control.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <jansson.h>
 
 #include "base/num.h"
 #include "base/text.h"
 
-#define TOPIC "$CONTROL/signet/v1/"
-
 enum { WHY_MAX = 512, WHY_DEFAULT = 10 };
 
 const char control_policy[] = "connect anonymous\n"
-			      "allow anonymous publish " TOPIC "#\n"
-			      "allow anonymous subscribe " TOPIC "response\n"
+			      "allow anonymous publish " CONTROL_TOPIC "#\n"
+			      "allow anonymous subscribe " CONTROL_TOPIC "response\n"
 			      "allow anonymous subscribe $SYS/#\n";
 
 static void
@@ -65,59 +62,73 @@ add_note(void *ctx, const struct diary_note *x)
 }
 
 /* {"about": "192.0.2.1", "count": 10}: the latest refusals, newest first. */
-static json_t *
-do_why(struct server *s, const json_t *in)
+static bool
+do_why(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
 {
 	const char *about = json_string_value(json_object_get(in, "about"));
 	json_int_t n = json_is_integer(json_object_get(in, "count")) ? json_integer_value(json_object_get(in, "count")) : WHY_DEFAULT;
 	json_t *list = json_array();
 
+	(void)r;
 	diary_read(s->diary, about != NULL ? about : "", (unsigned)NUM_MAX(1, NUM_MIN(n, (json_int_t)WHY_MAX)), add_note, list);
-	return json_pack("{s:o}", "refusals", list);
+	*ret_out = json_pack("{s:o}", "refusals", list);
+	return false;
 }
 
 static const struct {
 	const char *name;
-	json_t *(*carry_out)(struct server *s, const json_t *in);
+	/* True: control_answer() follows, from some thread; false: *ret_out is the answer. */
+	bool (*carry_out)(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
 } commands[] = {
 	{ "why", do_why },
+	{ "explain", control_explain },
 };
 
-static json_t *
-answer_to(struct server *s, struct slice name, struct slice payload)
+void
+control_answer(struct broker_request *r, json_t *out)
+{
+	char *text = out != NULL ? json_dumps(out, JSON_COMPACT) : NULL;
+
+	json_decref(out);
+	broker_request_done(r, CONTROL_TOPIC "response", text, text != NULL ? strlen(text) : 0);
+}
+
+/* As carry_out. */
+static bool
+carry_out(struct server *s, struct broker_request *r, struct slice name, json_t **ret_out)
 {
 	json_error_t e = { 0 };
-	json_t *in, *out;
+	json_t *in;
+	bool later;
 
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		if (!slice_eq(name, slice_str(commands[i].name)))
 			continue;
-		in = json_loadb((const char *)payload.p, payload.n, JSON_REJECT_DUPLICATES, &e);
+		in = json_loadb((const char *)r->payload.p, r->payload.n, JSON_REJECT_DUPLICATES, &e);
 		if (!json_is_object(in)) {
 			json_decref(in);
-			return json_pack("{s:s}", "error", e.text[0] != '\0' ? e.text : "a request is a JSON object");
+			*ret_out = json_pack("{s:s}", "error", e.text[0] != '\0' ? e.text : "a request is a JSON object");
+			return false;
 		}
-		out = commands[i].carry_out(s, in);
+		later = commands[i].carry_out(s, r, in, ret_out);
 		json_decref(in);
-		return out;
+		return later;
 	}
-	return json_pack("{s:s}", "error", "there is no such command");
+	*ret_out = json_pack("{s:s}", "error", "there is no such command");
+	return false;
 }
 
 bool
 control_request(struct server *s, struct broker_request *r)
 {
-	json_t *out;
-	char *text;
+	json_t *out = NULL;
 
 	if (r->listener >= s->n_listeners || s->listeners[r->listener].config->protocol != CONFIG_CONTROL)
 		return false;
-	if (!slice_starts(r->topic, SL(TOPIC)))
+	if (!slice_starts(r->topic, SL(CONTROL_TOPIC)))
 		return false;
-	out = answer_to(s, slice_from(r->topic, sizeof(TOPIC) - 1), r->payload);
-	text = out != NULL ? json_dumps(out, JSON_COMPACT) : NULL;
-	json_decref(out);
-	broker_request_done(r, TOPIC "response", text, text != NULL ? strlen(text) : 0);
+	if (!carry_out(s, r, slice_from(r->topic, sizeof(CONTROL_TOPIC) - 1), &out))
+		control_answer(r, out);
 	return true;
 }
 

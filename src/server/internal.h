@@ -53,6 +53,9 @@ struct judge;
 struct world *world_load(
     const struct config *c, struct judge *judges, const struct dynamics *ds, const struct world *old, struct err *err);
 void world_free(struct world *w); /* NULL is fine */
+/* Parts of it for a look: what decides on <l>, and whom it trusts, which may be nobody (NULL). */
+bool world_policy(const struct config *c, const struct config_listener *l, const struct dynamics *ds, struct authz_policy **ret, struct err *err);
+bool world_trust(const struct config *c, const struct config_listener *l, struct pki_trust **ret, struct err *err);
 
 /* Judges the certificates, keys and passwords that come to one listener. It stays where it is for the life of the
  * process, because connections under old TLS contexts call it too; what it trusts is exchanged
@@ -348,6 +351,8 @@ void diary_read(struct diary *d, const char *key, unsigned max, void (*each)(voi
 extern const char control_policy[]; /* of listeners with `protocol control` */
 /* As broker_ports.request; false: it is not for us. */
 bool control_request(struct server *s, struct broker_request *r);
+/* "publish", "will", …; NULL and unknown names: false. */
+bool rights_action(const char *name, enum authz_action *ret, bool *ret_will);
 
 /* ---- events.c ---- */
 

@@ -32,6 +32,25 @@ void config_free(struct config *c); /* NULL is fine */
 /* The path of the control socket that <file> configures into <out>. False and <err>: a mistake, or there is none. */
 bool server_control_path(const char *file, char *out, size_t cap, struct err *err);
 
+/* May somebody do that, by the configuration alone? */
+struct server_question {
+	const char *config_file;
+	const char *listener;  /* its name or port; NULL: the first for clients */
+	const char *cert_file; /* his certificate with the CAs below the trusted one, PEM; its issuer's key gives the role. NULL: none */
+	const char *role;      /* without <cert_file>: "client", …, "none"; NULL: none */
+	const char *cn;        /* with <role>; NULL: the client id */
+	const char *user;      /* the user name of CONNECT, as if it had been proved; NULL: none */
+	const char *client_id, *topic;
+	const char *action;    /* "connect", "publish", "subscribe", "receive", "unsubscribe", "will" (which is "publish") */
+};
+struct server_answer {
+	bool allowed;
+	char listener[160], role[16], cn[512], user[512]; /* "": none */
+	char text[2048]; /* the rule that decides, in words */
+};
+/* False and <err>: it cannot be said. */
+bool server_explain(const struct server_question *q, struct server_answer *ret, struct err *err);
+
 /* Run until SIGTERM or SIGINT. Logs its own errors. Must be called before the process has other
  * threads. */
 enum server_exit server_run(const struct server_options *o);

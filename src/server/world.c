@@ -37,8 +37,8 @@ load_policy_text(
 	return *ret != NULL;
 }
 
-static bool
-load_policy(const struct config *c, const struct config_listener *l, const struct dynamics *ds, struct authz_policy **ret,
+bool
+world_policy(const struct config *c, const struct config_listener *l, const struct dynamics *ds, struct authz_policy **ret,
     struct err *err)
 {
 	const struct config_security *s = l->security;
@@ -198,6 +198,12 @@ load_trust(const struct config *c, const struct config_listener *l, const struct
 	return *ret != NULL || fail_trust(c, l, err);
 }
 
+bool
+world_trust(const struct config *c, const struct config_listener *l, struct pki_trust **ret, struct err *err)
+{
+	return load_trust(c, l, &(struct trust_hints){ 0 }, ret, err);
+}
+
 static bool
 load_tls(const struct config *c, const struct config_listener *l, struct judge *j, const struct trust_hints *h,
     struct world_listener *ret, struct err *err)
@@ -278,7 +284,7 @@ world_load(
 		struct world_listener *wl = &w->listeners[i];
 		struct trust_hints h = hints_of(c, w, old, i);
 
-		if (!load_policy(c, l, ds, &wl->policy, err) || !look_at_http_dir(c, l, err) ||
+		if (!world_policy(c, l, ds, &wl->policy, err) || !look_at_http_dir(c, l, err) ||
 		    !load_secrets(c, w, i, err) ||
 		    (config_is_tls(l) &&
 			!load_tls(c, l, judges != NULL ? &judges[i] : NULL, &h, wl, err))) {
