@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "crash"))
 import harness  # noqa: E402
 
 
-@pytest.mark.parametrize("workers", [1])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_what_was_acknowledged_survives_kill_9(tmp_path, workers):
     world = harness.crash(tmp_path, kit.free_port(), 5, workers)
     assert world.acks > 0

@@ -67,11 +67,17 @@ map_siphash13(const uint64_t key[2], struct slice s)
 	return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
+const uint64_t *
+map_hash_key(void)
+{
+	(void)pthread_once(&hash_once, hash_init);
+	return hash_key;
+}
+
 uint64_t
 map_hash(struct slice s)
 {
-	(void)pthread_once(&hash_once, hash_init);
-	return map_siphash13(hash_key, s);
+	return map_siphash13(map_hash_key(), s);
 }
 
 /* Marks a slot whose value was taken out of the middle of a probe sequence. */

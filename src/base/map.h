@@ -19,6 +19,8 @@ struct map {
 /* A keyed hash of <s> (SipHash-1-3, one random key per process): nobody outside can choose collisions. The same
  * value in every thread. */
 uint64_t map_hash(struct slice s);
+/* Its key, of two: for who must know after a restart what it was. Secret. */
+const uint64_t *map_hash_key(void);
 /* The function below it, with a key of the caller's. */
 uint64_t map_siphash13(const uint64_t key[2], struct slice s);
 

@@ -141,6 +141,7 @@ broker_free(struct broker *b)
 	free(b->paces);
 	crowd_free(b->crowd);
 	free(b->shards);
+	once_done(&b->once);
 	free(b);
 }
 

@@ -120,7 +120,7 @@ gates_turn(struct shard *sh)
 	if (!journal_on(j))
 		return;
 	j->refuses = store_state(sh->broker->settings.store) != STORE_READY;
-	if (j->gated == NULL && !j->behind)
+	if (j->gated == NULL && !j->behind && j->once.n_open == 0)
 		return;
 	store_stats(sh->broker->settings.store, &stats);
 	j->behind = stats.backlog_bytes > (j->behind ? BEHIND_LOW : BEHIND_HIGH);
@@ -128,6 +128,7 @@ gates_turn(struct shard *sh)
 	if (durable == j->durable)
 		return;
 	j->durable = durable;
+	once_durable(sh);
 	for (struct gates *g = j->gated, *next; g != NULL; g = next) {
 		next = g->next;
 		gates_open(g, durable);

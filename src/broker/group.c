@@ -255,9 +255,18 @@ hit_of(uint32_t id, uint16_t extra, uint8_t options, uint8_t slot)
 		.as_published = (options & MQTT_SUB_RETAIN_AS_PUBLISHED) != 0 };
 }
 
+/* With a message whose exchange is to be remembered goes the name; without memory for it the message may come twice after a crash. */
+static struct mail_text *
+name_for(const struct group *g, const struct msg *m)
+{
+	return m->exchange != 0 ? mail_text_new(group_key(g)) : NULL;
+}
+
 static void
 give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
 {
+	uint64_t mark;
+
 	while (g->n > 0) {
 		struct member *to = choose(g);
 		struct hit h = hit_of(to->id, to->extra, to->options, to->slot);
@@ -267,7 +276,7 @@ give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
 		if (to->key.shard != sh->index) {
 			if (mail_post(sh, to->key.shard, &(struct mail){ .kind = MAIL_SHARE_DELIVER, .options = to->options,
 			    .tries = wait ? TRIES_MAX : tries, .extra = to->extra, .id = to->id, .scan = g->id,
-			    .session = to->key.session, .qos = to->slot, .msg = msg_ref(m) }))
+			    .session = to->key.session, .qos = to->slot, .msg = msg_ref(m), .text = name_for(g, m) }))
 				return;
 			/* Out of memory, or too much to do there: somebody else may be nearer. */
 			if (tries++ >= TRIES_MAX) {
@@ -282,7 +291,9 @@ give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
 			set_online(g, to, false);
 			tries++;
 		} else {
+			mark = sh->journal.marks;
 			session_offer(s, m, &h);
+			once_group(sh, m, group_key(g), mark);
 			return;
 		}
 	}
@@ -291,7 +302,18 @@ give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
 void
 group_deliver(struct shard *sh, struct group *g, struct msg *m)
 {
-	give_away(sh, g, m, 0);
+	if (m->exchange == 0 || !once_has_group(sh->broker, m, group_key(g)))
+		give_away(sh, g, m, 0);
+}
+
+static void
+member_offer(struct shard *sh, struct session *s, const struct mail *m, const struct hit *h)
+{
+	uint64_t mark = sh->journal.marks;
+
+	session_offer(s, m->msg, h);
+	if (m->text != NULL)
+		once_group(sh, m->msg, slice_of(m->text->text, m->text->n), mark);
 }
 
 /* On the member's shard: it may have gone since it was chosen. */
@@ -302,14 +324,14 @@ mail_share_deliver(struct shard *sh, struct mail *m)
 	struct hit h = hit_of(m->id, m->extra, m->options, m->qos);
 
 	if (s != NULL && (s->client != NULL || m->tries >= TRIES_MAX)) {
-		session_offer(s, m->msg, &h);
+		member_offer(sh, s, m, &h);
 		return;
 	}
 	if (mail_post(sh, m->from, &(struct mail){ .kind = MAIL_SHARE_AGAIN, .scan = m->scan,
 	    .tries = (uint8_t)NUM_MIN(m->tries + 1, TRIES_MAX), .qos = s == NULL, .session = m->session, .msg = msg_ref(m->msg) }))
 		return;
 	if (s != NULL)
-		session_offer(s, m->msg, &h);
+		member_offer(sh, s, m, &h);
 	else
 		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 }

@@ -231,7 +231,7 @@ struct shard {
 	uint32_t drop_lines, drops_untold;
 	/* mail.c */
 	struct batch **outboxes; /* for each shard, or NULL: those that go first, then the others (mail.c) */
-	bool outbox_dirty;
+	bool outbox_dirty, outbox_large;
 	uint32_t flushes;
 	struct inbox inbox, verdicts, orders;
 	struct certs certs;
@@ -269,6 +269,7 @@ struct broker {
 	struct interest *interest;     /* n_shards x INTEREST_SLOTS */
 	struct listener_pace *paces;   /* one a listener */
 	struct crowd *crowd;
+	struct once once;
 	struct shed {
 		_Atomic uint32_t seq; /* measurements; 0: there is no limit */
 		_Atomic uint8_t level;

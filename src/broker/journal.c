@@ -409,7 +409,7 @@ journal_shift(struct session *s, uint32_t n)
 /* ---- messages from a session ---- */
 
 bool
-journal_adopt_inbound(struct session *s, uint64_t id, uint16_t packet_id)
+journal_adopt_inbound(struct session *s, struct inbound in)
 {
 	struct journal *x = s->journal;
 
@@ -422,46 +422,60 @@ journal_adopt_inbound(struct session *s, uint64_t id, uint16_t packet_id)
 		x->inbound = v;
 		x->cap_inbound = cap;
 	}
-	x->inbound[x->n_inbound++] = (struct inbound){ id, packet_id };
+	x->inbound[x->n_inbound++] = in;
 	return true;
+}
+
+bool
+journal_spread(struct session *s, const struct inbound *in, uint16_t shards)
+{
+	struct record_inbound r = { .session = s->journal->id, .packet_id = in->packet_id, .shards = shards };
+	const uint64_t *key = map_hash_key();
+	uint8_t buf[RECORD_INBOUND];
+
+	r.key[0] = key[0];
+	r.key[1] = key[1];
+	return put(journal_of(s), &(struct store_record){ .kind = STORE_INBOUND, .id = in->id, .bytes = record_put_inbound(buf, &r) });
 }
 
 bool
 journal_received(struct session *s, uint16_t packet_id)
 {
-	struct record_inbound r = { .packet_id = packet_id };
-	struct store_record rec = { .kind = STORE_INBOUND };
-	uint8_t buf[RECORD_INBOUND];
+	struct inbound in = { .packet_id = packet_id };
 
 	if (!keeps(s))
 		return true;
-	r.session = s->journal->id;
-	rec.id = store_id(journal_of(s)->writer);
-	rec.bytes = record_put_inbound(buf, &r);
-	if (!journal_adopt_inbound(s, rec.id, packet_id))
+	in.id = store_id(journal_of(s)->writer);
+	if (!journal_adopt_inbound(s, in))
 		return false;
-	if (put(journal_of(s), &rec))
+	if (journal_spread(s, &in, 0))
 		return true;
 	s->journal->n_inbound--;
 	return false;
 }
 
+struct inbound *
+journal_inbound(const struct session *s, uint16_t packet_id)
+{
+	const struct journal *x = keeps(s) ? s->journal : NULL;
+
+	/* Most often the oldest; there are at most Receive Maximum of them. */
+	for (uint32_t i = 0; x != NULL && i < x->n_inbound; i++)
+		if (x->inbound[i].packet_id == packet_id)
+			return &x->inbound[i];
+	return NULL;
+}
+
 void
 journal_freed(struct session *s, uint16_t packet_id)
 {
-	struct journal *x = s->journal;
+	struct inbound *in = journal_inbound(s, packet_id);
 
-	if (!keeps(s))
+	if (in == NULL)
 		return;
-	/* Most often the oldest; there are at most Receive Maximum of them. */
-	for (uint32_t i = 0; i < x->n_inbound; i++) {
-		if (x->inbound[i].packet_id != packet_id)
-			continue;
-		del(journal_of(s), STORE_INBOUND, x->inbound[i].id);
-		journal_of(s)->marks++;
-		x->inbound[i] = x->inbound[--x->n_inbound];
-		return;
-	}
+	del(journal_of(s), STORE_INBOUND, in->id);
+	journal_of(s)->marks++;
+	*in = s->journal->inbound[--s->journal->n_inbound];
 }
 
 /* ---- retained messages and wills ---- */

@@ -7,6 +7,7 @@
 #define BROKER_JOURNAL_H
 
 #include "base/slice.h"
+#include "broker/once.h"
 #include "broker/ring.h"
 #include "store/store.h"
 
@@ -31,6 +32,7 @@ struct entries {
 struct inbound {
 	uint64_t id;
 	uint16_t packet_id;
+	bool in_doubt; /* once.c */
 };
 
 /* Of one session. */
@@ -48,6 +50,7 @@ struct journal_shard {
 	struct msg *now;   /* being delivered; a reference is held by the caller */
 	uint64_t body;     /* its record, or 0 */
 	struct gates *gated;
+	struct once_shard once;
 	uint64_t durable;  /* as the last turn knew it */
 	bool behind, refuses; /* the store does not keep up; it takes nothing new */
 	_Atomic uint32_t kept; /* sessions with a journal: others look whether it is 0 */
@@ -84,6 +87,9 @@ void journal_shift(struct session *s, uint32_t n);
 /* ---- messages from a session ---- */
 
 bool journal_received(struct session *s, uint16_t packet_id); /* QoS 2; false: out of memory */
+struct inbound *journal_inbound(const struct session *s, uint16_t packet_id); /* NULL: none */
+/* Its message went to <shards> shards; 0: and all have it. False: out of memory. */
+bool journal_spread(struct session *s, const struct inbound *in, uint16_t shards);
 void journal_freed(struct session *s, uint16_t packet_id);
 
 /* ---- messages ---- */
@@ -101,7 +107,7 @@ void journal_unretained(void *shard, struct msg *m);
 
 bool journal_adopt(struct session *s, uint64_t id); /* begins the journal */
 bool journal_adopt_entry(struct session *s, bool inflight, struct entry e);
-bool journal_adopt_inbound(struct session *s, uint64_t id, uint16_t packet_id);
+bool journal_adopt_inbound(struct session *s, struct inbound in);
 
 /* ---- gate.c ---- */
 

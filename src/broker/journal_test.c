@@ -470,6 +470,99 @@ acknowledged_means_kept(void **state)
 	(void)kit_expect(pub, MQTT_PUBACK);
 }
 
+/* Take what there is: how many messages. */
+static unsigned
+take_all(struct end *e)
+{
+	unsigned n = 0;
+	struct mqtt_frame f;
+	struct mqtt_publish p;
+	struct mqtt_ack a;
+
+	while (kit_next(e, &f)) {
+		if (f.type == MQTT_PUBLISH) {
+			assert_int_equal(mqtt_decode_publish(&f, 5, false, &p), 0);
+			kit_ack(e, MQTT_PUBREC, p.packet_id);
+			n++;
+		} else if (f.type == MQTT_PUBREL) {
+			assert_int_equal(mqtt_decode_ack(&f, 5, &a), 0);
+			kit_ack(e, MQTT_PUBCOMP, a.packet_id);
+		}
+	}
+	return n;
+}
+
+enum { CROWD = 8 };
+
+static void
+crowd_comes(struct rig *r, struct end *crowd[static CROWD], bool present)
+{
+	char id[8];
+
+	for (unsigned i = 0; i < CROWD; i++) {
+		(void)snprintf(id, sizeof id, "c%u", i);
+		crowd[i] = come(r, id, present);
+		if (!present)
+			kit_subscribe(crowd[i], i < CROWD / 2 ? "t" : "$share/g/t", 2);
+	}
+}
+
+/* Until what was handed to the store is on the disk, whether or not it waits for more. */
+static void
+written(struct rig *r)
+{
+	char dir[96];
+	struct err err = { 0 };
+
+	(void)snprintf(dir, sizeof dir, "%s/copy%u", r->base, r->lives);
+	if (!store_backup(r->store, dir, &err))
+		fail_msg("%s", err.text);
+}
+
+/* QoS 2 to sessions of several shards, and the broker dies after each step of it: everybody gets it once when the publisher, who
+ * has no PUBREC, sends it again. */
+static void
+spread(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *crowd[CROWD], *pub = come(r, "pub", false);
+	unsigned steps = n == 1 ? 2 : 9;
+
+	crowd_comes(r, crowd, false);
+	for (unsigned k = 0; k < steps; k++) {
+		unsigned plain = 0, shared = 0, shard = broker_home(r->kit.broker, SL("pub"));
+		uint16_t id = (uint16_t)(k + 1);
+
+		r->kit.manual = true;
+		kit_publish(pub, "t", "x", 2, false, id);
+		for (unsigned i = 0; i < k; i++)
+			kit_turn(&r->kit, (shard + i) % n);
+		written(r);
+		rig_kill(r, k % 2 == 0 ? m : n);
+		crowd_comes(r, crowd, true);
+		pub = come(r, "pub", true);
+		kit_publish(pub, "t", "x", 2, false, id);
+		(void)kit_expect(pub, MQTT_PUBREC);
+		kit_ack(pub, MQTT_PUBREL, id);
+		(void)kit_expect(pub, MQTT_PUBCOMP);
+		for (unsigned i = 0; i < CROWD; i++) {
+			unsigned got = take_all(crowd[i]);
+
+			if (i < CROWD / 2)
+				assert_int_equal(got, 1);
+			shared += i < CROWD / 2 ? 0 : got;
+			plain += got;
+		}
+		assert_int_equal(shared, 1);
+		assert_int_equal(plain, CROWD / 2 + 1);
+		n = r->kit.n;
+		for (unsigned i = 0; i < CROWD; i++)
+			assert_int_equal(take_all(crowd[i]), 0);
+	}
+	rig_kill(r, n);
+	assert_int_equal(r->got.messages, 0);
+}
+
 #define EACH(name) \
 	static void name##_each(void **state) \
 	{ \
@@ -487,6 +580,7 @@ EACH(wills_and_ends)
 EACH(nothing_kept)
 EACH(shared_and_many)
 EACH(left_to_another)
+EACH(spread)
 
 int
 main(void)
@@ -500,6 +594,7 @@ main(void)
 		cmocka_unit_test_teardown(nothing_kept_each, teardown),
 		cmocka_unit_test_teardown(shared_and_many_each, teardown),
 		cmocka_unit_test_teardown(left_to_another_each, teardown),
+		cmocka_unit_test_teardown(spread_each, teardown),
 		cmocka_unit_test_teardown(acknowledged_means_kept, teardown),
 	};
 

@@ -57,7 +57,7 @@ batch_room(struct shard *sh, unsigned to)
 
 	if (b != NULL && b->n < b->cap)
 		return b;
-	if (b != NULL && b->cap >= BATCH_MAX) {
+	if (b != NULL && b->cap >= BATCH_MAX && !journal_on(&sh->journal)) {
 		mail_flush(sh);
 		return batch_room(sh, to);
 	}
@@ -67,6 +67,7 @@ batch_room(struct shard *sh, unsigned to)
 		*bigger = (struct batch){ .part = NULL };
 	bigger->cap = cap;
 	sh->outboxes[to] = bigger;
+	sh->outbox_large = sh->outbox_large || cap > BATCH_MAX;
 	return bigger;
 }
 
@@ -75,9 +76,11 @@ mail_flush(struct shard *sh)
 {
 	struct broker *b = sh->broker;
 
+	if (journal_on(&sh->journal))
+		store_submit(sh->journal.writer);
 	if (!sh->outbox_dirty)
 		return;
-	sh->outbox_dirty = false;
+	sh->outbox_dirty = sh->outbox_large = false;
 	sh->flushes++;
 	for (unsigned i = 0; i < OUTBOXES * b->n_shards; i++) {
 		struct shard *to = b->shards[i % b->n_shards];
@@ -92,12 +95,21 @@ mail_flush(struct shard *sh)
 	}
 }
 
+void
+mail_relieve(struct shard *sh)
+{
+	if (sh->outbox_large)
+		mail_flush(sh);
+}
+
 static void
 mail_publish(struct shard *sh, struct mail *m)
 {
 	bool begun = journal_begin(sh, m->msg);
+	uint64_t mark = sh->journal.marks;
 
 	(void)route_message(sh, m->msg, false);
+	once_here(sh, m->msg, mark);
 	journal_finish(sh, begun);
 }
 
@@ -128,6 +140,7 @@ static mail_fn *const handlers[MAIL_KINDS] = {
 	[MAIL_SCAN_PAUSE] = mail_scan_pause,
 	[MAIL_SCAN_MORE] = mail_scan_more,
 	[MAIL_SCAN_STOP] = mail_scan_stop,
+	[MAIL_ONCE] = mail_once,
 };
 
 /* Does whoever waits for this turn wait for what the receiver writes, too? */
@@ -167,6 +180,7 @@ batch_for(struct shard *sh, unsigned to, const struct mail *m)
 	if (b->part == NULL && (b->part = store_claim(sh->journal.writer)) == NULL)
 		return NULL;
 	sh->journal.marks++;
+	sh->journal.once.spread = true;
 	/* Even if nothing is written into it: the part must be joined. */
 	outbox_touched(sh);
 	return b;

@@ -7,6 +7,7 @@
 enum mail_kind {
 	MAIL_NONE, MAIL_PUBLISH, MAIL_RETAIN, MAIL_SHARE_JOIN, MAIL_SHARE_LEAVE, MAIL_SHARE_ONLINE, MAIL_SHARE_OFFLINE,
 	MAIL_SHARE_DELIVER, MAIL_SHARE_AGAIN, MAIL_SHARE_RETURN, MAIL_SHARE_LOST, MAIL_SCAN_NEW, MAIL_SCAN_HIT, MAIL_SCAN_PAUSE, MAIL_SCAN_MORE, MAIL_SCAN_STOP,
+	MAIL_ONCE,
 	MAIL_KINDS
 };
 struct mail {
@@ -27,11 +28,14 @@ struct mail_text *mail_text_new(struct slice s);
 bool mail_post(struct shard *sh, unsigned to, const struct mail *m);
 /* Room for this letter, so that mail_post() of it does not fail; gone with the next mail_flush(). Nothing is taken over. */
 bool mail_room(struct shard *sh, unsigned to, const struct mail *m);
+/* What was put by then is handed to the store first: no letter is on the disk without what it came from. */
 void mail_flush(struct shard *sh);
+/* At the beginning of a message: send what is too much for one batch. */
+void mail_relieve(struct shard *sh);
 void mail_take(struct shard *sh); /* carries out what has arrived */
 void mail_done(struct shard *sh);
 typedef void mail_fn(struct shard *sh, struct mail *m); /* may take msg and text by setting them NULL */
 mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_share_return, mail_share_lost, mail_scan_new,
-    mail_scan_hit, mail_scan_pause, mail_scan_more, mail_scan_stop;
+    mail_scan_hit, mail_scan_pause, mail_scan_more, mail_scan_stop, mail_once;
 
 #endif

@@ -231,7 +231,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	struct authz_verdict v;
 	struct msg *m;
 	const char *why;
-	uint64_t mark = c->shard->journal.marks;
+	uint64_t mark = c->shard->journal.marks, again = 0;
 	uint8_t rc = mqtt_decode_publish(f, c->version, true, &p);
 	enum routed routed;
 
@@ -242,7 +242,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	stat_add(c->shard, messages_in[p.qos], 1);
 	stat_add(c->shard, payload_in[p.qos], p.payload.n);
 	/* Received before and not released: the answer was lost, the message was not [MQTT-4.3.3-10]. */
-	if (p.qos == 2 && idset_has(&c->session->received, p.packet_id))
+	if (p.qos == 2 && idset_has(&c->session->received, p.packet_id) && (again = once_again(c->session, p.packet_id)) == 0)
 		return out_ack(c, MQTT_PUBREC, p.packet_id, MQTT_RC_OK, "");
 	if (is_too_large(c, p.payload))
 		return deny(c, &p, MQTT_RC_TOO_LARGE, "payload above message_size_limit");
@@ -252,16 +252,21 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		return request_take(c, &p);
 	if ((p.qos > 0 || p.retain) && journal_refuses(c->shard, p.retain))
 		return deny_unkept(c, &p);
+	mail_relieve(c->shard);
 	m = make_message(c, &p);
 	/* The end rather than an acknowledgement of what was not passed on; and the id must not count as received. */
-	if (m == NULL || (p.qos == 2 && !publish_receive(c->session, p.packet_id))) {
+	if (m == NULL || (p.qos == 2 && again == 0 && !publish_receive(c->session, p.packet_id))) {
 		msg_unref(m);
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
 	}
+	if (p.qos == 2)
+		once_begin(c->session, p.packet_id, m);
 	routed = publish_message(c->shard, m);
+	if (p.qos == 2 && !once_end(c->session, p.packet_id, m))
+		routed = ROUTED_NOMEM;
 	msg_unref(m);
 	if (routed == ROUTED_NOMEM && c->state == CLIENT_OPEN) {
-		if (p.qos == 2)
+		if (p.qos == 2 && again == 0)
 			unreceive(c->session, p.packet_id);
 		return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
 	}

@@ -247,6 +247,11 @@ record_put_inbound(uint8_t out[static RECORD_INBOUND], const struct record_inbou
 	wr_u8(&w, VERSION);
 	put_u64(&w, r->session);
 	wr_u16(&w, r->packet_id);
+	if (r->shards > 0) {
+		wr_u16(&w, r->shards);
+		put_u64(&w, r->key[0]);
+		put_u64(&w, r->key[1]);
+	}
 	return wr_slice(&w);
 }
 
@@ -257,7 +262,39 @@ record_get_inbound(struct slice s, struct record_inbound *ret)
 
 	ret->session = get_u64(&r);
 	ret->packet_id = rd_u16(&r);
+	ret->shards = 0;
+	if (rd_left(&r) > 0) {
+		ret->shards = rd_u16(&r);
+		ret->key[0] = get_u64(&r);
+		ret->key[1] = get_u64(&r);
+		r.bad = r.bad || ret->shards == 0;
+	}
 	return whole(&r) && ret->packet_id != 0;
+}
+
+struct slice
+record_put_part(uint8_t out[static RECORD_PART], const struct record_part *r)
+{
+	struct wr w = wr_of(out, RECORD_PART);
+
+	wr_u8(&w, VERSION);
+	put_u64(&w, r->exchange);
+	put_u64(&w, r->who);
+	wr_u16(&w, r->shards);
+	wr_u8(&w, r->is_group);
+	return wr_slice(&w);
+}
+
+bool
+record_get_part(struct slice s, struct record_part *ret)
+{
+	struct rd r = open_record(s);
+
+	ret->exchange = get_u64(&r);
+	ret->who = get_u64(&r);
+	ret->shards = rd_u16(&r);
+	ret->is_group = rd_u8(&r) != 0;
+	return whole(&r) && ret->exchange != 0 && ret->shards != 0;
 }
 
 struct slice

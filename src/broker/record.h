@@ -11,7 +11,8 @@ enum {
 	RECORD_SUB_MAX = 14,
 	RECORD_BODY_HEAD = 20,
 	RECORD_ENTRY_HEAD = 12,
-	RECORD_INBOUND = 11,
+	RECORD_INBOUND = 29,
+	RECORD_PART = 20,
 	RECORD_WILL = 18,
 };
 
@@ -65,9 +66,20 @@ bool record_get_entry(struct slice s, struct record_entry *ret);
 struct record_inbound {
 	uint64_t session;
 	uint16_t packet_id;
+	uint16_t shards; /* how many there were when its message went to others, which may not have written it; else 0 */
+	uint64_t key[2]; /* then: that of map_hash(), by which sessions had their shards */
 };
 struct slice record_put_inbound(uint8_t out[static RECORD_INBOUND], const struct record_inbound *r);
 bool record_get_inbound(struct slice s, struct record_inbound *ret);
+
+/* What an exchange of QoS 2 has reached (once.c). */
+struct record_part {
+	uint64_t exchange, who; /* who: a shard, or the hash of a share group's name */
+	uint16_t shards;
+	bool is_group;
+};
+struct slice record_put_part(uint8_t out[static RECORD_PART], const struct record_part *r);
+bool record_get_part(struct slice s, struct record_part *ret);
 
 struct record_will {
 	uint64_t session;

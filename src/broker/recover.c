@@ -76,6 +76,7 @@ struct recovery {
 	struct record_now now;
 	struct table sessions, bodies;
 	struct orphans orphans, retained; /* retained ones wait until all messages are there */
+	struct once *once;
 	struct broker_recovered *count;
 	bool nomem;
 };
@@ -238,7 +239,21 @@ load_inbound(struct recovery *r, const struct store_record *rec)
 	if (!record_get_inbound(rec->bytes, &got) || (l = table_get(&r->sessions, got.session)) == NULL ||
 	    idset_has(&l->session->received, got.packet_id))
 		return reject(r, rec);
-	if (idset_add(&l->session->received, got.packet_id) && journal_adopt_inbound(l->session, rec->id, got.packet_id))
+	if (idset_add(&l->session->received, got.packet_id) &&
+	    journal_adopt_inbound(l->session, (struct inbound){ rec->id, got.packet_id, got.shards > 0 }) &&
+	    (got.shards == 0 || once_add_doubt(r->once, rec->id, &got)))
+		return true;
+	return !(r->nomem = true);
+}
+
+static bool
+load_part(struct recovery *r, const struct store_record *rec)
+{
+	struct record_part got;
+
+	if (!record_get_part(rec->bytes, &got))
+		return reject(r, rec);
+	if (once_add_part(r->once, rec->id, &got))
 		return true;
 	return !(r->nomem = true);
 }
@@ -282,6 +297,8 @@ on_record(void *ctx, const struct store_record *rec)
 		return load_inbound(r, rec);
 	case STORE_WILL:
 		return load_will(r, rec);
+	case STORE_PART:
+		return load_part(r, rec);
 	default:
 		return reject(r, rec);
 	}
@@ -438,7 +455,7 @@ bool
 broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, struct err *err)
 {
 	struct recovery r = { .broker = b, .now = { b->ports.wall(b->ports.ctx), (uint32_t)(now_ms / 1000), b->settings.stamp_publishers },
-		.count = ret };
+		.once = &b->once, .count = ret };
 	bool ok;
 
 	*ret = (struct broker_recovered){ 0 };
@@ -448,6 +465,8 @@ broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, 
 	}
 	ok = store_load(b->settings.store, on_record, &r, err) && keep_retained(&r);
 	ok = finish(&r) && ok;
+	if (ok)
+		once_loaded(b);
 	for (size_t i = 0; i < r.bodies.cap; i++)
 		msg_unref(r.bodies.v[i].thing);
 	for (size_t i = 0; ok && i < r.orphans.n; i++)

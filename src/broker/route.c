@@ -185,11 +185,13 @@ deliver(struct shard *sh, struct msg *m, const struct hits *h)
 {
 	if (h->failed)
 		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
+	const struct doubt *d = m->exchange != 0 ? once_doubt(sh->broker, m->exchange) : NULL;
+
 	/* Nothing that an offer does changes the tree: a client that fails is ended at its own next turn or feed. */
 	for (uint32_t i = 0; i < h->n; i++) {
 		if (h->v[i].is_group)
 			group_deliver(sh, h->v[i].group, m);
-		else
+		else if (d == NULL || !once_has_session(sh->broker, d, m, session_id(h->v[i].session)))
 			session_offer(h->v[i].session, m, &h->v[i]);
 	}
 }

@@ -74,6 +74,7 @@ shard_free(struct shard *sh)
 	groups_done(sh);
 	certs_done(sh);
 	shares_done(sh);
+	once_shard_done(&sh->journal.once);
 	route_done(sh);
 	trie_free(sh->subs);
 	wheel_free(sh->clients_wheel);
@@ -153,8 +154,6 @@ shard_turn(struct shard *sh, uint64_t now_ms)
 	drops_turn(sh);
 	shed_turn(sh);
 	mail_flush(sh);
-	if (journal_on(&sh->journal))
-		store_submit(sh->journal.writer);
 	atomic_store_explicit(&sh->stats.backlog, atomic_load_explicit(&sh->backlog, memory_order_relaxed), memory_order_relaxed);
 	atomic_store_explicit(&sh->stats.retained_bytes, sh->keep_ops->retain_bytes(sh->keep), memory_order_relaxed);
 	atomic_store_explicit(&sh->stats.retained, sh->keep_ops->retain_count(sh->keep), memory_order_relaxed);

@@ -32,7 +32,7 @@ msg_new(const struct mqtt_publish *p, struct slice origin_client_id, struct msg_
 	m->payload_n = (uint32_t)p->payload.n;
 	m->props_n = p->forward_n + (uint32_t)p->added.n;
 	m->expires_s = 0;
-	m->record = m->body = 0;
+	m->record = m->body = m->exchange = 0;
 	if (p->has_expiry && !num_add(now_s, p->message_expiry, &m->expires_s))
 		m->expires_s = UINT32_MAX;
 	m->source = source;

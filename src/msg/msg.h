@@ -13,7 +13,7 @@ struct msg_source {
 };
 void msg_source_unref(struct msg_source *s); /* any thread; NULL is fine */
 
-/* Visible because the path of every message reads it; nobody outside msg/ writes it but for <kept>, <record> and <body>. Behind the struct, in the
+/* Visible because the path of every message reads it; nobody outside msg/ writes it but for <kept>, <record>, <body> and <exchange>. Behind the struct, in the
  * same allocation: topic length (2 bytes, big-endian), topic, forwarded properties (v5), payload, publisher's client id. */
 struct msg {
 	_Atomic uint32_t refs;
@@ -23,6 +23,7 @@ struct msg {
 	struct msg_source *source; /* whose it is, if that was said; a reference */
 	uint64_t kept;      /* retain/'s own, on the one thread that keeps the message: since which walk */
 	uint64_t record, body; /* of the thread that keeps it, too: where the store has it, or 0 */
+	uint64_t exchange;  /* of its publisher, before anybody else knows it: see broker/once.h; or 0 */
 	uint16_t topic_n, origin_n;
 	uint8_t qos;        /* as published */
 	bool retain;        /* as published */

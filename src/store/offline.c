@@ -12,6 +12,7 @@ store_kind_name(uint8_t kind)
 		[STORE_ENTRY] = "entry",
 		[STORE_INBOUND] = "inbound",
 		[STORE_WILL] = "will",
+		[STORE_PART] = "part",
 	};
 
 	return names[kind];

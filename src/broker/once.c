@@ -1,0 +1,273 @@
+/* Exactly once across shards and crashes: see once.h. */
+#include <stdlib.h>
+#include "broker/internal.h"
+#include "broker/record.h"
+
+struct once_open {
+	uint64_t exchange, seq; /* seq: the turn that waits for all */
+	struct handle session;
+	uint16_t packet_id;
+};
+struct once_mine {
+	uint64_t exchange, record;
+	unsigned from; /* the publisher's shard */
+};
+
+/* Room for one more behind <n> of <size> bytes each; false: out of memory. */
+static bool
+grow(void *p, size_t n, size_t *cap, size_t size)
+{
+	void **v = p, *bigger;
+	size_t want = *cap > 0 ? *cap * 2 : 16;
+
+	if (n < *cap)
+		return true;
+	if ((bigger = reallocarray(*v, want, size)) == NULL)
+		return false;
+	*v = bigger;
+	*cap = want;
+	return true;
+}
+
+/* ---- recovery ---- */
+
+bool
+once_add_doubt(struct once *o, uint64_t exchange, const struct record_inbound *r)
+{
+	if (!grow(&o->doubts, o->n_doubts, &o->cap_doubts, sizeof *o->doubts))
+		return false;
+	o->doubts[o->n_doubts++] = (struct doubt){ .exchange = exchange, .key = { r->key[0], r->key[1] }, .shards = r->shards };
+	return true;
+}
+
+bool
+once_add_part(struct once *o, uint64_t record, const struct record_part *r)
+{
+	if (!grow(&o->parts, o->n_parts, &o->cap_parts, sizeof *o->parts))
+		return false;
+	o->parts[o->n_parts++] = (struct once_part){ r->exchange, r->who, record, r->is_group };
+	return true;
+}
+
+static int
+by_number(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+static int
+by_doubt(const void *a, const void *b)
+{
+	return by_number(((const struct doubt *)a)->exchange, ((const struct doubt *)b)->exchange);
+}
+
+static int
+by_part(const void *a, const void *b)
+{
+	return by_number(((const struct once_part *)a)->exchange, ((const struct once_part *)b)->exchange);
+}
+
+static struct doubt *
+doubt_find(const struct broker *b, uint64_t exchange)
+{
+	const struct once *o = &b->once;
+	struct doubt key = { .exchange = exchange };
+
+	return exchange > o->max ? NULL : bsearch(&key, o->doubts, o->n_doubts, sizeof key, by_doubt);
+}
+
+const struct doubt *
+once_doubt(const struct broker *b, uint64_t exchange)
+{
+	return doubt_find(b, exchange);
+}
+
+void
+once_loaded(struct broker *b)
+{
+	struct once *o = &b->once;
+
+	if (o->n_doubts > 0) {
+		qsort(o->doubts, o->n_doubts, sizeof *o->doubts, by_doubt);
+		o->max = o->doubts[o->n_doubts - 1].exchange;
+	}
+	if (o->n_parts > 0)
+		qsort(o->parts, o->n_parts, sizeof *o->parts, by_part);
+	for (size_t i = 0; i < o->n_parts; i++) {
+		struct doubt *d = doubt_find(b, o->parts[i].exchange);
+
+		if (d == NULL)
+			(void)store_del(b->shards[0]->journal.writer, STORE_PART, o->parts[i].record);
+		else if (d->n++ == 0)
+			d->first = i;
+	}
+}
+
+void
+once_done(struct once *o)
+{
+	free(o->doubts);
+	free(o->parts);
+}
+
+void
+once_shard_done(struct once_shard *o)
+{
+	free(o->open);
+	free(o->mine);
+}
+
+/* ---- the publisher's shard ---- */
+
+uint64_t
+once_again(const struct session *s, uint16_t packet_id)
+{
+	const struct inbound *in = s->shard->broker->once.n_doubts > 0 ? journal_inbound(s, packet_id) : NULL;
+
+	return in != NULL && in->in_doubt ? in->id : 0;
+}
+
+void
+once_begin(struct session *s, uint16_t packet_id, struct msg *m)
+{
+	struct shard *sh = s->shard;
+	const struct inbound *in;
+
+	sh->journal.once.spread = false;
+	/* A single shard writes it all in one piece. Kept by a session that ends, nobody would send it again. */
+	if (!journal_on(&sh->journal) || sh->broker->n_shards == 1 || (in = journal_inbound(s, packet_id)) == NULL)
+		return;
+	m->exchange = in->id;
+}
+
+bool
+once_end(struct session *s, uint16_t packet_id, const struct msg *m)
+{
+	struct shard *sh = s->shard;
+	struct once_shard *o = &sh->journal.once;
+	const struct inbound *in = m->exchange != 0 ? journal_inbound(s, packet_id) : NULL;
+
+	if (in == NULL || (!o->spread && !in->in_doubt))
+		return true;
+	if (!grow(&o->open, o->n_open, &o->cap_open, sizeof *o->open) ||
+	    (!in->in_doubt && !journal_spread(s, in, (uint16_t)sh->broker->n_shards)))
+		return false;
+	o->open[o->n_open++] = (struct once_open){ in->id, store_seq(sh->journal.writer), session_handle(s), packet_id };
+	return true;
+}
+
+/* No restart will ask what has got it: parts of an exchange that was in doubt, the others know theirs. */
+static void
+settle(struct shard *sh, const struct once_open *e)
+{
+	struct broker *b = sh->broker;
+	struct session *s = session_of(sh, e->session);
+	struct inbound *in = s != NULL ? journal_inbound(s, e->packet_id) : NULL;
+	struct doubt *d = doubt_find(b, e->exchange);
+
+	if (in != NULL && in->id == e->exchange) {
+		if (!journal_spread(s, in, 0))
+			return; /* it stays in doubt, and its parts are there: nothing is wrong with that */
+		in->in_doubt = false;
+	}
+	for (size_t i = 0; d != NULL && !d->over && i < d->n; i++)
+		(void)store_del(sh->journal.writer, STORE_PART, b->once.parts[d->first + i].record);
+	if (d != NULL)
+		d->over = true;
+}
+
+void
+once_durable(struct shard *sh)
+{
+	struct once_shard *o = &sh->journal.once;
+	uint64_t last = 0;
+	size_t n = 0;
+
+	for (; n < o->n_open && o->open[n].seq <= sh->journal.durable; n++) {
+		settle(sh, &o->open[n]);
+		if (o->open[n].exchange > sh->broker->once.max)
+			last = o->open[n].exchange;
+	}
+	o->n_open -= n;
+	memmove(o->open, o->open + n, o->n_open * sizeof *o->open);
+	/* Identities of one shard only grow: this one stands for all before it. Whom it does not reach hears of the next. */
+	for (unsigned i = 0; last != 0 && i < sh->broker->n_shards; i++)
+		(void)mail_post(sh, i, &(struct mail){ .kind = MAIL_ONCE, .id = (uint32_t)(last >> 32), .scan = (uint32_t)last });
+}
+
+/* ---- any shard ---- */
+
+void
+mail_once(struct shard *sh, struct mail *m)
+{
+	struct once_shard *o = &sh->journal.once;
+	uint64_t last = (uint64_t)m->id << 32 | m->scan;
+	size_t left = 0;
+
+	for (size_t i = 0; i < o->n_mine; i++) {
+		if (o->mine[i].from == m->from && o->mine[i].exchange <= last)
+			(void)store_del(sh->journal.writer, STORE_PART, o->mine[i].record);
+		else
+			o->mine[left++] = o->mine[i];
+	}
+	o->n_mine = left;
+}
+
+static void
+add_part(struct shard *sh, const struct msg *m, bool is_group, uint64_t who)
+{
+	struct journal_shard *j = &sh->journal;
+	struct record_part r = { .exchange = m->exchange, .who = who, .shards = (uint16_t)sh->broker->n_shards, .is_group = is_group };
+	struct store_record rec = { .kind = STORE_PART };
+	uint8_t buf[RECORD_PART];
+
+	rec.id = store_id(j->writer);
+	rec.bytes = record_put_part(buf, &r);
+	/* Without memory for it a crash in this moment would make the message come twice. */
+	if (!grow(&j->once.mine, j->once.n_mine, &j->once.cap_mine, sizeof *j->once.mine) || !store_put(j->writer, &rec))
+		return;
+	j->once.spread = true;
+	/* What was in doubt before has records that nobody refers to in the end: the next start takes them out. */
+	if (m->exchange > sh->broker->once.max)
+		j->once.mine[j->once.n_mine++] = (struct once_mine){ m->exchange, rec.id, broker_home(sh->broker, msg_origin(m)) };
+}
+
+void
+once_here(struct shard *sh, const struct msg *m, uint64_t mark)
+{
+	if (m->exchange != 0 && sh->journal.marks != mark)
+		add_part(sh, m, false, sh->index);
+}
+
+void
+once_group(struct shard *sh, const struct msg *m, struct slice full, uint64_t mark)
+{
+	if (m->exchange != 0 && sh->journal.marks != mark)
+		add_part(sh, m, true, map_hash(full));
+}
+
+static bool
+has_part(const struct broker *b, const struct doubt *d, bool is_group, uint64_t who)
+{
+	for (size_t i = d->first; i < d->first + d->n; i++)
+		if (b->once.parts[i].is_group == is_group && b->once.parts[i].who == who)
+			return true;
+	return false;
+}
+
+bool
+once_has_session(const struct broker *b, const struct doubt *d, const struct msg *m, struct slice session_id)
+{
+	uint64_t shard = map_siphash13(d->key, session_id) % d->shards;
+
+	/* What its own shard had to write stands beside INBOUND. */
+	return shard == map_siphash13(d->key, msg_origin(m)) % d->shards || has_part(b, d, false, shard);
+}
+
+bool
+once_has_group(const struct broker *b, const struct msg *m, struct slice full)
+{
+	const struct doubt *d = once_doubt(b, m->exchange);
+
+	return d != NULL && has_part(b, d, true, map_siphash13(d->key, full));
+}
