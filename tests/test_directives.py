@@ -225,3 +225,19 @@ def test_client_certificates_without_their_dates(broker_of, tmp_path):
     for client, name, let_in in ((old, "old", True), (coming, "coming", True), (revoked, "revoked", False), (foreign, "foreign", False)):
         assert not enters(strict, client, name)
         assert enters(loose, client, name) == let_in, name
+
+
+def test_max_qos_is_each_listeners_own(broker_of):
+    """mosquitto.conf(5) has it among the settings of a listener; a reload is for those who connect after it."""
+    low = kit.free_port()
+    broker, port = open_broker(broker_of, f"listener {low} 127.0.0.1", "max_qos 0")
+    with kit.Raw(port) as raw, kit.Raw(low) as limited:
+        assert b"\x24" not in raw.connect("a", version=5)[1][3:]
+        assert limited.connect("b", version=5)[1].endswith(b"\x24\0")
+        raw.send(wire.publish("t", "x", qos=2, packet_id=7, version=5))
+        assert raw.packet()[0] >> 4 == wire.PUBREC
+        limited.send(wire.publish("t", "x", qos=1, packet_id=7, version=5))
+        assert limited.rest() == b"\xe0\1\x9b"
+    broker.conf.write_text(broker.conf.read_text().replace("max_qos 0", "max_qos 1"))
+    broker.reload()
+    assert kit.Raw(low).connect("b", version=5)[1].endswith(b"\x24\1")

@@ -28,6 +28,8 @@ struct broker_listener {
 	bool username_is_client_id;   /* the user name takes the place of the client id; without one nobody may connect */
 	bool own_aliases;             /* the two numbers below stand in for those of the settings */
 	uint16_t topic_alias_max_in, topic_alias_max_out;
+	bool own_max_qos;             /* and this one; who is connected keeps what he was told */
+	uint8_t max_qos;
 	uint8_t versions;             /* 1 << protocol level for each that is accepted; 0 = all */
 	bool withdrawn_no_will;       /* who loses the right to be here: his will is not published */
 	bool withdrawn_purge;         /* and his session ends, with what is queued for him */

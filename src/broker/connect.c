@@ -133,7 +133,7 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		rc = MQTT_RC_TOO_LARGE, why = "its payload is above message_size_limit";
 	else if (m->will.props.payload_format == 1 && !utf8_payload_ok(m->will.payload))
 		rc = MQTT_RC_PAYLOAD_FORMAT, why = "its payload is not the UTF-8 that its format indicator says";
-	else if (m->will.qos > set->max_qos)
+	else if (m->will.qos > max_qos_of(c->shard, c->listener))
 		rc = MQTT_RC_QOS_UNSUPPORTED, why = "the will's QoS is above max_qos";
 	else if (m->will.retain && !set->retain_available)
 		rc = MQTT_RC_RETAIN_UNSUPPORTED, why = "the will is retained and retain_available is false";
@@ -211,9 +211,9 @@ put_connack(struct wr *w, const struct client *c, const struct mqtt_connect *m, 
 		if (set->receive_maximum < UINT16_MAX) /* which is what it is without a word */
 			mqtt_set(p, MQTT_P_RECEIVE_MAXIMUM);
 		p->receive_maximum = set->receive_maximum;
-		if (set->max_qos < 2)
+		if (c->max_qos < 2)
 			mqtt_set(p, MQTT_P_MAXIMUM_QOS);
-		p->maximum_qos = set->max_qos;
+		p->maximum_qos = c->max_qos;
 		if (!set->retain_available)
 			mqtt_set(p, MQTT_P_RETAIN_AVAILABLE);
 		mqtt_set(p, MQTT_P_MAXIMUM_PACKET_SIZE);
@@ -309,6 +309,7 @@ set_limits(struct client *c, const struct mqtt_connect *m, uint16_t keep_alive)
 	c->is_bridge = m->is_bridge;
 	c->keep_alive = keep_alive;
 	c->window = set->max_inflight;
+	c->max_qos = max_qos_of(c->shard, c->listener);
 	c->problem_info = c->explain_acks = false;
 	c->mount_n = (uint16_t)strlen(listener_of(c->shard, c->listener)->mount_point);
 	if (m->version == MQTT_V5) {

@@ -112,6 +112,30 @@ limits_are_enforced(void **state)
 	assert_int_equal(kit_connack(e), MQTT_RC_RETAIN_UNSUPPORTED);
 }
 
+/* A listener may have a limit of its own; a reload does not change what a client was told. */
+static void
+qos_of_a_listener(void **state)
+{
+	struct broker_listener l = { .own_max_qos = true, .max_qos = 1 };
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct mqtt_props p;
+	struct end *e;
+
+	kit_listener(k, &l);
+	e = asks(k, &(struct connect_options){ .version = MQTT_V5, .id = "a" });
+	p = connack_of(e);
+	assert_true(mqtt_has(&p, MQTT_P_MAXIMUM_QOS) && p.maximum_qos == 1);
+	kit_subscribe_opt(e, "t", 2, 0, 1);
+	l.max_qos = 0;
+	kit_listener(k, &l);
+	kit_publish(e, "u", "x", 1, false, 1);
+	(void)kit_expect(e, MQTT_PUBACK);
+	kit_publish(e, "u", "x", 2, false, 2);
+	assert_int_equal(reason_of_end(e), MQTT_RC_QOS_UNSUPPORTED);
+	e = asks(k, &(struct connect_options){ .version = MQTT_V5, .id = "b", .will_topic = "w", .will_payload = "x", .will_qos = 1 });
+	assert_int_equal(kit_connack(e), MQTT_RC_QOS_UNSUPPORTED);
+}
+
 static const struct {
 	const char *payload;
 	size_t n;
@@ -347,6 +371,7 @@ main(void)
 		TEST(limits_are_announced),
 		TEST(nothing_else_is_announced),
 		TEST(limits_are_enforced),
+		TEST(qos_of_a_listener),
 		TEST(the_payload_is_what_it_says),
 		TEST(the_payload_of_a_will_too),
 		TEST(expiry_may_change_at_the_end_but_not_from_zero),

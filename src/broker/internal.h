@@ -142,6 +142,7 @@ struct client {
 	uint16_t keep_alive, window, alias_max_in, alias_max_out, lent;
 	uint16_t mount_n; /* bytes of the mount point, taken off each topic that goes out */
 	uint8_t version, state, role; /* role: as it was counted */
+	uint8_t max_qos;   /* as it was told */
 	uint8_t held;      /* enum held */
 	bool dropping;     /* output is over its bound */
 	bool starved;      /* there was no memory for something promised: the next pull ends it */
@@ -288,6 +289,13 @@ static inline const struct broker_listener *
 listener_of(const struct shard *sh, unsigned listener)
 {
 	return &sh->listeners->v[listener];
+}
+static inline uint8_t
+max_qos_of(const struct shard *sh, unsigned listener)
+{
+	const struct broker_listener *l = listener_of(sh, listener);
+
+	return l->own_max_qos ? l->max_qos : settings_of(sh)->max_qos;
 }
 static inline int64_t
 broker_wall(const struct shard *sh)

@@ -76,7 +76,7 @@ check(struct client *c, struct mqtt_publish *p, const char **ret_why)
 	if (!topic_name_ok(p->topic) || (c->mount_n > 0 && !mount_name(c, &p->topic)))
 		return MQTT_RC_MALFORMED;
 	*ret_why = "QoS above max_qos";
-	if (p->qos > set->max_qos)
+	if (p->qos > c->max_qos)
 		return MQTT_RC_QOS_UNSUPPORTED;
 	*ret_why = "retained message and retain_available is false";
 	if (p->retain && !set->retain_available)

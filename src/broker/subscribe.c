@@ -187,7 +187,7 @@ subscribe_one(struct client *c, struct mqtt_sub *sub, uint32_t id, struct outcom
 	struct session *s = c->session;
 	struct slice name = { 0 }, filter = sub->filter;
 	struct authz_verdict v;
-	uint8_t qos = NUM_MIN((uint8_t)(sub->options & MQTT_SUB_QOS), settings_of(c->shard)->max_qos);
+	uint8_t qos = NUM_MIN((uint8_t)(sub->options & MQTT_SUB_QOS), c->max_qos);
 	bool ok;
 
 	if (!mount_filter(c, &sub->filter)) {

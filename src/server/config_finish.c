@@ -332,20 +332,6 @@ check_security(const struct config *c, const struct config_security *s, struct e
 	       check_psk_used(c, s, err);
 }
 
-/* What the broker has only once while the file has it for each listener. */
-static bool
-check_common(const struct config *c, const struct config_listener *l, struct err *err)
-{
-	struct config_place at = option_at(l->at, "max_qos");
-
-	if (l->max_qos == c->listeners[0].max_qos)
-		return true;
-	if (at.line == 0)
-		at = option_at(l->at, "maximum_qos");
-	return fail_at(c, at.line != 0 ? at : l->place, err,
-	    "max_qos: must be the same for all listeners; give each the same line");
-}
-
 /* Directives that would do nothing, and the address of a plain WebSocket listener: web pages of everybody reach it through a
  * browser, so it is not opened to the network without a word. Metrics are nobody's business elsewhere, with TLS or without. */
 static bool
@@ -443,7 +429,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 		l->own.allow_anonymous = l->local_only;
 	if (!check_twice(c, n, err) || !check_tls(c, l, err) ||
 	    !config_proxy_finish(c, l, err) ||
-	    !check_psk(c, l, err) || !check_auth_method(c, l, err) || !check_common(c, l, err) ||
+	    !check_psk(c, l, err) || !check_auth_method(c, l, err) ||
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
 	    !check_mount(c, l, err) || !check_response(c, l, err) || !check_websockets(c, l, err))
 		return false;

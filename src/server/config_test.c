@@ -212,7 +212,6 @@ static const struct {
 	    "m.conf:2: per_listener_settings: must stand before all security directives (allow_anonymous, acl_file, …)" },
 	{ "policy springcore\nacl_file x\n",
 	    "m.conf:2: acl_file: there is a policy too; only one of them can decide, remove the other" },
-	{ "listener 1\nmax_qos 1\nlistener 2\n", "m.conf:3: max_qos: must be the same for all listeners; give each the same line" },
 	{ "message_size_limit 268435456\n", "m.conf:1: message_size_limit: 268435456 is not within 0 and 268435455" },
 	{ "accept_protocol_versions 4,6\n", "m.conf:1: accept_protocol_versions: \"6\" is none of 3, 4 and 5" },
 	{ "accept_protocol_versions 45\n", "m.conf:1: accept_protocol_versions: \"45\" is none of 3, 4 and 5" },

@@ -294,7 +294,6 @@ settings_of_config(const struct config *c)
 	s.flap_hold_s = (uint32_t)c->flapping_hold;
 	s.drop_log_s = (uint32_t)c->drop_log_interval;
 	s.max_clients = c->global_max_clients > 0 ? (uint32_t)c->global_max_clients : 0;
-	s.max_qos = (uint8_t)c->listeners[0].max_qos;
 	s.retain_available = c->retain_available;
 	s.check_retain_source = c->check_retain_source;
 	s.stamp_publishers = c->publisher_stamp;
@@ -332,6 +331,8 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 			.own_aliases = true,
 			.topic_alias_max_in = (uint16_t)c->listeners[i].max_topic_alias,
 			.topic_alias_max_out = (uint16_t)c->listeners[i].max_topic_alias_broker,
+			.own_max_qos = true,
+			.max_qos = (uint8_t)c->listeners[i].max_qos,
 			.username_is_client_id = c->listeners[i].use_username_as_clientid,
 			.max_per_identity = (uint32_t)c->listeners[i].max_per_identity,
 			.rate_disconnects = c->listeners[i].rate_exceeded != 0,
