@@ -20,6 +20,7 @@ static const struct subcommand subcommands[] = {
 	{ "dump", "the live records, one JSON object a line", store_cmd_dump },
 	{ "stats", "what is in it, and how much space it takes", store_cmd_stats },
 	{ "restore", "check a backup and copy it to a new directory", store_cmd_restore },
+	{ "import", "make a store of what mosquitto 2.0 kept", store_cmd_import },
 };
 
 static void

@@ -40,6 +40,7 @@ int store_cmd_check(int argc, char *argv[]);
 int store_cmd_dump(int argc, char *argv[]);
 int store_cmd_stats(int argc, char *argv[]);
 int store_cmd_restore(int argc, char *argv[]);
+int store_cmd_import(int argc, char *argv[]);
 
 /* ---- args.c: flags of a command, by a table that is also its help ---- */
 
