@@ -78,9 +78,10 @@ add_fallback(struct config *c, bool local_only, struct err *err)
 	l->port = c->port != 0 ? (uint16_t)c->port : MQTT_PORT;
 	l->local_only = local_only;
 	l->place = option_at(c->at, c->port != 0 ? "port" : "bind_address");
-	l->host = c->bind_address;
-	c->bind_address = NULL;
-	return true;
+	if (c->bind_address == NULL)
+		return true;
+	l->host = strdup(c->bind_address); /* the setting itself is shown, and compared at a reload */
+	return l->host != NULL || err_set(err, ERR_MEMORY, "out of memory");
 }
 
 /* mosquitto(8): -p may stand up to ten times, for this machine only. What is configured for the default listener holds for one

@@ -467,6 +467,17 @@ plain_websockets_without_an_address_are_local(void **state)
 }
 
 static void
+the_default_listener_leaves_its_settings_to_be_shown(void **state)
+{
+	struct config *c = load_text("port 1884\nbind_address 127.0.0.1\n");
+
+	(void)state;
+	assert_string_equal(c->bind_address, "127.0.0.1");
+	assert_string_equal(c->listeners[0].host, "127.0.0.1");
+	config_free(c);
+}
+
+static void
 anonymous_clients_are_refused_once_a_listener_is_configured(void **state)
 {
 	static const struct {
@@ -716,6 +727,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(every_directive_is_read),
 		cmocka_unit_test(defaults_are_the_documented_ones),
 		cmocka_unit_test(plain_websockets_without_an_address_are_local),
+		cmocka_unit_test(the_default_listener_leaves_its_settings_to_be_shown),
 		cmocka_unit_test(anonymous_clients_are_refused_once_a_listener_is_configured),
 		cmocka_unit_test(the_article_and_debian_load_unchanged),
 		cmocka_unit_test(included_files_come_in_order),
