@@ -89,3 +89,47 @@ def test_acl_files_and_users(tmp_path):
     assert ask("x", "will", "ann/no/1", "--user", "ann").endswith('line 4: user "ann": may not publish,subscribe ann/no/#')
     assert ask("x", "receive", "open/1") == "allowed: line 1: anonymous clients: may subscribe open/#"
     assert ask("x", "subscribe", "$share/g/open/1").startswith("allowed")
+
+
+def diff(broker, path, *words, code):
+    result = kit.signet("policy", "diff", path, "--json", "--socket", broker.control, *words, check=False)
+    assert result.returncode == code, result.stdout + result.stderr
+    return json.loads(result.stdout) if code < 2 else result.stderr
+
+
+def test_what_a_policy_would_change(pki, site, tmp_path):
+    new = tmp_path / "new.policy"
+    with wire.Peer(site.port, "ex1", 5, files=pki.device("ex1")) as one, wire.Peer(site.port, "watcher", 5, files=pki.files("watcher")) as two:
+        assert one.subscribe("springcard/springcore/ex1/#") == [0] and two.subscribe("#") == [0]
+        same = diff(site, "springcore", code=0)
+        assert same["changed"] == 0 and same["clients"] == [] and same["sessions"] == 2 and same["subscriptions"] == 2
+        new.write_text("use springcore\ndeny role client subscribe springcard/springcore/+/secret\n")
+        said = diff(site, new, code=1)
+        assert [c["client_id"] for c in said["clients"]] == ["ex1"] and said["losing"] == 1 and said["gaining"] == 0
+        assert {"change": "loses", "action": "subscribe", "topic": "springcard/springcore/ex1/#"} in said["clients"][0]["changes"]
+        assert said["clients"][0]["role"] == "client" and said["clients"][0]["connected"]
+        new.write_text("use springcore\nallow role client publish open/#\n")
+        assert diff(site, new, code=1)["clients"][0]["changes"] == [{"change": "gains", "action": "publish", "topic": "open/#"}]
+        new.write_text("connect role client\nallow role client publish,subscribe #\n")
+        said = diff(site, new, "-n", "1", code=1)
+        assert said["changed"] == 2 and [c["client_id"] for c in said["clients"]] == ["ex1"]
+        said = diff(site, new, code=1)
+        assert said["clients"][1]["changes"] == [{"change": "loses", "action": "connect", "topic": "watcher"}]
+        shown = kit.signet("policy", "diff", new, "--socket", site.control, check=False).stdout
+        assert "watcher (connected, role watch" in shown and "2 of 2 sessions would change" in shown
+        assert "no such listener" in diff(site, new, "--listener", "7", code=3)
+        # Nothing has changed.
+        assert two.subscribe("+/#") == [0]
+    new.write_text("allow nobody\n")
+    assert "new.policy:1" in diff(site, new, code=2)
+    assert "does the broker run" in kit.signet("policy", "diff", "springcore", "--socket", tmp_path / "x", check=False).stderr
+
+
+def test_what_a_policy_says(tmp_path):
+    acl = tmp_path / "acl"
+    acl.write_text("# ours\nuser ann\ntopic read a/#\n")
+    assert 'user "ann": may subscribe a/#' in kit.signet("policy", "show", acl).stdout
+    assert "role client,watch,control: may connect" in str(json.loads(kit.signet("policy", "show", "springcore", "--json").stdout))
+    acl.write_text("topic deny\nbad\n")
+    result = kit.signet("policy", "show", acl, check=False)
+    assert result.returncode == 2 and "acl:2" in result.stderr

@@ -84,6 +84,21 @@ bool authz_allowed(const struct authz_policy *policy, const struct authz_princip
 bool authz_explain(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
     enum authz_action action, struct slice topic, char *out, size_t cap);
 
+/* What one client would gain and lose if <to> stood in the place of <from>; neither is ranked. */
+struct authz_change {
+	enum authz_action action; /* CONNECT, PUBLISH, RECEIVE */
+	struct slice topic;       /* the filter of a rule of either that is about him, variables in place; CONNECT: his client id */
+	bool lost;                /* less of it is allowed; else more */
+};
+struct authz_comparison {
+	const struct authz_policy *from, *to;
+	const struct authz_principal *who;
+	struct slice client_id;
+	void (*each)(void *ctx, const struct authz_change *c); /* who loses CONNECT is told of nothing else */
+	void *ctx;
+};
+void authz_compare(const struct authz_comparison *c);
+
 /* For an empty client id: the one that the policy assigns (springcore: the CN), borrowed from <who>; empty slice: none, the broker
  * makes one up. */
 struct slice authz_assigned_client_id(const struct authz_policy *policy, const struct authz_principal *who);

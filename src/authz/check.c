@@ -248,7 +248,7 @@ extent_of_rule(const struct asker *a, const struct authz_rule *r, struct slice f
 }
 
 static enum extent
-extent_of(const struct asker *a, bool deny, struct slice filter)
+extent_of(const struct asker *a, bool deny, unsigned right, struct slice filter)
 {
 	enum extent most = EXTENT_NONE;
 
@@ -259,7 +259,7 @@ extent_of(const struct asker *a, bool deny, struct slice filter)
 		for (uint32_t i = from; i < from + n && most != EXTENT_COVERED; i++) {
 			const struct authz_rule *r = set->rules[i];
 			enum extent e =
-			    applies(a, r, AUTHZ_READ) ? extent_of_rule(a, r, filter) : EXTENT_NONE;
+			    applies(a, r, right) ? extent_of_rule(a, r, filter) : EXTENT_NONE;
 
 			most = e > most ? e : most;
 		}
@@ -354,11 +354,11 @@ judge_filter(const struct asker *a, struct slice filter, struct authz_verdict *r
 
 	if (!topic_filter_ok(filter))
 		return authz_refuse(ret, "not a topic filter");
-	denied = extent_of(a, true, filter);
+	denied = extent_of(a, true, AUTHZ_READ, filter);
 	if (denied == EXTENT_COVERED)
 		return authz_refuse(
 		    ret, "a deny rule for %s covers the filter", called(a, who, sizeof who));
-	allowed = extent_of(a, false, filter);
+	allowed = extent_of(a, false, AUTHZ_READ, filter);
 	if (allowed == EXTENT_NONE)
 		return refuse_unallowed(a, AUTHZ_SUBSCRIBE, AUTHZ_READ, ret);
 	if (allowed == EXTENT_COVERED && denied == EXTENT_NONE)
@@ -465,6 +465,95 @@ authz_decider(const struct authz_policy *policy, const struct authz_principal *w
 		return first_of(covers, touches);
 	denies = find_rule(&a, q, true, covers != NULL ? EXTENT_TOUCHED : EXTENT_COVERED);
 	return first_of(denies, touches);
+}
+
+/* ---- what another policy would change ---- */
+
+struct side {
+	struct asker a;
+	bool here; /* may he be here at all? */
+};
+
+/* How much of what <filter> can match? */
+static enum extent
+reach_of(const struct side *s, unsigned right, struct slice filter)
+{
+	enum extent denied, allowed;
+
+	if (!s->here)
+		return EXTENT_NONE;
+	if (s->a.p->kind == AUTHZ_KIND_OPEN)
+		return EXTENT_COVERED;
+	denied = extent_of(&s->a, true, right, filter);
+	if (denied == EXTENT_COVERED)
+		return EXTENT_NONE;
+	allowed = extent_of(&s->a, false, right, filter);
+	return allowed == EXTENT_COVERED && denied != EXTENT_NONE ? EXTENT_TOUCHED : allowed;
+}
+
+static void
+compare_filter(const struct authz_comparison *c, const struct side sides[2], unsigned right, struct slice filter)
+{
+	enum extent from = reach_of(&sides[0], right, filter), to = reach_of(&sides[1], right, filter);
+
+	if (from != to)
+		c->each(c->ctx, &(struct authz_change){ right == AUTHZ_WRITE ? AUTHZ_PUBLISH : AUTHZ_RECEIVE, filter, to < from });
+}
+
+static bool
+expands(const struct side *s, const struct authz_rule *r, unsigned right, uint8_t *buf, struct slice *ret)
+{
+	return applies(&s->a, r, right) && authz_template_expand(r->template, &s->a.values, buf, ret) == AUTHZ_YES && topic_filter_ok(*ret);
+}
+
+/* Has a rule of <s> this filter too? Then it was told of already. */
+static bool
+has_filter(const struct side *s, unsigned right, struct slice filter)
+{
+	uint8_t buf[AUTHZ_EXPANSION_MAX];
+	struct slice other;
+
+	for (unsigned i = 0; i < s->a.n_sets; i++)
+		for (uint32_t k = 0; k < s->a.sets[i]->n_deny + s->a.sets[i]->n_allow; k++)
+			if (expands(s, s->a.sets[i]->rules[k], right, buf, &other) && slice_eq(other, filter))
+				return true;
+	return false;
+}
+
+static void
+compare_rules(const struct authz_comparison *c, const struct side sides[2], unsigned which, unsigned right)
+{
+	const struct side *s = &sides[which];
+	uint8_t buf[AUTHZ_EXPANSION_MAX];
+	struct slice filter;
+
+	if (s->a.p->kind == AUTHZ_KIND_OPEN)
+		compare_filter(c, sides, right, SL("#"));
+	for (unsigned i = 0; i < s->a.n_sets; i++)
+		for (uint32_t k = 0; k < s->a.sets[i]->n_deny + s->a.sets[i]->n_allow; k++)
+			if (expands(s, s->a.sets[i]->rules[k], right, buf, &filter) && (which == 0 || !has_filter(&sides[0], right, filter)))
+				compare_filter(c, sides, right, filter);
+}
+
+void
+authz_compare(const struct authz_comparison *c)
+{
+	const struct authz_policy *policies[2] = { c->from, c->to };
+	struct authz_verdict v;
+	struct side sides[2];
+	bool connects[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		asker_init(&sides[i].a, policies[i], c->who, c->client_id);
+		connects[i] = authz_allowed(policies[i], c->who, c->client_id, AUTHZ_CONNECT, c->client_id, &v);
+		sides[i].here = connects[i] && may_be_here(&sides[i].a, AUTHZ_PUBLISH, &v);
+	}
+	if (connects[0] != connects[1])
+		c->each(c->ctx, &(struct authz_change){ AUTHZ_CONNECT, c->client_id, connects[0] });
+	for (unsigned i = 0; i < 2 && connects[1]; i++) {
+		compare_rules(c, sides, i, AUTHZ_WRITE);
+		compare_rules(c, sides, i, AUTHZ_READ);
+	}
 }
 
 struct slice

@@ -1,6 +1,9 @@
 /* Decisions in words: the rule that decides is named, with its line. */
 #include "authz/testing.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/num.h"
 
 struct row {
@@ -96,6 +99,71 @@ no_policy_at_all(void **state)
 	authz_policy_unref(p);
 }
 
+struct heard {
+	char text[600];
+};
+
+static void
+hear(void *ctx, const struct authz_change *c)
+{
+	static const char *const names[] = { [AUTHZ_CONNECT] = "connect", [AUTHZ_PUBLISH] = "publish", [AUTHZ_RECEIVE] = "receive" };
+	struct heard *h = ctx;
+	size_t n = strlen(h->text);
+
+	(void)snprintf(h->text + n, sizeof h->text - n, "%s%s %.*s;", c->lost ? "-" : "+", names[c->action], (int)c->topic.n, (const char *)c->topic.p);
+}
+
+/* What one client would gain and lose. */
+static void
+differences(void **state)
+{
+	static const struct {
+		const char *from, *to, *said; /* NULL: open */
+	} asked[] = {
+		{ "user ann\ntopic a/#\n", "user ann\ntopic a/#\n", "" },
+		{ "user ann\ntopic a/#\n", "user bob\ntopic a/#\n", "-publish a/#;-receive a/#;" },
+		{ "user ann\ntopic a/#\n", "user ann\ntopic read a/#\n", "-publish a/#;" },
+		{ "user ann\ntopic read a/#\n", "user ann\ntopic read a/#\ntopic write b\n", "+publish b;" },
+		{ "user ann\ntopic a/#\n", "user ann\ntopic a/#\ntopic deny a/x\n", "-publish a/#;-receive a/#;-publish a/x;-receive a/x;" },
+		{ "user ann\ntopic a/#\ntopic a/b\n", "user ann\ntopic a/#\n", "" },
+		{ "pattern read %c/%u\n", "pattern read %u/%c\n", "-receive c/ann;+receive ann/c;" },
+		{ NULL, "user ann\ntopic read #\n", "-publish #;" },
+		{ NULL, "user bob\ntopic #\n", "-publish #;-receive #;" },
+		{ "user bob\ntopic #\n", NULL, "+publish #;+receive #;" },
+		{ NULL, NULL, "" },
+	};
+	struct authz_principal *who = test_user("ann");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+		struct authz_policy *from = asked[i].from != NULL ? test_acl(asked[i].from) : authz_policy_open();
+		struct authz_policy *to = asked[i].to != NULL ? test_acl(asked[i].to) : authz_policy_open();
+		struct heard h = { "" };
+
+		authz_compare(&(struct authz_comparison){ from, to, who, SL("c"), hear, &h });
+		assert_string_equal(h.text, asked[i].said);
+		authz_policy_unref(from);
+		authz_policy_unref(to);
+	}
+	authz_principal_unref(who);
+}
+
+static void
+who_may_not_come_any_more(void **state)
+{
+	struct authz_policy *from = test_policy("connect role client\nallow role client publish a/#\n");
+	struct authz_policy *to = test_policy("connect role watch\nallow role client publish b/#\n");
+	struct authz_principal *who = test_cert(AUTHZ_ROLE_CLIENT, SL("dev"));
+	struct heard h = { "" };
+
+	(void)state;
+	authz_compare(&(struct authz_comparison){ from, to, who, SL("dev"), hear, &h });
+	assert_string_equal(h.text, "-connect dev;");
+	authz_policy_unref(from);
+	authz_policy_unref(to);
+	authz_principal_unref(who);
+}
+
 int
 main(void)
 {
@@ -103,6 +171,8 @@ main(void)
 		cmocka_unit_test(lines_of_an_acl_file),
 		cmocka_unit_test(lines_of_a_policy),
 		cmocka_unit_test(no_policy_at_all),
+		cmocka_unit_test(differences),
+		cmocka_unit_test(who_may_not_come_any_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

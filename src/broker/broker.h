@@ -274,6 +274,42 @@ struct broker_ask {
 /* Any thread. False: out of memory, and there will be no answer. */
 bool broker_ask(struct broker *b, const struct broker_ask *q);
 
+/* Who would gain or lose what if other policies were in force: every session, connected or kept, with its subscriptions and its will. */
+enum { BROKER_CHANGES_MAX = 16, BROKER_CHANGE_TEXT = 200, BROKER_CHANGED_MAX = 1000 };
+struct broker_change {
+	enum authz_action action;
+	bool will, lost;
+	char topic[BROKER_CHANGE_TEXT]; /* name or filter, fit to be shown; cut to this */
+};
+struct broker_changed {
+	struct authz_principal *who;
+	unsigned listener;
+	bool connected;
+	uint32_t waiting;    /* messages */
+	uint32_t lost, gained; /* all; <v> has the first */
+	unsigned n;
+	char *client_id;     /* fit to be shown */
+	struct broker_change v[];
+};
+struct broker_survey_result;
+struct broker_survey {
+	struct authz_policy *policy; /* the new one; not ranked. A reference is taken */
+	uint64_t listeners;          /* of these, 1 << index for each */
+	unsigned most;               /* sessions that are named, at most BROKER_CHANGED_MAX: the first by client id */
+	/* Once, when all shards have been through, a few sessions in a turn; on a shard's thread; must not block. Borrowed for the call. */
+	void (*done)(void *ctx, const struct broker_survey_result *r);
+	void *ctx;
+};
+struct broker_survey_result {
+	uint64_t sessions, subscriptions; /* looked at */
+	uint64_t changed, losing, gaining; /* sessions; one may do both */
+	bool incomplete;                  /* for lack of memory, or the broker ends */
+	unsigned n;
+	struct broker_changed *const *v;  /* by client id */
+};
+/* Any thread. False: out of memory, and done() is not called. */
+bool broker_survey(struct broker *b, const struct broker_survey *s);
+
 /* One connection. <peer> is copied, <who> taken over. NULL: out of memory (then <who> is released). */
 extern const struct stream_ops client_stream;
 void *client_new(struct shard *sh, unsigned listener, struct authz_principal *who, const char *peer, const struct waker *w);

@@ -96,11 +96,107 @@ a_mount_point_stands_in_front(void **state)
 	assert_true(h.f.allowed);
 }
 
+struct learned {
+	unsigned n, named;
+	struct broker_survey_result r;
+	char first[40], last[40], changes[400];
+};
+
+static void
+learn(void *ctx, const struct broker_survey_result *r)
+{
+	struct learned *l = ctx;
+
+	l->n++;
+	l->r = *r;
+	l->named = r->n;
+	for (unsigned i = 1; i < r->n; i++)
+		assert_true(strcmp(r->v[i - 1]->client_id, r->v[i]->client_id) < 0);
+	if (r->n == 0)
+		return;
+	(void)snprintf(l->first, sizeof l->first, "%s", r->v[0]->client_id);
+	(void)snprintf(l->last, sizeof l->last, "%s", r->v[r->n - 1]->client_id);
+	for (unsigned i = 0; i < r->v[0]->n; i++) {
+		const struct broker_change *c = &r->v[0]->v[i];
+		size_t n = strlen(l->changes);
+
+		(void)snprintf(l->changes + n, sizeof l->changes - n, "%c%d%s %s;", c->lost ? '-' : '+', (int)c->action, c->will ? "w" : "", c->topic);
+	}
+}
+
+static struct learned
+survey(struct kit *k, const char *text, unsigned most)
+{
+	struct err err;
+	struct authz_policy *p = authz_policy_parse(slice_str(text), "new", &err);
+	struct learned l = { 0 };
+
+	assert_non_null(p);
+	assert_true(broker_survey(k->broker, &(struct broker_survey){ .policy = p, .listeners = 1, .most = most, .done = learn, .ctx = &l }));
+	kit_pump(k);
+	assert_int_equal(l.n, 1);
+	assert_false(l.r.incomplete);
+	authz_policy_unref(p);
+	return l;
+}
+
+static void
+a_survey_finds_who_gains_and_loses(void **state)
+{
+	static const char now[] = "connect everyone\nallow everyone publish,subscribe own/%c/#\nallow everyone publish w\n";
+	struct kit *k = kit_begin(state, NULL, now);
+	struct end *e = kit_connect(k, &(struct connect_options){ .version = MQTT_V5, .id = "c1", .expiry = 100, .will_topic = "w", .will_payload = "x" }, NULL);
+	struct learned l;
+
+	kit_subscribe(e, "own/c1/+", 0);
+	for (unsigned i = 0; i < 300; i++) {
+		char id[10];
+
+		(void)snprintf(id, sizeof id, "d%03u", i);
+		(void)kit_join(k, MQTT_V5, id);
+	}
+	l = survey(k, now, 10);
+	assert_int_equal(l.r.sessions, 301);
+	assert_int_equal(l.r.subscriptions, 1);
+	assert_int_equal(l.r.changed + l.named, 0);
+	l = survey(k, "connect everyone\nallow everyone publish own/%c/#\nallow everyone publish more\n", 10);
+	assert_int_equal(l.r.changed, 301);
+	assert_int_equal(l.r.losing, 301);
+	assert_int_equal(l.r.gaining, 301);
+	assert_int_equal(l.named, 10);
+	assert_string_equal(l.first, "c1");
+	assert_string_equal(l.last, "d008");
+	assert_string_equal(l.changes, "-1 w;-3 own/c1/#;+1 more;-2 own/c1/+;-1w w;");
+	/* A session that is kept counts too. */
+	kit_disconnect(e, 0);
+	assert_int_equal(survey(k, "allow everyone publish x\n", 1).r.changed, 301);
+	assert_string_equal(survey(k, "allow everyone publish x\n", 1).changes, "-0 c1;");
+	assert_int_equal(survey(k, "allow everyone publish x\n", 0).named, 0);
+}
+
+static void
+a_survey_ends_with_the_broker(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	static struct learned l;
+	struct authz_policy *p = authz_policy_open();
+
+	l = (struct learned){ 0 };
+	assert_true(broker_survey(k->broker, &(struct broker_survey){ .policy = p, .listeners = 1, .most = 5, .done = learn, .ctx = &l }));
+	authz_policy_unref(p);
+	kit_done(k);
+	assert_int_equal(l.n, 1);
+	assert_true(l.r.incomplete);
+	kit_init(k, 2, NULL, NULL);
+}
+
 #define TEST(f) { #f, f }
 static const struct kit_test tests[] = {
 	TEST(a_session_is_judged_by_who_it_is),
 	TEST(an_answer_may_come_at_the_end),
 	TEST(a_mount_point_stands_in_front),
+	TEST(a_survey_finds_who_gains_and_loses),
+	TEST(a_survey_ends_with_the_broker),
 };
 
 int

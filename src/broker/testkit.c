@@ -379,7 +379,10 @@ kit_pump(struct kit *k)
 		more = false;
 		for (unsigned i = 0; i < k->n; i++)
 			if (k->awake[i]) {
-				k->awake[i] = shard_turn(broker_shard(k->broker, i), k->now_ms) == 0;
+				/* It may wake itself meanwhile. */
+				k->awake[i] = false;
+				if (shard_turn(broker_shard(k->broker, i), k->now_ms) == 0)
+					k->awake[i] = true;
 				more = true;
 			}
 		for (struct end *e = k->ends; e != NULL; e = e->next)

@@ -24,6 +24,7 @@ static const struct command commands[] = {
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
 	{ "why", "ask the running broker whom it refused last, and why", cmd_why },
 	{ "explain", "name the rule that decides what a client may do", cmd_explain },
+	{ "policy", "what a policy allows, and who would notice if it were in force", cmd_policy },
 	{ "doctor", "find out why a client does not get in, step by step", cmd_doctor },
 	{ "pub", "publish messages; the flags of mosquitto_pub", cmd_pub },
 	{ "sub", "subscribe and show messages; the flags of mosquitto_sub", cmd_sub },

@@ -82,6 +82,7 @@ static const struct {
 } commands[] = {
 	{ "why", do_why },
 	{ "explain", control_explain },
+	{ "diff", control_diff },
 };
 
 void

@@ -15,5 +15,7 @@ void control_answer(struct broker_request *r, json_t *out);
 void rights_put_who(const struct server *s, json_t *o, unsigned listener, const struct authz_principal *who);
 /* True: an answer follows. False: *ret_out is the answer, that says what is wrong, or NULL. */
 bool control_explain(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
+/* {"text": "…", "acl": false, "listener": "8883", "count": 20}: what the policy in the text would change. */
+bool control_diff(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
 
 #endif

@@ -1,4 +1,4 @@
-/* Questions of an administrator about rights, which are answered where the sessions are: "explain". */
+/* Questions of an administrator about rights, which are answered where the sessions are: "explain", and "diff". */
 #include "server/control.h"
 
 #include <stdlib.h>
@@ -104,4 +104,110 @@ control_explain(struct server *s, struct broker_request *r, const json_t *in, js
 		return true;
 	free(q);
 	return false;
+}
+
+/* ---- what another policy would change ---- */
+
+enum { DIFF_DEFAULT = 20 };
+
+static const char *
+action_name(const struct broker_change *c)
+{
+	for (size_t i = 0; i < ARRAY_LEN(actions); i++)
+		if (actions[i].action == c->action && actions[i].will == c->will)
+			return actions[i].name;
+	return "";
+}
+
+static json_t *
+session_json(const struct server *s, const struct broker_changed *c)
+{
+	json_t *o = json_object(), *list = json_array();
+
+	(void)json_object_set_new(o, "client_id", json_string(c->client_id));
+	(void)json_object_set_new(o, "connected", json_boolean(c->connected));
+	(void)json_object_set_new(o, "waiting", json_integer(c->waiting));
+	rights_put_who(s, o, c->listener, c->who);
+	(void)json_object_set_new(o, "lost", json_integer(c->lost));
+	(void)json_object_set_new(o, "gained", json_integer(c->gained));
+	for (unsigned i = 0; i < c->n; i++)
+		(void)json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "change", c->v[i].lost ? "loses" : "gains", "action",
+						      action_name(&c->v[i]), "topic", c->v[i].topic));
+	(void)json_object_set_new(o, "changes", list);
+	return o;
+}
+
+static void
+on_result(void *ctx, const struct broker_survey_result *r)
+{
+	struct question *q = ctx;
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < r->n; i++)
+		(void)json_array_append_new(list, session_json(q->server, r->v[i]));
+	control_answer(q->request,
+	    json_pack("{s:I,s:I,s:I,s:I,s:I,s:b,s:o}", "sessions", (json_int_t)r->sessions, "subscriptions", (json_int_t)r->subscriptions, "changed",
+		(json_int_t)r->changed, "losing", (json_int_t)r->losing, "gaining", (json_int_t)r->gaining, "incomplete", r->incomplete, "clients", list));
+	free(q);
+}
+
+/* Those that the file would rule: dynamic security and the control socket have policies of their own. */
+static uint64_t
+listeners_ruled(const struct server *s, const char *name)
+{
+	uint64_t mask = 0;
+
+	for (unsigned i = 0; i < s->n_listeners; i++) {
+		const struct config_listener *l = s->listeners[i].config;
+
+		if (l->protocol == CONFIG_CONTROL || l->protocol == CONFIG_METRICS || l->dynsec != NULL)
+			continue;
+		if (name == NULL || strcmp(name, l->name) == 0)
+			mask |= UINT64_C(1) << i;
+	}
+	return mask;
+}
+
+static bool
+begin_survey(struct server *s, struct broker_request *r, struct broker_survey *survey)
+{
+	struct question *q = malloc(sizeof(*q));
+
+	if (q == NULL)
+		return false;
+	*q = (struct question){ s, r };
+	survey->done = on_result;
+	survey->ctx = q;
+	if (broker_survey(s->broker, survey))
+		return true;
+	free(q);
+	return false;
+}
+
+bool
+control_diff(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
+{
+	const json_t *count = json_object_get(in, "count");
+	struct slice text = slice_str(json_string_value(json_object_get(in, "text")));
+	struct broker_survey survey = { .listeners = listeners_ruled(s, json_string_value(json_object_get(in, "listener"))), .most = DIFF_DEFAULT };
+	struct err err = { 0 };
+	bool begun;
+
+	if (json_is_integer(count))
+		survey.most = (unsigned)NUM_MAX(0, NUM_MIN(json_integer_value(count), (json_int_t)BROKER_CHANGED_MAX));
+	if (text.p == NULL || survey.listeners == 0) {
+		*ret_out = json_pack("{s:s}", "error", text.p == NULL ? "expected a policy's text" : "no such listener is ruled by a policy or ACL file");
+		return false;
+	}
+	if (json_is_true(json_object_get(in, "acl")))
+		survey.policy = authz_policy_parse_acl(text, "NEW", &err);
+	else
+		survey.policy = authz_policy_parse(text, "NEW", &err);
+	if (survey.policy == NULL) {
+		*ret_out = json_pack("{s:s}", "error", err.text);
+		return false;
+	}
+	begun = begin_survey(s, r, &survey);
+	authz_policy_unref(survey.policy);
+	return begun;
 }
