@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #include "broker/broker.h"
 #include "dynsec/dynsec.h"
@@ -314,8 +315,12 @@ struct metrics {
 	uint64_t memory_limit, memory_used;
 	unsigned memory_level;
 	const struct metrics_counters *counters;
+	const struct store *store; /* NULL: there is none */
 	int64_t started;
 };
+/* What <s> (NULL: none) tells of itself; also the word for its state. */
+void metrics_put_store(FILE *f, const struct store *s);
+const char *metrics_store_state(const struct store *s);
 /* A TLS handshake that was not done. */
 void metrics_count_handshake(struct metrics_counters *c, const struct refusal *r);
 /* On the main thread, now and then: count what takes long, if anybody wants to know. */

@@ -330,6 +330,7 @@ metrics_text(const struct metrics *m, size_t *ret_n)
 	put_certificates(f, m);
 	put_cas(f, m);
 	put_process(f, m);
+	metrics_put_store(f, m->store);
 	ok = ferror(f) == 0;
 	ok = fclose(f) == 0 && ok;
 	if (ok)
@@ -435,6 +436,7 @@ text_of_server(struct server *s, size_t *ret_n)
 		.memory_used = atomic_load(&s->memory.used),
 		.memory_level = atomic_load(&s->memory.level),
 		.counters = s->counters,
+		.store = persist_store(s),
 		.started = s->started };
 	char *text;
 

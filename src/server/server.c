@@ -287,7 +287,7 @@ block_signals(sigset_t *ret, struct err *err)
 	(void)sigaddset(ret, SIGHUP);
 	(void)sigaddset(ret, SIGUSR1);
 	(void)sigaddset(ret, SIGUSR2);
-	if (sigaction(SIGPIPE, &ignore, NULL) == -1 || pthread_sigmask(SIG_BLOCK, ret, NULL) != 0)
+	if (sigaction(SIGPIPE, &ignore, NULL) == -1 || sigaction(SIGXFSZ, &ignore, NULL) == -1 || pthread_sigmask(SIG_BLOCK, ret, NULL) != 0)
 		return err_sys(err, "cannot set signals up");
 	return true;
 }

@@ -50,6 +50,22 @@ TOTAL_QOS(messages_in)
 TOTAL_QOS(messages_out)
 TOTAL_QOS(payload_in)
 TOTAL_QOS(payload_out)
+/* What the store says; 0 without one. */
+#define STORE(field) \
+	static uint64_t store_##field(const struct server *s) \
+	{ \
+		struct store_stats x = { 0 }; \
+\
+		if (persist_store(s) != NULL) \
+			store_stats(persist_store(s), &x); \
+		return x.field; \
+	}
+
+STORE(backlog_bytes)
+STORE(live_bytes)
+STORE(log_bytes)
+STORE(failures)
+
 TOTAL(inflight)
 TOTAL(queued_bytes)
 TOTAL(retained_bytes)
@@ -100,6 +116,10 @@ static const struct {
 	{ "messages/inflight", total_inflight },
 	{ "store/messages/bytes", stored_bytes },
 	{ "store/messages/count", stored },
+	{ "store/backlog/bytes", store_backlog_bytes },
+	{ "store/live/bytes", store_live_bytes },
+	{ "store/log/bytes", store_log_bytes },
+	{ "store/failures", store_failures },
 	{ "subscriptions/count", total_subscriptions },
 	{ "shared_subscriptions/count", total_shared },
 	{ "retained messages/count", total_retained },
@@ -137,6 +157,7 @@ struct sys {
 	uint64_t said[ARRAY_LEN(values) + 3]; /* the last value that was published; UINT64_MAX: none yet */
 	uint64_t before[ARRAY_LEN(loads)];
 	double load[ARRAY_LEN(loads)][ARRAY_LEN(minutes)];
+	const char *store_state; /* as it was said */
 	bool greeted;
 };
 
@@ -218,6 +239,10 @@ sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms)
 		say(w, "version", "signet version " SIGNET_VERSION);
 	(void)snprintf(text, sizeof(text), "%" PRIu64 " seconds", (now_ms - y->start_ms) / 1000);
 	say(w, "uptime", text);
+	if (y->store_state != metrics_store_state(persist_store(w->server))) {
+		y->store_state = metrics_store_state(persist_store(w->server));
+		say(w, "store/state", y->store_state);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(values); i++)
 		say_number(w, values[i].topic, values[i].value(w->server), &y->said[i]);
 	y->clients_max = NUM_MAX(y->clients_max, total_connected(w->server));

@@ -181,6 +181,16 @@ segment_next(struct store *s, uint64_t room)
 	return s->seal == NULL || seal_segment(s->seal, &s->h) ? 0 : -ENOMEM;
 }
 
+static unsigned
+flush_bucket(uint64_t us)
+{
+	unsigned i = 0;
+
+	while (i < STORE_FLUSH_BUCKETS - 1 && us > store_flush_le_us[i])
+		i++;
+	return i;
+}
+
 int
 frame_write(struct store *s)
 {
@@ -204,6 +214,7 @@ frame_write(struct store *s)
 	begin = fs->now_us(fs->ctx) - begin;
 	add(s->flush_us, begin);
 	set(s->flush_max_us, NUM_MAX(atomic_load_explicit(&s->flush_max_us, memory_order_relaxed), begin));
+	add(s->flushes[flush_bucket(begin)], 1u);
 	add(s->bytes, n);
 	s->frame_at = last->used;
 	last->used += n;

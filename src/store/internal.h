@@ -334,7 +334,7 @@ struct store {
 	/* any thread reads */
 	_Atomic int state;
 	_Atomic uint64_t backlog, live_records, live_bytes, log_bytes, segments, spares, frames, records, bytes, flush_us,
-	    flush_max_us, copied, failures;
+	    flush_max_us, copied, failures, flushes[STORE_FLUSH_BUCKETS];
 	struct store_writer writers[];
 };
 

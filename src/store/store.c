@@ -101,7 +101,7 @@ recover(struct store *s, struct err *err)
 		return false;
 	if (s->o.refuse_damage && out.damaged > 0)
 		return err_set(err, ERR_INPUT, "the store %s is damaged in %llu places: see what signet store check %s says, restore a "
-		    "backup, or let the broker recover the rest", s->files.dir, (unsigned long long)out.damaged, s->files.dir);
+		    "backup, or let the broker recover the rest (persistence_damage recover)", s->files.dir, (unsigned long long)out.damaged, s->files.dir);
 	s->next_seq = l.next_seq;
 	atomic_store_explicit(&s->next_id, l.next_id, memory_order_relaxed);
 	s->live = l.live_bytes;
@@ -290,4 +290,13 @@ store_stats(const struct store *s, struct store_stats *ret)
 		.copied_bytes = get(copied),
 		.failures = get(failures),
 	};
+}
+
+const uint32_t store_flush_le_us[STORE_FLUSH_BUCKETS - 1] = { 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 100000, 250000, 1000000 };
+
+void
+store_flushes(const struct store *s, uint64_t ret[static STORE_FLUSH_BUCKETS])
+{
+	for (unsigned i = 0; i < STORE_FLUSH_BUCKETS; i++)
+		ret[i] = get(flushes[i]);
 }

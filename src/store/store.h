@@ -144,6 +144,10 @@ struct store_stats {
 	uint64_t failures;      /* writes and flushes that failed */
 };
 void store_stats(const struct store *s, struct store_stats *ret);
+/* Flushes by how long they took: bucket i has those of at most store_flush_le_us[i] that none before it has, the last one the rest. */
+enum { STORE_FLUSH_BUCKETS = 13 };
+extern const uint32_t store_flush_le_us[STORE_FLUSH_BUCKETS - 1];
+void store_flushes(const struct store *s, uint64_t ret[static STORE_FLUSH_BUCKETS]);
 
 /* The key in a file: STORE_KEY_BYTES bytes, or as many in hex with or without a newline. Wipe it after store_open(). */
 bool store_key_read(const char *path, uint8_t ret[static STORE_KEY_BYTES], struct err *err);
