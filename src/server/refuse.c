@@ -416,6 +416,8 @@ of_drop(const struct broker_event *e, bool tls, struct refusal *r)
 	} else if (slice_starts(slice_str(e->text), SL("HTTP: "))) {
 		set(r,
 		    strstr(e->text, WHY_METRICS) != NULL ? REFUSAL_METRICS : REFUSAL_NONE, e->text);
+	} else if (e->reason == MQTT_RC_SHUTTING_DOWN) {
+		set(r, REFUSAL_NONE, e->text); /* nobody's fault */
 	} else if (e->reason >= MQTT_RC_MALFORMED) {
 		set(r, REFUSAL_PROTOCOL, e->text);
 	} else if (strstr(e->text, "in time") != NULL) {

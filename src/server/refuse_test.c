@@ -150,12 +150,17 @@ probes_and_ends_are_no_refusals(void **state)
 	static const struct broker_event left = { .kind = BROKER_DROPPED,
 		.reason = MQTT_RC_UNSPECIFIED,
 		.text = "connection closed by the peer" };
+	static const struct broker_event stopped = { .kind = BROKER_DROPPED,
+		.reason = MQTT_RC_SHUTTING_DOWN,
+		.text = "server shutting down" };
 	struct refusal r;
 
 	(void)state;
 	refusal_of_failure(&probe, NULL, &r);
 	assert_int_equal(r.cause, REFUSAL_NONE);
 	refusal_of_event(&left, false, &r);
+	assert_int_equal(r.cause, REFUSAL_NONE);
+	refusal_of_event(&stopped, false, &r);
 	assert_int_equal(r.cause, REFUSAL_NONE);
 }
 
