@@ -356,12 +356,15 @@ use_sub(struct import *im, const struct mosqdb_chunk *c)
 static bool
 ids_of(struct import *im, struct slice bytes, struct record_entry *e, uint32_t **ret)
 {
-	size_t cap = bytes.n / 2; /* each takes at least two */
-	uint32_t *ids = cap > 0 ? calloc(cap, sizeof *ids) : NULL;
+	size_t cap = NUM_MIN(bytes.n / 2, (size_t)UINT16_MAX); /* each takes at least two */
+	uint32_t *ids;
 
-	if (cap > 0 && ids == NULL)
+	if (cap == 0)
+		return true;
+	ids = calloc(cap, sizeof *ids);
+	if (ids == NULL)
 		return nomem(im);
-	for (uint32_t id; e->n_ids < UINT16_MAX && (id = mosqdb_next_id(&bytes)) != 0;)
+	for (uint32_t id; e->n_ids < cap && (id = mosqdb_next_id(&bytes)) != 0;)
 		ids[e->n_ids++] = id;
 	e->ids = ids;
 	*ret = ids;
