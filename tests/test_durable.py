@@ -1,10 +1,12 @@
 """Persistence when the disk does not do what it should: full, failing, damaged."""
 import os
+import pathlib
 import random
 import resource
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
@@ -221,3 +223,29 @@ def test_damage_can_be_refused(killed):
     text = result.stdout + result.stderr
     assert result.returncode != 0
     assert path.name in text and "signet store check" in text and "persistence_damage recover" in text, text
+
+
+def test_a_backup_of_the_running_broker(broker_of, tmp_path):
+    with tempfile.TemporaryDirectory(prefix="sb-", dir="/tmp") as sockets:
+        control = pathlib.Path(sockets) / "c.sock"
+        (tmp_path / "disk").mkdir()
+        site = Site(broker_of, tmp_path / "disk", f"listener 0 {control}", "protocol control")
+        with wire.Peer(site.mqtt, "publisher", 5) as publisher:
+            for n in range(20):
+                assert publish(publisher, n) < 0x80
+            made = kit.signet("backup", "backup", "--socket", control, cwd=tmp_path)
+            assert str(tmp_path / "backup") in made.stdout
+            again = kit.signet("backup", tmp_path / "backup", "--socket", control, check=False)
+            assert again.returncode == 1 and "empty" in again.stderr
+            assert publish(publisher, 20) < 0x80
+        site.broker.stop()
+        kit.signet("store", "check", tmp_path / "backup")
+        shutil.rmtree(tmp_path / "disk" / "signet.store")
+        kit.signet("store", "restore", tmp_path / "backup", tmp_path / "disk" / "signet.store")
+        site.start()
+        away = site.session("away", subscribe=False)
+        assert away.session_present
+        away.wait_messages(20)
+        away.fence()
+        assert [int(m[1][:8]) for m in away.got] == list(range(20))
+        away.close()

@@ -23,6 +23,7 @@ int cmd_passwd(int argc, char *argv[]);
 int cmd_doctor(int argc, char *argv[]);
 int cmd_explain(int argc, char *argv[]);
 int cmd_policy(int argc, char *argv[]);
+int cmd_backup(int argc, char *argv[]);
 int cmd_why(int argc, char *argv[]);
 int cmd_store(int argc, char *argv[]);
 

@@ -21,6 +21,7 @@ static const struct command commands[] = {
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
 	{ "passwd", "manage a password file; the arguments of mosquitto_passwd", cmd_passwd },
 	{ "store", "check, show and restore the store of sessions and messages", cmd_store },
+	{ "backup", "copy the store of the running broker", cmd_backup },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
 	{ "why", "ask the running broker whom it refused last, and why", cmd_why },
 	{ "explain", "name the rule that decides what a client may do", cmd_explain },

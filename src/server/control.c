@@ -83,6 +83,7 @@ static const struct {
 	{ "why", do_why },
 	{ "explain", control_explain },
 	{ "diff", control_diff },
+	{ "backup", control_backup },
 };
 
 void

@@ -18,4 +18,7 @@ bool control_explain(struct server *s, struct broker_request *r, const json_t *i
 /* {"text": "…", "acl": false, "listener": "8883", "count": 20}: what the policy in the text would change. */
 bool control_diff(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
 
+/* persist.c: {"dir": "/absolute"}: a copy of the store there, made on a thread of its own: {"dir": …, "bytes": N, "ms": N}. */
+bool control_backup(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
+
 #endif

@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/secret.h"
+#include "base/text.h"
+#include "server/control.h"
 
 struct persist {
 	struct server *server;
@@ -18,6 +20,11 @@ struct persist {
 	int fd;                    /* of the directory */
 	pthread_mutex_t lock;      /* of <over> */
 	bool over;                 /* the workers' loops are going */
+	bool copying;              /* a backup is being made, under the lock */
+	bool copied;               /* <copier> is to be joined */
+	pthread_t copier;
+	char copy_dir[PKI_PATH_MAX];
+	struct broker_request *request; /* who asked for it */
 };
 
 /* The store's thread: a worker's turn is on the disk. */
@@ -175,6 +182,72 @@ persist_start(struct server *s, struct err *err)
 	return persist_store(s) == NULL || store_start(s->persist->store, err);
 }
 
+/* ---- backup ---- */
+
+static void *
+copy_store(void *ctx)
+{
+	struct persist *p = ctx;
+	uint64_t begin = server_now_ms();
+	struct store_stats stats;
+	struct err err;
+	bool ok = store_backup(p->store, p->copy_dir, &err);
+	json_t *out;
+
+	store_stats(p->store, &stats);
+	if (ok) {
+		log_notice("Store %s: a backup is in %s.", p->dir, p->copy_dir);
+		out = json_pack("{s:s,s:I,s:I}", "dir", p->copy_dir, "bytes", (json_int_t)stats.log_bytes, "ms",
+		    (json_int_t)(server_now_ms() - begin));
+	} else {
+		log_error("Store %s: the backup failed: %s", p->dir, err.text);
+		out = json_pack("{s:s}", "error", err.text);
+	}
+	(void)pthread_mutex_lock(&p->lock);
+	p->copying = false;
+	(void)pthread_mutex_unlock(&p->lock);
+	control_answer(p->request, out);
+	return NULL;
+}
+
+/* NULL: it has begun. */
+static const char *
+copy_begin(struct persist *p, const char *dir, struct broker_request *r)
+{
+	const char *why = NULL;
+
+	(void)pthread_mutex_lock(&p->lock);
+	if (p->copying || p->over)
+		why = "a backup is being made already";
+	else if (!text_copy(p->copy_dir, sizeof(p->copy_dir), slice_str(dir)))
+		why = "the path is too long";
+	if (why == NULL) {
+		if (p->copied)
+			(void)pthread_join(p->copier, NULL); /* it has nothing left to do */
+		p->request = r;
+		p->copied = p->copying = pthread_create(&p->copier, NULL, copy_store, p) == 0;
+		why = p->copied ? NULL : "there is no thread for it: out of memory, or a limit on processes";
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	return why;
+}
+
+bool
+control_backup(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
+{
+	const char *dir = json_string_value(json_object_get(in, "dir")), *why;
+
+	if (persist_store(s) == NULL)
+		why = "persistence is false: there is no store";
+	else if (dir == NULL || dir[0] != '/')
+		why = "dir must be an absolute path";
+	else
+		why = copy_begin(s->persist, dir, r);
+	if (why != NULL)
+		*ret_out = json_pack("{s:s}", "error", why);
+	return why == NULL;
+}
+
 void
 persist_quiet(struct server *s)
 {
@@ -183,6 +256,10 @@ persist_quiet(struct server *s)
 	(void)pthread_mutex_lock(&s->persist->lock);
 	s->persist->over = true;
 	(void)pthread_mutex_unlock(&s->persist->lock);
+	/* Whoever asked for it is answered while there is a broker. */
+	if (s->persist->copied)
+		(void)pthread_join(s->persist->copier, NULL);
+	s->persist->copied = false;
 }
 
 void

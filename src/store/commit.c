@@ -70,15 +70,22 @@ frame_add(struct store *s, const uint8_t *p, size_t n, uint32_t records)
 	s->frame_records += records;
 }
 
-/* As much of <b> as the frame should take; true when that is all. */
+/* As much of <b> as the frame should take; true when that is all. A turn is there as a whole or not at all, so a large one makes a
+ * large frame; only what would not fit into memory twice is cut. */
 static bool
 take_batch(struct store *s, struct batch *b)
 {
 	size_t left = b->n - b->taken, n = 0;
+	bool whole = left + s->frame_n <= FRAME_TARGET;
 	uint32_t records = 0;
 	struct record r;
 
-	if (left + s->frame_n <= FRAME_TARGET) {
+	if (!whole && b->taken == 0) {
+		if (s->framed != NULL)
+			return false; /* it is in the next one */
+		whole = left <= TURN_MAX && frame_room(s, left);
+	}
+	if (whole) {
 		n = left;
 		records = b->records;
 	} else

@@ -16,6 +16,7 @@ enum {
 	FRAME_HEADER = 32,
 	FRAME_ALIGN = 512,        /* no sector that holds what was acknowledged is written again */
 	FRAME_TARGET = 1024 * 1024, /* bytes at which a frame takes no more records */
+	TURN_MAX = 256 * 1024 * 1024, /* a turn up to it is one frame */
 	RECORD_SHORT = 16,        /* a record without content */
 	RECORD_PUT = 28,          /* before the content */
 	SEAL_TAG = 16,            /* behind an encrypted payload */
