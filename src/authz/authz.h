@@ -10,6 +10,7 @@
 enum authz_role {
 	AUTHZ_ROLE_NONE, /* no certificate, or its issuer has no role */
 	AUTHZ_ROLE_CLOUD, AUTHZ_ROLE_CLIENT, AUTHZ_ROLE_WATCH, AUTHZ_ROLE_CONTROL,
+	AUTHZ_ROLE_QUARANTINE, /* not of a CA: a certificate out of its time, which may only ask for another; no policy speaks of it */
 	AUTHZ_ROLE_COUNT
 };
 const char *authz_role_name(enum authz_role role);              /* "client", …; static */

@@ -380,6 +380,10 @@ authz_allowed(const struct authz_policy *policy, const struct authz_principal *w
 
 	if (who->role == AUTHZ_ROLE_CLOUD)
 		return authz_refuse(ret, "certificate of the cloud role may not be used by a client");
+	if (action != AUTHZ_CONNECT && authz_is_reserved(topic))
+		return authz_reserved(who, action, topic, ret);
+	if (who->role == AUTHZ_ROLE_QUARANTINE)
+		return authz_quarantined(who, action == AUTHZ_CONNECT ? topic : client_id, action, ret);
 	if (policy->kind == AUTHZ_KIND_RANKED)
 		return authz_ranks_allow(policy->ranks, who, client_id, action, topic, ret);
 	/* What somebody has he may give back. */
@@ -452,7 +456,7 @@ authz_decider(const struct authz_policy *policy, const struct authz_principal *w
 	struct asker a;
 
 	if ((policy->kind != AUTHZ_KIND_ACL && policy->kind != AUTHZ_KIND_ROLES) || q->action == AUTHZ_UNSUBSCRIBE ||
-	    who->role == AUTHZ_ROLE_CLOUD)
+	    who->role == AUTHZ_ROLE_CLOUD || who->role == AUTHZ_ROLE_QUARANTINE || authz_is_reserved(q->topic))
 		return NULL;
 	asker_init(&a, policy, who, q->action == AUTHZ_CONNECT ? q->topic : q->client_id);
 	if (!may_be_here(&a, q->action, &v) || (q->action == AUTHZ_SUBSCRIBE && !topic_filter_ok(q->topic)))

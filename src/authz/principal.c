@@ -12,6 +12,7 @@ static const char *const role_names[AUTHZ_ROLE_COUNT] = {
 	[AUTHZ_ROLE_CLIENT] = "client",
 	[AUTHZ_ROLE_WATCH] = "watch",
 	[AUTHZ_ROLE_CONTROL] = "control",
+	[AUTHZ_ROLE_QUARANTINE] = "quarantine",
 };
 
 const char *
@@ -23,7 +24,7 @@ authz_role_name(enum authz_role role)
 bool
 authz_role_parse(struct slice name, enum authz_role *ret)
 {
-	for (unsigned i = AUTHZ_ROLE_NONE + 1; i < AUTHZ_ROLE_COUNT; i++) {
+	for (unsigned i = AUTHZ_ROLE_NONE + 1; i < AUTHZ_ROLE_QUARANTINE; i++) {
 		if (slice_eq(name, slice_str(role_names[i]))) {
 			*ret = (enum authz_role)i;
 			return true;
@@ -220,6 +221,9 @@ authz_same_identity(const struct authz_principal *a, const struct authz_principa
 	if (a == b)
 		return true;
 	if (((a->flags ^ b->flags) & PRINCIPAL_CERT) != 0)
+		return false;
+	/* A certificate out of its time ends nobody's session, and hears nothing of it. */
+	if ((a->role == AUTHZ_ROLE_QUARANTINE) != (b->role == AUTHZ_ROLE_QUARANTINE))
 		return false;
 	if ((a->flags & PRINCIPAL_CERT) == 0)
 		return ((a->flags ^ b->flags) & PRINCIPAL_USERNAME) == 0 &&

@@ -192,12 +192,15 @@ role_names(void **state)
 	enum authz_role role;
 
 	(void)state;
-	for (unsigned i = AUTHZ_ROLE_NONE + 1; i < AUTHZ_ROLE_COUNT; i++) {
+	for (unsigned i = AUTHZ_ROLE_NONE + 1; i < AUTHZ_ROLE_QUARANTINE; i++) {
 		assert_true(
 		    authz_role_parse(slice_str(authz_role_name((enum authz_role)i)), &role));
 		assert_int_equal(role, i);
 	}
 	assert_string_equal(authz_role_name(AUTHZ_ROLE_NONE), "none");
+	/* Nobody can be given it. */
+	assert_string_equal(authz_role_name(AUTHZ_ROLE_QUARANTINE), "quarantine");
+	assert_false(authz_role_parse(SL("quarantine"), &role));
 	assert_false(authz_role_parse(SL("none"), &role));
 	assert_false(authz_role_parse(SL("Client"), &role));
 	assert_false(authz_role_parse(SL(""), &role));

@@ -1,4 +1,5 @@
 /* The ready-made policies: roles x actions x topics, in full. */
+#include "base/num.h"
 #include "authz/testing.h"
 
 #include <stdio.h>
@@ -424,10 +425,84 @@ own_prefix(void **state)
 	authz_policy_unref(p);
 }
 
+/* Below "$signet/" no policy counts, and in quarantine nothing else does. */
+static void
+reserved_topics(void **state)
+{
+	static const struct {
+		enum authz_role role;
+		const char *cn; /* NULL: no certificate */
+		enum authz_action action;
+		const char *topic;
+		bool allowed;
+	} rows[] = {
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/renew/d/request", true },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/renew/d/reply", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/renew/e/request", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/renew/d/request/x", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/renew/d", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/renew/dd/request", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/health/d", true },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/health/e", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_PUBLISH, "$signet/x", false },
+		{ AUTHZ_ROLE_CONTROL, "c", AUTHZ_PUBLISH, "$signet/renew/d/reply", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_SUBSCRIBE, "$signet/renew/d/reply", true },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_RECEIVE, "$signet/renew/d/reply", true },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_SUBSCRIBE, "$signet/renew/+/reply", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_SUBSCRIBE, "$signet/#", false },
+		{ AUTHZ_ROLE_CONTROL, "c", AUTHZ_SUBSCRIBE, "$signet/#", false },
+		{ AUTHZ_ROLE_CONTROL, "c", AUTHZ_SUBSCRIBE, "$signet/renew/d/reply", false },
+		{ AUTHZ_ROLE_CONTROL, "c", AUTHZ_RECEIVE, "$signet/renew/d/reply", false },
+		{ AUTHZ_ROLE_CONTROL, "c", AUTHZ_SUBSCRIBE, "$signet/health/#", true },
+		{ AUTHZ_ROLE_WATCH, "w", AUTHZ_RECEIVE, "$signet/health/d", true },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_SUBSCRIBE, "$signet/health/#", false },
+		{ AUTHZ_ROLE_CLIENT, "d", AUTHZ_UNSUBSCRIBE, "$signet/x", true },
+		{ AUTHZ_ROLE_NONE, NULL, AUTHZ_PUBLISH, "$signet/renew//request", false },
+		{ AUTHZ_ROLE_NONE, "a/b", AUTHZ_PUBLISH, "$signet/renew/a/b/request", false },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_PUBLISH, "$signet/renew/d/request", true },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_SUBSCRIBE, "$signet/renew/d/reply", true },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_PUBLISH, "$signet/health/d", true },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_SUBSCRIBE, "$signet/health/#", false },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_PUBLISH, "x", false },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_SUBSCRIBE, "x", false },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_RECEIVE, "x", false },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_UNSUBSCRIBE, "x", true },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_CONNECT, "d", true },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_CONNECT, "quarantine:d", true },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_CONNECT, "e", false },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_CONNECT, "quarantine:", false },
+		{ AUTHZ_ROLE_QUARANTINE, "d", AUTHZ_CONNECT, "", false },
+	};
+	struct err err;
+	struct authz_policy *all[] = { authz_policy_open(),
+		authz_policy_parse(SL("connect everyone\nallow everyone publish,subscribe #\nallow everyone publish,subscribe $signet/#\n"), "p", &err),
+		authz_policy_parse_acl(SL("topic readwrite #\ntopic readwrite $signet/#\n"), "a", &err) };
+
+	(void)state;
+	for (size_t k = 0; k < ARRAY_LEN(all); k++) {
+		assert_non_null(all[k]);
+		for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+			struct authz_facts f = { .role = rows[i].role, .has_cert = rows[i].cn != NULL };
+			struct authz_principal *who;
+			struct authz_verdict v;
+
+			if (rows[i].cn != NULL)
+				f.cn = f.username = slice_str(rows[i].cn);
+			who = authz_principal_new(&f);
+			assert_non_null(who);
+			if (authz_allowed(all[k], who, f.cn, rows[i].action, slice_str(rows[i].topic), &v) != rows[i].allowed)
+				fail_msg("policy %zu, row %zu: %s", k, i, rows[i].topic);
+			authz_principal_unref(who);
+		}
+		authz_policy_unref(all[k]);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reserved_topics),
 		cmocka_unit_test(springcore_matrix),
 		cmocka_unit_test(dojot_matrix),
 		cmocka_unit_test(springcore_connect),

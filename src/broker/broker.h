@@ -158,7 +158,7 @@ struct broker_exchange {
 	char why[BROKER_WHY_MAX];    /* neither OK nor CONTINUE: the cause in words */
 };
 
-/* A PUBLISH below "$CONTROL/" that its sender may send: it is for the broker itself. Valid until it is done. */
+/* A PUBLISH below "$CONTROL/" or "$signet/renew/" that its sender may send: it is for the broker itself. Valid until it is done. */
 struct broker_request {
 	unsigned listener;
 	struct slice client_id, topic, payload;
@@ -178,6 +178,8 @@ struct broker_kick {
 	uint8_t reason;     /* for DISCONNECT */
 	const char *text;   /* for the log; static */
 };
+/* Any thread, soon: publish as the broker itself; <retain>: instead of what is retained there. False: out of memory. */
+bool broker_publish(struct broker *b, struct slice topic, struct slice payload, bool retain);
 /* Any thread, soon: without their wills, and who waits for broker_request_done() after that. Only who is connected now: whoever is
  * told of it by a later broker_request_done() and connects then is not meant. What was set by broker_set_listeners() before holds by then;
  * who connects just now is the matter of judge_again() and the policy. False: out of memory, nobody is disconnected. */

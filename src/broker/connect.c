@@ -126,8 +126,7 @@ judge_will(struct client *c, const struct mqtt_connect *m, struct terms *t)
 		return MQTT_RC_OK;
 	if (!topic_name_ok(topic) || !mount_name(c, &topic) || slice_starts(topic, SL("$share/")))
 		rc = MQTT_RC_TOPIC_INVALID, why = "the will's topic is not a topic name";
-	else if (is_reserved(listener_of(c->shard, c->listener), t->id, topic) ||
-		 slice_starts(topic, SL("$CONTROL/")))
+	else if (is_reserved(listener_of(c->shard, c->listener), t->id, topic) || is_request(topic))
 		rc = MQTT_RC_NOT_AUTHORIZED, why = "the will's topic is the broker's own";
 	else if (set->max_payload != 0 && m->will.payload.n > set->max_payload)
 		rc = MQTT_RC_TOO_LARGE, why = "its payload is above message_size_limit";

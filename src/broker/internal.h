@@ -331,6 +331,8 @@ void client_timer(void *shard, struct timer *t);
 void client_leave(struct client *c, unsigned shard);
 /* publish.c: is it the broker's own topic, and not the state of this client as a bridge? */
 bool is_reserved(const struct broker_listener *l, struct slice client_id, struct slice topic);
+/* publish.c: is what is published there for the broker itself? */
+bool is_request(struct slice topic);
 /* publish.c: UTF-8 as a payload may have it, that is with U+0000, which strings may not (5.0, 3.3.2.3.2). */
 bool utf8_payload_ok(struct slice payload);
 /* publish.c: a packet id of QoS 2 counts as received, also after a restart. False: out of memory. */

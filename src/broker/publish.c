@@ -108,6 +108,12 @@ is_reserved(const struct broker_listener *l, struct slice client_id, struct slic
 	return !l->bridges && !(slice_starts(state, client_id) && slice_eq(slice_from(state, client_id.n), SL("/state")));
 }
 
+bool
+is_request(struct slice topic)
+{
+	return topic.p[0] == '$' && (slice_starts(topic, SL("$CONTROL/")) || slice_starts(topic, SL("$signet/renew/")));
+}
+
 static bool
 may_publish(struct client *c, const struct mqtt_publish *p, const char **ret_why, struct authz_verdict *v)
 {
@@ -248,7 +254,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		return deny(c, &p, MQTT_RC_TOO_LARGE, "payload above message_size_limit");
 	if (!may_publish(c, &p, &why, &v))
 		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
-	if (p.topic.p[0] == '$' && slice_starts(p.topic, SL("$CONTROL/")))
+	if (is_request(p.topic))
 		return request_take(c, &p);
 	if ((p.qos > 0 || p.retain) && journal_refuses(c->shard, p.retain))
 		return deny_unkept(c, &p);

@@ -185,3 +185,36 @@ orders_take(struct shard *sh)
 		o->carry_out(sh, o);
 	}
 }
+
+struct saying {
+	struct order order;
+	struct slice topic, payload;
+	bool retain;
+	uint8_t bytes[];
+};
+
+static void
+say(struct shard *sh, struct order *o)
+{
+	struct saying *s = o->ctx;
+
+	if (!shard_publish(sh, s->topic, s->payload, s->retain))
+		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
+	free(s);
+}
+
+bool
+broker_publish(struct broker *b, struct slice topic, struct slice payload, bool retain)
+{
+	struct saying *s = malloc(sizeof *s + topic.n + payload.n);
+	uint8_t *at;
+
+	if (s == NULL)
+		return false;
+	at = s->bytes;
+	*s = (struct saying){ .order = { .carry_out = say, .ctx = s }, .retain = retain };
+	s->topic = copy(&at, topic);
+	s->payload = copy(&at, payload);
+	order_give(b->shards[0], &s->order);
+	return true;
+}

@@ -1,4 +1,7 @@
-/* signet device add: everything that a device needs, in one folder, with commands to try it. */
+/* signet device: everything that a device needs, in one folder, with commands to try it; and the requests of devices for new
+ * certificates (device_renew.c). */
+#include "cli/ctl.h"
+#include "cli/describe.h"
 #include "cli/internal.h"
 
 #include <stdlib.h>
@@ -29,8 +32,8 @@ add(struct pki_order *o, const char *key_type, struct err *err)
 	return ok;
 }
 
-int
-cmd_device(int argc, char *argv[])
+static int
+run_add(int argc, char *argv[])
 {
 	struct pki_order o = { .ca = "client" };
 	struct pass pass;
@@ -48,16 +51,124 @@ cmd_device(int argc, char *argv[])
 	const struct args args = { "signet device add ID [options]",
 		"Adds a device: makes its key and certificate (common name ID) in clients/ID, and prints commands to try it.",
 		table, ARRAY_LEN(table), "Example: signet device add sensor01 --dir demo\nExit codes: 0 success, 1 failure, 2 wrong usage.\n",
-		2, 2 };
+		1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
 		return code;
-	if (strcmp(argv[1], "add") != 0) {
-		(void)fprintf(stderr, "signet: usage: %s (--help explains)\n", args.usage);
-		return EXIT_USAGE;
-	}
 	pass_init(&pass, pass_file);
-	o.cn = argv[2];
+	o.cn = argv[1];
 	o.secret = &pass.secret;
 	return add(&o, key_type, &err) ? EXIT_OK : fail(&err);
+}
+
+static int
+run_pending(int argc, char *argv[])
+{
+	struct ctl ctl = { 0 };
+	bool json = false;
+	int words, code;
+	struct err err;
+	const struct arg table[] = {
+		{ "dir", "DIR", ARG_TEXT, &ctl.dir, 0, 0, "the installation (else . or ./run)" },
+		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
+		{ "json", NULL, ARG_FLAG, &json, 0, 0, "an array of objects" },
+	};
+	const struct args args = { "signet device pending [options]",
+		"Lists who asks the running broker for a new certificate (`device_renewal`), and who is in quarantine (`quarantine`).",
+		table, ARRAY_LEN(table), NULL, 0, 0 };
+
+	if (!args_parse(&args, argc, argv, &words, &code))
+		return code;
+	return device_pending(&ctl, json, &err) ? EXIT_OK : fail(&err);
+}
+
+static int
+run_approve(int argc, char *argv[])
+{
+	struct device_order d = { .days = 0 };
+	struct pass pass;
+	const char *pass_file = NULL;
+	int words, code;
+	struct err err;
+	const struct arg table[] = {
+		{ "dir", "DIR", ARG_TEXT, &d.ctl.dir, 0, 0, "the installation (else . or ./run), which has the CA's key" },
+		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
+		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0, "of the certificate that it showed, when two of the name ask" },
+		{ "days", "N", ARG_NUMBER, &d.days, 1, 36500, "validity (730; never beyond the CA's)" },
+		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "the CA key's passphrase (or SIGNET_PASSPHRASE)" },
+	};
+	const struct args args = { "signet device approve ID [options]",
+		"Signs what the device has asked for over MQTT, with the CA that issued its present certificate and under the same name,\n"
+		"and lets the broker send it. The subject in the request does not count.",
+		table, ARRAY_LEN(table), "Example: signet device approve sensor01\n", 1, 1 };
+
+	if (!args_parse(&args, argc, argv, &words, &code))
+		return code;
+	pass_init(&pass, pass_file);
+	d.name = argv[1];
+	d.secret = &pass.secret;
+	return device_approve(&d, &err) ? EXIT_OK : fail(&err);
+}
+
+static int
+run_refuse(int argc, char *argv[])
+{
+	struct device_order d = { .days = 0 };
+	int words, code;
+	struct err err;
+	const struct arg table[] = {
+		{ "dir", "DIR", ARG_TEXT, &d.ctl.dir, 0, 0, "the installation (else . or ./run)" },
+		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
+		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0, "of the certificate that it showed, when two of the name ask" },
+	};
+	const struct args args = { "signet device refuse ID [options]", "Tells a device that it gets no new certificate. It may ask again.", table,
+		ARRAY_LEN(table), NULL, 1, 1 };
+
+	if (!args_parse(&args, argc, argv, &words, &code))
+		return code;
+	d.name = argv[1];
+	return device_refuse(&d, &err) ? EXIT_OK : fail(&err);
+}
+
+static const struct {
+	const char *name, *summary;
+	int (*run)(int argc, char *argv[]);
+} subcommands[] = {
+	{ "add", "a device's key, certificate and ready commands in one folder", run_add },
+	{ "pending", "who asks for a new certificate, and who is in quarantine", run_pending },
+	{ "approve", "sign a device's request, and send it its certificate", run_approve },
+	{ "refuse", "tell a device no", run_refuse },
+};
+
+static int
+describe_all(void)
+{
+	char flag[] = "--describe", *argv[] = { flag, flag, NULL };
+
+	describe("usage", "signet device SUBCOMMAND [options]");
+	describe("about", "Adds devices, and answers those that ask over MQTT for a new certificate.");
+	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
+		describe("subcommand", subcommands[i].name);
+		describe("summary", subcommands[i].summary);
+		(void)subcommands[i].run(2, argv); /* only prints */
+	}
+	return EXIT_OK;
+}
+
+int
+cmd_device(int argc, char *argv[])
+{
+	bool asked = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+	FILE *out = asked ? stdout : stderr;
+
+	if (describe_asked(argc, argv))
+		return describe_all();
+	for (size_t i = 0; argc >= 2 && i < ARRAY_LEN(subcommands); i++)
+		if (strcmp(subcommands[i].name, argv[1]) == 0)
+			return subcommands[i].run(argc - 1, argv + 1);
+	(void)fprintf(out, "Usage: signet device SUBCOMMAND [options]\n\nSubcommands:\n");
+	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++)
+		(void)fprintf(out, "  %-7s  %s\n", subcommands[i].name, subcommands[i].summary);
+	(void)fprintf(out, "\n\"signet device SUBCOMMAND --help\" explains one. Exit codes: 0 success, 1 failure, 2 wrong usage.\n");
+	return asked ? EXIT_OK : EXIT_USAGE;
 }

@@ -3,8 +3,10 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <openssl/err.h>
 #include <openssl/objects.h>
+#include <openssl/pem.h>
 
 static void __attribute__((format(printf, 2, 3)))
 note(struct csr_taken *t, const char *fmt, ...)
@@ -161,4 +163,29 @@ csr_taken_done(struct csr_taken *t)
 	free(t->cn);
 	GENERAL_NAMES_free(t->san);
 	*t = (struct csr_taken){ 0 };
+}
+
+bool
+pki_request_check(struct slice csr, char **ret_pem, struct err *err)
+{
+	struct csr_taken t;
+	X509_REQ *req = NULL;
+	BIO *out = NULL;
+	const char *text;
+	long n;
+	bool ok;
+
+	if (!csr_parse(csr, "the request", &req, err))
+		return false;
+	ok = csr_take(req, "the request", &t, err);
+	if (ok) {
+		csr_taken_done(&t);
+		out = BIO_new(BIO_s_mem());
+		ok = out != NULL && PEM_write_bio_X509_REQ(out, req) == 1 && (n = BIO_get_mem_data(out, &text)) > 0 &&
+		     (*ret_pem = strndup(text, (size_t)n)) != NULL;
+		ok = ok || err_set(err, ERR_MEMORY, "out of memory");
+	}
+	BIO_free(out);
+	X509_REQ_free(req);
+	return ok;
 }

@@ -124,6 +124,18 @@ keep_chain(const struct pki_trust *t, STACK_OF(X509) *chain, struct pki_peer *p)
 	return true;
 }
 
+/* With quarantine the dates of the leaf itself, and of nothing above it, are no end. */
+static int
+on_verified(int ok, X509_STORE_CTX *ctx)
+{
+	int error = X509_STORE_CTX_get_error(ctx);
+
+	if (ok == 0 && X509_STORE_CTX_get_error_depth(ctx) == 0 &&
+	    (error == X509_V_ERR_CERT_HAS_EXPIRED || error == X509_V_ERR_CERT_NOT_YET_VALID))
+		return 1;
+	return ok;
+}
+
 static bool
 accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_peer *p)
 {
@@ -138,6 +150,10 @@ accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_p
 		return false;
 	}
 	p->role = is_pinned(chain) ? AUTHZ_ROLE_NONE : trust_role(t, p->issuer_key);
+	if (t->quarantine && (now > p->not_after || now < p->not_before)) {
+		p->role = AUTHZ_ROLE_QUARANTINE;
+		p->valid_until = 0;
+	}
 	return true;
 }
 
@@ -155,6 +171,8 @@ pki_judge(const struct pki_trust *t, struct x509_store_ctx_st *ctx, struct pki_p
 		return false;
 	}
 	ERR_clear_error();
+	if (t->quarantine)
+		X509_STORE_CTX_set_verify_cb(ctx, on_verified);
 	if (!set_rules(t, ctx))
 		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_OUT_OF_MEM, "try again", "out of memory");
 	else if (X509_verify_cert(ctx) == 1)
@@ -234,7 +252,12 @@ pki_judge_again(const struct pki_trust *t, const struct authz_facts *f, int64_t 
 		if (!link_stands(t, &link, depth++, now, fresh, ret))
 			return false;
 	} while (authz_chain_next(&rest, &link));
-	if (trust_role(t, f->issuer_key) != f->role) {
+	if (f->role == AUTHZ_ROLE_QUARANTINE && !t->quarantine) {
+		ret->cause = PKI_BAD_EXPIRED;
+		(void)snprintf(ret->text, sizeof ret->text, "the certificate is out of its time, and there is no quarantine any more");
+		return false;
+	}
+	if (f->role != AUTHZ_ROLE_QUARANTINE && trust_role(t, f->issuer_key) != f->role) {
 		ret->cause = PKI_BAD_ROLE_CHANGED;
 		(void)snprintf(ret->text, sizeof ret->text, "its CA gives the role %s now, and gave %s",
 		    authz_role_name(trust_role(t, f->issuer_key)), authz_role_name(f->role));

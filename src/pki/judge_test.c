@@ -46,7 +46,7 @@ teardown(void **state)
 }
 
 static struct pki_trust *
-trust_with(const char *ca_file, const char *crl_file)
+trust_with(const char *ca_file, const char *crl_file, bool quarantine)
 {
 	char ca[512], crl[512], p[3][512];
 	const struct pki_role_ca roles[] = {
@@ -56,7 +56,7 @@ trust_with(const char *ca_file, const char *crl_file)
 	};
 	const char *crls[] = { crl };
 	struct pki_trust_config c = { .ca_file = t_path(&w.dir, ca_file, ca), .roles = roles, .n_roles = 3,
-		.crl_files = crls, .n_crl_files = crl_file != NULL ? 1 : 0, .require_cn = true };
+		.crl_files = crls, .n_crl_files = crl_file != NULL ? 1 : 0, .require_cn = true, .quarantine = quarantine };
 	struct err err = { 0 };
 	struct pki_trust *t;
 
@@ -103,13 +103,14 @@ struct expect {
 	enum pki_cause cause;
 	const char *says;         /* in text; NULL: accepted */
 	enum authz_role role;
+	bool quarantine;
 };
 
 static void
 check(struct expect e)
 {
 	const char *ca_file = e.ca_file != NULL ? e.ca_file : "ca.pem";
-	struct pki_trust *t = trust_with(ca_file, e.crl_file);
+	struct pki_trust *t = trust_with(ca_file, e.crl_file, e.quarantine);
 	bool ok;
 	struct pki_peer *p = judge(t, ca_file, e.leaf.x, e.sent, &ok);
 
@@ -198,6 +199,38 @@ dates(void **state)
 		    .says = "the CA certificate CN=Old CA expired 1 day ago" });
 		t_done(&old);
 	}
+}
+
+/* Only the dates of the certificate itself lead into quarantine: nothing above it, and no other fault. */
+static void
+quarantine(void **state)
+{
+	struct t_cert past = t_make(&(struct t_want){ .cn = "d", .from = T_NOW - 99 * T_DAY, .to = T_NOW - 12 * T_DAY }, &w.client);
+	struct t_cert old = t_make(&(struct t_want){ .cn = "Old CA", .constraints = "critical,CA:TRUE", .to = T_NOW - T_DAY }, &w.root);
+	struct pki_trust *in = trust_with("ca.pem", NULL, true), *out = trust_with("ca.pem", NULL, false);
+	struct pki_standing standing;
+	struct authz_facts f;
+	struct pki_peer *p;
+	bool ok;
+
+	(void)state;
+	p = judge(in, "ca.pem", past.x, NULL, &ok);
+	assert_true(ok && p->role == AUTHZ_ROLE_QUARANTINE && p->valid_until == 0 && p->not_after == T_NOW - 12 * T_DAY);
+	pki_peer_facts(p, false, &f);
+	assert_true(pki_judge_again(in, &f, T_NOW, true, &standing));
+	assert_false(pki_judge_again(out, &f, T_NOW, false, &standing));
+	assert_int_equal(standing.cause, PKI_BAD_EXPIRED);
+	pki_peer_free(p);
+	pki_trust_unref(in);
+	pki_trust_unref(out);
+	t_put_crl(&w.dir, "crl.pem", t_crl(&w.client, past.x, T_NOW - T_DAY, T_NOW + T_DAY, 1));
+	check((struct expect){ .quarantine = true, .crl_file = "crl.pem", .leaf = past, .cause = PKI_BAD_REVOKED, .says = "revoked" });
+	check((struct expect){ .quarantine = true, .role = AUTHZ_ROLE_QUARANTINE,
+	    .leaf = t_make(&(struct t_want){ .cn = "d", .from = T_NOW + 7200, .to = T_NOW + 9 * T_DAY }, &w.client) });
+	check((struct expect){ .quarantine = true, .role = AUTHZ_ROLE_CLIENT, .leaf = t_leaf("d", &w.client) });
+	check((struct expect){ .quarantine = true, .ca_file = "root.pem", .leaf = t_leaf("d", &old), .sent = old.x, .cause = PKI_BAD_EXPIRED,
+	    .says = "the CA certificate CN=Old CA expired 1 day ago" });
+	t_done(&old);
 }
 
 static void
@@ -409,7 +442,7 @@ static void
 facts_are_complete(void **state)
 {
 	struct t_cert leaf = t_leaf("dev 1", &w.client);
-	struct pki_trust *t = trust_with("ca.pem", NULL);
+	struct pki_trust *t = trust_with("ca.pem", NULL, false);
 	struct authz_facts f;
 	uint8_t key[32];
 	bool ok;
@@ -439,6 +472,7 @@ main(void)
 		cmocka_unit_test(legacy_is_accepted),
 		cmocka_unit_test(pinned),
 		cmocka_unit_test(dates),
+		cmocka_unit_test(quarantine),
 		cmocka_unit_test(issuers),
 		cmocka_unit_test(names_of_cas),
 		cmocka_unit_test(usages),

@@ -133,6 +133,9 @@ bool pki_trust_add(const char *dir, const char *cert_file, enum authz_role role,
 /* A CA's certificate, for devices and other programs: PEM or DER; <chain>: with the CAs above it (PEM only). free(). */
 bool pki_export(const char *dir, const char *ca, bool der, bool chain, uint8_t **ret, size_t *ret_n, struct err *err);
 
+/* Is it a request that a CA here would take (PEM or DER, signature, key)? *ret_pem: the same as PEM; free(). */
+bool pki_request_check(struct slice csr, char **ret_pem, struct err *err);
+
 /* ---- look into a file ---- */
 
 struct pki_view {
@@ -208,6 +211,7 @@ struct pki_trust_config {
 	int64_t now;                      /* 0 = the clock */
 	bool require_cn;                  /* use_identity_as_username: a certificate without a usable CN is refused */
 	bool ignore_dates;                /* disable_client_cert_date_checks */
+	bool quarantine;                  /* who would only be refused for his own certificate's dates is AUTHZ_ROLE_QUARANTINE */
 };
 
 /* Immutable, counted across threads; a reload makes a new one. NULL and <err> (naming the file) on any failure. */

@@ -76,6 +76,7 @@ fill(struct pki_trust *t, const struct pki_trust_config *c, struct err *err)
 	t->crl_grace = c->crl_grace;
 	t->require_cn = c->require_cn;
 	t->ignore_dates = c->ignore_dates;
+	t->quarantine = c->quarantine && !c->ignore_dates;
 	t->role_cas = sk_X509_new_null();
 	if (t->role_cas == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
@@ -129,6 +130,7 @@ copy(struct pki_trust *t, const struct pki_trust *from)
 	t->crl_grace = from->crl_grace;
 	t->require_cn = from->require_cn;
 	t->ignore_dates = from->ignore_dates;
+	t->quarantine = from->quarantine;
 	return true;
 }
 

@@ -20,7 +20,7 @@ struct pki_trust {
 	size_t n_roles;
 	struct crl_set crls;
 	int64_t crl_grace;         /* seconds for which an expired CRL is still good */
-	bool require_cn, ignore_dates;
+	bool require_cn, ignore_dates, quarantine;
 };
 
 enum authz_role trust_role(const struct pki_trust *t, const uint8_t spki[32]);

@@ -84,6 +84,7 @@ struct config_listener {
 	int64_t rate_exceeded; /* 0: wait, 1: disconnect */
 	char *dhparamfile;
 	bool ignore_dates; /* disable_client_cert_date_checks */
+	bool quarantine, device_renewal;
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;
 	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */

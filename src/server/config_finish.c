@@ -316,6 +316,12 @@ check_tls(const struct config *c, const struct config_listener *l, struct err *e
 	if (l->crlfile != NULL)
 		return fail_at(c, option_at(l->at, "crlfile"), err,
 		    "crlfile: cafile is missing; whose list is it?");
+	if (l->quarantine)
+		return fail_at(c, option_at(l->at, "quarantine"), err,
+		    "quarantine: cafile is missing; no certificate is looked at");
+	if (l->device_renewal)
+		return fail_at(c, option_at(l->at, "device_renewal"), err,
+		    "device_renewal: cafile is missing; no certificate is looked at");
 	if (l->ignore_dates)
 		return fail_at(c, option_at(l->at, "disable_client_cert_date_checks"), err,
 		    "disable_client_cert_date_checks: cafile is missing; no certificate is looked at");

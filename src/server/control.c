@@ -75,6 +75,53 @@ do_why(struct server *s, struct broker_request *r, const json_t *in, json_t **re
 	return false;
 }
 
+static void
+add_renewal(void *ctx, const struct renewal *r)
+{
+	json_t *o = json_object();
+
+	put_text(o, "name", r->name);
+	put_text(o, "role", authz_role_name(r->role));
+	put_text(o, "issuer", r->issuer);
+	put_text(o, "serial", r->serial);
+	put_text(o, "fingerprint", r->fingerprint);
+	put_time(o, "time", r->time);
+	put_time(o, "not_before", r->not_before);
+	put_time(o, "not_after", r->not_after);
+	put_text(o, "request", r->csr != NULL ? r->csr : "");
+	(void)json_array_append_new(ctx, o);
+}
+
+/* {}: who asks for a new certificate, and who is in quarantine. */
+static bool
+do_renewals(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
+{
+	json_t *list = json_array();
+
+	(void)r;
+	(void)in;
+	renewals_read(s->renewals, add_renewal, list);
+	*ret_out = json_pack("{s:o}", "renewals", list);
+	return false;
+}
+
+/* {"name": "dev1", "fingerprint": "…", "certificate": "-----BEGIN …"}; without a certificate the answer is no. */
+static bool
+do_renew_answer(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
+{
+	const char *name = json_string_value(json_object_get(in, "name"));
+	const char *fingerprint = json_string_value(json_object_get(in, "fingerprint"));
+
+	(void)r;
+	if (name == NULL || fingerprint == NULL)
+		*ret_out = json_pack("{s:s}", "error", "name and fingerprint are needed");
+	else if (!renew_answer(s, name, fingerprint, json_string_value(json_object_get(in, "certificate"))))
+		*ret_out = json_pack("{s:s}", "error", "nobody of that name and certificate asks for a new one");
+	else
+		*ret_out = json_pack("{s:b}", "done", 1);
+	return false;
+}
+
 static const struct {
 	const char *name;
 	/* True: control_answer() follows, from some thread; false: *ret_out is the answer. */
@@ -84,6 +131,8 @@ static const struct {
 	{ "explain", control_explain },
 	{ "diff", control_diff },
 	{ "backup", control_backup },
+	{ "renewals", do_renewals },
+	{ "renew-answer", do_renew_answer },
 };
 
 void

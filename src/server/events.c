@@ -324,6 +324,8 @@ event_of_broker(struct server *s, const struct broker_event *e)
 	(void)text_show(e->client_id, id, sizeof(id));
 	switch (e->kind) {
 	case BROKER_CONNECTED:
+		if (e->who != NULL && authz_principal_role(e->who) == AUTHZ_ROLE_QUARANTINE)
+			renew_seen(s, e->who);
 		if (c->connection_messages && log_on(LOG_LVL_NOTICE))
 			connected(e, id);
 		return;

@@ -163,6 +163,7 @@ struct server {
 	unsigned n_listeners;
 	struct persist *persist; /* NULL: sessions and retained messages are in memory only */
 	struct diary *diary;
+	struct renewals *renewals;
 	struct broker *broker;
 	struct runner *bridges; /* all that ever were; of the main thread */
 	struct metrics_bridges *bridge_certificates; /* under <lock> */
@@ -334,6 +335,29 @@ char *metrics_text(const struct metrics *m, size_t *ret_n);
 struct ws_files metrics_files(struct server *s);
 /* May <who>, as identity_of_peer() or identity_of_psk() made him, read them on <l>? Any thread. */
 bool metrics_may_read(struct listener *l, const struct authz_principal *who);
+
+/* ---- renew.c: devices that ask for a new certificate over MQTT ---- */
+
+struct renewals;
+struct renewal {
+	int64_t time; /* of the request, or when he was here last; 0: this place is free */
+	int64_t not_before, not_after;
+	enum authz_role role;
+	uint8_t issuer_key[32];
+	char name[4 * PKI_CN_MAX + 1], issuer[320], serial[2 * AUTHZ_SERIAL_MAX + 1], fingerprint[65];
+	char *csr; /* PEM; NULL: he is in quarantine and has not asked yet */
+};
+struct renewals *renewals_new(void);       /* NULL: out of memory */
+void renewals_free(struct renewals *x); /* NULL is fine */
+/* As broker_ports.request. Any worker's thread. */
+bool renew_request(struct server *s, struct broker_request *r);
+/* <who> has connected: if that is in quarantine, he is listed. Any thread. */
+void renew_seen(struct server *s, const struct authz_principal *who);
+/* Under a lock: <each> must be short. Any thread. */
+void renewals_read(struct renewals *x, void (*each)(void *ctx, const struct renewal *r), void *ctx);
+/* The administrator's word on one of them: the certificate and the CAs above it (PEM), or NULL: no. False: there is none such, or
+ * out of memory. Any thread. */
+bool renew_answer(struct server *s, const char *name, const char *fingerprint, const char *certificate);
 
 /* ---- diary.c: the latest refusals ---- */
 

@@ -175,9 +175,11 @@ server_prepare(struct server *s, struct err *err)
 		return false;
 	s->counters = calloc(1, sizeof(*s->counters));
 	s->diary = diary_new();
+	s->renewals = renewals_new();
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
-	if (s->nobody == NULL || s->logins == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL || s->workers == NULL)
+	if (s->nobody == NULL || s->logins == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL ||
+	    s->renewals == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	return persist_open(s, err) && make_broker(s, err) && persist_recover(s, err) && make_workers(s, err) && make_bridges(s, err);
 }
@@ -221,6 +223,7 @@ server_done(struct server *s)
 	free(s->counters);
 	free(s->bridge_certificates);
 	diary_free(s->diary);
+	renewals_free(s->renewals);
 }
 
 static void *

@@ -240,7 +240,7 @@ port_request(void *ctx, struct broker_request *r)
 {
 	struct server *s = ctx;
 
-	return control_request(s, r) || dynamics_request(s->dynamics, r);
+	return control_request(s, r) || renew_request(s, r) || dynamics_request(s->dynamics, r);
 }
 
 static void

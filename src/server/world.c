@@ -189,6 +189,7 @@ load_trust(const struct config *c, const struct config_listener *l, const struct
 		.also = h->also,
 		.crl_grace = l->crl_grace,
 		.ignore_dates = l->ignore_dates,
+		.quarantine = l->quarantine,
 		.require_cn = l->use_identity_as_username };
 	unsigned i;
 
