@@ -19,9 +19,10 @@ metrics_store_state(const struct store *s)
 		return states[2];
 	case STORE_FAILED:
 		return states[3];
-	default:
-		return states[1];
+	case STORE_READY:
+		break;
 	}
+	return states[1];
 }
 
 #define AT(field) offsetof(struct store_stats, field)
