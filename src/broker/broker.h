@@ -222,12 +222,15 @@ struct broker_recovered {
 	uint64_t rejected; /* records that belong to nothing or make no sense; they are removed */
 };
 bool broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, struct err *err);
-/* What mosquitto 2.0 kept becomes what the store keeps: sessions, subscriptions, messages queued and in flight, retained ones. */
+/* What mosquitto 2.0 kept becomes what the store keeps: sessions, subscriptions, messages queued and in flight, retained ones. A
+ * session may be taken once by whoever has its user name, with or without a certificate; one without a user name by whoever may use
+ * its client id. From then on it is his. */
 struct broker_import {
 	struct slice file;        /* a whole mosquitto.db, of a machine with the same byte order */
 	int64_t now, saved_at;    /* seconds since 1970; saved_at: when the file was written */
 	const uint16_t *ports;    /* of the listeners, in their order: a session belongs to that of its port, else to the first */
 	size_t n_ports;
+	bool any_owner;           /* user names are not looked at: whoever may use a client id may take its session */
 };
 struct broker_imported {
 	uint64_t sessions, subscriptions, messages, retained; /* as in broker_recovered */
@@ -235,7 +238,7 @@ struct broker_imported {
 	uint64_t over, expired;  /* sessions, messages whose time was over */
 	uint64_t qos0;    /* messages of QoS 0 in queues: not kept */
 	uint64_t missing; /* messages of which the file has only the number */
-	uint64_t unnamed; /* sessions with another client's user name by a mistake of mosquitto's; they have none now */
+	uint64_t unnamed; /* sessions with what may be another client's user name, by a mistake of mosquitto's; they have none now */
 };
 /* <s>: new and started, with nothing in it; what comes first is on the disk when store_close() says so. False: the file is damaged
  * (<err> names the byte) or of another version, or out of memory; then the store is of no use. */

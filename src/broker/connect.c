@@ -251,7 +251,20 @@ connack_fits(const struct client *c, const struct mqtt_connect *m, const struct 
 	return c->max_packet_out == 0 || c->max_packet_out >= CONNACK_MAX || put_connack(&w, c, m, t);
 }
 
-/* Another identity may not take over, end or read a session [C17]. Returns the session that goes on, or NULL; *ret_rc. */
+/* Another identity may not take over, end or read a session [C17]. */
+static bool
+may_take(const struct client *c, const struct session *s, const struct authz_principal *who)
+{
+	struct slice name = authz_principal_username(s->who);
+
+	if (!listener_of(c->shard, c->listener)->takeover_same_identity)
+		return true;
+	if (s->unclaimed)
+		return name.p == NULL || slice_eq(name, authz_principal_username(who));
+	return authz_same_identity(s->who, who);
+}
+
+/* Returns the session that goes on, or NULL; *ret_rc. */
 static struct session *
 take_session(struct client *c, const struct mqtt_connect *m, struct terms *t, uint8_t *ret_rc)
 {
@@ -260,7 +273,7 @@ take_session(struct client *c, const struct mqtt_connect *m, struct terms *t, ui
 	*ret_rc = MQTT_RC_OK;
 	if (s == NULL)
 		return NULL;
-	if (listener_of(c->shard, c->listener)->takeover_same_identity && !authz_same_identity(s->who, t->who)) {
+	if (!may_take(c, s, t->who)) {
 		*ret_rc = MQTT_RC_CLIENT_ID;
 		(void)snprintf(t->why, sizeof t->why, "the client id belongs to another identity's session");
 		return NULL;

@@ -51,6 +51,7 @@ struct import {
 	size_t n_messages, n_owners, n_shares;
 	struct map by_number, by_client, by_share, by_topic; /* by_topic: retained messages */
 	struct trie *subs;
+	struct slice last_name; /* of a client */
 	uint8_t *scratch;
 	size_t scratch_n;
 };
@@ -191,11 +192,14 @@ listener_of_port(const struct import *im, uint16_t port)
 static bool
 put_session(struct import *im, struct owner *o)
 {
-	struct record_session r = { .id = o->c.id, .listener = listener_of_port(im, o->c.port), .who = { .username = o->c.username } };
+	struct record_session r = { .id = o->c.id, .listener = listener_of_port(im, o->c.port), .unclaimed = true };
 	struct store_record rec = { .kind = STORE_SESSION };
 	uint8_t *buf;
 	bool ok;
 
+	/* mosquitto knew a user name at most, and not always the right one. */
+	if (!im->from->any_owner && !o->c.unnamed)
+		r.who.username = o->c.username;
 	if (!time_left(im, &o->c, &r)) {
 		im->count->over++;
 		return true;
@@ -219,6 +223,11 @@ learn_client(struct import *im, const struct mosqdb_chunk *c)
 	if (map_get(&im->by_client, c->client.id) != NULL)
 		return bad(im, c->at, "a client's id is there twice");
 	*o = (struct owner){ .c = c->client };
+	/* The second without a name behind one with a name has that one's, its length turned round twice. */
+	if (im->n_owners > 0 && o[-1].c.unnamed && o->c.username.p != NULL && slice_eq(o->c.username, im->last_name))
+		o->c.unnamed = true;
+	if (o->c.username.p != NULL)
+		im->last_name = o->c.username;
 	im->n_owners++;
 	return (map_put(&im->by_client, o) || nomem(im)) && put_session(im, o);
 }
@@ -274,10 +283,8 @@ put_body(struct import *im, struct message *m)
 	struct msg *msg;
 	bool ok;
 
-	if (m->record != 0)
-		return true;
-	if (!decode(im, m, &p))
-		return false;
+	if (m->record != 0 || !decode(im, m, &p))
+		return m->record != 0;
 	if ((msg = msg_new(&p, m->m.origin, NULL, 0)) == NULL)
 		return nomem(im);
 	rec.id = m->record = im->to->id(im->to->ctx);
@@ -361,8 +368,7 @@ ids_of(struct import *im, struct slice bytes, struct record_entry *e, uint32_t *
 
 	if (cap == 0)
 		return true;
-	ids = calloc(cap, sizeof *ids);
-	if (ids == NULL)
+	if ((ids = calloc(cap, sizeof *ids)) == NULL)
 		return nomem(im);
 	for (uint32_t id; e->n_ids < cap && (id = mosqdb_next_id(&bytes)) != 0;)
 		ids[e->n_ids++] = id;
@@ -590,7 +596,6 @@ import_run(const struct import_sink *to, const struct broker_import *from, struc
 	free(im.owners);
 	free(im.shares);
 	free(im.scratch);
-	if (ok)
-		*ret = count;
+	*ret = ok ? count : *ret;
 	return ok;
 }

@@ -95,6 +95,7 @@ struct session {
 	struct cert_group *group; /* certs.c; NULL: stands in no list */
 	bool unindexed;       /* has a certificate, and there was no memory to list it */
 	bool judge_all;       /* subscriptions were granted to another identity or listener: each delivery is judged */
+	bool unclaimed;       /* imported: whoever connects first with the user name of .who, or with any if there is none, is its owner */
 	char id[];
 };
 

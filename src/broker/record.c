@@ -41,7 +41,7 @@ whole(const struct rd *r)
 
 /* ---- sessions ---- */
 
-enum { HAS_CERT = 1, HAS_USERNAME = 2, HAS_KEY = 4, HAS_FINGERPRINT = 8 };
+enum { HAS_CERT = 1, HAS_USERNAME = 2, HAS_KEY = 4, HAS_FINGERPRINT = 8, UNCLAIMED = 16 };
 
 size_t
 record_session_size(const struct record_session *r)
@@ -64,7 +64,8 @@ record_put_session(uint8_t *out, const struct record_session *r)
 	put_u64(&w, (uint64_t)r->away_since);
 	wr_u8(&w, (uint8_t)f->role);
 	wr_u8(&w, (uint8_t)((f->has_cert ? HAS_CERT : 0) | (f->username.p != NULL ? HAS_USERNAME : 0) |
-			    (f->issuer_key != NULL ? HAS_KEY : 0) | (f->fingerprint != NULL ? HAS_FINGERPRINT : 0)));
+			    (f->issuer_key != NULL ? HAS_KEY : 0) | (f->fingerprint != NULL ? HAS_FINGERPRINT : 0) |
+			    (r->unclaimed ? UNCLAIMED : 0)));
 	put_u64(&w, (uint64_t)f->not_after);
 	put_u64(&w, f->credential);
 	wr_str(&w, f->cn);
@@ -108,6 +109,7 @@ record_get_session(struct slice s, struct record_session *ret)
 	if ((flags & HAS_USERNAME) == 0)
 		f->username = (struct slice){ 0 };
 	f->has_cert = (flags & HAS_CERT) != 0;
+	ret->unclaimed = (flags & UNCLAIMED) != 0;
 	f->role = role < AUTHZ_ROLE_COUNT ? (enum authz_role)role : AUTHZ_ROLE_NONE;
 	return whole(&r) && ret->id.n > 0 && role < AUTHZ_ROLE_COUNT && f->serial.n <= AUTHZ_SERIAL_MAX &&
 	    f->chain.n <= AUTHZ_CHAIN_MAX;

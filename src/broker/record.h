@@ -24,6 +24,7 @@ struct record_session {
 	uint32_t expiry_s;
 	uint16_t listener;
 	int64_t away_since; /* seconds since 1970; 0: connected */
+	bool unclaimed;     /* see struct session */
 	struct authz_facts who; /* reading: views into the record */
 };
 size_t record_session_size(const struct record_session *r); /* bytes that writing takes at most */

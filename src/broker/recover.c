@@ -139,6 +139,7 @@ load_session(struct recovery *r, const struct store_record *rec)
 	s->expiry_s = got.expiry_s;
 	s->listener = got.listener < sh->listeners->n ? got.listener : 0;
 	s->judge_all = true;
+	s->unclaimed = got.unclaimed;
 	away = got.away_since != 0 && got.away_since < r->now.wall ? r->now.wall - got.away_since : 0;
 	s->offline_ms = sh->now_ms - (uint64_t)away * 1000; /* may be before the clock's beginning: only differences count */
 	r->count->sessions++;

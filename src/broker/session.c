@@ -139,6 +139,7 @@ session_attach(struct session *s, struct client *c)
 	timer_cancel(s->shard->sessions_wheel, &s->timer);
 	s->client = c;
 	s->listener = (uint16_t)c->listener;
+	s->unclaimed = false;
 	c->session = s;
 	certs_del(s);
 	authz_principal_unref(s->who);

@@ -25,6 +25,7 @@ enum { PORTS_MAX = HOSTS_MAX };
 struct import {
 	const char *file, *key_file;
 	char dir[PKI_PATH_MAX], making[PKI_PATH_MAX + 16];
+	bool any_owner;
 	struct host_list port_words;
 	uint16_t ports[PORTS_MAX];
 	uint8_t *bytes;
@@ -127,7 +128,7 @@ static bool
 fill(struct import *im, struct store *s, struct err *err)
 {
 	const struct broker_import from = { .file = slice_of(im->bytes, im->n), .now = time(NULL), .saved_at = im->saved_at,
-		.ports = im->ports, .n_ports = im->port_words.n };
+		.ports = im->ports, .n_ports = im->port_words.n, .any_owner = im->any_owner };
 
 	if (!store_start(s, err)) {
 		(void)store_close(s);
@@ -205,7 +206,7 @@ report(const struct import *im)
 	tell(g->expired, "messages whose time was over: left out");
 	tell(g->qos0, "messages of QoS 0 in queues: left out");
 	tell(g->missing, "messages of which the file has only the number: left out");
-	tell(g->unnamed, "sessions with remains of another client's user name, by a mistake of mosquitto's: they have none now");
+	tell(g->unnamed, "sessions with what may be another client's user name, by a mistake of mosquitto's: they have none now");
 }
 
 static bool
@@ -237,8 +238,10 @@ store_cmd_import(int argc, char *argv[])
 		{ "key-file", "FILE", ARG_TEXT, &im->key_file, 0, 0, "encrypt the store with this key: 32 bytes, or 64 hex digits" },
 		{ "ports", "PORT,...", ARG_HOSTS, &im->port_words, 0, 0,
 			"the ports of the broker's listeners, in the order of its configuration: under whose rules sessions wait" },
+		{ "any-owner", NULL, ARG_FLAG, &im->any_owner, 0, 0,
+			"whoever may use a client id may take its session: user names in the file are not looked at" },
 	};
-	const struct args args = { "signet store import MOSQUITTO.DB [DIR] [--ports PORT,...] [--key-file FILE]",
+	const struct args args = { "signet store import MOSQUITTO.DB [DIR] [--ports PORT,...] [--key-file FILE] [--any-owner]",
 		"Makes a store of what mosquitto 2.0 kept: sessions, subscriptions, messages on their way, retained messages. DIR must\n"
 		"be empty or missing; without it the directory is the one in which the broker looks: signet.store beside mosquitto.db,\n"
 		"NAME.store beside another NAME. Stop mosquitto first: it writes the file when it ends. The file is only read.",

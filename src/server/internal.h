@@ -482,8 +482,6 @@ void broker_listeners_of(
 
 /* ---- persist.c: the durable store ---- */
 
-#define PERSIST_DIR "signet.store" /* in persistence_location */
-
 /* Open it if the configuration wants one; before the broker is made and before other threads. */
 bool persist_open(struct server *s, struct err *err);
 struct store *persist_store(const struct server *s); /* NULL: everything is in memory */

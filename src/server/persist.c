@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/file.h"
@@ -26,6 +27,8 @@ struct persist {
 	char copy_dir[PKI_PATH_MAX];
 	struct broker_request *request; /* who asked for it */
 };
+
+#define OLD_FILE "mosquitto.db" /* of mosquitto, without a persistence_file */
 
 /* The store's thread: a worker's turn is on the disk. */
 static void
@@ -81,6 +84,49 @@ on_event(void *ctx, const struct store_event *e)
 		log_error("Store %s: space is not reclaimed any more: %s.", p->dir, e->text);
 		break;
 	}
+}
+
+/* How the file is imported, as a person may type it. */
+static void
+say_command(const struct persist *p, const char *old, char *out, size_t cap)
+{
+	const struct config *c = p->server->config;
+	size_t n;
+
+	(void)snprintf(out, cap, "signet store import %s", old);
+	for (unsigned i = 0; c->n_listeners > 1 && i < c->n_listeners; i++) {
+		n = strlen(out);
+		(void)snprintf(out + n, cap - n, "%s%u", i == 0 ? " --ports " : ",", (unsigned)c->listeners[i].port);
+	}
+	n = strlen(out);
+	if (c->persistence_key_file != NULL)
+		(void)snprintf(out + n, cap - n, " --key-file %s", c->persistence_key_file);
+	n = strlen(out);
+	if (p->server->privileges.drop)
+		(void)snprintf(out + n, cap - n, " && chown -R %s %s", p->server->privileges.name, p->dir);
+}
+
+/* Where the store is. What mosquitto kept there and nobody has imported yet would be lost to all clients, silently and for good, if we
+ * began with nothing beside it: so we do not. */
+static bool
+find_dir(struct persist *p, const char *at, struct err *err)
+{
+	const char *name = p->server->config->persistence_file;
+	char old[PKI_PATH_MAX], dir[PKI_PATH_MAX], command[2 * PKI_PATH_MAX + 512];
+	struct stat st;
+	bool fits;
+
+	name = name != NULL ? name : OLD_FILE;
+	fits = strcmp(name, OLD_FILE) == 0 ? text_copy(dir, sizeof(dir), SL("signet.store")) :
+					     snprintf(dir, sizeof(dir), "%s.store", name) < (int)sizeof(dir);
+	if (!fits || !path_join(p->dir, sizeof(p->dir), at, dir) || !path_join(old, sizeof(old), at, name))
+		return err_set(err, ERR_LIMIT, "persistence_location: %s: the path is too long", at);
+	if (stat(p->dir, &st) == 0 || stat(old, &st) == -1 || !S_ISREG(st.st_mode) || st.st_size == 0)
+		return true;
+	say_command(p, old, command, sizeof(command));
+	log_error("%s is what mosquitto kept, and there is no store yet. Take it over with: %s", old, command);
+	return err_set(err, ERR_EXISTS, "%s is what mosquitto kept: import it (the log has the command), or move it away to begin with nothing",
+	    old);
 }
 
 /* Make it, if it is missing, for the user that we are going to be. */
@@ -147,9 +193,7 @@ persist_open(struct server *s, struct err *err)
 	s->persist = p;
 	if (!dir_make(at, 0755, err))
 		return err_prefix(err, "persistence_location");
-	if (!path_join(p->dir, sizeof(p->dir), at, PERSIST_DIR))
-		return err_set(err, ERR_LIMIT, "persistence_location: %s: the path is too long", at);
-	return make_dir(p, &s->privileges, err) && open_store(p, &s->privileges, err);
+	return find_dir(p, at, err) && make_dir(p, &s->privileges, err) && open_store(p, &s->privileges, err);
 }
 
 struct store *
