@@ -340,8 +340,7 @@ put_sub(struct import *im, const struct mosqdb_sub *s, struct owner *o)
 				return nomem(im);
 		} else
 			e.who = NULL;
-	} else
-		filter = s->filter;
+	}
 	if (e.who != NULL && trie_put(im->subs, filter, &e, &node) == TRIE_NOMEM)
 		return nomem(im);
 	rec.id = im->to->id(im->to->ctx);
@@ -492,7 +491,7 @@ by_receiver(const void *a, const void *b)
 	const struct hit *x = a, *y = b;
 
 	if (x->alone != y->alone)
-		return x->alone ? 1 : -1;
+		return x->alone - y->alone;
 	return x->to < y->to ? -1 : x->to > y->to;
 }
 
