@@ -33,7 +33,7 @@ struct options {
 	const char *mode_name, *host, *ca, *cert, *key, *cert_pattern, *id_prefix, *topic, *json;
 	unsigned port, pid, mqtt, conns, pubs, subs, qos, payload, window, refill, batch, certs,
 	    sources, ramp, moderate, revoked;
-	bool tls, tls12, id_from_cert, quiet;
+	bool tls, tls12, id_from_cert, persistent, quiet;
 	double rate, warmup, time, drain; /* messages a second; seconds */
 };
 

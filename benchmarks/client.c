@@ -31,7 +31,7 @@ client_open(struct conn *c)
 	uint8_t space[SMALL_PACKET];
 	struct wr w = wr_of(space, sizeof space);
 	char id[ID_CAP];
-	struct mqtt_connect m = { .version = version_of(c), .clean_start = true };
+	struct mqtt_connect m = { .version = version_of(c), .clean_start = !c->bench->o.persistent };
 
 	client_id(c, id, sizeof id);
 	m.client_id = slice_str(id);

@@ -36,6 +36,7 @@ static const char help[] =
     "                      P is a folder with cert.pem and key.pem, or P.crt and P.key exist\n"
     "  --id-from-cert      the client id is the certificate's common name\n"
     "  --id-prefix NAME    client ids are NAME-0, NAME-1, ... [bench]\n"
+    "  --persistent        sessions that outlive their connections: messages have to be kept\n"
     "  --topic NAME        first level of all topics [bench]\n"
     "\n"
     "The load:\n"
@@ -85,6 +86,7 @@ static const struct entry entries[] = {
 	{ "crl-new", TEXT, AT(crl_new), 0, 0 },
 	{ "revoked", NUMBER, AT(revoked), 1, 100000 },
 	{ "id-from-cert", FLAG, AT(id_from_cert), 0, 0 },
+	{ "persistent", FLAG, AT(persistent), 0, 0 },
 	{ "id-prefix", TEXT, AT(id_prefix), 0, 0 },
 	{ "topic", TEXT, AT(topic), 0, 0 },
 	{ "conns", NUMBER, AT(conns), 1, 1000000 },

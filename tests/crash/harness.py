@@ -76,7 +76,7 @@ class Person:
                 await asyncio.sleep(0.01)
                 continue
             try:
-                _, self.link = await loop.create_connection(lambda: Wire(self), "127.0.0.1", self.world.port)
+                _, self.link = await loop.create_connection(lambda: Wire(self), self.world.host, self.world.port)
             except OSError:
                 await asyncio.sleep(0.005)
                 continue
@@ -297,7 +297,7 @@ class Reader(Person):
         self.found = {}
 
     async def live(self):
-        _, self.link = await asyncio.get_running_loop().create_connection(lambda: Wire(self), "127.0.0.1", self.world.port)
+        _, self.link = await asyncio.get_running_loop().create_connection(lambda: Wire(self), self.world.host, self.world.port)
         self.link.send(wire.connect(self.name, 5, keepalive=0))
         await self.link.lost
 
@@ -311,6 +311,8 @@ class Reader(Person):
 class World:
     def __init__(self, folder, port, workers, seed, say=lambda text: None, **settings):
         self.folder, self.port, self.say = pathlib.Path(folder), port, say
+        # An address of our own: while the broker is dead, nobody else shall take its place.
+        self.host = ".".join(map(str, (127, *random.SystemRandom().sample(range(2, 255), 3))))
         self.random = random.Random(seed)
         self.people, self.problems, self.acks = [], [], 0
         self.ready = self.settled = self.over = False
@@ -329,7 +331,7 @@ class World:
     def spawn(self):
         conf = self.folder / "crash.conf"
         user = "user root\n" if os.geteuid() == 0 else ""
-        conf.write_text(f"listener {self.port} 127.0.0.1\n" + user + "".join(f"{k} {v}\n" for k, v in self.settings.items()))
+        conf.write_text(f"listener {self.port} {self.host}\n" + user + "".join(f"{k} {v}\n" for k, v in self.settings.items()))
         self.log = open(self.folder / "broker.log", "ab")
         self.broker = asyncio.create_subprocess_exec(kit.SIGNET, "broker", "-c", str(conf), stdin=asyncio.subprocess.DEVNULL,
                                                      stdout=self.log, stderr=self.log)
@@ -342,7 +344,7 @@ class World:
             if self.broker.returncode is not None:
                 raise self.bad(f"the broker does not start: exit code {self.broker.returncode}; see {self.folder}/broker.log")
             try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                _, writer = await asyncio.open_connection(self.host, self.port)
                 writer.close()
                 break
             except OSError:
