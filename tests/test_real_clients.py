@@ -1,5 +1,5 @@
 """Other people's clients, each through the same story: every QoS, large and empty payloads, what is retained, a session that
-waits, a will. Eclipse Paho's C client (libpaho-mqtt) over TCP and TLS, and MQTT.js under node (node-mqtt) over WebSocket, too."""
+waits, a will or a takeover. Eclipse Paho's C client (libpaho-mqtt) and MQTT.js under node (node-mqtt), over TCP, TLS and WebSocket."""
 import json
 import os
 import pathlib
@@ -52,7 +52,7 @@ def paho_c(tmp_path_factory):
 
 
 @VERSIONS
-@pytest.mark.parametrize("scheme, name", [("tcp", "tcp"), ("tls", "ssl")])
+@pytest.mark.parametrize("scheme, name", [("tcp", "tcp"), ("tls", "ssl"), ("ws", "ws"), ("wss", "wss")])
 def test_paho_in_c(everywhere, pki, paho_c, topic, scheme, name, version):
     run(paho_c, url(everywhere, scheme, name), version, topic, *files(pki, scheme))
 

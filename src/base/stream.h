@@ -19,7 +19,9 @@ struct stream_ops {
 	ptrdiff_t (*feed)(void *self, struct slice in);
 
 	/* Lend up to <max> pieces of output. They stay valid until sent() or closed(), or until another stream
-	 * of the same thread is pulled, so the caller copies what the socket does not take at once.
+	 * of the same thread is pulled, so the caller copies what the socket does not take at once. The array, all
+	 * of its <max>, is the stream's for as long. A protocol lends whole packets: one begins with a piece, and its
+	 * fixed header is not cut (ws/ makes a frame of each).
 	 * Returns how many pieces; 0: nothing now; STREAM_CLOSE: nothing more, close the transport. */
 	int (*pull)(void *self, struct iovec *iov, int max);
 

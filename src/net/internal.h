@@ -21,7 +21,7 @@ enum {
 	IN_ROOM = RX_SIZE + TLS_RECORD_MAX,
 	OUT_HIGH = 64 * 1024, /* ciphertext that is worth a send() before more is sealed */
 	OUT_MAX = 16 * 1024 * 1024,
-	IOV_PIECES = 256,          /* pieces that a stream may lend at once */
+	IOV_PIECES = 768,          /* pieces that a stream may lend at once; a WebSocket leaves a third to its own */
 	FLUSH_BUDGET = 256 * 1024, /* output of one connection in a row; the others come then */
 	FLUSH_ROUNDS = 4,          /* connections that wake each other while they are pulled */
 	EVENTS_A_TURN = 256,

@@ -212,6 +212,67 @@ lengths_and_masks(void **state)
 	free_run(r);
 }
 
+/* Each MQTT packet gets a frame, whatever pieces it comes in; what does not end where a piece does stays in one. */
+static void
+packets_become_frames(void **state)
+{
+	enum { ROOM = 6 };
+	static const struct {
+		const char *pieces[ROOM];
+		size_t n[ROOM];
+		const char *frames; /* the length of each */
+	} rows[] = {
+		{ { "\xd0\0" }, { 2 }, "2 " },
+		{ { "\x40\2\0\1", "\x40\2\0\2" }, { 4, 4 }, "4 4 " },
+		{ { "\x30\5\0", "\1tab", "\x40\2\0\1" }, { 3, 4, 4 }, "7 4 " },
+		{ { "\x40\2\0\1", "\x32\6", "\0\1t", "\0\7", "x", "\xd0\0" }, { 4, 2, 3, 2, 1, 2 }, "4 8 2 " },
+		{ { "\xd0\0", "\xd0\0", "\xd0\0", "\xd0\0", "\xd0\0", "\xd0\0" }, { 2, 2, 2, 2, 2, 2 }, "2 2 2 2 2 2 " },
+		{ { "\x30\x80\1", NULL, "\xd0\0" }, { 3, 128, 2 }, "131 2 " },
+		{ { "\x30\xff\xff\3", NULL, "\xd0\0" }, { 4, 65535, 2 }, "65539 2 " },
+		{ { "\xd0\0\xd0\0", "\xd0\0" }, { 4, 2 }, "6 " },
+		{ { "\x30\5\0\1t", "\xd0\0" }, { 5, 2 }, "7 " },
+		{ { "\x30", "\5\0\1tab", "\xd0\0" }, { 1, 6, 2 }, "9 " },
+		{ { "\x30\xff\xff\xff\xff\1", "\xd0\0" }, { 6, 2 }, "8 " },
+	};
+	static uint8_t zeros[1 << 16];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct iovec iov[3 * ROOM] = { 0 };
+		char seen[64] = "";
+		int n = 0, k = 0;
+
+		for (; n < ROOM && rows[i].n[n] > 0; n++)
+			iov[ROOM + n] = (struct iovec){ rows[i].pieces[n] == NULL ? (void *)zeros : (void *)(uintptr_t)rows[i].pieces[n], rows[i].n[n] };
+		n = frames_of_packets(iov, ROOM, n);
+		for (int at = 0; at < n; k++) {
+			const uint8_t *head = iov[at].iov_base;
+			uint64_t want = head[1], have = 0;
+
+			assert_int_equal(head[0], 0x82);
+			if (want > 125) {
+				want = 0;
+				for (size_t b = 2; b < iov[at].iov_len; b++)
+					want = want << 8 | head[b];
+			}
+			for (at++; have < want; at++) {
+				assert_true(at < n);
+				have += iov[at].iov_len;
+			}
+			assert_int_equal(have, want);
+			(void)snprintf(seen + strlen(seen), sizeof(seen) - strlen(seen), "%u ", (unsigned)have);
+		}
+		if (strcmp(seen, rows[i].frames) != 0)
+			fail_msg("row %zu: %s", i, seen);
+		for (int at = 0, from = 0; at < n; at++) /* the pieces themselves, in their order */
+			if ((uintptr_t)iov[at].iov_base - (uintptr_t)iov >= sizeof(iov)) {
+				const char *p = rows[i].pieces[from++];
+
+				assert_ptr_equal(iov[at].iov_base, p == NULL ? (const void *)zeros : (const void *)p);
+			}
+	}
+}
+
 int
 main(void)
 {
@@ -220,6 +281,7 @@ main(void)
 		cmocka_unit_test(a_truncated_case_never_reads_on),
 		cmocka_unit_test(ping_gives_its_payload),
 		cmocka_unit_test(lengths_and_masks),
+		cmocka_unit_test(packets_become_frames),
 	};
 
 	return cmocka_run_group_tests_name("ws_frame", tests, NULL, NULL);

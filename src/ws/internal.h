@@ -104,6 +104,10 @@ enum frame_event frames_step(
 
 /* Headers of what we send, which is never masked: bytes written. */
 size_t frame_put_head(uint8_t out[static FRAME_HEAD_MAX], uint64_t n);
+/* The frames of what was lent at iov + room, <n> <= <room> pieces that begin with the fixed header of an MQTT packet and hold whole
+ * packets, each from the beginning of a piece to the end of one: they are put at <iov>, with a head in front of each packet. There
+ * are 3 * <room> pieces; the last <room> hold the bytes of heads until all was sent. Returns how many pieces it is. */
+int frames_of_packets(struct iovec *iov, int room, int n);
 enum { FRAME_OP_CLOSE = 8, FRAME_OP_PING = 9, FRAME_OP_PONG = 10 };
 
 #endif

@@ -39,7 +39,7 @@ struct ws {
 	struct frames frames;
 	uint16_t close_code;
 	uint8_t state, lent;
-	uint8_t head[FRAME_HEAD_MAX];
+	uint8_t close[4]; /* a frame */
 	bool paused : 1;     /* the inner stream wants no input */
 	bool moving : 1;     /* it leaves for another thread */
 	bool waits : 1;      /* <held> is to be offered again, as it is */
@@ -395,22 +395,18 @@ lend(struct ws *w, enum ws_lent what, struct iovec *iov, const uint8_t *p, size_
 	return 1;
 }
 
-/* One binary frame for everything that the inner stream lends: its bytes stay where they are. */
+/* Binary frames around the packets that the inner stream lends: its bytes stay where they are. */
 static int
 pull_inner(struct ws *w, struct iovec *iov, int max)
 {
-	uint64_t total = 0;
-	int n = w->inner_done ? STREAM_CLOSE : w->ops->pull(w->inner, iov + 1, max - 1);
+	int room = max / 3, n = w->inner_done ? STREAM_CLOSE : w->ops->pull(w->inner, iov + room, room);
 
 	if (n <= 0) {
 		w->inner_done = n == STREAM_CLOSE;
 		return n;
 	}
-	for (int i = 1; i <= n; i++)
-		total += iov[i].iov_len;
-	iov[0] = (struct iovec){ w->head, frame_put_head(w->head, total) };
 	w->lent = LENT_INNER;
-	return n + 1;
+	return frames_of_packets(iov, room, n);
 }
 
 static int
@@ -422,11 +418,11 @@ pull_frames(struct ws *w, struct iovec *iov, int max)
 		return n;
 	if (w->state == WS_OPEN)
 		(void)begin_close(w, CLOSE_NORMAL, NULL);
-	w->head[0] = 0x80 | FRAME_OP_CLOSE;
-	w->head[1] = w->close_code == CLOSE_EMPTY ? 0 : 2;
-	w->head[2] = (uint8_t)(w->close_code >> 8);
-	w->head[3] = (uint8_t)w->close_code;
-	return lend(w, LENT_CLOSE, iov, w->head, (size_t)w->head[1] + 2);
+	w->close[0] = 0x80 | FRAME_OP_CLOSE;
+	w->close[1] = w->close_code == CLOSE_EMPTY ? 0 : 2;
+	w->close[2] = (uint8_t)(w->close_code >> 8);
+	w->close[3] = (uint8_t)w->close_code;
+	return lend(w, LENT_CLOSE, iov, w->close, (size_t)w->close[1] + 2);
 }
 
 static int

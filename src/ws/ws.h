@@ -1,5 +1,6 @@
 /* MQTT over WebSockets (RFC 6455, MQTT 5.0 section 6): a stream around a stream. Below it a transport, which carries HTTP
- * and then frames; inside it a protocol, which sees the bytes of binary frames and nothing else. Sans-I/O: it has
+ * and then frames; inside it a protocol, which sees the bytes of binary frames and nothing else. Each MQTT packet that it lends goes
+ * out as a frame of its own. Sans-I/O: it has
  * neither sockets nor files. It can also answer plain GET requests with files that it is given. */
 #ifndef WS_WS_H
 #define WS_WS_H

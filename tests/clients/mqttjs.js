@@ -10,9 +10,9 @@ const seen = [];
 function connect(name, options) {
     return new Promise((resolve, reject) => {
         const client = mqtt.connect(url, {...common, clientId: prefix + name, ...options});
-        client.queue = [];
+        client.inbox = []; // <queue> is the library's own
         client.on('message', (topic, payload, packet) => {
-            client.queue.push([topic, payload.length > 100 ? payload.length : payload.toString(), packet.qos, packet.retain]);
+            client.inbox.push([topic, payload.length > 100 ? payload.length : payload.toString(), packet.qos, packet.retain]);
             if (client.waiting) client.waiting();
         });
         client.on('error', reject);
@@ -25,8 +25,8 @@ const publish = (c, topic, payload, options) => promise(done => c.publish(topic,
 const end = c => promise(done => c.end(false, {}, done));
 
 async function next(c) {
-    while (c.queue.length === 0) await new Promise(resolve => { c.waiting = resolve; });
-    return c.queue.shift();
+    while (c.inbox.length === 0) await new Promise(resolve => { c.waiting = resolve; });
+    return c.inbox.shift();
 }
 
 async function main() {
@@ -51,7 +51,7 @@ async function main() {
     seen.push(again.present);
     seen.push(await next(again), await next(again));
     await end(again);
-    a.queue.length = 0;
+    a.inbox.length = 0;
     const dying = await connect('c', {will: {topic, payload: 'gone', qos: 1, retain: false}});
     dying.stream.destroy();
     seen.push(await next(a));
