@@ -446,19 +446,3 @@ def test_lines_are_mosquittos(broker_of, tmp_path):
         process.wait(kit.PATIENCE)
     lines = told((tmp_path / "m.log").read_text())
     assert len(lines) > 12 and told(broker.log()) == lines
-
-
-def test_what_mosquitto_has_kept_is_not_passed_over_in_silence(broker_of, tmp_path):
-    """mosquitto.db beside no store of ours: who moves is told, once, what to do."""
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    (kept / "mosquitto.db").write_bytes(b"")
-    port = kit.free_port()
-    text = conf(port, "persistence true", f"persistence_location {kept}/")
-    (tmp_path / "c").write_text(text)
-    said = f"signet store import {kept}/mosquitto.db {kept}/signet.store"
-    assert said in kit.signet("broker", "-c", tmp_path / "c", "--test-config").stdout
-    broker = broker_of(text, port)
-    assert said in broker.log()
-    broker.stop()
-    assert said not in kit.signet("broker", "-c", tmp_path / "c", "--test-config").stdout

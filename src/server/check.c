@@ -293,29 +293,11 @@ warn_dynsec(struct config *c, const struct config_plugin *x, const struct privil
 	return warn_secret_mode(c, x->place, "plugin_opt_config_file", x->file);
 }
 
-/* What mosquitto has kept is not read by itself: who moves is told before there is a store of ours. */
-static bool
-warn_old_store(struct config *c)
-{
-	const char *at = c->persistence_location != NULL ? c->persistence_location : ".";
-	const char *name = c->persistence_file != NULL ? c->persistence_file : "mosquitto.db";
-	char db[PATH_MAX], store[PATH_MAX], where[CONFIG_PLACE_CAP];
-
-	if (!c->persistence || !path_join(db, sizeof(db), at, name) || !path_join(store, sizeof(store), at, PERSIST_DIR) ||
-	    access(db, F_OK) != 0 || access(store, F_OK) == 0)
-		return true;
-	(void)config_place_text(c, option_at(c->at, "persistence"), where, sizeof(where));
-	return config_warn(c,
-	    "%s: persistence: mosquitto has kept sessions and messages in %s, and the broker does not read them; to go on with "
-	    "them stop it, remove %s if it is there, and run: signet store import %s %s",
-	    where, db, store, db, store);
-}
-
 bool
 check_config(struct config *c, const struct privileges *p)
 {
 	unsigned i;
-	bool ok = warn_old_store(c);
+	bool ok = true;
 
 	for (i = 0; i < c->n_listeners; i++) {
 		const struct config_listener *l = &c->listeners[i];
