@@ -470,6 +470,64 @@ acknowledged_means_kept(void **state)
 	(void)kit_expect(pub, MQTT_PUBACK);
 }
 
+/* What <e> was fed promises something: it hears nothing of it in the turn that wrote it down, be the disk as quick as it may; the
+ * flush brings it, as a packet of this type. */
+static void
+held_until_durable(struct rig *r, struct end *e, uint8_t type)
+{
+	struct mqtt_frame f;
+
+	kit_turn(&r->kit, e->shard);
+	assert_false(kit_next(e, &f));
+	r->kit.manual = false;
+	kit_pump(&r->kit);
+	(void)kit_expect(e, type);
+	r->kit.manual = true;
+}
+
+static void
+every_promise_waits(void **state)
+{
+	struct rig *r = rig_new(state, 1);
+	struct end *away = come(r, "away", false), *pub, *sub = come(r, "sub", false);
+	struct mqtt_publish p;
+	struct mqtt_frame f;
+
+	kit_subscribe(away, "t", 2);
+	kit_subscribe(sub, "two", 2);
+	kit_cut(away);
+	r->kit.manual = true;
+	pub = kit_open(&r->kit, 0, NULL, AUTHZ_ROLE_NONE);
+	kit_send_connect(pub, &(struct connect_options){ .version = 5, .id = "pub", .keep = true, .expiry = 3600 });
+	held_until_durable(r, pub, MQTT_CONNACK);
+	kit_feed(pub, "\x82\x0a\0\1\0\0\4else\1", 12);
+	held_until_durable(r, pub, MQTT_SUBACK);
+	kit_feed(pub, "\xa2\x09\0\2\0\0\4else", 11);
+	held_until_durable(r, pub, MQTT_UNSUBACK);
+	kit_publish(pub, "t", "x", 1, false, 1);
+	held_until_durable(r, pub, MQTT_PUBACK);
+	kit_publish(pub, "t", "x", 2, false, 2);
+	held_until_durable(r, pub, MQTT_PUBREC);
+	kit_ack(pub, MQTT_PUBREL, 2);
+	held_until_durable(r, pub, MQTT_PUBCOMP);
+	kit_publish(pub, "kept", "x", 1, true, 3);
+	held_until_durable(r, pub, MQTT_PUBACK);
+	kit_publish(pub, "kept", "", 1, true, 4);
+	held_until_durable(r, pub, MQTT_PUBACK);
+	/* Outwards: a QoS 2 message and its release. */
+	kit_publish(pub, "two", "x", 2, false, 5);
+	kit_turn(&r->kit, 0);
+	assert_false(kit_next(sub, &f) || kit_next(pub, &f));
+	r->kit.manual = false;
+	kit_pump(&r->kit);
+	(void)kit_expect(pub, MQTT_PUBREC);
+	p = kit_message(sub, "two", "x");
+	r->kit.manual = true;
+	kit_ack(sub, MQTT_PUBREC, p.packet_id);
+	held_until_durable(r, sub, MQTT_PUBREL);
+	r->kit.manual = false;
+}
+
 /* Take what there is: how many messages. */
 static unsigned
 take_all(struct end *e)
@@ -596,6 +654,7 @@ main(void)
 		cmocka_unit_test_teardown(left_to_another_each, teardown),
 		cmocka_unit_test_teardown(spread_each, teardown),
 		cmocka_unit_test_teardown(acknowledged_means_kept, teardown),
+		cmocka_unit_test_teardown(every_promise_waits, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
