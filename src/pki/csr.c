@@ -168,7 +168,7 @@ csr_taken_done(struct csr_taken *t)
 bool
 pki_request_check(struct slice csr, char **ret_pem, struct err *err)
 {
-	struct csr_taken t;
+	struct csr_taken t = { 0 };
 	X509_REQ *req = NULL;
 	BIO *out = NULL;
 	const char *text;
