@@ -126,9 +126,12 @@ def renew(broker, name, files, place, client_id):
         assert "BEGIN CERTIFICATE REQUEST" in waiting["request"] and len(waiting["fingerprint"]) == 64
         device(broker, "approve", name)
         chain = last(peer, 3).decode()
+        # A half-open connection of the old certificate does not keep the new one out.
+        new = place / "new.pem"
+        new.write_text(chain)
+        with wire.Peer(broker.port, client_id, 5, files={"ca": files["ca"], "cert": new, "key": key}):
+            peer.wait_closed()
     assert [r for r in pending(broker) if r["name"] == name] == []
-    new = place / "new.pem"
-    new.write_text(chain)
     shown = certs.openssl("x509", "-in", new, "-noout", "-subject", "-nameopt", "RFC2253").decode()
     assert shown.strip() == f"subject=CN={name}"
     return {"ca": files["ca"], "cert": new, "key": key}

@@ -222,9 +222,6 @@ authz_same_identity(const struct authz_principal *a, const struct authz_principa
 		return true;
 	if (((a->flags ^ b->flags) & PRINCIPAL_CERT) != 0)
 		return false;
-	/* A certificate out of its time ends nobody's session, and hears nothing of it. */
-	if ((a->role == AUTHZ_ROLE_QUARANTINE) != (b->role == AUTHZ_ROLE_QUARANTINE))
-		return false;
 	if ((a->flags & PRINCIPAL_CERT) == 0)
 		return ((a->flags ^ b->flags) & PRINCIPAL_USERNAME) == 0 &&
 		       slice_eq(authz_principal_username(a), authz_principal_username(b));

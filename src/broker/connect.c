@@ -257,6 +257,9 @@ may_take(const struct client *c, const struct session *s, const struct authz_pri
 {
 	struct slice name = authz_principal_username(s->who);
 
+	/* A certificate out of its time ends nobody's session, and hears nothing of it; its successor may take its place. */
+	if (authz_principal_role(who) == AUTHZ_ROLE_QUARANTINE && authz_principal_role(s->who) != AUTHZ_ROLE_QUARANTINE)
+		return false;
 	if (!listener_of(c->shard, c->listener)->takeover_same_identity)
 		return true;
 	if (s->unclaimed)

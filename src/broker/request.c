@@ -198,7 +198,7 @@ say(struct shard *sh, struct order *o)
 {
 	struct saying *s = o->ctx;
 
-	if (!shard_publish(sh, s->topic, s->payload, s->retain))
+	if (!sh->closing && !shard_publish(sh, s->topic, s->payload, s->retain))
 		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 	free(s);
 }
