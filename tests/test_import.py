@@ -346,6 +346,19 @@ def test_any_owner(tmp_path, broker_of):
         assert peer.session_present
 
 
+def test_key_and_listeners(tmp_path):
+    path, key = put(tmp_path, Db().client("a", port=8883).client("b", port=1883).client("c", port=7).data), tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    kit.signet("store", "import", path, "--key-file", key, "--ports", "8883,1883")
+    store = tmp_path / "signet.store"
+    assert kit.signet("store", "check", store, check=False).returncode == 1
+    lines = kit.signet("store", "dump", "--content", "--key-file", key, store).stdout.splitlines()
+    content = [bytes.fromhex(json.loads(line)["content"]) for line in lines]
+    assert {c[3:4]: int.from_bytes(c[8:10], "big") for c in content} == {b"a": 0, b"b": 1, b"c": 0}
+    wrong = kit.signet("store", "import", path, tmp_path / "new", "--ports", "http", check=False)
+    assert wrong.returncode == 2 and "not a port" in wrong.stderr and not (tmp_path / "new").exists()
+
+
 def test_times_are_kept(tmp_path, broker_of):
     now = int(kit.time.time())
     db = Db().message(1, "a", expires=now - 5).client("over", 60, now - 1).client("soon", 600, now + 300).client("gone", 0).client("capped", ends=now + 900)
