@@ -234,6 +234,8 @@ struct shard {
 	/* mail.c */
 	struct batch **outboxes; /* for each shard, or NULL: those that go first, then the others (mail.c) */
 	bool outbox_dirty, outbox_large;
+	const struct batch *carried; /* letters that are being carried out; or NULL */
+	uint64_t carried_seq;
 	uint32_t flushes;
 	struct inbox inbox, verdicts, orders;
 	struct certs certs;

@@ -4,11 +4,19 @@
 
 enum { BATCH_FIRST = 30, BATCH_MAX = 1 << 16 };
 
+/* Whoever waits for the letter that a letter came of waits for this one, too. */
+struct heir {
+	struct heir *next;
+	struct store_part *part;
+	uint64_t seq; /* which batch of letters it came of */
+};
+
 struct batch {
 	struct inbox_node node;
 	uint32_t n, cap;
 	size_t bytes;
 	struct store_part *part; /* of the turn that waits for what these letters bring; or NULL */
+	struct heir *heirs;
 	struct mail v[];
 };
 
@@ -169,6 +177,48 @@ outbox_touched(struct shard *sh)
 	sh->outbox_dirty = true;
 }
 
+static bool
+inherit_one(const struct shard *sh, struct batch *b, const struct store_part *p)
+{
+	struct heir *h = malloc(sizeof *h);
+
+	if (h == NULL || (h->part = store_share(p)) == NULL) {
+		free(h);
+		return false;
+	}
+	h->seq = sh->carried_seq;
+	h->next = b->heirs;
+	b->heirs = h;
+	return true;
+}
+
+static bool
+inherit(const struct shard *sh, struct batch *b)
+{
+	const struct batch *from = sh->carried;
+
+	if (from == NULL || (b->heirs != NULL && b->heirs->seq == sh->carried_seq))
+		return true;
+	if (from->part != NULL && !inherit_one(sh, b, from->part))
+		return false;
+	for (const struct heir *h = from->heirs; h != NULL; h = h->next)
+		if (!inherit_one(sh, b, h->part))
+			return false;
+	return true;
+}
+
+static void
+join_all(struct shard *sh, struct batch *b)
+{
+	if (b->part != NULL)
+		store_join(sh->journal.writer, b->part);
+	for (struct heir *h = b->heirs, *next; h != NULL; h = next) {
+		next = h->next;
+		store_join(sh->journal.writer, h->part);
+		free(h);
+	}
+}
+
 /* The batch for <m> with room for it, and a part in what this turn's promises wait for if it is one. NULL: out of memory. */
 static struct batch *
 batch_for(struct shard *sh, unsigned to, const struct mail *m)
@@ -178,6 +228,8 @@ batch_for(struct shard *sh, unsigned to, const struct mail *m)
 	if (b == NULL || !is_promise(sh, to, m))
 		return b;
 	if (b->part == NULL && (b->part = store_claim(sh->journal.writer)) == NULL)
+		return NULL;
+	if (!inherit(sh, b))
 		return NULL;
 	sh->journal.marks++;
 	sh->journal.once.spread = true;
@@ -229,6 +281,8 @@ read_all(struct shard *sh, bool carry_out)
 		struct batch *b = (struct batch *)node;
 
 		node = node->next;
+		sh->carried = b;
+		sh->carried_seq++;
 		for (uint32_t i = 0; i < b->n; i++) {
 			struct mail *m = &b->v[i];
 
@@ -236,8 +290,8 @@ read_all(struct shard *sh, bool carry_out)
 				handlers[m->kind](sh, m);
 			mail_release(m);
 		}
-		if (b->part != NULL)
-			store_join(sh->journal.writer, b->part);
+		sh->carried = NULL;
+		join_all(sh, b);
 		atomic_fetch_sub_explicit(&sh->backlog, b->bytes, memory_order_relaxed);
 		free(b);
 	}
@@ -259,8 +313,8 @@ mail_done(struct shard *sh)
 		sh->outboxes[i] = NULL;
 		for (uint32_t k = 0; b != NULL && k < b->n; k++)
 			mail_release(&b->v[k]);
-		if (b != NULL && b->part != NULL)
-			store_join(sh->journal.writer, b->part);
+		if (b != NULL)
+			join_all(sh, b);
 		free(b);
 	}
 }

@@ -127,6 +127,8 @@ uint64_t store_durable(struct store_writer *w);
 /* What others put because of this turn: take one part for each letter to another worker; this turn becomes durable when that
  * worker has joined the part and what it had put until then is durable. NULL: out of memory. */
 struct store_part *store_claim(struct store_writer *w);
+/* The same for a letter that comes of a letter: one more part of the turn that <p>, which is not joined yet, is of. Any thread. */
+struct store_part *store_share(const struct store_part *p);
 /* On the receiving worker, when the letter was carried out and before its store_submit(). Takes the part. A letter that goes
  * nowhere is joined by whoever drops it. */
 void store_join(struct store_writer *w, struct store_part *p);

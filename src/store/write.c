@@ -91,6 +91,18 @@ store_claim(struct store_writer *w)
 	return p;
 }
 
+struct store_part *
+store_share(const struct store_part *p)
+{
+	struct store_part *more = malloc(sizeof *more);
+
+	if (more == NULL)
+		return NULL;
+	*more = (struct store_part){ .ticket = p->ticket };
+	atomic_fetch_add_explicit(&p->ticket->parts, 1, memory_order_relaxed);
+	return more;
+}
+
 void
 store_join(struct store_writer *w, struct store_part *p)
 {
