@@ -446,3 +446,68 @@ def test_lines_are_mosquittos(broker_of, tmp_path):
         process.wait(kit.PATIENCE)
     lines = told((tmp_path / "m.log").read_text())
     assert len(lines) > 12 and told(broker.log()) == lines
+
+
+def exchange(port, version):
+    """Each kind of packet once, by one client that talks to itself."""
+    def ack(kind, packet_id):
+        raw.send(wire.packet(kind, packet_id, flags=2 if kind == wire.PUBREL else 0))
+
+    def until(kind):
+        while True:
+            first, body = raw.packet()
+            if first >> 4 == kind:
+                return body
+            if first >> 4 == wire.PUBLISH:
+                inner.append((first, body))
+    inner = []
+    raw = kit.Raw(port).send(wire.connect("t", version))
+    until(0x2)
+    raw.send(wire.subscribe("t/+", options=2, version=version))
+    until(wire.SUBACK)
+    raw.send(wire.publish("t/0", b"zero", 0, version=version))
+    raw.send(wire.publish("t/1", b"one", 1, 7, version))
+    until(wire.PUBACK)
+    raw.send(wire.publish("t/2", b"two", 2, 8, version))
+    until(wire.PUBREC)
+    ack(wire.PUBREL, b"\0\x08")
+    until(wire.PUBCOMP)
+    while len(inner) < 3:
+        inner.append(raw.packet())
+    ack(wire.PUBACK, b"\0\x01")
+    ack(wire.PUBREC, b"\0\x02")
+    until(wire.PUBREL)
+    ack(wire.PUBCOMP, b"\0\x02")
+    raw.send(wire.unsubscribe("t/+", packet_id=9, version=version))
+    until(wire.UNSUBACK)
+    raw.send(b"\xc0\0")
+    until(wire.PINGRESP)
+    raw.send(wire.disconnect(version))
+    raw.rest()
+    raw.close()
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_packets_are_mosquittos_lines(broker_of, tmp_path, version):
+    """log_type debug: each packet is the line that mosquitto writes."""
+    theirs, ours = kit.free_port(), kit.free_port()
+    log = "log_timestamp false\nlog_type debug\n"
+    (tmp_path / "m.conf").write_text(f"listener {theirs} 127.0.0.1\nallow_anonymous true\nuser root\n{log}")
+    with open(tmp_path / "m.log", "wb") as out:
+        process = subprocess.Popen(["/usr/sbin/mosquitto", "-c", str(tmp_path / "m.conf")], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    broker = broker_of(conf(ours, *log.splitlines()), ours)
+    try:
+        kit.wait_for(lambda: listening(theirs), "mosquitto")
+        exchange(theirs, version)
+        exchange(ours, version)
+        kit.wait_for(lambda: "Received DISCONNECT from t" in (tmp_path / "m.log").read_text(), "mosquitto's last line")
+        broker.wait_log("Received DISCONNECT from t")
+    finally:
+        process.terminate()
+        process.wait(kit.PATIENCE)
+
+    def packets(text):
+        lines = [line for line in text.splitlines() if re.match(r"(Received|Sending) \w+ (from|to) t\b|\tt/", line)]
+        return sorted(line for line in lines)
+    lines = packets((tmp_path / "m.log").read_text())
+    assert len(lines) > 18 and packets(broker.log()) == lines

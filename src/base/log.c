@@ -209,7 +209,9 @@ log_write(enum log_level level, const char *fmt, ...)
 {
 	int no = errno; /* logging an error must not change it */
 	char raw[RAW_MAX], line[SHOWN_MAX];
+	struct slice in;
 	va_list ap;
+	bool tab;
 	int n;
 
 	if (level <= LOG_LVL_DEBUG && !log_on(level))
@@ -220,7 +222,11 @@ log_write(enum log_level level, const char *fmt, ...)
 	if (n >= (int)sizeof raw)
 		memcpy(raw + sizeof raw - 4, "...", 4);
 	/* One event is one line, whatever came in with it. */
-	text_line(slice_str(n < 0 ? fmt : raw), line, sizeof line);
+	/* A tab in front is ours: it is for lines that belong to the one before. */
+	in = slice_str(n < 0 ? fmt : raw);
+	tab = in.n > 0 && in.p[0] == '\t';
+	line[0] = '\t';
+	text_line(slice_from(in, tab), line + tab, sizeof line - tab);
 	(void)pthread_mutex_lock(&the.lock);
 	write_all(level, line, strlen(line));
 	(void)pthread_mutex_unlock(&the.lock);

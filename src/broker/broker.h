@@ -68,6 +68,7 @@ struct broker_settings {
 	uint32_t drop_log_s;             /* a client that loses messages is told of once in so many seconds; >= 1 */
 	uint32_t max_clients;            /* sessions, connected or not; 0 = no limit */
 	size_t max_out_bytes;            /* unsent output per connection above which QoS 0 is dropped */
+	bool trace;                      /* report each packet, too */
 	struct store *store;             /* where all that is promised is kept; opened with a writer for each shard, and longer there than
 	                                  * the broker; NULL: in memory only. Its wake() is to call broker_ports.wake() */
 };
@@ -85,6 +86,7 @@ enum broker_event_kind {
 	BROKER_SUBSCRIBED, BROKER_UNSUBSCRIBED,
 	BROKER_FLAPPING,       /* a client is held off: .text */
 	BROKER_DROPPING,       /* a client does not get all its messages: .drops, .drops_total; or .drops_clients */
+	BROKER_TRACE,          /* settings.trace: a packet, in words: .text */
 };
 
 /* Why a message did not reach a client. */

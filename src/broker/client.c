@@ -83,6 +83,8 @@ client_feed(void *self, struct slice in)
 				hold(c, HELD_MEMORY);
 				break;
 			}
+			if (settings_of(c->shard)->trace)
+				trace_in(c, &f);
 			if (!dispatch(c, &f))
 				return c->state < CLIENT_OPEN ? (ptrdiff_t)used : STREAM_CLOSE;
 			used += f.size;

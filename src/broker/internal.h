@@ -359,6 +359,11 @@ int out_pull(struct client *c, struct iovec *iov, int max);
 void out_sent(struct client *c);
 void out_clear(struct client *c);
 
+/* ---- trace.c: with settings.trace ---- */
+
+void trace_in(struct client *c, const struct mqtt_frame *f); /* before it is carried out */
+void trace_out(struct client *c, const struct out *o);       /* while it is lent */
+
 /* ---- session.c ---- */
 
 struct session *session_find(struct shard *sh, struct slice id);

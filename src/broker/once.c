@@ -189,7 +189,8 @@ once_durable(struct shard *sh)
 			last = o->open[n].exchange;
 	}
 	o->n_open -= n;
-	memmove(o->open, o->open + n, o->n_open * sizeof *o->open);
+	if (n > 0)
+		memmove(o->open, o->open + n, o->n_open * sizeof *o->open);
 	/* Identities of one shard only grow: this one stands for all before it. Whom it does not reach hears of the next. */
 	for (unsigned i = 0; last != 0 && i < sh->broker->n_shards; i++)
 		(void)mail_post(sh, i, &(struct mail){ .kind = MAIL_ONCE, .id = (uint32_t)(last >> 32), .scan = (uint32_t)last });

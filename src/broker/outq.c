@@ -247,6 +247,8 @@ out_pull(struct client *c, struct iovec *iov, int max)
 
 		if (is_paced && !pace_may_send(c))
 			break;
+		if (settings_of(sh)->trace)
+			trace_out(c, o);
 		k = lend(c, o, sh->scratch + (size_t)c->lent * MSG_SCRATCH, iov + n);
 		for (int i = n; i < n + k; i++)
 			bytes += iov[i].iov_len;

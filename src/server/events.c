@@ -347,6 +347,9 @@ event_of_broker(struct server *s, const struct broker_event *e)
 	case BROKER_DROPPING:
 		dropping(s, e, id);
 		return;
+	case BROKER_TRACE:
+		log_debug("%s", e->text);
+		return;
 	case BROKER_REFUSED:
 	case BROKER_DROPPED:
 	case BROKER_DENIED_PUBLISH:

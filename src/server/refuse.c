@@ -462,6 +462,7 @@ refusal_of_event(const struct broker_event *e, bool tls, struct refusal *ret)
 	case BROKER_UNSUBSCRIBED:
 	case BROKER_FLAPPING:
 	case BROKER_DROPPING:
+	case BROKER_TRACE:
 		break;
 	}
 	set(ret, REFUSAL_NONE, e->text);

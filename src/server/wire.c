@@ -300,6 +300,7 @@ settings_of_config(const struct config *c)
 	s.allow_empty_client_id = true; /* judged for each listener by identity_judge() */
 	s.queue_qos0 = c->queue_qos0_messages;
 	s.upgrade_qos = c->upgrade_outgoing_qos;
+	s.trace = log_on(LOG_LVL_DEBUG);
 	return s;
 }
 
