@@ -397,7 +397,7 @@ def folder(tmp_path):
 
 KEY_TYPES = {"p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096", "rsa8192"}
 COMPLETIONS = [
-    (["signet", "p"], {"pub", "passwd"}),
+    (["signet", "p"], {"pub", "passwd", "policy"}),
     (["signet", "ca", ""], {"issue", "sign", "list", "show", "export", "adopt", "trust", "revoke"}),
     (["signet", "device", ""], {"add", "pending", "approve", "refuse"}),
     (["signet", "init", "--p"], {"--port", "--policy", "--passphrase-file"}),
