@@ -13,6 +13,7 @@
 #include "broker/journal.h"
 #include "broker/keep.h"
 #include "broker/request.h"
+#include "broker/record.h"
 #include "broker/ring.h"
 #include "msg/msg.h"
 #include "topic/topic.h"
@@ -543,6 +544,9 @@ struct msg_source *source_new(const struct shard *sh, uint32_t listener, struct 
 bool source_of(struct client *c, struct msg_source **ret);
 /* May whoever published <m> still publish it? */
 bool source_may(const struct shard *sh, const struct msg *m);
+/* What is to be kept of it, views of <counted>; and one that was kept: under which policies, nobody knows any more. NULL: out of memory. */
+struct record_source source_record(const struct msg_source *counted);
+struct msg_source *source_restored(const struct record_source *r);
 
 /* ---- stamp.c: who published, for MQTT 5 subscribers ---- */
 

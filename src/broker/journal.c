@@ -480,6 +480,25 @@ journal_freed(struct session *s, uint16_t packet_id)
 
 /* ---- retained messages and wills ---- */
 
+/* With whose it is, for check_retain_source. */
+static bool
+put_retained(struct journal_shard *j, struct store_record *rec, const struct msg_source *source)
+{
+	struct record_source r;
+	uint8_t *buf;
+	bool ok;
+
+	if (source == NULL)
+		return put(j, rec);
+	r = source_record(source);
+	if ((buf = malloc(record_source_size(&r))) == NULL)
+		return false;
+	rec->bytes = record_put_source(buf, &r);
+	ok = put(j, rec);
+	free(buf);
+	return ok;
+}
+
 bool
 journal_retained(struct shard *sh, struct msg *m, struct msg *old)
 {
@@ -497,7 +516,7 @@ journal_retained(struct shard *sh, struct msg *m, struct msg *old)
 	if (rec.id == 0)
 		rec.id = store_id(j->writer);
 	rec.ref = body_of(sh, m);
-	if (rec.ref == 0 || !put(j, &rec))
+	if (rec.ref == 0 || !put_retained(j, &rec, m->source))
 		return false;
 	m->record = rec.id;
 	m->body = rec.ref;

@@ -333,6 +333,25 @@ retained(void **state, unsigned n, unsigned m)
 	assert_int_equal(r->got.retained, 0);
 }
 
+/* check_retain_source asks after a restart too: who may not publish it any more has left nothing behind. */
+static void
+retained_source(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *pub = come(r, "pub", false), *sub;
+
+	kit_publish(pub, "r/one", "1", 1, true, 1);
+	kit_publish(pub, "r/two", "2", 1, true, 2);
+	rig_kill(r, m);
+	sub = come(r, "sub", false);
+	kit_subscribe(sub, "r/one", 1);
+	assert_true(kit_message(sub, "r/one", "1").retain);
+	kit_policy(&r->kit, "connect everyone\nallow everyone subscribe #\nallow everyone publish r/two\n");
+	kit_subscribe(sub, "r/+", 0);
+	assert_true(kit_message(sub, "r/two", "2").retain);
+	kit_expect_nothing(sub);
+}
+
 /* Sessions end when their time is over, even if that was while nobody ran; a will whose delay was running comes. */
 static void
 wills_and_ends(void **state, unsigned n, unsigned m)
@@ -634,6 +653,7 @@ EACH(queued)
 EACH(in_flight)
 EACH(inbound)
 EACH(retained)
+EACH(retained_source)
 EACH(wills_and_ends)
 EACH(nothing_kept)
 EACH(shared_and_many)
@@ -648,6 +668,7 @@ main(void)
 		cmocka_unit_test_teardown(in_flight_each, teardown),
 		cmocka_unit_test_teardown(inbound_each, teardown),
 		cmocka_unit_test_teardown(retained_each, teardown),
+		cmocka_unit_test_teardown(retained_source_each, teardown),
 		cmocka_unit_test_teardown(wills_and_ends_each, teardown),
 		cmocka_unit_test_teardown(nothing_kept_each, teardown),
 		cmocka_unit_test_teardown(shared_and_many_each, teardown),

@@ -115,6 +115,45 @@ record_get_session(struct slice s, struct record_session *ret)
 	    f->chain.n <= AUTHZ_CHAIN_MAX;
 }
 
+/* ---- owners of retained messages ---- */
+
+size_t
+record_source_size(const struct record_source *r)
+{
+	return 8 + r->who.cn.n + r->who.username.n;
+}
+
+struct slice
+record_put_source(uint8_t *out, const struct record_source *r)
+{
+	const struct authz_facts *f = &r->who;
+	struct wr w = wr_of(out, record_source_size(r));
+
+	wr_u8(&w, VERSION);
+	wr_u8(&w, (uint8_t)f->role);
+	wr_u8(&w, (uint8_t)((f->has_cert ? HAS_CERT : 0) | (f->username.p != NULL ? HAS_USERNAME : 0)));
+	wr_u16(&w, r->listener);
+	wr_str(&w, f->cn);
+	if (f->username.p != NULL)
+		wr_bytes(&w, f->username);
+	return wr_ok(&w) ? wr_slice(&w) : (struct slice){ 0 };
+}
+
+bool
+record_get_source(struct slice s, struct record_source *ret)
+{
+	struct rd r = open_record(s);
+	unsigned role = rd_u8(&r), flags = rd_u8(&r);
+
+	*ret = (struct record_source){ .listener = rd_u16(&r) };
+	ret->who.cn = rd_str(&r);
+	ret->who.has_cert = (flags & HAS_CERT) != 0;
+	ret->who.role = role < AUTHZ_ROLE_COUNT ? (enum authz_role)role : AUTHZ_ROLE_NONE;
+	if ((flags & HAS_USERNAME) != 0)
+		ret->who.username = rd_take(&r, rd_left(&r));
+	return whole(&r) && role < AUTHZ_ROLE_COUNT;
+}
+
 /* ---- subscriptions ---- */
 
 struct slice

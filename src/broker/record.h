@@ -64,6 +64,15 @@ struct record_entry {
 struct slice record_put_entry(uint8_t *out, const struct record_entry *r); /* RECORD_ENTRY_HEAD + 4 * n_ids bytes */
 bool record_get_entry(struct slice s, struct record_entry *ret);
 
+/* Whose a retained message is, as far as a policy asks: role, names, listener. */
+struct record_source {
+	struct authz_facts who; /* reading: views into the record */
+	uint16_t listener;
+};
+size_t record_source_size(const struct record_source *r); /* bytes that writing takes at most */
+struct slice record_put_source(uint8_t *out, const struct record_source *r);
+bool record_get_source(struct slice s, struct record_source *ret);
+
 struct record_inbound {
 	uint64_t session;
 	uint16_t packet_id;

@@ -64,6 +64,7 @@ struct loading {
 };
 struct orphan {
 	uint64_t id, ref;
+	struct msg_source *source; /* of a retained message, or NULL; the table's reference */
 	uint8_t kind;
 };
 struct orphans {
@@ -74,7 +75,7 @@ struct orphans {
 struct recovery {
 	struct broker *broker;
 	struct record_now now;
-	struct table sessions, bodies;
+	struct table sessions, bodies, sources; /* sources: by a hash of their bytes */
 	struct orphans orphans, retained; /* retained ones wait until all messages are there */
 	struct once *once;
 	struct broker_recovered *count;
@@ -93,7 +94,7 @@ note(struct recovery *r, struct orphans *o, const struct store_record *rec)
 		o->v = v;
 		o->cap = cap;
 	}
-	o->v[o->n++] = (struct orphan){ rec->id, rec->ref, rec->kind };
+	o->v[o->n++] = (struct orphan){ rec->id, rec->ref, NULL, rec->kind };
 	return true;
 }
 
@@ -278,6 +279,29 @@ load_will(struct recovery *r, const struct store_record *rec)
 	return true;
 }
 
+/* Equal owners are one: many messages have few. */
+static bool
+load_retained(struct recovery *r, const struct store_record *rec)
+{
+	uint64_t hash = map_hash(rec->bytes) | 1;
+	struct msg_source *source = rec->bytes.n > 0 ? table_get(&r->sources, hash) : NULL;
+	struct record_source got;
+
+	if (rec->bytes.n > 0 && source == NULL) {
+		if (!record_get_source(rec->bytes, &got))
+			return reject(r, rec);
+		got.listener = got.listener < r->broker->newest->n ? got.listener : 0;
+		if ((source = source_restored(&got)) == NULL || !table_put(&r->sources, hash, source)) {
+			msg_source_unref(source);
+			return !(r->nomem = true);
+		}
+	}
+	if (!note(r, &r->retained, rec))
+		return false;
+	r->retained.v[r->retained.n - 1].source = source;
+	return true;
+}
+
 static bool
 on_record(void *ctx, const struct store_record *rec)
 {
@@ -289,7 +313,7 @@ on_record(void *ctx, const struct store_record *rec)
 	case STORE_BODY:
 		return load_body(r, rec);
 	case STORE_RETAINED:
-		return note(r, &r->retained, rec);
+		return load_retained(r, rec);
 	case STORE_SUBSCRIPTION:
 		return load_sub(r, rec);
 	case STORE_ENTRY:
@@ -324,6 +348,7 @@ keep_retained(struct recovery *r)
 		}
 		m->record = o->id;
 		m->body = o->ref;
+		m->source = o->source != NULL ? msg_source_ref(o->source) : NULL;
 		if (!sh->keep_ops->retain_set(sh->keep, m))
 			return !(r->nomem = true);
 		r->count->retained++;
@@ -475,6 +500,9 @@ broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, 
 	free(r.orphans.v);
 	free(r.retained.v);
 	free(r.sessions.v);
+	for (size_t i = 0; i < r.sources.cap; i++)
+		msg_source_unref(r.sources.v[i].thing);
+	free(r.sources.v);
 	free(r.bodies.v);
 	if (!ok && r.nomem)
 		return err_set(err, ERR_MEMORY, "out of memory while the store is read: it needs as much as the broker that wrote it");

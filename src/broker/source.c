@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include "broker/internal.h"
 
+#define NO_GENERATION UINT32_MAX /* no table of listeners ever has it: the policies are asked */
+
 struct source {
 	struct msg_source counted;
 	struct authz_principal *who;
@@ -60,4 +62,29 @@ source_may(const struct shard *sh, const struct msg *m)
 	/* Policies that have not changed need not be asked again. */
 	return s == NULL || s->generation == sh->listeners->generation ||
 	       authz_allowed(listener_of(sh, s->listener)->policy, s->who, msg_origin(m), AUTHZ_PUBLISH, msg_topic(m), &v);
+}
+
+struct record_source
+source_record(const struct msg_source *counted)
+{
+	const struct source *s = (const void *)counted;
+	struct record_source r = { .listener = (uint16_t)s->listener };
+
+	authz_principal_facts(s->who, &r.who);
+	return r;
+}
+
+struct msg_source *
+source_restored(const struct record_source *r)
+{
+	struct authz_principal *who = authz_principal_new(&r->who);
+	struct source *s = who != NULL ? malloc(sizeof *s) : NULL;
+
+	if (s == NULL) {
+		authz_principal_unref(who);
+		return NULL;
+	}
+	*s = (struct source){ { .free = source_free }, who, r->listener, NO_GENERATION };
+	atomic_init(&s->counted.refs, 1);
+	return &s->counted;
 }

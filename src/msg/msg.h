@@ -11,6 +11,12 @@ struct msg_source {
 	_Atomic uint32_t refs;
 	void (*free)(struct msg_source *s); /* any thread, when nobody refers to it any more */
 };
+static inline struct msg_source * /* any thread */
+msg_source_ref(struct msg_source *s)
+{
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+	return s;
+}
 void msg_source_unref(struct msg_source *s); /* any thread; NULL is fine */
 
 /* Visible because the path of every message reads it; nobody outside msg/ writes it but for <kept>, <record>, <body> and <exchange>. Behind the struct, in the
