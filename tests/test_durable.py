@@ -241,7 +241,7 @@ def test_a_backup_of_the_running_broker(broker_of, tmp_path):
         site.broker.stop()
         kit.signet("store", "check", tmp_path / "backup")
         shutil.rmtree(tmp_path / "disk" / "signet.store")
-        kit.signet("store", "restore", tmp_path / "backup", tmp_path / "disk" / "signet.store")
+        kit.signet("restore", tmp_path / "backup", tmp_path / "disk" / "signet.store")
         site.start()
         away = site.session("away", subscribe=False)
         assert away.session_present

@@ -141,11 +141,11 @@ def test_refusals(store, tmp_path):
 
 def test_restore(store, tmp_path):
     there = tmp_path / "there"
-    kit.signet("store", "restore", store, there)
+    kit.signet("restore", store, there)
     assert dump(there) == WHOLE
-    result = kit.signet("store", "restore", store, there, check=False)
+    result = kit.signet("restore", store, there, check=False)
     assert result.returncode == 1 and "has a store already" in result.stderr
     path = store / f"{1:016x}.seg"
     path.write_bytes(path.read_bytes().replace(b"alice", b"malic"))
-    result = kit.signet("store", "restore", store, tmp_path / "other", check=False)
+    result = kit.signet("restore", store, tmp_path / "other", check=False)
     assert result.returncode == 1 and "is damaged" in result.stderr and not (tmp_path / "other").exists()

@@ -37,9 +37,9 @@ cmd_backup(int argc, char *argv[])
 	const struct args args = { "signet backup BACKUP [options]",
 		"Asks the running broker of this machine to copy its store to BACKUP, which must be empty or missing, in a directory that the\n"
 		"broker's user may write to. The copy is of one moment; nobody waits for it. On the same file system it consists of hard\n"
-		"links: against a failing disk, copy it elsewhere. `signet store check` verifies it, `signet store restore` puts it back.",
+		"links: against a failing disk, copy it elsewhere. `signet store check` verifies it, `signet restore` puts it back.",
 		table, ARRAY_LEN(table),
-		"Examples:\n  signet backup /var/lib/signet/backup-monday\n  signet store restore /var/lib/signet/backup-monday /var/lib/signet/signet.store\n\n"
+		"Examples:\n  signet backup /var/lib/signet/backup-monday\n  signet restore /var/lib/signet/backup-monday /var/lib/signet/signet.store\n\n"
 		"Exit codes: 0 the backup is there; 1 it is not; 2 wrong usage.\n", 1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))

@@ -19,7 +19,6 @@ static const struct subcommand subcommands[] = {
 	{ "check", "verify every checksum and reference", store_cmd_check },
 	{ "dump", "the live records, one JSON object a line", store_cmd_dump },
 	{ "stats", "what is in it, and how much space it takes", store_cmd_stats },
-	{ "restore", "check a backup and copy it to a new directory", store_cmd_restore },
 	{ "import", "make a store of what mosquitto 2.0 kept", store_cmd_import },
 };
 
@@ -135,7 +134,7 @@ store_cmd_check(int argc, char *argv[])
 	if (r.damaged + r.lost_bodies == 0)
 		return EXIT_OK;
 	(void)printf("%" PRIu64 " damaged places; frames lost: %" PRIu64 ", records lost: %" PRIu64 ", records whose content is lost: %"
-		     PRIu64 ". The broker recovers the rest when it starts; or put a backup back with signet store restore.\n",
+		     PRIu64 ". The broker recovers the rest when it starts; or put a backup back with signet restore.\n",
 	    r.damaged, r.lost_frames, r.lost_records, r.lost_bodies);
 	return EXIT_FAILED;
 }
@@ -249,14 +248,14 @@ store_cmd_dump(int argc, char *argv[])
 }
 
 int
-store_cmd_restore(int argc, char *argv[])
+cmd_restore(int argc, char *argv[])
 {
 	struct look l = { .events = stderr };
 	struct err err;
 	int words, code;
 	bool ok;
 	const struct arg table[] = { KEY_FILE };
-	const struct args args = { "signet store restore BACKUP DIR [--key-file FILE]",
+	const struct args args = { "signet restore BACKUP DIR [--key-file FILE]",
 		"Checks a backup and copies it to DIR, which must be empty or missing. A damaged backup is refused.",
 		table, ARRAY_LEN(table), NULL, 2, 2 };
 

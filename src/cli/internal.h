@@ -21,6 +21,7 @@ int cmd_rr(int argc, char *argv[]);
 int cmd_broker(int argc, char *argv[]);
 int cmd_passwd(int argc, char *argv[]);
 int cmd_doctor(int argc, char *argv[]);
+int cmd_restore(int argc, char *argv[]); /* in cmd_store.c */
 int cmd_explain(int argc, char *argv[]);
 int cmd_policy(int argc, char *argv[]);
 int cmd_backup(int argc, char *argv[]);
@@ -41,7 +42,6 @@ int ca_revoke(int argc, char *argv[]);
 int store_cmd_check(int argc, char *argv[]);
 int store_cmd_dump(int argc, char *argv[]);
 int store_cmd_stats(int argc, char *argv[]);
-int store_cmd_restore(int argc, char *argv[]);
 int store_cmd_import(int argc, char *argv[]);
 
 /* ---- args.c: flags of a command, by a table that is also its help ---- */
