@@ -1,4 +1,5 @@
 /* UTF-8, and bytes from outside made safe to show; see text.h. */
+#include <stdlib.h>
 #include "base/text.h"
 
 #include "base/num.h"
@@ -207,4 +208,17 @@ text_copy(char *out, size_t cap, struct slice s)
 		memcpy(out, s.p, s.n);
 	out[s.n] = '\0';
 	return true;
+}
+
+char *
+text_dup(struct slice s)
+{
+	char *copy = malloc(s.n + 1);
+
+	if (copy == NULL)
+		return NULL;
+	if (s.n > 0)
+		memcpy(copy, s.p, s.n);
+	copy[s.n] = '\0';
+	return copy;
 }

@@ -21,6 +21,9 @@ const char *text_hex(struct slice s, char *out, size_t cap);
 /* A decimal number that is the whole of <s>, within [min, max]. */
 bool text_u64(struct slice s, uint64_t min, uint64_t max, uint64_t *ret);
 
+/* A copy with a NUL behind it; free(). NULL: out of memory. (strndup() may look at the byte behind.) */
+char *text_dup(struct slice s);
+
 /* Bounded copy into a NUL-terminated buffer; false (and an empty string) when it does not fit or holds a NUL. */
 bool text_copy(char *out, size_t cap, struct slice s);
 

@@ -286,6 +286,23 @@ cut_tells_empty_parts_from_none(void **state)
 	assert_false(slice_starts(SL("ab"), SL("abc")));
 }
 
+static void
+a_copy_looks_at_no_byte_behind(void **state)
+{
+	char *bytes = malloc(3), *copy;
+
+	(void)state;
+	assert_non_null(bytes);
+	memcpy(bytes, "abc", 3);
+	copy = text_dup(slice_of((const uint8_t *)bytes, 3));
+	assert_string_equal(copy, "abc");
+	free(bytes);
+	free(copy);
+	copy = text_dup(SL(""));
+	assert_string_equal(copy, "");
+	free(copy);
+}
+
 int
 main(void)
 {
@@ -300,6 +317,7 @@ main(void)
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(copy_is_whole_or_nothing),
 		cmocka_unit_test(cut_tells_empty_parts_from_none),
+		cmocka_unit_test(a_copy_looks_at_no_byte_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

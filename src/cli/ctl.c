@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
+#include "base/text.h"
 #include "cli/client.h"
 #include "cli/internal.h"
 #include "server/server.h"
@@ -39,7 +40,7 @@ on_message(void *ctx, const struct mqtt_publish *m)
 	struct call *k = ctx;
 
 	k->answered = true;
-	k->answer = strndup((const char *)m->payload.p, m->payload.n);
+	k->answer = text_dup(m->payload);
 	return false;
 }
 

@@ -75,7 +75,7 @@ take(struct conn *c, const struct proxy_header *h)
 		refuse(c, NET_FAIL_LIMIT, why);
 		return;
 	}
-	if (name.n > 0 && (b->proxy_identity = strndup((const char *)name.p, name.n)) == NULL) {
+	if (name.n > 0 && (b->proxy_identity = text_dup(name)) == NULL) {
 		conn_close(c, NULL);
 		return;
 	}

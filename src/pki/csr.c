@@ -182,7 +182,7 @@ pki_request_check(struct slice csr, char **ret_pem, struct err *err)
 		csr_taken_done(&t);
 		out = BIO_new(BIO_s_mem());
 		ok = out != NULL && PEM_write_bio_X509_REQ(out, req) == 1 && (n = BIO_get_mem_data(out, &text)) > 0 &&
-		     (*ret_pem = strndup(text, (size_t)n)) != NULL;
+		     (*ret_pem = text_dup(slice_of(text, (size_t)n))) != NULL;
 		ok = ok || err_set(err, ERR_MEMORY, "out of memory");
 	}
 	BIO_free(out);
