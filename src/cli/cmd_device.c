@@ -1,11 +1,9 @@
 /* signet device: everything that a device needs, in one folder, with commands to try it; and the requests of devices for new
  * certificates (device_renew.c). */
 #include "cli/ctl.h"
-#include "cli/describe.h"
 #include "cli/internal.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include "base/num.h"
 
 static bool
@@ -16,11 +14,13 @@ add(struct pki_order *o, const char *key_type, struct err *err)
 	bool ok;
 
 	if (key_type != NULL && !pki_key_type_parse(slice_str(key_type), &o->key_type))
-		return err_set(err, ERR_USAGE, "the key type is p256, p384, p521, rsa2048, rsa3072, rsa4096 or rsa8192");
+		return err_set(err, ERR_USAGE,
+		    "the key type is p256, p384, p521, rsa2048, rsa3072, rsa4096 or rsa8192");
 	if (!site_dir(o->dir, &o->dir, err) || !pki_issue(o, &r, err))
 		return false;
 	(void)printf("%s\n  key.pem   the device's private key: keep it secret\n"
-		     "  cert.pem  its certificate and the Client CA's\n  ca.pem    the root that the broker is checked with\n"
+		     "  cert.pem  its certificate and the Client CA's\n  ca.pem    the root that "
+		     "the broker is checked with\n"
 		     "  serial %s, SHA-256 %s\n",
 	    r.place, r.serial, r.fingerprint);
 	(void)fputs(r.notes, stderr);
@@ -42,15 +42,22 @@ run_add(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &o.dir, 0, 0, "the installation (else . or ./run)" },
-		{ "days", "N", ARG_NUMBER, &o.days, 1, 36500, "validity (730; never beyond the CA's)" },
-		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0, "p256 (default), p384, p521, rsa2048, ..., rsa8192", CHOICES_KEY },
+		{ "days", "N", ARG_NUMBER, &o.days, 1, 36500,
+		    "validity (730; never beyond the CA's)" },
+		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0,
+		    "p256 (default), p384, p521, rsa2048, ..., rsa8192", CHOICES_KEY },
 		{ "out", "DIR", ARG_TEXT, &o.out, 0, 0, "folder to make (clients/ID)" },
-		{ "reissue", NULL, ARG_FLAG, &o.reissue, 0, 0, "replace the device's live certificate" },
-		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "the Client CA key's passphrase (or SIGNET_PASSPHRASE)" },
+		{ "reissue", NULL, ARG_FLAG, &o.reissue, 0, 0,
+		    "replace the device's live certificate" },
+		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0,
+		    "the Client CA key's passphrase (or SIGNET_PASSPHRASE)" },
 	};
 	const struct args args = { "signet device add ID [options]",
-		"Adds a device: makes its key and certificate (common name ID) in clients/ID, and prints commands to try it.",
-		table, ARRAY_LEN(table), "Example: signet device add sensor01 --dir demo\nExit codes: 0 success, 1 failure, 2 wrong usage.\n",
+		"Adds a device: makes its key and certificate (common name ID) in clients/ID, and "
+		"prints commands to try it.",
+		table, ARRAY_LEN(table),
+		"Example: signet device add sensor01 --dir demo\nExit codes: 0 success, 1 failure, "
+		"2 wrong usage.\n",
 		1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
@@ -70,11 +77,13 @@ run_pending(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &ctl.dir, 0, 0, "the installation (else . or ./run)" },
-		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
+		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0,
+		    "the broker's control socket; default: as signet.conf says" },
 		{ "json", NULL, ARG_FLAG, &json, 0, 0, "an array of objects" },
 	};
 	const struct args args = { "signet device pending [options]",
-		"Lists who asks the running broker for a new certificate (`device_renewal`), and who is in quarantine (`quarantine`).",
+		"Lists who asks the running broker for a new certificate (`device_renewal`), and "
+		"who is in quarantine (`quarantine`).",
 		table, ARRAY_LEN(table), NULL, 0, 0 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
@@ -91,14 +100,20 @@ run_approve(int argc, char *argv[])
 	int words, code;
 	struct err err;
 	const struct arg table[] = {
-		{ "dir", "DIR", ARG_TEXT, &d.ctl.dir, 0, 0, "the installation (else . or ./run), which has the CA's key" },
-		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
-		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0, "of the certificate that it showed, when two of the name ask" },
-		{ "days", "N", ARG_NUMBER, &d.days, 1, 36500, "validity (730; never beyond the CA's)" },
-		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "the CA key's passphrase (or SIGNET_PASSPHRASE)" },
+		{ "dir", "DIR", ARG_TEXT, &d.ctl.dir, 0, 0,
+		    "the installation (else . or ./run), which has the CA's key" },
+		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0,
+		    "the broker's control socket; default: as signet.conf says" },
+		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0,
+		    "of the certificate that it showed, when two of the name ask" },
+		{ "days", "N", ARG_NUMBER, &d.days, 1, 36500,
+		    "validity (730; never beyond the CA's)" },
+		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0,
+		    "the CA key's passphrase (or SIGNET_PASSPHRASE)" },
 	};
 	const struct args args = { "signet device approve ID [options]",
-		"Signs what the device has asked for over MQTT, with the CA that issued its present certificate and under the same name,\n"
+		"Signs what the device has asked for over MQTT, with the CA that issued its "
+		"present certificate and under the same name,\n"
 		"and lets the broker send it. The subject in the request does not count.",
 		table, ARRAY_LEN(table), "Example: signet device approve sensor01\n", 1, 1 };
 
@@ -118,10 +133,13 @@ run_refuse(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &d.ctl.dir, 0, 0, "the installation (else . or ./run)" },
-		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
-		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0, "of the certificate that it showed, when two of the name ask" },
+		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0,
+		    "the broker's control socket; default: as signet.conf says" },
+		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0,
+		    "of the certificate that it showed, when two of the name ask" },
 	};
-	const struct args args = { "signet device refuse ID [options]", "Tells a device that it gets no new certificate. It may ask again.", table,
+	const struct args args = { "signet device refuse ID [options]",
+		"Tells a device that it gets no new certificate. It may ask again.", table,
 		ARRAY_LEN(table), NULL, 1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
@@ -130,45 +148,24 @@ run_refuse(int argc, char *argv[])
 	return device_refuse(&d, &err) ? EXIT_OK : fail(&err);
 }
 
-static const struct {
-	const char *name, *summary;
-	int (*run)(int argc, char *argv[]);
-} subcommands[] = {
+static const struct subcommand subcommands[] = {
 	{ "add", "a device's key, certificate and ready commands in one folder", run_add },
 	{ "pending", "who asks for a new certificate, and who is in quarantine", run_pending },
 	{ "approve", "sign a device's request, and send it its certificate", run_approve },
 	{ "refuse", "tell a device no", run_refuse },
 };
 
-static int
-describe_all(void)
-{
-	char flag[] = "--describe", *argv[] = { flag, flag, NULL };
-
-	describe("usage", "signet device SUBCOMMAND [options]");
-	describe("about", "Adds devices, and answers those that ask over MQTT for a new certificate.");
-	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-		describe("subcommand", subcommands[i].name);
-		describe("summary", subcommands[i].summary);
-		(void)subcommands[i].run(2, argv); /* only prints */
-	}
-	return EXIT_OK;
-}
-
 int
 cmd_device(int argc, char *argv[])
 {
-	bool asked = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
-	FILE *out = asked ? stdout : stderr;
+	static const struct group group = {
+		.name = "device",
+		.about =
+		    "Adds devices, and answers those that ask over MQTT for a new certificate.",
+		.more = ". Exit codes: 0 success, 1 failure, 2 wrong usage.",
+		.table = subcommands,
+		.n = ARRAY_LEN(subcommands),
+	};
 
-	if (describe_asked(argc, argv))
-		return describe_all();
-	for (size_t i = 0; argc >= 2 && i < ARRAY_LEN(subcommands); i++)
-		if (strcmp(subcommands[i].name, argv[1]) == 0)
-			return subcommands[i].run(argc - 1, argv + 1);
-	(void)fprintf(out, "Usage: signet device SUBCOMMAND [options]\n\nSubcommands:\n");
-	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++)
-		(void)fprintf(out, "  %-7s  %s\n", subcommands[i].name, subcommands[i].summary);
-	(void)fprintf(out, "\n\"signet device SUBCOMMAND --help\" explains one. Exit codes: 0 success, 1 failure, 2 wrong usage.\n");
-	return asked ? EXIT_OK : EXIT_USAGE;
+	return group_run(&group, argc, argv);
 }

@@ -3,10 +3,8 @@
 #include "cli/internal.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include "base/file.h"
 #include "base/num.h"
-#include "cli/describe.h"
 
 enum { POLICY_FILE_MAX = 16 * 1024 * 1024 };
 
@@ -29,7 +27,8 @@ is_acl(struct slice text)
 			line = slice_from(line, 1);
 		word = slice_cut(&line, ' ', &(bool){ false });
 		if (word.n > 0 && word.p[0] != '#' && word.p[0] != '\r')
-			return slice_eq(word, SL("topic")) || slice_eq(word, SL("user")) || slice_eq(word, SL("pattern"));
+			return slice_eq(word, SL("topic")) || slice_eq(word, SL("user")) ||
+			       slice_eq(word, SL("pattern"));
 	}
 	return false;
 }
@@ -47,7 +46,8 @@ load(const char *name, struct text *t, struct err *err)
 		t->s = slice_of(t->data, n);
 	}
 	t->acl = is_acl(t->s);
-	return t->acl ? authz_policy_parse_acl(t->s, name, err) : authz_policy_parse(t->s, name, err);
+	return t->acl ? authz_policy_parse_acl(t->s, name, err)
+		      : authz_policy_parse(t->s, name, err);
 }
 
 static void
@@ -68,10 +68,12 @@ policy_show(int argc, char *argv[])
 	struct err err = { 0 };
 	int words, code;
 	json_t *list;
-	const struct arg table[] = { { "json", NULL, ARG_FLAG, &json, 0, 0, "an array of lines", NULL, 0 } };
+	const struct arg table[] = { { "json", NULL, ARG_FLAG, &json, 0, 0, "an array of lines",
+	    NULL, 0 } };
 	const struct args args = { "signet policy show FILE|springcore|dojot [--json]",
-		"Checks a policy or ACL file and says in words what it allows, a line a rule.", table, ARRAY_LEN(table),
-		"Exit codes: 0 it is good, 2 it is not, or wrong usage.\n", 1, 1 };
+		"Checks a policy or ACL file and says in words what it allows, a line a rule.",
+		table, ARRAY_LEN(table), "Exit codes: 0 it is good, 2 it is not, or wrong usage.\n",
+		1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
 		return code;
@@ -112,11 +114,13 @@ print_client(const json_t *o)
 	size_t i, n = json_array_size(list);
 
 	(void)printf("%s (%s, role %s, user %s, listener %s)\n", text_of(o, "client_id"),
-	    json_is_true(json_object_get(o, "connected")) ? "connected" : "kept session", text_of(o, "role"), text_of(o, "user"), text_of(o, "listener"));
-	json_array_foreach(list, i, c)
-		(void)printf("  %s %s %s\n", text_of(c, "change"), text_of(c, "action"), text_of(c, "topic"));
+	    json_is_true(json_object_get(o, "connected")) ? "connected" : "kept session",
+	    text_of(o, "role"), text_of(o, "user"), text_of(o, "listener"));
+	json_array_foreach(list, i, c)(void)
+	    printf("  %s %s %s\n", text_of(c, "change"), text_of(c, "action"), text_of(c, "topic"));
 	if (number(o, "lost") + number(o, "gained") > (json_int_t)n)
-		(void)printf("  and %d more\n", (int)(number(o, "lost") + number(o, "gained") - (json_int_t)n));
+		(void)printf("  and %d more\n",
+		    (int)(number(o, "lost") + number(o, "gained") - (json_int_t)n));
 }
 
 static int
@@ -130,11 +134,13 @@ print_diff(const json_t *out, bool json)
 		(void)json_dumpf(out, stdout, JSON_INDENT(1));
 		(void)printf("\n");
 	} else {
-		json_array_foreach(list, i, o)
-			print_client(o);
-		(void)printf("%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " sessions would change (%" JSON_INTEGER_FORMAT " lose, %" JSON_INTEGER_FORMAT
-			     " gain); %" JSON_INTEGER_FORMAT " subscriptions were looked at%s\n",
-		    changed, number(out, "sessions"), number(out, "losing"), number(out, "gaining"), number(out, "subscriptions"),
+		json_array_foreach(list, i, o) print_client(o);
+		(void)printf("%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
+			     " sessions would change (%" JSON_INTEGER_FORMAT
+			     " lose, %" JSON_INTEGER_FORMAT " gain); %" JSON_INTEGER_FORMAT
+			     " subscriptions were looked at%s\n",
+		    changed, number(out, "sessions"), number(out, "losing"), number(out, "gaining"),
+		    number(out, "subscriptions"),
 		    (json_int_t)json_array_size(list) < changed ? "; --count N shows more" : "");
 	}
 	if (json_is_true(json_object_get(out, "incomplete")))
@@ -155,25 +161,35 @@ policy_diff(int argc, char *argv[])
 	json_t *in = NULL, *out = NULL;
 	int words, code;
 	const struct arg table[] = {
-		{ "dir", "DIR", ARG_TEXT, &ctl.dir, 0, 0, "the installation; default: . or ./run", NULL, 0 },
-		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says", NULL, 0 },
-		{ "listener", "NAME", ARG_TEXT, &listener, 0, 0, "for the clients of this listener alone", NULL, 0 },
-		{ "count", "N", ARG_NUMBER, &count, 1, 1000, "how many clients are named at most; default 20", NULL, 'n' },
+		{ "dir", "DIR", ARG_TEXT, &ctl.dir, 0, 0, "the installation; default: . or ./run",
+		    NULL, 0 },
+		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0,
+		    "the broker's control socket; default: as signet.conf says", NULL, 0 },
+		{ "listener", "NAME", ARG_TEXT, &listener, 0, 0,
+		    "for the clients of this listener alone", NULL, 0 },
+		{ "count", "N", ARG_NUMBER, &count, 1, 1000,
+		    "how many clients are named at most; default 20", NULL, 'n' },
 		{ "json", NULL, ARG_FLAG, &json, 0, 0, "an object", NULL, 0 },
 	};
 	const struct args args = { "signet policy diff NEW [options]",
-		"Asks the running broker who would gain or lose what if NEW, a policy or ACL file or the name of a ready-made policy, were in\n"
-		"force: every session, connected or kept, by its rights, its subscriptions and its will. Nothing is changed.",
+		"Asks the running broker who would gain or lose what if NEW, a policy or ACL file "
+		"or the name of a ready-made policy, were in\n"
+		"force: every session, connected or kept, by its rights, its subscriptions and its "
+		"will. Nothing is changed.",
 		table, ARRAY_LEN(table),
-		"Examples:\n  signet policy diff new.policy\n  signet policy diff new.acl --listener 1883 --json\n\n"
-		"Exit codes: 0 nobody would notice, 1 somebody would, 2 wrong usage or a mistake in NEW, 3 no answer.\n", 1, 1 };
+		"Examples:\n  signet policy diff new.policy\n  signet policy diff new.acl "
+		"--listener 1883 --json\n\n"
+		"Exit codes: 0 nobody would notice, 1 somebody would, 2 wrong usage or a mistake "
+		"in NEW, 3 no answer.\n",
+		1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
 		return code;
 	p = load(argv[1], &t, &err);
 	ok = p != NULL;
 	authz_policy_unref(p);
-	if (ok && (in = json_pack("{s:s%,s:b,s:i}", "text", (const char *)t.s.p, t.s.n, "acl", t.acl, "count", (int)count)) == NULL)
+	if (ok && (in = json_pack("{s:s%,s:b,s:i}", "text", (const char *)t.s.p, t.s.n, "acl",
+		       t.acl, "count", (int)count)) == NULL)
 		ok = err_set(&err, ERR_USAGE, "%s is not UTF-8", argv[1]);
 	free(t.data);
 	if (!ok) {
@@ -195,50 +211,23 @@ policy_diff(int argc, char *argv[])
 
 /* ---- the command ---- */
 
-static const struct {
-	const char *name, *summary;
-	int (*run)(int argc, char *argv[]);
-} subcommands[] = {
-	{ "diff", "who would gain or lose what in the running broker by another policy", policy_diff },
+static const struct subcommand subcommands[] = {
+	{ "diff", "who would gain or lose what in the running broker by another policy",
+	    policy_diff },
 	{ "show", "check a policy or ACL file and say what it allows", policy_show },
 };
-
-static void
-help(FILE *out)
-{
-	(void)fputs("Usage: signet policy SUBCOMMAND [options]\n\nSubcommands:\n", out);
-	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++)
-		(void)fprintf(out, "  %-5s  %s\n", subcommands[i].name, subcommands[i].summary);
-	(void)fputs("\n\"signet policy SUBCOMMAND --help\" explains one, with its exit codes.\n", out);
-}
-
-static int
-describe_all(void)
-{
-	char flag[] = "--describe", *argv[] = { flag, flag, NULL };
-
-	describe("usage", "signet policy SUBCOMMAND [options]");
-	describe("about", "Says what a policy or ACL file allows, and what it would change in the running broker before it is in force.");
-	for (size_t i = 0; i < ARRAY_LEN(subcommands); i++) {
-		describe("subcommand", subcommands[i].name);
-		describe("summary", subcommands[i].summary);
-		(void)subcommands[i].run(2, argv); /* only prints */
-	}
-	return EXIT_OK;
-}
 
 int
 cmd_policy(int argc, char *argv[])
 {
-	if (describe_asked(argc, argv))
-		return describe_all();
-	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-		help(stdout);
-		return EXIT_OK;
-	}
-	for (size_t i = 0; argc >= 2 && i < ARRAY_LEN(subcommands); i++)
-		if (strcmp(argv[1], subcommands[i].name) == 0)
-			return subcommands[i].run(argc - 1, argv + 1);
-	help(stderr);
-	return EXIT_USAGE;
+	static const struct group group = {
+		.name = "policy",
+		.about = "Says what a policy or ACL file allows, and what it would change in the "
+			 "running broker before it is in force.",
+		.more = ", with its exit codes.",
+		.table = subcommands,
+		.n = ARRAY_LEN(subcommands),
+	};
+
+	return group_run(&group, argc, argv);
 }

@@ -44,6 +44,22 @@ int store_cmd_dump(int argc, char *argv[]);
 int store_cmd_stats(int argc, char *argv[]);
 int store_cmd_import(int argc, char *argv[]);
 
+/* ---- group.c: commands with subcommands ---- */
+
+struct subcommand {
+	const char *name, *summary;
+	int (*run)(int argc, char *argv[]);
+};
+struct group {
+	const char *name;  /* "ca" */
+	const char *about; /* for the manual */
+	const char *more;  /* of the help's last sentences: begins behind "… explains one" */
+	const struct subcommand *table;
+	size_t n;
+};
+/* Run the subcommand that argv[1] names; argv[0] is the command. Returns the exit code. */
+int group_run(const struct group *g, int argc, char *argv[]);
+
 /* ---- args.c: flags of a command, by a table that is also its help ---- */
 
 /* Choices of several commands. */
