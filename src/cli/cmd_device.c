@@ -14,13 +14,11 @@ add(struct pki_order *o, const char *key_type, struct err *err)
 	bool ok;
 
 	if (key_type != NULL && !pki_key_type_parse(slice_str(key_type), &o->key_type))
-		return err_set(err, ERR_USAGE,
-		    "the key type is p256, p384, p521, rsa2048, rsa3072, rsa4096 or rsa8192");
+		return err_set(err, ERR_USAGE, "the key type is p256, p384, p521, rsa2048, rsa3072, rsa4096 or rsa8192");
 	if (!site_dir(o->dir, &o->dir, err) || !pki_issue(o, &r, err))
 		return false;
 	(void)printf("%s\n  key.pem   the device's private key: keep it secret\n"
-		     "  cert.pem  its certificate and the Client CA's\n  ca.pem    the root that "
-		     "the broker is checked with\n"
+		     "  cert.pem  its certificate and the Client CA's\n  ca.pem    the root that the broker is checked with\n"
 		     "  serial %s, SHA-256 %s\n",
 	    r.place, r.serial, r.fingerprint);
 	(void)fputs(r.notes, stderr);
@@ -42,22 +40,15 @@ run_add(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &o.dir, 0, 0, "the installation (else . or ./run)" },
-		{ "days", "N", ARG_NUMBER, &o.days, 1, 36500,
-		    "validity (730; never beyond the CA's)" },
-		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0,
-		    "p256 (default), p384, p521, rsa2048, ..., rsa8192", CHOICES_KEY },
+		{ "days", "N", ARG_NUMBER, &o.days, 1, 36500, "validity (730; never beyond the CA's)" },
+		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0, "p256 (default), p384, p521, rsa2048, ..., rsa8192", CHOICES_KEY },
 		{ "out", "DIR", ARG_TEXT, &o.out, 0, 0, "folder to make (clients/ID)" },
-		{ "reissue", NULL, ARG_FLAG, &o.reissue, 0, 0,
-		    "replace the device's live certificate" },
-		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0,
-		    "the Client CA key's passphrase (or SIGNET_PASSPHRASE)" },
+		{ "reissue", NULL, ARG_FLAG, &o.reissue, 0, 0, "replace the device's live certificate" },
+		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "the Client CA key's passphrase (or SIGNET_PASSPHRASE)" },
 	};
 	const struct args args = { "signet device add ID [options]",
-		"Adds a device: makes its key and certificate (common name ID) in clients/ID, and "
-		"prints commands to try it.",
-		table, ARRAY_LEN(table),
-		"Example: signet device add sensor01 --dir demo\nExit codes: 0 success, 1 failure, "
-		"2 wrong usage.\n",
+		"Adds a device: makes its key and certificate (common name ID) in clients/ID, and prints commands to try it.",
+		table, ARRAY_LEN(table), "Example: signet device add sensor01 --dir demo\nExit codes: 0 success, 1 failure, 2 wrong usage.\n",
 		1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
@@ -77,13 +68,11 @@ run_pending(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &ctl.dir, 0, 0, "the installation (else . or ./run)" },
-		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0,
-		    "the broker's control socket; default: as signet.conf says" },
+		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
 		{ "json", NULL, ARG_FLAG, &json, 0, 0, "an array of objects" },
 	};
 	const struct args args = { "signet device pending [options]",
-		"Lists who asks the running broker for a new certificate (`device_renewal`), and "
-		"who is in quarantine (`quarantine`).",
+		"Lists who asks the running broker for a new certificate (`device_renewal`), and who is in quarantine (`quarantine`).",
 		table, ARRAY_LEN(table), NULL, 0, 0 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
@@ -100,20 +89,14 @@ run_approve(int argc, char *argv[])
 	int words, code;
 	struct err err;
 	const struct arg table[] = {
-		{ "dir", "DIR", ARG_TEXT, &d.ctl.dir, 0, 0,
-		    "the installation (else . or ./run), which has the CA's key" },
-		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0,
-		    "the broker's control socket; default: as signet.conf says" },
-		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0,
-		    "of the certificate that it showed, when two of the name ask" },
-		{ "days", "N", ARG_NUMBER, &d.days, 1, 36500,
-		    "validity (730; never beyond the CA's)" },
-		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0,
-		    "the CA key's passphrase (or SIGNET_PASSPHRASE)" },
+		{ "dir", "DIR", ARG_TEXT, &d.ctl.dir, 0, 0, "the installation (else . or ./run), which has the CA's key" },
+		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
+		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0, "of the certificate that it showed, when two of the name ask" },
+		{ "days", "N", ARG_NUMBER, &d.days, 1, 36500, "validity (730; never beyond the CA's)" },
+		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "the CA key's passphrase (or SIGNET_PASSPHRASE)" },
 	};
 	const struct args args = { "signet device approve ID [options]",
-		"Signs what the device has asked for over MQTT, with the CA that issued its "
-		"present certificate and under the same name,\n"
+		"Signs what the device has asked for over MQTT, with the CA that issued its present certificate and under the same name,\n"
 		"and lets the broker send it. The subject in the request does not count.",
 		table, ARRAY_LEN(table), "Example: signet device approve sensor01\n", 1, 1 };
 
@@ -133,13 +116,10 @@ run_refuse(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &d.ctl.dir, 0, 0, "the installation (else . or ./run)" },
-		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0,
-		    "the broker's control socket; default: as signet.conf says" },
-		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0,
-		    "of the certificate that it showed, when two of the name ask" },
+		{ "socket", "PATH", ARG_TEXT, &d.ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says" },
+		{ "serial", "HEX", ARG_TEXT, &d.serial, 0, 0, "of the certificate that it showed, when two of the name ask" },
 	};
-	const struct args args = { "signet device refuse ID [options]",
-		"Tells a device that it gets no new certificate. It may ask again.", table,
+	const struct args args = { "signet device refuse ID [options]", "Tells a device that it gets no new certificate. It may ask again.", table,
 		ARRAY_LEN(table), NULL, 1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
@@ -160,8 +140,7 @@ cmd_device(int argc, char *argv[])
 {
 	static const struct group group = {
 		.name = "device",
-		.about =
-		    "Adds devices, and answers those that ask over MQTT for a new certificate.",
+		.about = "Adds devices, and answers those that ask over MQTT for a new certificate.",
 		.more = ". Exit codes: 0 success, 1 failure, 2 wrong usage.",
 		.table = subcommands,
 		.n = ARRAY_LEN(subcommands),

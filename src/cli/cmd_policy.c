@@ -27,8 +27,7 @@ is_acl(struct slice text)
 			line = slice_from(line, 1);
 		word = slice_cut(&line, ' ', &(bool){ false });
 		if (word.n > 0 && word.p[0] != '#' && word.p[0] != '\r')
-			return slice_eq(word, SL("topic")) || slice_eq(word, SL("user")) ||
-			       slice_eq(word, SL("pattern"));
+			return slice_eq(word, SL("topic")) || slice_eq(word, SL("user")) || slice_eq(word, SL("pattern"));
 	}
 	return false;
 }
@@ -46,8 +45,7 @@ load(const char *name, struct text *t, struct err *err)
 		t->s = slice_of(t->data, n);
 	}
 	t->acl = is_acl(t->s);
-	return t->acl ? authz_policy_parse_acl(t->s, name, err)
-		      : authz_policy_parse(t->s, name, err);
+	return t->acl ? authz_policy_parse_acl(t->s, name, err) : authz_policy_parse(t->s, name, err);
 }
 
 static void
@@ -68,12 +66,10 @@ policy_show(int argc, char *argv[])
 	struct err err = { 0 };
 	int words, code;
 	json_t *list;
-	const struct arg table[] = { { "json", NULL, ARG_FLAG, &json, 0, 0, "an array of lines",
-	    NULL, 0 } };
+	const struct arg table[] = { { "json", NULL, ARG_FLAG, &json, 0, 0, "an array of lines", NULL, 0 } };
 	const struct args args = { "signet policy show FILE|springcore|dojot [--json]",
-		"Checks a policy or ACL file and says in words what it allows, a line a rule.",
-		table, ARRAY_LEN(table), "Exit codes: 0 it is good, 2 it is not, or wrong usage.\n",
-		1, 1 };
+		"Checks a policy or ACL file and says in words what it allows, a line a rule.", table, ARRAY_LEN(table),
+		"Exit codes: 0 it is good, 2 it is not, or wrong usage.\n", 1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
 		return code;
@@ -114,13 +110,11 @@ print_client(const json_t *o)
 	size_t i, n = json_array_size(list);
 
 	(void)printf("%s (%s, role %s, user %s, listener %s)\n", text_of(o, "client_id"),
-	    json_is_true(json_object_get(o, "connected")) ? "connected" : "kept session",
-	    text_of(o, "role"), text_of(o, "user"), text_of(o, "listener"));
-	json_array_foreach(list, i, c)(void)
-	    printf("  %s %s %s\n", text_of(c, "change"), text_of(c, "action"), text_of(c, "topic"));
+	    json_is_true(json_object_get(o, "connected")) ? "connected" : "kept session", text_of(o, "role"), text_of(o, "user"), text_of(o, "listener"));
+	json_array_foreach(list, i, c)
+		(void)printf("  %s %s %s\n", text_of(c, "change"), text_of(c, "action"), text_of(c, "topic"));
 	if (number(o, "lost") + number(o, "gained") > (json_int_t)n)
-		(void)printf("  and %d more\n",
-		    (int)(number(o, "lost") + number(o, "gained") - (json_int_t)n));
+		(void)printf("  and %d more\n", (int)(number(o, "lost") + number(o, "gained") - (json_int_t)n));
 }
 
 static int
@@ -134,13 +128,11 @@ print_diff(const json_t *out, bool json)
 		(void)json_dumpf(out, stdout, JSON_INDENT(1));
 		(void)printf("\n");
 	} else {
-		json_array_foreach(list, i, o) print_client(o);
-		(void)printf("%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT
-			     " sessions would change (%" JSON_INTEGER_FORMAT
-			     " lose, %" JSON_INTEGER_FORMAT " gain); %" JSON_INTEGER_FORMAT
-			     " subscriptions were looked at%s\n",
-		    changed, number(out, "sessions"), number(out, "losing"), number(out, "gaining"),
-		    number(out, "subscriptions"),
+		json_array_foreach(list, i, o)
+			print_client(o);
+		(void)printf("%" JSON_INTEGER_FORMAT " of %" JSON_INTEGER_FORMAT " sessions would change (%" JSON_INTEGER_FORMAT " lose, %" JSON_INTEGER_FORMAT
+			     " gain); %" JSON_INTEGER_FORMAT " subscriptions were looked at%s\n",
+		    changed, number(out, "sessions"), number(out, "losing"), number(out, "gaining"), number(out, "subscriptions"),
 		    (json_int_t)json_array_size(list) < changed ? "; --count N shows more" : "");
 	}
 	if (json_is_true(json_object_get(out, "incomplete")))
@@ -161,35 +153,25 @@ policy_diff(int argc, char *argv[])
 	json_t *in = NULL, *out = NULL;
 	int words, code;
 	const struct arg table[] = {
-		{ "dir", "DIR", ARG_TEXT, &ctl.dir, 0, 0, "the installation; default: . or ./run",
-		    NULL, 0 },
-		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0,
-		    "the broker's control socket; default: as signet.conf says", NULL, 0 },
-		{ "listener", "NAME", ARG_TEXT, &listener, 0, 0,
-		    "for the clients of this listener alone", NULL, 0 },
-		{ "count", "N", ARG_NUMBER, &count, 1, 1000,
-		    "how many clients are named at most; default 20", NULL, 'n' },
+		{ "dir", "DIR", ARG_TEXT, &ctl.dir, 0, 0, "the installation; default: . or ./run", NULL, 0 },
+		{ "socket", "PATH", ARG_TEXT, &ctl.socket, 0, 0, "the broker's control socket; default: as signet.conf says", NULL, 0 },
+		{ "listener", "NAME", ARG_TEXT, &listener, 0, 0, "for the clients of this listener alone", NULL, 0 },
+		{ "count", "N", ARG_NUMBER, &count, 1, 1000, "how many clients are named at most; default 20", NULL, 'n' },
 		{ "json", NULL, ARG_FLAG, &json, 0, 0, "an object", NULL, 0 },
 	};
 	const struct args args = { "signet policy diff NEW [options]",
-		"Asks the running broker who would gain or lose what if NEW, a policy or ACL file "
-		"or the name of a ready-made policy, were in\n"
-		"force: every session, connected or kept, by its rights, its subscriptions and its "
-		"will. Nothing is changed.",
+		"Asks the running broker who would gain or lose what if NEW, a policy or ACL file or the name of a ready-made policy, were in\n"
+		"force: every session, connected or kept, by its rights, its subscriptions and its will. Nothing is changed.",
 		table, ARRAY_LEN(table),
-		"Examples:\n  signet policy diff new.policy\n  signet policy diff new.acl "
-		"--listener 1883 --json\n\n"
-		"Exit codes: 0 nobody would notice, 1 somebody would, 2 wrong usage or a mistake "
-		"in NEW, 3 no answer.\n",
-		1, 1 };
+		"Examples:\n  signet policy diff new.policy\n  signet policy diff new.acl --listener 1883 --json\n\n"
+		"Exit codes: 0 nobody would notice, 1 somebody would, 2 wrong usage or a mistake in NEW, 3 no answer.\n", 1, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
 		return code;
 	p = load(argv[1], &t, &err);
 	ok = p != NULL;
 	authz_policy_unref(p);
-	if (ok && (in = json_pack("{s:s%,s:b,s:i}", "text", (const char *)t.s.p, t.s.n, "acl",
-		       t.acl, "count", (int)count)) == NULL)
+	if (ok && (in = json_pack("{s:s%,s:b,s:i}", "text", (const char *)t.s.p, t.s.n, "acl", t.acl, "count", (int)count)) == NULL)
 		ok = err_set(&err, ERR_USAGE, "%s is not UTF-8", argv[1]);
 	free(t.data);
 	if (!ok) {
@@ -212,8 +194,7 @@ policy_diff(int argc, char *argv[])
 /* ---- the command ---- */
 
 static const struct subcommand subcommands[] = {
-	{ "diff", "who would gain or lose what in the running broker by another policy",
-	    policy_diff },
+	{ "diff", "who would gain or lose what in the running broker by another policy", policy_diff },
 	{ "show", "check a policy or ACL file and say what it allows", policy_show },
 };
 
@@ -222,8 +203,7 @@ cmd_policy(int argc, char *argv[])
 {
 	static const struct group group = {
 		.name = "policy",
-		.about = "Says what a policy or ACL file allows, and what it would change in the "
-			 "running broker before it is in force.",
+		.about = "Says what a policy or ACL file allows, and what it would change in the running broker before it is in force.",
 		.more = ", with its exit codes.",
 		.table = subcommands,
 		.n = ARRAY_LEN(subcommands),
