@@ -122,7 +122,8 @@ class Site:
     def note(self, line):
         """What `signet why` knows of the same refusal: all that the line says, and more."""
         self.control = self.control or Control(self.control_path)
-        [note] = [n for n in self.control.why(line["peer"]) if n["address"] == line["peer"] and n["cause"] == line["cause"]]
+        # The newest first: an earlier client can have had the same port.
+        note = next(n for n in self.control.why(line["peer"]) if n["address"] == line["peer"] and n["cause"] == line["cause"])
         for key, word in (("text", "reason"), ("remedy", "remedy"), ("what", "what"), ("listener", "listener"), ("client_id", "client"),
                           ("subject", "subject"), ("issuer", "issuer"), ("serial", "serial")):
             got, want = note[key] or "", "" if line[word] == "-" else line[word]
