@@ -15,6 +15,7 @@ enum err_code {
 	ERR_LIMIT,    /* a bound was reached */
 	ERR_SYSTEM,   /* the operating system or a library said no */
 	ERR_MEMORY,   /* out of memory */
+	ERR_CONFLICT, /* it is not any more what the caller took it for */
 };
 
 struct err {

@@ -1,0 +1,516 @@
+/* The registry: who and what belongs here. Tenants, people and their rights, templates, devices, their certificates and enrolment
+ * secrets, the CAs with their lists, and what the broker is to be told. One SQLite file, registry.db, mode 0600.
+ *
+ * One process has it open, one thread uses it; every function is synchronous. A function that changes something is one transaction
+ * and durable when it returns true, unless it stands between registry_begin() and registry_commit(). False: nothing of it was done,
+ * and <err> says why:
+ *   ERR_INPUT     text that is not UTF-8, holds NUL, is too long or not of its kind; a cursor that is none; the file is damaged
+ *   ERR_EXISTS    the name, number or key is taken
+ *   ERR_MISSING   there is no such tenant, user, device, …
+ *   ERR_CONFLICT  .version is not the row's: somebody else changed it meanwhile
+ *   ERR_DENIED    what is asked may not be: something in use is removed, the last administrator, a secret that is void
+ *   ERR_LIMIT     a bound was reached, or the disk is full
+ *   ERR_SYSTEM, ERR_MEMORY
+ * Rows are structs, the same for what goes in and what comes out; fields marked "out" are not looked at when it goes in. Texts are
+ * slices; those that come out have a NUL behind their last byte. A _get fills a row whose texts are all in .mem: free(row.mem). The
+ * rows of an _each or _list are borrowed for the callback, whose false ends the walk without an error; a callback calls nothing
+ * that changes the registry. Times are seconds UTC, 0 where there is none. JSON is kept as it is given: the caller has checked it. */
+#ifndef REGISTRY_REGISTRY_H
+#define REGISTRY_REGISTRY_H
+
+#include "base/err.h"
+#include "base/slice.h"
+
+struct registry;
+
+enum {
+	REGISTRY_NAME_MAX = 64,     /* bytes of a tenant's, user's, group's, permission's or CA's name; characters of a device's id and CN */
+	REGISTRY_LABEL_MAX = 256,   /* bytes of labels, e-mail addresses, descriptions, regular expressions and other short texts */
+	REGISTRY_JSON_MAX = 262144, /* bytes of a JSON text or a reply that is kept */
+	REGISTRY_DER_MAX = 65536,   /* bytes of a certificate */
+	REGISTRY_CRL_MAX = 1 << 28, /* bytes of a revocation list */
+	REGISTRY_TEMPLATES_MAX = 32, /* of one device */
+	REGISTRY_SERIAL_MAX = 20,   /* bytes: RFC 5280 4.1.2.2 */
+	REGISTRY_HASH = 32,         /* bytes of a SHA-256 */
+	REGISTRY_PAGE_MAX = 1000,
+	REGISTRY_PAGE = 100,        /* rows of a page whose .limit is 0 */
+};
+
+/* ---- opening ---- */
+
+struct registry_options {
+	const char *path;               /* of registry.db; path.lock beside it says who has it */
+	bool create;                    /* make it when it is missing */
+	bool read_only;                 /* nothing is changed; refused while another process writes */
+	bool check;                     /* quick_check before use: about a second for a million devices */
+	int64_t (*now)(void *ctx);      /* NULL: the clock */
+	void *ctx;
+};
+/* NULL with <err>: locked (ERR_EXISTS, with the process that has it), no database of ours, damaged or of a newer version (ERR_INPUT),
+ * missing, permission, disk. An older version is brought up to date; a copy of it stays as path.vN. What was in the middle of
+ * something when the last process died is put right: claims on secrets fall back, unfinished idempotency keys go. */
+struct registry *registry_open(const struct registry_options *o, struct err *err);
+void registry_close(struct registry *r); /* NULL is fine; an open transaction is rolled back */
+
+/* Several changes as one; durable with the commit. A change that fails leaves the others of the transaction as they were. No
+ * nesting. False of a commit: nothing of it was done. Rolling back without a transaction does nothing. */
+bool registry_begin(struct registry *r, struct err *err);
+bool registry_commit(struct registry *r, struct err *err);
+void registry_rollback(struct registry *r);
+
+/* ---- pages: by key, so that each costs the same however far in it is ---- */
+
+enum { REGISTRY_CURSOR_MAX = 1280 };
+struct registry_page {
+	struct slice cursor;            /* .next of the page before; empty: the first */
+	unsigned limit;                 /* rows; 0: REGISTRY_PAGE, more than REGISTRY_PAGE_MAX is that */
+	char next[REGISTRY_CURSOR_MAX]; /* out: "" when this was the last; letters and digits only. A page may be short, even empty, and
+	                                 * have a successor: a filter that fits little is worked off in bounded steps. Not for another
+	                                 * list or order (ERR_INPUT), but for another filter */
+};
+
+/* ---- tenants ---- */
+
+/* The first one made has devices whose CN is their id; of all others it is "tenant:id". */
+struct registry_tenant {
+	struct slice name;              /* a-z 0-9 _ -, begins with a letter or digit */
+	struct slice quotas;            /* JSON or empty */
+	bool disabled;
+	bool first;                     /* out */
+	int64_t devices, users;         /* out; kept, not counted */
+	int64_t created, version;       /* out; _set: version 0 = whatever it is */
+	void *mem;
+};
+typedef bool registry_tenant_fn(void *ctx, const struct registry_tenant *t);
+bool registry_tenant_add(struct registry *r, const struct registry_tenant *t, struct err *err);
+bool registry_tenant_set(struct registry *r, const struct registry_tenant *t, struct err *err); /* all but the name */
+/* ERR_DENIED while it has users, devices or templates, and for the first. */
+bool registry_tenant_remove(struct registry *r, struct slice name, struct err *err);
+bool registry_tenant_get(struct registry *r, struct slice name, struct registry_tenant *ret, struct err *err);
+bool registry_tenant_list(struct registry *r, struct registry_page *page, registry_tenant_fn *each, void *ctx, struct err *err);
+
+/* ---- users ---- */
+
+/* Names and e-mail addresses are unique over all tenants and kept in lower case (ASCII). */
+struct registry_user {
+	int64_t id;                     /* out of _add's *ret_id; in for _set */
+	struct slice tenant, name;      /* name: a-z 0-9 _ - . @, begins with a letter or digit; _set does not change these two */
+	struct slice full_name, email, profile; /* email empty: none */
+	struct slice password;          /* an encoded hash, never the password; _set does not change it; empty: nobody can log in */
+	bool disabled;
+	int64_t generation;             /* out: raised whenever tokens issued before are void: password, disabled, removed rights */
+	int64_t failures, locked_until; /* out: see registry_user_login() */
+	int64_t last_login, password_changed; /* out */
+	int64_t created, version;       /* out */
+	void *mem;
+};
+typedef bool registry_user_fn(void *ctx, const struct registry_user *u);
+struct registry_user_filter {
+	struct slice tenant;            /* empty: all */
+	struct slice prefix;            /* of the name */
+	int64_t group;                  /* 0: any */
+};
+bool registry_user_add(struct registry *r, const struct registry_user *u, int64_t *ret_id, struct err *err);
+/* tenant and name are not looked at. ERR_DENIED: would leave no administrator. */
+bool registry_user_set(struct registry *r, const struct registry_user *u, struct err *err);
+bool registry_user_remove(struct registry *r, int64_t id, struct err *err);
+bool registry_user_get(struct registry *r, int64_t id, struct registry_user *ret, struct err *err);
+bool registry_user_find(struct registry *r, struct slice name, struct registry_user *ret, struct err *err);
+bool registry_user_find_email(struct registry *r, struct slice email, struct registry_user *ret, struct err *err);
+bool registry_user_list(struct registry *r, const struct registry_user_filter *f, struct registry_page *page, registry_user_fn *each,
+    void *ctx, struct err *err);
+/* The hash of a new password; the <keep> before it stay, for registry_user_passwords(). Failures and lock are cleared. */
+bool registry_user_set_password(struct registry *r, int64_t id, struct slice hash, unsigned keep, struct err *err);
+/* Hashes it has had, the present one first. */
+bool registry_user_passwords(struct registry *r, int64_t id, bool (*each)(void *ctx, struct slice hash), void *ctx, struct err *err);
+/* What came of a login: failures are counted, with a lock until <locked_until> (0: none); success clears both. */
+bool registry_user_login(struct registry *r, int64_t id, bool success, int64_t locked_until, struct err *err);
+
+/* ---- groups and permissions, as dojot has them: platform-wide ---- */
+
+/* Who is in this group is an administrator: the last enabled one stays (ERR_DENIED). */
+#define REGISTRY_ADMIN_GROUP "admin"
+
+struct registry_group {
+	int64_t id;
+	struct slice name, description;
+	bool system;                    /* ours: cannot be removed */
+	int64_t created, version;       /* out */
+	void *mem;
+};
+struct registry_permission {
+	int64_t id;
+	struct slice name, path, method; /* path and method: regular expressions, anchored at the start */
+	bool deny, system;
+	int64_t created, version;       /* out */
+	void *mem;
+};
+typedef bool registry_group_fn(void *ctx, const struct registry_group *g);
+typedef bool registry_permission_fn(void *ctx, const struct registry_permission *p);
+bool registry_group_add(struct registry *r, const struct registry_group *g, int64_t *ret_id, struct err *err);
+bool registry_group_set(struct registry *r, const struct registry_group *g, struct err *err);
+bool registry_group_remove(struct registry *r, int64_t id, struct err *err);
+bool registry_group_get(struct registry *r, int64_t id, struct registry_group *ret, struct err *err);
+bool registry_group_find(struct registry *r, struct slice name, struct registry_group *ret, struct err *err);
+bool registry_permission_add(struct registry *r, const struct registry_permission *p, int64_t *ret_id, struct err *err);
+bool registry_permission_set(struct registry *r, const struct registry_permission *p, struct err *err);
+bool registry_permission_remove(struct registry *r, int64_t id, struct err *err);
+bool registry_permission_get(struct registry *r, int64_t id, struct registry_permission *ret, struct err *err);
+bool registry_permission_find(struct registry *r, struct slice name, struct registry_permission *ret, struct err *err);
+
+enum registry_link { REGISTRY_USER_GROUP, REGISTRY_USER_PERMISSION, REGISTRY_GROUP_PERMISSION };
+/* ERR_EXISTS: is so already; ERR_MISSING: one of the two, or the link, is not there. */
+bool registry_link_add(struct registry *r, enum registry_link kind, int64_t a, int64_t b, struct err *err);
+bool registry_link_remove(struct registry *r, enum registry_link kind, int64_t a, int64_t b, struct err *err);
+/* By name. Of user <user>'s groups; <user> 0: all. */
+bool registry_group_each(struct registry *r, int64_t user, registry_group_fn *each, void *ctx, struct err *err);
+/* By name. All (<of> 0), or those that are linked with <of>, a user or a group. */
+bool registry_permission_each(struct registry *r, enum registry_link kind, int64_t of, registry_permission_fn *each, void *ctx,
+    struct err *err);
+/* What counts for a user: <direct> ones come first, then those of its groups. */
+bool registry_user_rules(struct registry *r, int64_t user, bool (*each)(void *ctx, bool direct, const struct registry_permission *p),
+    void *ctx, struct err *err);
+
+/* ---- templates ---- */
+
+struct registry_template {
+	int64_t id;                     /* never used twice */
+	struct slice tenant, label;
+	struct slice attrs;             /* JSON */
+	int64_t devices;                /* out; counted up to REGISTRY_PAGE_MAX */
+	int64_t created, updated, version; /* out */
+	void *mem;
+};
+typedef bool registry_template_fn(void *ctx, const struct registry_template *t);
+bool registry_template_add(struct registry *r, const struct registry_template *t, int64_t *ret_id, struct err *err);
+/* .tenant must be the template's: else ERR_MISSING; so with _get and _remove. */
+bool registry_template_set(struct registry *r, const struct registry_template *t, struct err *err);
+bool registry_template_remove(struct registry *r, struct slice tenant, int64_t id, struct err *err); /* ERR_DENIED: in use */
+bool registry_template_get(struct registry *r, struct slice tenant, int64_t id, struct registry_template *ret, struct err *err);
+/* By id; <prefix>: of the label. <tenant> empty: all. */
+bool registry_template_list(struct registry *r, struct slice tenant, struct slice prefix, struct registry_page *page,
+    registry_template_fn *each, void *ctx, struct err *err);
+/* A number for each attribute of a template, never used twice in this registry (dojot's attrs[].id): <n> of them from *ret on. */
+bool registry_attr_ids(struct registry *r, unsigned n, int64_t *ret, struct err *err);
+
+/* ---- devices ---- */
+
+enum registry_device_state { REGISTRY_ENABLED, REGISTRY_DISABLED, REGISTRY_PENDING, REGISTRY_QUARANTINED, REGISTRY_DEVICE_STATES };
+const char *registry_device_state_name(enum registry_device_state s); /* "enabled", …; static */
+bool registry_device_state_parse(struct slice name, enum registry_device_state *ret);
+
+struct registry_device {
+	struct slice tenant, id;        /* id: as a CN without ':', see registry_cn_ok() */
+	struct slice cn;                /* out; in, when <tenant> is empty: the device is looked up by it */
+	struct slice label;
+	struct slice attrs;             /* JSON or empty: what is this device's own */
+	int64_t templates[REGISTRY_TEMPLATES_MAX]; /* of its tenant, in order */
+	size_t n_templates;
+	enum registry_device_state state;
+	int64_t not_after;              /* out: the latest end of its active certificates; 0: it has none */
+	bool online;                    /* out: presence, see registry_presence_set() */
+	int64_t since, last_seen;       /* out: online or offline since */
+	struct slice address, status;   /* out */
+	int64_t created, updated, version; /* out */
+	void *mem;
+};
+typedef bool registry_device_fn(void *ctx, const struct registry_device *d);
+
+/* A device with its end entity (NEW), perhaps a one-time secret, and the word to the broker: all or nothing. */
+struct registry_device_new {
+	struct registry_device device;
+	struct slice ca, profile, subject; /* of the end entity; subject empty: "CN=<cn>" */
+	struct slice secret;            /* SHA-256 of a one-time secret; empty: none */
+	int64_t secret_expires;         /* 0: never */
+	struct slice by;                /* who */
+};
+bool registry_device_add(struct registry *r, const struct registry_device_new *d, struct err *err);
+/* label, attrs, templates and state. */
+bool registry_device_set(struct registry *r, const struct registry_device *d, struct err *err);
+bool registry_device_set_state(struct registry *r, struct slice tenant, struct slice id, enum registry_device_state state,
+    struct err *err);
+/* Revokes its certificates with <reason> (registry_ca.crl_due is set), voids its secrets, keeps its end entity as REVOKED, and tells
+ * the broker. *ret_revoked: certificates. */
+bool registry_device_remove(struct registry *r, struct slice tenant, struct slice id, int reason, unsigned *ret_revoked,
+    struct err *err);
+bool registry_device_get(struct registry *r, struct slice tenant, struct slice id, struct registry_device *ret, struct err *err);
+bool registry_device_find(struct registry *r, struct slice cn, struct registry_device *ret, struct err *err);
+
+enum registry_device_order { REGISTRY_BY_ID, REGISTRY_BY_LABEL, REGISTRY_BY_EXPIRY, REGISTRY_BY_LAST_SEEN };
+/* Rows come tenant by tenant, in this order within each. What an order has no value for it leaves out: BY_EXPIRY shows devices with
+ * an active certificate, BY_LAST_SEEN those that were ever seen. */
+struct registry_device_filter {
+	enum registry_device_order order;
+	struct slice tenant;            /* empty: all */
+	struct slice prefix;            /* of the label in BY_LABEL, else of the id; capitals count */
+	unsigned states;                /* 1u << enum registry_device_state, several; 0: all */
+	int64_t template;               /* 0: any */
+	int64_t expires_before;         /* its latest certificate ends before; 0: any */
+	int64_t seen_before, seen_after; /* 0: any; never seen counts as before everything */
+	bool online, offline;           /* only these; both or none: any */
+};
+bool registry_device_list(struct registry *r, const struct registry_device_filter *f, struct registry_page *page,
+    registry_device_fn *each, void *ctx, struct err *err);
+/* How many of <tenant> (empty: all) in each state; kept, not counted. */
+bool registry_device_totals(struct registry *r, struct slice tenant, int64_t ret[static REGISTRY_DEVICE_STATES], struct err *err);
+/* How many fit the filter; counting ends at <max>. */
+bool registry_device_count(struct registry *r, const struct registry_device_filter *f, int64_t max, int64_t *ret, struct err *err);
+
+/* Can <cn> be a device's CN: 1 to 64 characters of UTF-8, no control characters, none of "/ + #". */
+bool registry_cn_ok(struct slice cn);
+
+/* ---- presence: in batches, not a message ---- */
+
+struct registry_presence {
+	struct slice cn;
+	bool online;
+	int64_t since;                  /* 0: as it was */
+	int64_t last_seen;              /* an older one than is known changes nothing */
+	struct slice address;           /* empty: as it was */
+	struct slice status;            /* of its status messages ("online,ready"); empty: as it was */
+};
+/* Those of devices that are not there are passed over. */
+bool registry_presence_set(struct registry *r, const struct registry_presence *p, size_t n, struct err *err);
+/* Nobody is online: before the broker states its whole truth anew. */
+bool registry_presence_reset(struct registry *r, struct err *err);
+
+/* ---- end entities: the CA's view of a device, and of who else gets certificates through dojot's /user ---- */
+
+enum registry_entity_state {
+	REGISTRY_NEW = 10, REGISTRY_FAILED = 11, REGISTRY_INITIALIZED = 20, REGISTRY_INPROCESS = 30, REGISTRY_GENERATED = 40,
+	REGISTRY_REVOKED = 50, REGISTRY_HISTORICAL = 60,
+};
+struct registry_entity {
+	struct slice name;              /* a device's CN, or a name of its own */
+	struct slice tenant;            /* in: of one that has no device; empty: the platform's */
+	struct slice device;            /* out: the id, empty: none */
+	struct slice ca, profile, ee_profile, token_type, subject, password; /* password: an encoded hash or empty */
+	struct slice other;             /* JSON: what else was given */
+	enum registry_entity_state state;
+	int64_t created, updated, version; /* out */
+	void *mem;
+};
+typedef bool registry_entity_fn(void *ctx, const struct registry_entity *e);
+bool registry_entity_put(struct registry *r, const struct registry_entity *e, struct err *err); /* makes or replaces */
+bool registry_entity_set_state(struct registry *r, struct slice name, enum registry_entity_state state, struct err *err);
+bool registry_entity_remove(struct registry *r, struct slice name, struct err *err);
+bool registry_entity_get(struct registry *r, struct slice name, struct registry_entity *ret, struct err *err);
+bool registry_entity_list(struct registry *r, struct slice tenant, struct registry_page *page, registry_entity_fn *each, void *ctx,
+    struct err *err);
+
+/* ---- enrolment secrets: only hashes (SHA-256 of what has 128 random bits or more) ---- */
+
+struct registry_secret {
+	int64_t id;                     /* out */
+	struct slice tenant;            /* empty: any */
+	struct slice device;            /* id; empty: whoever shows it (a fleet's token), of the tenant */
+	struct slice purpose;           /* the caller's word: "one-time", "token", "retriever" */
+	struct slice note;              /* JSON or empty: template, rules */
+	struct slice hash;              /* REGISTRY_HASH bytes; in only: it never comes out */
+	int64_t max_uses;               /* 0: without limit */
+	int64_t uses;                   /* out: certificates that came of it */
+	int64_t expires;                /* 0: never */
+	bool revoked;                   /* out */
+	struct slice by;
+	int64_t created;                /* out */
+	void *mem;
+};
+typedef bool registry_secret_fn(void *ctx, const struct registry_secret *s);
+bool registry_secret_add(struct registry *r, const struct registry_secret *s, int64_t *ret_id, struct err *err);
+/* Take one use of the secret with this hash while a certificate is made: <cn> empty, or who wants it: a device's secret is good for
+ * that device only, a tenant's for its devices and for those that are not there yet. The claim ends with registry_certificate_add(),
+ * with _unclaim(), or when the process dies: then it falls back. ERR_DENIED: unknown, expired, revoked, used up, somebody else's; the
+ * text says which, for the log and not for the asker. */
+bool registry_secret_claim(struct registry *r, struct slice hash, struct slice cn, struct registry_secret *ret, struct err *err);
+bool registry_secret_unclaim(struct registry *r, int64_t id, struct err *err);
+bool registry_secret_revoke(struct registry *r, int64_t id, struct err *err);
+/* By id. Of <device>, if it is not empty. */
+bool registry_secret_list(struct registry *r, struct slice tenant, struct slice device, struct registry_page *page,
+    registry_secret_fn *each, void *ctx, struct err *err);
+
+/* ---- certificate authorities ---- */
+
+struct registry_ca {
+	int64_t id;                     /* out; never used twice */
+	struct slice name;              /* unique; a-z 0-9 A-Z _ - . */
+	struct slice tenant;            /* of a CA that only this tenant's devices come from; empty: the platform's */
+	struct slice role;              /* "client", "watch", "control", "cloud", … */
+	struct slice parent;            /* name or empty */
+	struct slice subject;           /* RFC 2253 */
+	struct slice key;               /* SHA-256 of the SubjectPublicKeyInfo; unique */
+	struct slice der;
+	int64_t not_before, not_after;
+	bool own;                       /* the signer has its key */
+	bool auto_register;             /* devices with its certificates register themselves */
+	bool retired;                   /* issues nothing any more */
+	int64_t crl_number, crl_this, crl_next; /* out: the last list */
+	bool crl_due;                   /* out: something was revoked, or put back, since the last list */
+	int64_t created, version;       /* out */
+	void *mem;
+};
+typedef bool registry_ca_fn(void *ctx, const struct registry_ca *c);
+bool registry_ca_put(struct registry *r, const struct registry_ca *c, struct err *err); /* by name: makes or replaces */
+/* ERR_DENIED: it has issued, or is the parent of one. */
+bool registry_ca_remove(struct registry *r, struct slice name, struct err *err);
+bool registry_ca_get(struct registry *r, struct slice name, struct registry_ca *ret, struct err *err);
+bool registry_ca_find(struct registry *r, struct slice key, struct registry_ca *ret, struct err *err);
+bool registry_ca_each(struct registry *r, registry_ca_fn *each, void *ctx, struct err *err); /* by name */
+
+/* A number for the next list: larger than all before, never used twice even if nothing comes of it. */
+bool registry_crl_begin(struct registry *r, struct slice ca, int64_t *ret_number, struct err *err);
+/* Keep the list and its dates. crl_due is cleared if nothing was revoked since its registry_crl_begin(). A number that is not
+ * larger than the last is ERR_CONFLICT: a newer list is there. One made elsewhere (the CLI) may have any larger number. */
+bool registry_crl_put(struct registry *r, struct slice ca, int64_t number, int64_t this_update, int64_t next_update, struct slice der,
+    struct err *err);
+/* The last list; free(*ret_mem). ERR_MISSING: none. */
+bool registry_crl_get(struct registry *r, struct slice ca, struct slice *ret_der, void **ret_mem, struct err *err);
+/* What stands on the list: revoked or on hold, and not past its end at the time of the last list (RFC 5280 3.3: it must be on one
+ * list after that). By serial number. */
+struct registry_revoked {
+	char serial[2 * REGISTRY_SERIAL_MAX + 1];
+	int64_t at;
+	int reason;                     /* CRLReason; 0: not given */
+};
+bool registry_revoked_each(struct registry *r, struct slice ca, bool (*each)(void *ctx, const struct registry_revoked *v), void *ctx,
+    struct err *err);
+
+/* ---- certificates ---- */
+
+enum registry_certificate_state { REGISTRY_CERT_ACTIVE, REGISTRY_CERT_SUPERSEDED, REGISTRY_CERT_HOLD, REGISTRY_CERT_REVOKED,
+	REGISTRY_CERT_STATES };
+const char *registry_certificate_state_name(enum registry_certificate_state s); /* "active", …; static */
+bool registry_certificate_state_parse(struct slice name, enum registry_certificate_state *ret);
+
+struct registry_certificate {
+	struct slice ca;                /* name */
+	char serial[2 * REGISTRY_SERIAL_MAX + 1]; /* lower-case hex, whole bytes, as in pki.h */
+	char fingerprint[2 * REGISTRY_HASH + 1];  /* SHA-256, lower-case hex */
+	char spki[2 * REGISTRY_HASH + 1];         /* SHA-256 of its key; "" when it is not known */
+	struct slice cn;
+	struct slice tenant, device;    /* out: id; empty: belongs to no device. In, both: belongs to that one whatever its CN is */
+	struct slice profile, origin, by; /* origin: "api", "est", "cli", "factory", … */
+	struct slice der;               /* may be empty: only the index knew it */
+	enum registry_certificate_state state; /* in: of an import; else out. An expired one keeps its state */
+	int64_t not_before, not_after;
+	int64_t revoked_at;             /* with REVOKED and HOLD */
+	int reason;
+	int64_t created;                /* out */
+	void *mem;
+};
+typedef bool registry_certificate_fn(void *ctx, const struct registry_certificate *c);
+
+struct registry_certificate_new {
+	struct registry_certificate certificate; /* belongs to the device of its CN unless it says another */
+	int64_t secret;                 /* a claimed one, which is used now; 0: none */
+	bool supersede;                 /* others of the device are SUPERSEDED now; without a device: of the CA and CN */
+	bool keep_entity;               /* the end entity stays as it is; else the one of this CN becomes GENERATED */
+};
+/* ERR_EXISTS: serial or fingerprint is there already. ERR_DENIED: the claim is gone; the certificate must not go out. */
+bool registry_certificate_add(struct registry *r, const struct registry_certificate_new *n, struct err *err);
+/* One that was made while nobody looked (the CLI's index): made, or brought up to date: a revocation is taken over, never taken
+ * back, der and key are filled in. *ret_news (may be NULL): something changed. ERR_CONFLICT: another one has this serial number. */
+bool registry_certificate_import(struct registry *r, const struct registry_certificate *c, bool *ret_news, struct err *err);
+bool registry_certificate_get(struct registry *r, struct slice ca, struct slice serial, struct registry_certificate *ret,
+    struct err *err);
+/* As the broker knows it: by the issuer's key (SHA-256) and the serial number's bytes. */
+bool registry_certificate_find(struct registry *r, struct slice issuer_key, struct slice serial_bytes, struct registry_certificate *ret,
+    struct err *err);
+/* <fingerprint>: hex. */
+bool registry_certificate_find_fingerprint(struct registry *r, struct slice fingerprint, struct registry_certificate *ret,
+    struct err *err);
+/* Another owner; both empty: none. */
+bool registry_certificate_assign(struct registry *r, struct slice fingerprint, struct slice tenant, struct slice device,
+    struct err *err);
+/* <reason>: CRLReason but 8 (removeFromCRL); 6 is HOLD. ERR_EXISTS: it is revoked already; from HOLD it can be. */
+bool registry_certificate_revoke(struct registry *r, struct slice ca, struct slice serial, int reason, struct err *err);
+bool registry_certificate_unhold(struct registry *r, struct slice ca, struct slice serial, struct err *err); /* ERR_DENIED: not on hold */
+/* All of a CN that are not revoked. */
+bool registry_certificate_revoke_all(struct registry *r, struct slice cn, int reason, unsigned *ret_n, struct err *err);
+
+enum registry_certificate_order { REGISTRY_CERT_BY_AGE, REGISTRY_CERT_BY_EXPIRY };
+struct registry_certificate_filter {
+	enum registry_certificate_order order; /* BY_AGE: newest first; BY_EXPIRY: active ones, what ends next first */
+	struct slice tenant, device;    /* empty: all */
+	struct slice ca, cn;            /* empty: any */
+	unsigned states;                /* 1u << enum registry_certificate_state; 0: all */
+	int64_t expires_after, expires_before; /* 0: any */
+	bool with_der;                  /* else .der is empty */
+};
+bool registry_certificate_list(struct registry *r, const struct registry_certificate_filter *f, struct registry_page *page,
+    registry_certificate_fn *each, void *ctx, struct err *err);
+/* How many active certificates of <tenant> (empty: all) end on each of <n> days (UTC) from the one that holds <from> on; kept, not
+ * counted. */
+bool registry_expiry_days(struct registry *r, struct slice tenant, int64_t from, size_t n, int64_t *ret, struct err *err);
+
+/* ---- towards the broker: changes in order, and the whole truth ---- */
+
+/* Raised by each change that the broker must know; never falls. */
+bool registry_generation(struct registry *r, int64_t *ret, struct err *err);
+struct registry_change {
+	int64_t generation;
+	struct slice tenant, cn;
+	enum registry_device_state state;
+	bool removed;                   /* its sessions are to be purged; a later change may make it anew */
+};
+typedef bool registry_change_fn(void *ctx, const struct registry_change *c);
+/* Changes above <after>, in order, at most <limit>. Of one device only the last is kept, and a removal before it. ERR_CONFLICT: there
+ * were more than are kept (REGISTRY_CHANGES_MAX): take a snapshot. Removals are always kept. */
+enum { REGISTRY_CHANGES_MAX = 65536 };
+bool registry_changes(struct registry *r, int64_t after, unsigned limit, registry_change_fn *each, void *ctx, struct err *err);
+/* The broker has carried out all up to <generation>: they are forgotten. */
+bool registry_changes_done(struct registry *r, int64_t generation, struct err *err);
+/* All devices but removed ones, from the one behind *at on (begin with 0), at most <limit>; *at is moved, *ret_more says whether there
+ * are others. Take registry_generation() first, then the slices, then the changes above it: what changes meanwhile is among these.
+ * .generation is 0. */
+bool registry_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_change_fn *each, void *ctx, bool *ret_more,
+    struct err *err);
+
+/* ---- idempotency keys of requests ---- */
+
+enum registry_replay { REGISTRY_FIRST, REGISTRY_REPLAY, REGISTRY_RUNNING, REGISTRY_OTHER };
+struct registry_reply {
+	int status;
+	struct slice head, body;        /* as they were given */
+	void *mem;
+};
+/* <scope> (who) and <key>; <hash>: of the request. FIRST: go on, and end with _finish or _abandon. REPLAY: *ret is the reply. RUNNING:
+ * the first is not finished. OTHER: the key was used for another request. */
+bool registry_replay_begin(struct registry *r, struct slice scope, struct slice key, struct slice hash, enum registry_replay *ret_what,
+    struct registry_reply *ret, struct err *err);
+bool registry_replay_finish(struct registry *r, struct slice scope, struct slice key, const struct registry_reply *reply,
+    int64_t expires, struct err *err);
+bool registry_replay_abandon(struct registry *r, struct slice scope, struct slice key, struct err *err);
+
+/* ---- housekeeping ---- */
+
+/* Forget expired secrets and idempotency keys, at most <limit> of each. Call now and then. */
+bool registry_purge(struct registry *r, unsigned limit, unsigned *ret_n, struct err *err);
+/* A few words kept by name. *ret_value is empty when there is none; free(*ret_mem). */
+bool registry_setting_get(struct registry *r, struct slice name, struct slice *ret_value, void **ret_mem, struct err *err);
+bool registry_setting_set(struct registry *r, struct slice name, struct slice value, struct err *err); /* empty: forget */
+
+/* A copy of one moment while the registry is in use; in steps, so that a caller with other duties can go on between them. What is
+ * changed meanwhile is in the copy. <path> must not exist; it appears when it is whole. */
+struct registry_backup;
+struct registry_backup *registry_backup_new(struct registry *r, const char *path, struct err *err);
+/* About <pages> pages of 4 KiB; *ret_done: it is there. */
+bool registry_backup_step(struct registry_backup *b, unsigned pages, bool *ret_done, struct err *err);
+void registry_backup_free(struct registry_backup *b); /* before registry_close(); what is not done leaves nothing. NULL is fine */
+
+/* ---- without a process that has it open: read-only ---- */
+
+struct registry_report {
+	int version;                    /* of the schema */
+	int64_t bytes, free_bytes;
+	int64_t tenants, users, groups, permissions, templates, devices, certificates, revoked, cas, entities, secrets, changes;
+	int64_t devices_of[REGISTRY_DEVICE_STATES];
+	int64_t generation, faults;
+};
+/* Count; with <deep> also verify every page, index and reference, and that what is kept is what counting finds: each fault is one
+ * call of <fault> and one in .faults. True when it could be read. */
+bool registry_check(const char *path, bool deep, void (*fault)(void *ctx, const char *text), void *ctx, struct registry_report *ret,
+    struct err *err);
+/* Every row of every table as one JSON object, {"table":…,"column":…}; bytes as hex. Hashes of passwords and secrets are left out. */
+bool registry_dump(const char *path, bool (*each)(void *ctx, const char *json, size_t n), void *ctx, struct err *err);
+
+#endif
