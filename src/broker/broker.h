@@ -161,10 +161,13 @@ struct broker_exchange {
 };
 
 /* A PUBLISH below "$CONTROL/" or "$signet/renew/" that its sender may send: it is for the broker itself. Valid until it is done. */
+enum { BROKER_CORRELATION_MAX = 64 };
 struct broker_request {
 	unsigned listener;
 	struct slice client_id, topic, payload;
+	struct slice correlation; /* Correlation Data, which comes back with the answer; empty: none, or longer than the maximum */
 	const struct authz_principal *who;
+	bool writes; /* set by who takes it, before he returns: the answer leaves when what the sender's shard has written for it is durable */
 };
 /* Any thread, once for each request that was taken. <topic> (static), <answer>: what its sender gets, as far as he has subscribed to
  * it and may receive it; NULL: nothing. <answer> is taken over, free(). The request is not the caller's any more. The client may be
@@ -317,6 +320,56 @@ struct broker_survey_result {
 /* Any thread. False: out of memory, and done() is not called. */
 bool broker_survey(struct broker *b, const struct broker_survey *s);
 
+/* One session, for administrators. Everything is borrowed for the call. */
+struct broker_session {
+	struct slice client_id;
+	bool connected;            /* else it is kept */
+	unsigned listener;
+	const struct authz_principal *who; /* NULL: imported, nobody's yet */
+	const char *peer;          /* connected: the address; else NULL, and so are the next three */
+	uint8_t version;
+	uint16_t keep_alive;
+	uint64_t idle_ms;          /* since the last bytes came */
+	uint64_t away_ms;          /* not connected: for so long */
+	uint32_t expiry_s;         /* UINT32_MAX: never */
+	uint32_t subscriptions, waiting, inflight, dropped; /* messages to it; waiting: with those in flight */
+	struct slice will;         /* its topic; .p NULL: none */
+};
+/* What shall become of it. */
+enum broker_wish {
+	BROKER_PASS,     /* nothing, and it does not count */
+	BROKER_TAKE,     /* nothing, and it counts */
+	BROKER_EXPEL,    /* its connection ends; its will and its session have what that means for them */
+	BROKER_WITHDRAW, /* the same, but will and session as the listener's withdrawn_… say, also of one that is kept */
+	BROKER_PURGE,    /* the same, and the session ends with all that is queued for it */
+};
+struct broker_word {
+	uint8_t reason; /* for DISCONNECT; MQTT_RC_ADMINISTRATIVE unless something else is written into it */
+	char why[BROKER_WHY_MAX];
+};
+struct broker_visited {
+	uint64_t n;     /* that counted; of those who were to go, those for whom it made a difference */
+	bool more;      /* there may be more, from here on: */
+	unsigned shard;
+	uint32_t slot;
+};
+/* A walk over all sessions, shard by shard and a few in a turn, or over one. Who is there all the time is met once; who comes meanwhile
+ * may be. */
+struct broker_visit {
+	struct slice client_id; /* this one alone; .p NULL: all. Copied */
+	unsigned shard;         /* where it begins: 0, 0, or what an earlier visit has left */
+	uint32_t slot;
+	uint64_t most;          /* it is over when so many have counted; 0: no limit */
+	/* On the sessions' shards, one after another, never two at once; must not block. */
+	enum broker_wish (*each)(void *ctx, const struct broker_session *s, struct broker_word *ret);
+	/* Behind each() that said TAKE, for every subscription; or NULL. */
+	void (*subscription)(void *ctx, struct slice filter, uint8_t qos);
+	void (*done)(void *ctx, const struct broker_visited *r); /* once, also at the end of the broker */
+	void *ctx;
+};
+/* Any thread. False: out of memory, and nothing is called. What was set before the visit holds during it. */
+bool broker_visit(struct broker *b, const struct broker_visit *v);
+
 /* One connection. <peer> is copied, <who> taken over. NULL: out of memory (then <who> is released). */
 extern const struct stream_ops client_stream;
 void *client_new(struct shard *sh, unsigned listener, struct authz_principal *who, const char *peer, const struct waker *w);
@@ -336,6 +389,16 @@ uint32_t shard_waiting(const struct shard *sh, struct slice client_id);
 
 /* Publish as the broker itself, on <sh>'s thread: QoS 0, no rights are asked. False: out of memory. */
 bool shard_publish(struct shard *sh, struct slice topic, struct slice payload, bool retain);
+/* The same with a QoS, an expiry and properties (p->forward). *ret_heard: somebody may have got it. With QoS > 0 false means that nobody
+ * has. */
+bool shard_publish_message(struct shard *sh, const struct mqtt_publish *p, bool *ret_heard);
+/* On <sh>'s thread, to the client of that id alone if it is connected and has subscribed to <topic>, QoS 0. */
+enum broker_told {
+	BROKER_TOLD,
+	BROKER_TOLD_LATER,  /* it does not read: try again when it has */
+	BROKER_TOLD_NOBODY, /* there is no such connection */
+};
+enum broker_told shard_tell(struct shard *sh, struct slice client_id, struct slice topic, struct slice payload);
 
 /* How short memory is; each level with those before it. */
 enum broker_shed {

@@ -238,19 +238,19 @@ broker_judge_again(struct broker *b, const struct broker_suspect *v, size_t n)
 	return ok;
 }
 
-/* The owner of a session has no right to be here any more. True: that was work. */
-static bool
-withdraw(struct session *s, uint8_t reason, const char *why)
+bool
+session_withdraw(struct session *s, uint8_t reason, const char *why, bool purge)
 {
 	const struct broker_listener *l = listener_of(s->shard, s->listener);
 
-	if (s->client == NULL && !l->withdrawn_purge)
+	purge = purge || l->withdrawn_purge;
+	if (s->client == NULL && !purge)
 		return false;
 	if (l->withdrawn_no_will) {
 		will_free(s->will);
 		s->will = NULL;
 	}
-	if (l->withdrawn_purge)
+	if (purge)
 		s->expiry_s = 0;
 	if (s->client != NULL)
 		client_expel(s->client, reason, why);
@@ -275,7 +275,7 @@ look(struct session *s, struct budget *b)
 	if (s->who == NULL || ports->judge_again == NULL)
 		return;
 	reason = ports->judge_again(ports->ctx, s->listener, s->who, false, why);
-	if (reason != MQTT_RC_OK && withdraw(s, reason, why))
+	if (reason != MQTT_RC_OK && session_withdraw(s, reason, why, false))
 		b->ends--;
 }
 

@@ -27,6 +27,7 @@ enum {
 	LEND_PACKETS_MAX = 64,
 	OUT_PACKETS_HIGH = 8192,         /* unsent packets at which a peer that does not read is no longer read from */
 	OUT_PACKETS_LOW = 1024,
+	TOLD_MAX = 256 * 1024,           /* unsent bytes above which shard_tell() waits */
 	SUBSCRIPTIONS_MAX = 65536,       /* of one session; also filters in one packet */
 	SUBSCRIPTION_BYTES_MAX = 16 * 1024 * 1024, /* filters of one session in all */
 	SHARED_MAX = 8192,               /* shared ones among them: a letter for each when the client comes or goes */
@@ -432,6 +433,9 @@ void certs_done(struct shard *sh);
 void certs_add(struct session *s); /* .who was set */
 void certs_del(struct session *s); /* .who will change, or the session end */
 bool reviews_turn(struct shard *sh); /* true: there is more to do at once */
+/* The owner of a session has no right to be here any more: as his listener's withdrawn_… say. <purge>: it ends in any case. True: that made
+ * a difference. */
+bool session_withdraw(struct session *s, uint8_t reason, const char *why, bool purge);
 
 /* ---- will.c ---- */
 

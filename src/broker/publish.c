@@ -165,16 +165,43 @@ publish_message(struct shard *sh, struct msg *m)
 }
 
 bool
-shard_publish(struct shard *sh, struct slice topic, struct slice payload, bool retain)
+shard_publish_message(struct shard *sh, const struct mqtt_publish *p, bool *ret_heard)
 {
-	struct mqtt_publish p = { .topic = topic, .payload = payload, .retain = retain };
-	struct msg *m = msg_new(&p, SL(""), NULL, sh->now_s);
+	struct msg *m = msg_new(p, SL(""), NULL, sh->now_s);
+	enum routed routed;
 
 	if (m == NULL)
 		return false;
-	(void)publish_message(sh, m);
+	routed = publish_message(sh, m);
 	msg_unref(m);
+	if (routed == ROUTED_NOMEM)
+		return false;
+	*ret_heard = routed == ROUTED;
 	return true;
+}
+
+bool
+shard_publish(struct shard *sh, struct slice topic, struct slice payload, bool retain)
+{
+	bool heard;
+
+	return shard_publish_message(sh, &(struct mqtt_publish){ .topic = topic, .payload = payload, .retain = retain }, &heard);
+}
+
+enum broker_told
+shard_tell(struct shard *sh, struct slice client_id, struct slice topic, struct slice payload)
+{
+	struct mqtt_publish p = { .topic = topic, .payload = payload };
+	struct session *s = session_find(sh, client_id);
+	struct msg *m;
+
+	if (s == NULL || s->client == NULL)
+		return BROKER_TOLD_NOBODY;
+	if (s->client->out_bytes > TOLD_MAX || s->client->dropping || (m = msg_new(&p, SL(""), NULL, sh->now_s)) == NULL)
+		return BROKER_TOLD_LATER;
+	route_to_one(sh, m, s);
+	msg_unref(m);
+	return BROKER_TOLD;
 }
 
 static bool

@@ -9,6 +9,7 @@ struct request {
 	struct shard *shard;
 	struct client *client; /* NULL: gone. Only the shard's thread looks at it */
 	struct authz_principal *who;
+	uint64_t mark;         /* of the journal, when it came */
 	uint16_t packet_id;
 	uint8_t qos;
 	uint8_t end_reason;
@@ -16,7 +17,7 @@ struct request {
 	const char *topic; /* of the answer */
 	void *answer;      /* or NULL */
 	size_t answer_n;
-	uint8_t bytes[]; /* client id, topic, payload */
+	uint8_t bytes[]; /* client id, topic, payload, correlation data */
 };
 
 static void
@@ -25,7 +26,7 @@ request_free(struct request *r)
 	authz_principal_unref(r->who);
 	free(r->answer);
 	/* There may be a password in it. */
-	explicit_bzero(r->bytes, r->p.client_id.n + r->p.topic.n + r->p.payload.n);
+	explicit_bzero(r->bytes, r->p.client_id.n + r->p.topic.n + r->p.payload.n + r->p.correlation.n);
 	free(r);
 }
 
@@ -47,8 +48,18 @@ static void
 give_answer(struct client *c, const struct request *r)
 {
 	struct mqtt_publish p = { .topic = slice_str(r->topic), .payload = slice_of(r->answer, r->answer_n) };
-	struct msg *m = r->answer != NULL ? msg_new(&p, SL(""), NULL, c->shard->now_s) : NULL;
+	struct mqtt_props props = { .correlation_data = r->p.correlation };
+	uint8_t buf[BROKER_CORRELATION_MAX + 8];
+	struct wr w = wr_of(buf, sizeof buf);
+	struct msg *m;
 
+	if (r->p.correlation.n > 0) {
+		mqtt_set(&props, MQTT_P_CORRELATION_DATA);
+		(void)mqtt_put_props(&w, &props);
+		p.forward = wr_slice(&w);
+		p.forward_n = (uint32_t)wr_len(&w);
+	}
+	m = r->answer != NULL ? msg_new(&p, SL(""), NULL, c->shard->now_s) : NULL;
 	if (m != NULL)
 		route_to_one(c->shard, m, c->session);
 	msg_unref(m);
@@ -57,6 +68,8 @@ give_answer(struct client *c, const struct request *r)
 static void
 answer(struct client *c, const struct request *r)
 {
+	if (r->p.writes && !gate_since(c, r->mark))
+		return;
 	give_answer(c, r);
 	if (!acknowledge(c, r->qos, r->packet_id))
 		return;
@@ -116,19 +129,21 @@ copy(uint8_t **at, struct slice s)
 static struct request *
 request_new(struct client *c, const struct mqtt_publish *p)
 {
-	struct slice id = session_id(c->session);
-	struct request *r = malloc(sizeof *r + id.n + p->topic.n + p->payload.n);
+	struct slice id = session_id(c->session), tag = p->correlation_data;
+	struct request *r = malloc(sizeof *r + id.n + p->topic.n + p->payload.n + BROKER_CORRELATION_MAX);
 	uint8_t *at;
 
 	if (r == NULL)
 		return NULL;
-	*r = (struct request){ .order.carry_out = finish, .shard = c->shard, .client = c, .packet_id = p->packet_id, .qos = p->qos };
+	*r = (struct request){ .order.carry_out = finish, .shard = c->shard, .client = c, .packet_id = p->packet_id, .qos = p->qos,
+		.mark = c->shard->journal.marks };
 	r->who = authz_principal_ref(c->who);
 	at = r->bytes;
 	r->p = (struct broker_request){ .listener = c->listener, .who = r->who };
 	r->p.client_id = copy(&at, id);
 	r->p.topic = copy(&at, p->topic);
 	r->p.payload = copy(&at, p->payload);
+	r->p.correlation = copy(&at, tag.n <= BROKER_CORRELATION_MAX ? tag : (struct slice){ 0 });
 	return r;
 }
 

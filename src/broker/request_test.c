@@ -70,6 +70,37 @@ a_request_is_answered_in_its_time(void **state)
 }
 
 static void
+send_with_correlation(struct end *e, struct slice tag)
+{
+	struct mqtt_props props = { .correlation_data = tag, .present = 0 };
+	uint8_t b[128], packet[256];
+	struct wr pw = wr_of(b, sizeof b), w = wr_of(packet, sizeof packet);
+
+	mqtt_set(&props, MQTT_P_CORRELATION_DATA);
+	assert_true(mqtt_put_props(&pw, &props));
+	assert_true(mqtt_put_publish(&w, MQTT_V5, &(struct mqtt_publish){ .topic = SL("$CONTROL/later/1"), .forward = wr_slice(&pw) }));
+	kit_feed(e, packet, wr_len(&w));
+}
+
+static void
+correlation_data_comes_back(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *e = kit_join(k, MQTT_V5, "a");
+	char tag[BROKER_CORRELATION_MAX + 1] = "of the request";
+	struct mqtt_publish m;
+
+	kit_subscribe(e, "$CONTROL/+", 0);
+	for (size_t n = 0; n <= sizeof tag; n += 13) {
+		send_with_correlation(e, slice_of(tag, n));
+		kit_answer(k, "done");
+		m = kit_message(e, "$CONTROL/answer", "done");
+		/* What is too long for us is left out. */
+		assert_true(slice_eq(m.correlation_data, slice_of(tag, n <= BROKER_CORRELATION_MAX ? n : 0)));
+	}
+}
+
+static void
 who_has_not_subscribed_gets_no_answer(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
@@ -181,6 +212,7 @@ who_asked_for_it_is_answered_before(void **state)
 static const struct kit_test tests[] = {
 	TEST(what_nobody_takes_is_acknowledged_and_dropped),
 	TEST(a_request_is_answered_in_its_time),
+	TEST(correlation_data_comes_back),
 	TEST(who_has_not_subscribed_gets_no_answer),
 	TEST(an_answer_may_find_nobody),
 	TEST(who_is_kicked_is_told),
