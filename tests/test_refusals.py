@@ -16,7 +16,7 @@ import kit
 import wire
 
 LINE = re.compile(r"(?:.*: )?Refused (?P<what>.+?) from (?P<peer>\S+) on listener (?P<listener>\S+): (?P<reason>.*) \[(?P<cause>[a-z-]+)\]; "
-                  r"client '(?P<client>.*?)', subject '(?P<subject>.*?)', issuer '(?P<issuer>.*?)', serial (?P<serial>\S+)\. "
+                  r"client '(?P<client>.*?)', subject '(?P<subject>.*?)', issuer '(?P<issuer>.*?)', serial (?P<serial>\S+)(?:, (?P<tls>[^ ,]+?))?(?:, SNI '(?P<sni>.*?)')?\. "
                   r"Remedy: (?P<remedy>.+)\.$")
 ALERTS = {42: "bad certificate", 43: "unsupported certificate", 44: "certificate revoked", 45: "certificate expired",
           46: "certificate unknown", 48: "unknown ca", 70: "protocol version", 116: "certificate required"}
@@ -125,8 +125,8 @@ class Site:
         # The newest first: an earlier client can have had the same port.
         note = next(n for n in self.control.why(line["peer"]) if n["address"] == line["peer"] and n["cause"] == line["cause"])
         for key, word in (("text", "reason"), ("remedy", "remedy"), ("what", "what"), ("listener", "listener"), ("client_id", "client"),
-                          ("subject", "subject"), ("issuer", "issuer"), ("serial", "serial")):
-            got, want = note[key] or "", "" if line[word] == "-" else line[word]
+                          ("subject", "subject"), ("issuer", "issuer"), ("serial", "serial"), ("tls_version", "tls"), ("sni", "sni")):
+            got, want = note[key] or "", "" if line[word] in ("-", None) else line[word]
             # What is kept is bounded; a name of many escapes is cut.
             assert got == want or (len(got) > 250 and want.startswith(got)), (key, note, line)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", note["time"])
@@ -525,6 +525,18 @@ def test_refusals_after_the_handshake_have_their_dates(site):
     assert mosquitto_pub(site, "tls", dev(site), "-i", "other-id") != 0
     note = site.expect(mark, "client-id")["note"]
     assert note["not_before"] < note["time"] < note["not_after"] and note["subject"] == "CN=dev"
+
+
+@pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls1.2", "tls1.3"])
+def test_refusals_of_connect_tell_of_tls(site, maximum):
+    """What a CONNECT was refused for, a will, or none that came: with the version and the name that the handshake had."""
+    connects = {"client-id": wire.connect("other-id"), "will": wire.connect("dev", will=("elsewhere", b"x", 0, False, b"")), "protocol": b"\x30\x02\x00\x00"}
+    for host in ("localhost", None):
+        for cause, connect in connects.items():
+            mark = site.broker.mark()
+            _, port = handshake(site.ports["tls"], dev(site), maximum, host=host, check=False, connect=connect)
+            note = site.expect(mark, cause, port)["note"]
+            assert note["sni"] == host and note["tls_version"] == {ssl.TLSVersion.TLSv1_2: "TLSv1.2", ssl.TLSVersion.TLSv1_3: "TLSv1.3"}[maximum], note
 
 
 def test_the_checklist_names_tests_that_exist():

@@ -1,5 +1,6 @@
 /* One MQTT connection: bytes to packets, packets to handlers; its timers and its end. */
 #include <stdlib.h>
+#include <string.h>
 #include "broker/exchange.h"
 #include "broker/internal.h"
 
@@ -139,6 +140,7 @@ client_report(struct client *c, struct broker_event *e)
 {
 	e->listener = c->listener;
 	e->peer = c->peer;
+	e->came_by = c->came_by;
 	if (e->client_id.n == 0 && c->session != NULL)
 		e->client_id = session_id(c->session);
 	if (e->who == NULL)
@@ -280,6 +282,7 @@ client_closed(void *self, const char *why)
 	msg_source_unref(c->source);
 	stamp_free(c->stamp);
 	authz_principal_unref(c->who);
+	free(c->came_by);
 	free(c);
 }
 
@@ -333,6 +336,15 @@ client_new(struct shard *sh, unsigned listener, struct authz_principal *who, con
 	client_arm(c);
 	stat_add(sh, sockets, 1);
 	return c;
+}
+
+void
+client_came_by(void *client, const char *words)
+{
+	struct client *c = client;
+
+	free(c->came_by);
+	c->came_by = strdup(words);
 }
 
 /* 1.5 times the keep alive [MQTT-3.1.2-22]. */

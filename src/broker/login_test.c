@@ -56,6 +56,29 @@ a_late_refusal_is_told(void **state)
 	assert_true(old->closed);
 }
 
+/* What the transport knew is in each event up to an accepted CONNECT, wherever the session is at home. */
+static void
+how_he_came(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+
+	client_came_by(e->stream, "first");
+	client_came_by(e->stream, "TLSv1.3 here");
+	kit_send_connect(e, &(struct connect_options){ .id = "x", .username = "bad" });
+	assert_int_equal(k->last, BROKER_REFUSED);
+	assert_string_equal(k->last_came_by, "TLSv1.3 here");
+	for (char id[] = "a"; id[0] < 'h'; id[0]++) {
+		e = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+		client_came_by(e->stream, "TLSv1.3 here");
+		kit_send_connect(e, &(struct connect_options){ .version = MQTT_V5, .id = id });
+		assert_int_equal(kit_connack(e), 0);
+		kit_disconnect(e, 0);
+		assert_int_equal(k->last, BROKER_DISCONNECTED);
+		assert_string_equal(k->last_came_by, "");
+	}
+}
+
 /* Clean Start with a wrong password must not touch the session of who is there. */
 static void
 nothing_happens_before_the_verdict(void **state)
@@ -251,6 +274,7 @@ response_topics_have_a_beginning(void **state)
 static const struct kit_test tests[] = {
 	TEST(what_comes_behind_waits),
 	TEST(a_late_refusal_is_told),
+	TEST(how_he_came),
 	TEST(nothing_happens_before_the_verdict),
 	TEST(a_verdict_may_find_nobody),
 	TEST(a_verdict_may_come_to_a_closing_client),

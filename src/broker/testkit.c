@@ -178,6 +178,7 @@ port_event(void *ctx, const struct broker_event *e)
 			memcpy(k->drops, e->drops, sizeof k->drops);
 	}
 	(void)snprintf(k->last_text, sizeof k->last_text, "%s", e->text);
+	(void)snprintf(k->last_came_by, sizeof k->last_came_by, "%s", e->came_by != NULL ? e->came_by : "");
 	(void)snprintf(k->last_id, sizeof k->last_id, "%.*s", SL_ARG(e->client_id));
 }
 

@@ -115,9 +115,22 @@ keep(const struct listener *l, const struct line *x, const struct refusal *r)
 	diary_write(l->server->diary, &n);
 }
 
+/* ", TLSv1.3, SNI 'broker.example'", as far as there is something to say. */
+static const char *
+transport_text(const struct line *x, char *out, size_t cap)
+{
+	char name[SHOW_CAP];
+	int n = snprintf(out, cap, "%s%s", x->tls_version != NULL ? ", " : "", x->tls_version != NULL ? x->tls_version : "");
+
+	if (x->sni != NULL && n >= 0 && (size_t)n < cap)
+		(void)snprintf(out + n, cap - (size_t)n, ", SNI '%s'", text_show(slice_str(x->sni), name, sizeof(name)));
+	return out;
+}
+
 static void
 write_refusal(struct listener *l, const struct line *x, const struct refusal *r)
 {
+	char transport[SHOW_CAP + 40];
 	uint32_t suppressed = 0;
 
 	if (r->cause == REFUSAL_NONE) {
@@ -134,9 +147,9 @@ write_refusal(struct listener *l, const struct line *x, const struct refusal *r)
 		return;
 	say_suppressed(l, suppressed);
 	log_warning("Refused %s from %s on listener %s: %s [%s]; client '%s', subject '%s', issuer "
-		    "'%s', serial %s. Remedy: %s.",
+		    "'%s', serial %s%s. Remedy: %s.",
 	    x->what, x->peer, l->config->name, r->text, r->name, x->client_id, x->subject,
-	    x->issuer, x->serial, r->remedy);
+	    x->issuer, x->serial, transport_text(x, transport, sizeof(transport)), r->remedy);
 }
 
 void
@@ -185,6 +198,25 @@ event_of_limit(struct listener *l, const char *peer, bool global)
 	write_refusal(l, &x, &r);
 }
 
+void
+event_came_by(const struct net_peer *peer, char *out, size_t cap)
+{
+	(void)snprintf(out, cap, "%s %s", peer->tls_version != NULL ? peer->tls_version : "", peer->sni != NULL ? peer->sni : "");
+}
+
+/* The same, taken apart; <text> is written to. */
+static void
+take_came_by(char *text, struct line *x)
+{
+	char *space = strchr(text, ' ');
+
+	if (space == NULL)
+		return;
+	*space = '\0';
+	x->tls_version = text[0] != '\0' ? text : NULL;
+	x->sni = space[1] != '\0' ? space + 1 : NULL;
+}
+
 static void
 refused_event(struct listener *l, const struct broker_event *e)
 {
@@ -197,7 +229,7 @@ refused_event(struct listener *l, const struct broker_event *e)
 		[BROKER_DENIED_RECEIVE] = "delivery of",
 	};
 	char what[SHOW_CAP + 40], topic[SHOW_CAP], subject[NAME_CAP], issuer[NAME_CAP],
-	    id[SHOW_CAP], serial[2 * AUTHZ_SERIAL_MAX + 1];
+	    id[SHOW_CAP], serial[2 * AUTHZ_SERIAL_MAX + 1], came_by[CAME_BY_CAP];
 	struct authz_facts facts = { 0 };
 	struct refusal r;
 	struct line x = { .what = what, .peer = e->peer != NULL ? e->peer : "-", .subject = "-", .issuer = "-", .serial = "-", .client_id = "-",
@@ -225,6 +257,8 @@ refused_event(struct listener *l, const struct broker_event *e)
 	}
 	if (e->client_id.n > 0)
 		x.client_id = text_show(e->client_id, id, sizeof(id));
+	copy(came_by, sizeof(came_by), e->came_by);
+	take_came_by(came_by, &x);
 	write_refusal(l, &x, &r);
 }
 

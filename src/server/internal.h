@@ -387,6 +387,9 @@ bool rights_action(const char *name, enum authz_action *ret, bool *ret_will);
 
 void event_of_broker(struct server *s, const struct broker_event *e);
 void event_of_failure(struct listener *l, const struct net_peer *peer, const struct net_failure *f);
+/* What client_came_by() shall remember of a TLS connection, for the record of a refusal. */
+enum { CAME_BY_CAP = 288 }; /* the name alone has up to 255 bytes (RFC 6066 3) */
+void event_came_by(const struct net_peer *peer, char *out, size_t cap);
 /* A refusal of our own by max_connections, or <global>: global_max_connections. */
 void event_of_limit(struct listener *l, const char *peer, bool global);
 /* Say how many refusals were not logged, if any. */

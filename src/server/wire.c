@@ -9,11 +9,26 @@
 
 enum { LEAVE_MS = 1000, LEAVE_TURN_MS = 10 };
 
+/* Takes <who>. */
+static void *
+mqtt_new(struct worker *worker, const struct net_peer *peer, struct authz_principal *who, const struct waker *w)
+{
+	struct listener *l = peer->listener;
+	char addr[80], came_by[CAME_BY_CAP];
+	void *client = client_new(worker->shard, l->index, who, net_addr_text(&peer->addr, addr, sizeof(addr)), w);
+
+	if (client == NULL || peer->ssl == NULL)
+		return client;
+	event_came_by(peer, came_by, sizeof(came_by));
+	client_came_by(client, came_by);
+	return client;
+}
+
 /* An MQTT client inside a WebSocket; around metrics it only keeps the time. Takes <who>. */
 static void *
-websocket_new(struct worker *worker, struct listener *l, struct authz_principal *who,
-    const char *addr, const struct waker *w)
+websocket_new(struct worker *worker, const struct net_peer *peer, struct authz_principal *who, const struct waker *w)
 {
+	struct listener *l = peer->listener;
 	bool refused = l->config->protocol == CONFIG_METRICS && !metrics_may_read(l, who);
 	struct ws *ws = ws_new(refused ? &l->forbidden : &l->ws, w);
 	struct waker inner;
@@ -24,7 +39,7 @@ websocket_new(struct worker *worker, struct listener *l, struct authz_principal 
 		return NULL;
 	}
 	inner = ws_waker(ws);
-	client = client_new(worker->shard, l->index, who, addr, &inner);
+	client = mqtt_new(worker, peer, who, &inner);
 	if (client == NULL) {
 		ws_free(ws);
 		return NULL;
@@ -76,8 +91,7 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 	}
 	websocket = l->config->protocol == CONFIG_WEBSOCKETS || l->config->protocol == CONFIG_METRICS;
 	ops = websocket ? &ws_stream : &client_stream;
-	stream = websocket ? websocket_new(worker, l, who, addr, w)
-			   : client_new(worker->shard, l->index, who, addr, w);
+	stream = websocket ? websocket_new(worker, peer, who, w) : mqtt_new(worker, peer, who, w);
 	*ret_ops = ops;
 	if (!limit_applies(l))
 		return stream;
