@@ -17,8 +17,8 @@ cmd_inspect(int argc, char *argv[])
 		{ "json", NULL, ARG_FLAG, &s.json, 0, 0, "an array with an object for each thing found" },
 	};
 	const struct args args = { "signet inspect FILE... [--passphrase-file FILE] [--json]",
-		"Says what is in a file: certificates, certificate requests, CRLs and keys; PEM (also several in one file), DER,\n"
-		"PKCS#12 or PKCS#7. A file that is cut off, damaged or something else is named as such. Passphrases are not asked for.",
+		"Says what is in a file: certificates, certificate requests, CRLs, OCSP responses and keys; PEM (also several in one\n"
+		"file), DER, PKCS#12 or PKCS#7. A file that is cut off, damaged or something else is named as such. Passphrases are not asked for.",
 		table, ARRAY_LEN(table), "Exit codes: 0 everything was read, 1 something was not, 2 wrong usage.\n", 1, 1 << 20 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))

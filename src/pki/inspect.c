@@ -213,6 +213,7 @@ show_cert(const struct look *l, X509 *x)
 	put(l, "version", version);
 	put_usage(l, x);
 	put_purpose(l, x);
+	look_places(l, x);
 	show_cn_fault(l, x);
 }
 
@@ -438,7 +439,7 @@ show_der(const struct look *l, struct slice file)
 
 	if (!der_whole(file, l->name, l->err))
 		return false;
-	if (try_der(l, file, 0, NULL))
+	if (try_der(l, file, 0, NULL) || look_ocsp(l, file))
 		return true;
 	if (look_pkcs12(l, file, &ok))
 		return ok;

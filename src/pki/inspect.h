@@ -33,4 +33,11 @@ bool look_pkcs7(const struct look *l, struct slice der, unsigned line);
 /* False: it is no PKCS#12. Else *ret_ok: it was shown; false with l->err: the passphrase is wrong, or it is damaged. */
 bool look_pkcs12(const struct look *l, struct slice der, bool *ret_ok);
 
+/* ---- inspect_ocsp.c ---- */
+
+/* Where its revocation is told: AIA and CRL distribution points (RFC 5280 4.2.1.13, 4.2.2.1). */
+void look_places(const struct look *l, const X509 *x);
+/* False: it is no OCSP response, and nothing was shown. */
+bool look_ocsp(const struct look *l, struct slice der);
+
 #endif

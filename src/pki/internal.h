@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
+#include <openssl/ocsp.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include "base/file.h"
@@ -26,6 +27,9 @@ PKI_CLEANUP(pkey, EVP_PKEY *, EVP_PKEY_free)
 PKI_CLEANUP(bio, BIO *, BIO_free_all)
 PKI_CLEANUP(req, X509_REQ *, X509_REQ_free)
 PKI_CLEANUP(crl, X509_CRL *, X509_CRL_free)
+PKI_CLEANUP(basic, OCSP_BASICRESP *, OCSP_BASICRESP_free)
+PKI_CLEANUP(ocsp_req, OCSP_REQUEST *, OCSP_REQUEST_free)
+PKI_CLEANUP(ocsp_id, OCSP_CERTID *, OCSP_CERTID_free)
 PKI_CLEANUP(gens, GENERAL_NAMES *, GENERAL_NAMES_free)
 PKI_CLEANUP(mem, void *, free)
 static inline void
@@ -44,6 +48,9 @@ fd_cleanup(int *fd)
 #define auto_bio __attribute__((cleanup(bio_cleanup))) BIO *
 #define auto_req __attribute__((cleanup(req_cleanup))) X509_REQ *
 #define auto_crl __attribute__((cleanup(crl_cleanup))) X509_CRL *
+#define auto_basic __attribute__((cleanup(basic_cleanup))) OCSP_BASICRESP *
+#define auto_ocsp_req __attribute__((cleanup(ocsp_req_cleanup))) OCSP_REQUEST *
+#define auto_ocsp_id __attribute__((cleanup(ocsp_id_cleanup))) OCSP_CERTID *
 #define auto_gens __attribute__((cleanup(gens_cleanup))) GENERAL_NAMES *
 #define auto_str __attribute__((cleanup(str_cleanup))) char *
 #define auto_fd __attribute__((cleanup(fd_cleanup))) int
@@ -205,8 +212,12 @@ bool bundle_write(const char *dir, const struct bundle *b, struct err *err);
 bool cert_book(struct index *x, const char *ca_dir, const char *ca, X509 *leaf, enum profile p, const char *cn,
     struct err *err);
 
-/* ---- crl.c ---- */
+/* ---- crl.c, ocsp.c ---- */
 
 const char *crl_reason_text(int reason);
+/* Exactly one answer in DER that is not a refusal. */
+OCSP_BASICRESP *ocsp_parse(struct slice der, struct err *err);
+bool ocsp_id_of(const OCSP_CERTID *cid, struct pki_ocsp_id *ret); /* false: with a digest or a serial number that is not taken */
+bool cert_ocsp_url(X509 *x, char out[static PKI_URL_MAX]);        /* the first http: URL of a responder in it */
 
 #endif

@@ -9,6 +9,7 @@
 
 struct x509_st;
 struct x509_store_ctx_st;
+struct evp_pkey_st;
 
 /* ---- names and keys ---- */
 
@@ -144,7 +145,7 @@ struct pki_view {
 	void *ctx;
 	const struct pki_secret *secret; /* opens what is encrypted; NULL: it is only said that it is */
 };
-/* Everything in <file> (PEM bundle, DER, PKCS#12, PKCS#7). False at the first thing that cannot be read: <err> says what it is instead or
+/* Everything in <file> (PEM bundle, DER, PKCS#12, PKCS#7, OCSP response). False at the first thing that cannot be read: <err> says what it is instead or
  * where it breaks; what stands before it was shown. */
 bool pki_inspect(struct slice file, const char *name, int64_t now, const struct pki_view *view, struct err *err);
 
@@ -192,6 +193,83 @@ struct pki_server {
 };
 /* Chain, name, time, usage, revocation. True: no fault. */
 bool pki_check_server(const struct pki_server *s, pki_found *each, void *ctx);
+
+/* ---- OCSP (RFC 6960): what a responder says of a certificate, and answers of our own ---- */
+
+struct pki_trust;
+
+enum {
+	PKI_OCSP_REQUEST_MAX = 16 << 10,
+	PKI_OCSP_RESPONSE_MAX = 64 << 10,
+	PKI_OCSP_IDS_MAX = 64,    /* certificates in one request */
+	PKI_OCSP_NONCE_MAX = 128, /* bytes, RFC 9654 2.1 */
+	PKI_OCSP_HASH_MAX = 64,
+	PKI_OCSP_SKEW_S = 300,    /* by which the clocks of two machines may differ */
+	PKI_OCSP_NO_END_S = 600,  /* for so long an answer without nextUpdate is good */
+};
+enum pki_ocsp_status { PKI_OCSP_GOOD, PKI_OCSP_REVOKED, PKI_OCSP_UNKNOWN };
+const char *pki_ocsp_status_name(enum pki_ocsp_status s); /* "good", …; static */
+
+struct pki_ocsp_answer {
+	enum pki_ocsp_status status;
+	int64_t this_update, until; /* until: nextUpdate; without one PKI_OCSP_NO_END_S after thisUpdate */
+	int64_t revoked_at;         /* REVOKED */
+	int reason;                 /* REVOKED: CRLReason, -1 not given */
+};
+/* A request about the certificate <serial> of <issuer>, with a nonce: DER, free(). Any thread. */
+bool pki_ocsp_ask(const struct x509_st *issuer, struct slice serial, uint8_t **ret, size_t *ret_n, struct err *err);
+struct pki_ocsp_question {
+	struct x509_st *issuer;
+	struct slice serial;
+	struct slice request;           /* what pki_ocsp_ask() made; empty: the answer was made beforehand for everybody */
+	const struct pki_trust *trust;  /* whose CRLs a responder's certificate without ocsp-nocheck is looked up in; may be NULL */
+	int64_t now;                    /* 0 = the clock */
+};
+/* What <der> says of it. It must be signed by the issuer's key or by a certificate that this key has signed for OCSP (4.2.2.2), in
+ * its time, and have our nonce if it has any. False and a sentence in <err> otherwise, also when the responder refuses (tryLater, …). */
+bool pki_ocsp_judge(struct slice der, const struct pki_ocsp_question *q, struct pki_ocsp_answer *ret, struct err *err);
+/* What we show to others and want an answer for: the first certificate of <cert_file>, with its issuer from there or from <ca_file>
+ * (may be NULL). Both are the caller's, pki_cert_free(). <url> gets the responder named in it, "" if there is none. */
+enum { PKI_URL_MAX = 512 };
+bool pki_ocsp_subject(const char *cert_file, const char *ca_file, struct x509_st **ret_cert, struct x509_st **ret_issuer,
+    char url[static PKI_URL_MAX], struct err *err);
+struct slice pki_cert_serial(const struct x509_st *cert, uint8_t buf[static AUTHZ_SERIAL_MAX]); /* empty: too long */
+bool pki_cert_must_staple(const struct x509_st *cert); /* RFC 7633 */
+void pki_cert_free(struct x509_st *cert); /* NULL is fine; counted */
+
+/* The other side. Which certificate is meant: by the hashes of its issuer's name and key. */
+struct pki_ocsp_id {
+	int digest; /* libcrypto's number: SHA-1, SHA-256, SHA-384 or SHA-512 */
+	uint8_t hash_n, serial_n;
+	uint8_t name_hash[PKI_OCSP_HASH_MAX], key_hash[PKI_OCSP_HASH_MAX], serial[AUTHZ_SERIAL_MAX];
+};
+struct pki_ocsp_request {
+	unsigned n;
+	uint8_t nonce_n; /* 0: none */
+	uint8_t nonce[PKI_OCSP_NONCE_MAX];
+	struct pki_ocsp_id ids[PKI_OCSP_IDS_MAX];
+};
+/* Of exactly one request in DER. A signature of the requester is not looked at. */
+bool pki_ocsp_parse_request(struct slice der, struct pki_ocsp_request *ret, struct err *err);
+bool pki_ocsp_is_of(const struct pki_ocsp_id *id, const struct x509_st *issuer);
+struct pki_ocsp_single {
+	const struct pki_ocsp_id *id;
+	enum pki_ocsp_status status;
+	int64_t revoked_at; /* REVOKED, as the next */
+	int reason;         /* -1: not given */
+};
+struct pki_ocsp_signing {
+	struct x509_st *cert;     /* the issuer's own, or of its delegate: this one is sent along */
+	struct evp_pkey_st *key;
+	struct slice nonce;       /* empty: none */
+	int64_t this_update, next_update;
+};
+/* One answer about <n> certificates, DER, free(). <cert> must be a CA's, or have extended key usage OCSPSigning. */
+bool pki_ocsp_sign(const struct pki_ocsp_signing *s, const struct pki_ocsp_single *v, size_t n, uint8_t **ret, size_t *ret_n,
+    struct err *err);
+/* One that only refuses, unsigned (4.2.1). */
+enum pki_ocsp_refusal { PKI_OCSP_MALFORMED = 1, PKI_OCSP_INTERNAL = 2, PKI_OCSP_TRY_LATER = 3, PKI_OCSP_UNAUTHORIZED = 6 };
+bool pki_ocsp_refuse(enum pki_ocsp_refusal why, uint8_t **ret, size_t *ret_n, struct err *err);
 
 /* ---- judge a peer ---- */
 
