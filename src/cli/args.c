@@ -136,7 +136,11 @@ take_flag(const struct args *a, int left, char **at)
 		return 0;
 	}
 	if (!take_value(f, eq != NULL ? eq + 1 : at[1])) {
-		complain(a, "this value cannot be used", eq != NULL ? at[0] : at[1]);
+		char what[128] = "this value cannot be used";
+
+		if (f->kind == ARG_NUMBER)
+			(void)snprintf(what, sizeof what, "--%s takes a number from %u to %u", f->name, f->min, f->max);
+		complain(a, what, eq != NULL ? at[0] : at[1]);
 		return 0;
 	}
 	return eq != NULL ? 1 : 2;

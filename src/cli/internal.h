@@ -27,6 +27,7 @@ int cmd_policy(int argc, char *argv[]);
 int cmd_backup(int argc, char *argv[]);
 int cmd_why(int argc, char *argv[]);
 int cmd_store(int argc, char *argv[]);
+int cmd_retrieve(int argc, char *argv[]);
 
 /* Subcommands of "signet ca". */
 int ca_issue(int argc, char *argv[]);
@@ -110,6 +111,10 @@ struct pass {
 void pass_init(struct pass *p, const char *file);
 /* A password for <user>: twice at the terminal without echo, else one line of standard input. */
 bool pass_ask_new(const char *user, char *buf, size_t cap, struct err *err);
+/* What <prompt> says: at the terminal (<hidden>: without echo), else one line of standard input. */
+bool pass_ask(const char *prompt, bool hidden, char *buf, size_t cap, struct err *err);
+/* The first line of a file. */
+bool pass_from_file(const char *path, char *buf, size_t cap, struct err *err);
 
 /* ---- site.c: the installation that a command works on ---- */
 

@@ -19,6 +19,7 @@ static const struct command commands[] = {
 	{ "broker", "run the MQTT broker; reads the syntax of mosquitto.conf", cmd_broker },
 	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
+	{ "retrieve", "get a device's certificate from a dojot or from a Signet", cmd_retrieve },
 	{ "passwd", "manage a password file; the arguments of mosquitto_passwd", cmd_passwd },
 	{ "restore", "put a backup of the store back", cmd_restore },
 	{ "store", "check and show the store of sessions and messages, import mosquitto's", cmd_store },

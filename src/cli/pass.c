@@ -123,15 +123,15 @@ ask(const char *what, bool creating, char *buf, size_t cap, struct err *err)
 	return ok;
 }
 
-static bool
-from_file(const char *path, char *buf, size_t cap, struct err *err)
+bool
+pass_from_file(const char *path, char *buf, size_t cap, struct err *err)
 {
 	uint8_t *data;
 	size_t n, len;
 	bool ok;
 
 	if (!file_read(path, (size_t)4 * PKI_PASSPHRASE_MAX, &data, &n, err))
-		return err_prefix(err, "passphrase file");
+		return false;
 	len = strcspn((const char *)data, "\r\n"); /* NUL-terminated by file_read() */
 	ok = len > 0 && len < cap && memchr(data, 0, NUM_MIN(n, len)) == NULL;
 	if (ok) {
@@ -139,7 +139,7 @@ from_file(const char *path, char *buf, size_t cap, struct err *err)
 		buf[len] = '\0';
 	}
 	secret_free(data, n);
-	return ok || err_set(err, ERR_USAGE, "%s: its first line is no passphrase (1 to %zu bytes)", path, cap - 1);
+	return ok || err_set(err, ERR_USAGE, "%s: its first line is no passphrase or password (1 to %zu bytes)", path, cap - 1);
 }
 
 static bool
@@ -149,11 +149,29 @@ get(void *ctx, const char *what, bool creating, char *buf, size_t cap, struct er
 	const char *env = getenv("SIGNET_PASSPHRASE");
 
 	if (p->file != NULL)
-		return from_file(p->file, buf, cap, err);
+		return pass_from_file(p->file, buf, cap, err);
 	if (env != NULL && env[0] != '\0')
 		return text_copy(buf, cap, slice_str(env)) ||
 		    err_set(err, ERR_USAGE, "SIGNET_PASSPHRASE is longer than %zu bytes", cap - 1);
 	return ask(what, creating, buf, cap, err);
+}
+
+bool
+pass_ask(const char *prompt, bool hidden, char *buf, size_t cap, struct err *err)
+{
+	int tty;
+	bool ok;
+
+	if (!isatty(STDIN_FILENO))
+		return read_line(STDIN_FILENO, buf, cap) > 0 ||
+		    err_set(err, ERR_USAGE, "%s: no line of it on standard input (1 to %zu bytes)", prompt, cap - 1);
+	tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+	if (!hidden)
+		(void)dprintf(tty != -1 ? tty : STDOUT_FILENO, "%s: ", prompt);
+	ok = (hidden ? read_hidden(tty != -1 ? tty : STDIN_FILENO, prompt, buf, cap) : read_line(tty != -1 ? tty : STDIN_FILENO, buf, cap)) > 0;
+	if (tty != -1)
+		(void)close(tty);
+	return ok || err_set(err, ERR_USAGE, "%s: nothing was given", prompt);
 }
 
 bool

@@ -137,6 +137,24 @@ bool pki_export(const char *dir, const char *ca, bool der, bool chain, uint8_t *
 /* Is it a request that a CA here would take (PEM or DER, signature, key)? *ret_pem: the same as PEM; free(). */
 bool pki_request_check(struct slice csr, char **ret_pem, struct err *err);
 
+/* The other side: a key and a request for a certificate of one's own, in files (RFC 2986). */
+struct pki_request {
+	const char *cn;                /* passes pki_cn_ok() */
+	const char *const *hosts;      /* for subjectAltName: DNS names and IP addresses */
+	size_t n_hosts;
+	enum pki_key_type key_type;    /* of a key that is made */
+	const char *key_file, *csr_file; /* what is there already is used, and has to belong together */
+};
+struct pki_requested {
+	bool key_made, csr_made;
+	char *base64;                  /* the request's DER in one line; free() */
+};
+/* The key is written with mode 0600, both files atomically. */
+bool pki_request(const struct pki_request *r, struct pki_requested *ret, struct err *err);
+/* Is <cert> (PEM or DER) for the key in <key_file>, with the common name <cn>, and signed by <ca> (PEM or DER)? False says
+ * what is not. *ret_pem: the certificate as PEM; free(). */
+bool pki_answer_check(const struct pki_request *r, struct slice cert, struct slice ca, char **ret_pem, struct err *err);
+
 /* ---- look into a file ---- */
 
 struct pki_view {
