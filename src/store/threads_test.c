@@ -170,7 +170,13 @@ test_threads(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, run, &world->workers[i]), 0);
 	for (unsigned i = 0; i < WORKERS; i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
-	store_stats(world->store, &st);
+	/* The store's thread may still have the last turns and all the cleaning before it. */
+	for (unsigned ms = 0; ms < 60000; ms++) {
+		store_stats(world->store, &st);
+		if (st.copied_bytes > 0 && st.backlog_bytes == 0)
+			break;
+		(void)usleep(1000);
+	}
 	assert_true(st.copied_bytes > 0 && st.state == STORE_READY && st.backlog_bytes == 0);
 	assert_true(store_close(world->store));
 	assert_true(store_dump(&o, count, &n, &err));
