@@ -21,15 +21,20 @@ BIG = 64 * 1024
 class Site:
     """A broker with persistence in <folder>, a listener for metrics, and a session that is away."""
 
-    def __init__(self, broker_of, folder, *lines):
-        self.mqtt, self.web, self.folder, self.broker_of = kit.free_port(), kit.free_port(), folder, broker_of
+    def __init__(self, broker_of, folder, *lines, **more):
+        """<more>: for kit.Broker."""
+        self.mqtt, self.web, self.folder, self.broker_of, self.more = kit.free_port(), kit.free_port(), folder, broker_of, more
         self.conf = (f"listener {self.mqtt} 127.0.0.1\nallow_anonymous true\nworkers 2\nsys_interval 1\nmax_queued_messages 0\n{kit.STAY_ROOT}"
                      f"persistence true\npersistence_location {folder}\nlistener {self.web}\nprotocol metrics\n" + "\n".join(lines) + "\n")
         self.start()
         self.session("away").close()
 
     def start(self):
-        self.broker = self.broker_of(self.conf, [self.mqtt, self.web])
+        self.broker = self.broker_of(self.conf, [self.mqtt, self.web], **self.more)
+
+    def kill(self):
+        self.broker.process.kill()
+        self.broker.process.wait()
 
     def session(self, name, subscribe=True):
         peer = wire.Peer(self.mqtt, name, 5, clean=False, properties=FOREVER)
@@ -124,8 +129,7 @@ def test_a_start_on_a_full_disk(broker_of, small_disk):
     with wire.Peer(site.mqtt, "publisher", 5) as publisher:
         assert [publish(publisher, n) < 0x80 for n in range(50)] == [True] * 50
     kit.wait_for(lambda: test_metrics.metrics(site.web)["signet_store_spare_segments"] >= 2, "the reserve")
-    site.broker.process.kill()
-    site.broker.process.wait()
+    site.kill()
     fill(small_disk)
     site.start()
     away = site.session("away", subscribe=False)
@@ -154,8 +158,7 @@ def test_writes_that_fail(broker_of, tmp_path):
         assert publisher.wait_ack(wire.PUBACK, first)[:1] < b"\x80"
         kit.wait_for(lambda: site.state() == "ready", "the store to be ready")
         assert publish(publisher, 2) < 0x80
-    site.broker.process.kill()
-    site.broker.process.wait()
+    site.kill()
     site.start()
     away = site.session("away", subscribe=False)
     away.wait_messages(3)
@@ -172,8 +175,7 @@ def killed(broker_of, tmp_path):
     with wire.Peer(site.mqtt, "publisher", 5) as publisher:
         for n in range(300):
             assert publish(publisher, n, 200) < 0x80
-    site.broker.process.kill()
-    site.broker.process.wait()
+    site.kill()
     return site
 
 

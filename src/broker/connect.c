@@ -282,6 +282,13 @@ take_session(struct client *c, const struct mqtt_connect *m, struct terms *t, ui
 		(void)snprintf(t->why, sizeof t->why, "the client id belongs to another identity's session");
 		return NULL;
 	}
+	/* What would change could not be promised; as it is, it goes on. */
+	if (c->shard->journal.failing && s->journal != NULL &&
+	    (m->clean_start || t->expiry_s != s->expiry_s || !journal_is_durable(s))) {
+		*ret_rc = MQTT_RC_QUOTA;
+		(void)snprintf(t->why, sizeof t->why, "the store cannot be written for now");
+		return NULL;
+	}
 	if (s->client != NULL) {
 		/* The old connection ends, its session goes on or ends below [MQTT-3.1.4-3]. */
 		client_end(s->client, MQTT_RC_TAKEN_OVER, "session taken over", false);

@@ -110,16 +110,35 @@ gates_open(struct gates *g, uint64_t durable)
 	wake(&c->waker);
 }
 
+/* What was left for this moment: sessions write down how they are, and QoS 2 goes on. */
+static void
+catch_up(struct shard *sh)
+{
+	size_t pos = 0;
+
+	for (struct session *s; (s = sh->keep_ops->session_next(sh->keep, &pos)) != NULL;) {
+		journal_catch_up(s);
+		if (s->client != NULL && s->journal != NULL)
+			flight_go_on(s);
+	}
+}
+
 void
 gates_turn(struct shard *sh)
 {
 	struct journal_shard *j = &sh->journal;
 	uint64_t durable;
 	struct store_stats stats;
+	enum store_state state;
+	bool failed = j->failing;
 
 	if (!journal_on(j))
 		return;
-	j->refuses = store_state(sh->broker->settings.store) != STORE_READY;
+	state = store_state(sh->broker->settings.store);
+	j->refuses = state != STORE_READY;
+	j->failing = state == STORE_FAILED;
+	if (failed && !j->failing)
+		catch_up(sh);
 	if (j->gated == NULL && !j->behind && j->once.n_open == 0)
 		return;
 	store_stats(sh->broker->settings.store, &stats);

@@ -61,6 +61,13 @@ bytes_open(const struct session *s)
 	return max == 0 || s->inflight_bytes < max;
 }
 
+/* Exactly once needs the disk: while it fails, QoS 2 waits, and what is behind it in the queue. */
+static bool
+must_wait(const struct session *s, const struct out *o)
+{
+	return o->qos == 2 && s->journal != NULL && s->shard->journal.failing;
+}
+
 static bool
 window_open(const struct session *s)
 {
@@ -100,7 +107,7 @@ launch(struct session *s, struct out *o, struct entry e)
 void
 flight_offer(struct session *s, struct out o)
 {
-	if (s->pending.count == 0 && window_open(s) && o.qos > 0)
+	if (s->pending.count == 0 && window_open(s) && o.qos > 0 && !must_wait(s, &o))
 		launch(s, &o, (struct entry){ 0 });
 	else
 		enqueue(s, &o);
@@ -163,6 +170,8 @@ resend_more(struct session *s)
 		uint32_t i = distance(s, s->resend_id);
 		struct out *o = ring_at(&s->inflight, i < s->inflight.count ? i : 0);
 
+		if (must_wait(s, o))
+			return;
 		s->resend_id = o->packet_id == UINT16_MAX ? 1 : (uint16_t)(o->packet_id + 1);
 		if (o->kind == OUT_RAW || o->raw_n != UNSENT)
 			continue;
@@ -182,7 +191,7 @@ flight_fill(struct session *s)
 	if (s->client != NULL)
 		resend_more(s);
 	while (s->pending.count > 0 && s->client != NULL) {
-		if (ring_at(&s->pending, 0)->qos > 0 && !window_open(s))
+		if (ring_at(&s->pending, 0)->qos > 0 && (!window_open(s) || must_wait(s, ring_at(&s->pending, 0))))
 			return;
 		if (!s->shard->keep_ops->queue_pop(s->shard->keep, s, &o))
 			return;
@@ -216,11 +225,14 @@ flight_resume(struct session *s)
 {
 	struct client *c = s->client;
 	unsigned sent = 0;
+	bool wait = false; /* what is behind it, too: it goes out in its order */
 
 	s->unsent = 0;
 	for (uint32_t i = 0; i < s->inflight.count; i++) {
 		struct out *o = ring_at(&s->inflight, i);
 
+		if (o->flight == FLIGHT_PUBCOMP && must_wait(s, o))
+			continue;
 		if (o->flight == FLIGHT_PUBCOMP && !out_ack(c, MQTT_PUBREL, o->packet_id, MQTT_RC_OK, ""))
 			return; /* out of memory: the client was ended, and perhaps the session with it */
 		if (o->flight != FLIGHT_PUBACK && o->flight != FLIGHT_PUBREC)
@@ -228,13 +240,36 @@ flight_resume(struct session *s)
 		o->raw_n = 0;
 		if (!may_send(s, o) || !out_fits(c, o)) {
 			bury(s, o);
-		} else if (sent < c->window) {
+			continue;
+		}
+		wait = wait || must_wait(s, o);
+		if (!wait && sent < c->window) {
 			resend(s, o);
 			sent++;
 		} else {
 			o->raw_n = UNSENT;
 			s->resend_id = s->unsent++ == 0 ? o->packet_id : s->resend_id;
 		}
+	}
+	flight_fill(s);
+}
+
+void
+flight_go_on(struct session *s)
+{
+	uint64_t mark = s->shard->journal.marks;
+	bool waited = s->unsent > 0;
+
+	for (uint32_t i = 0; i < s->inflight.count && !waited; i++)
+		waited = ring_at(&s->inflight, i)->flight == FLIGHT_PUBCOMP;
+	/* What is said of it has been handed over and may not be on the disk yet: the session's record is behind it. */
+	if (waited && (!journal_session(s) || !gate_since(s->client, mark)))
+		return;
+	for (uint32_t i = 0; i < s->inflight.count; i++) {
+		const struct out *o = ring_at(&s->inflight, i);
+
+		if (o->flight == FLIGHT_PUBCOMP && !out_ack(s->client, MQTT_PUBREL, o->packet_id, MQTT_RC_OK, ""))
+			return;
 	}
 	flight_fill(s);
 }

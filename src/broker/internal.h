@@ -411,6 +411,8 @@ void flight_offer(struct session *s, struct out o);
 /* Resend what was in flight, then fill the window [MQTT-4.4.0-1]. */
 void flight_resume(struct session *s);
 void flight_fill(struct session *s);
+/* The store can be written again: what waited for that goes on. The client may be ended. */
+void flight_go_on(struct session *s);
 void flight_clear(struct session *s);
 struct out *flight_find(struct session *s, uint16_t packet_id); /* NULL: not in flight */
 void flight_done(struct session *s, struct out *o);

@@ -143,6 +143,9 @@ journal_session(struct session *s)
 
 	if (!journal_on(&sh->journal) || sh->closing || (is_new && s->expiry_s == 0))
 		return true;
+	/* Clients come and go; what each of them would add to what waits for the disk has no bound. */
+	if (!is_new && sh->journal.failing)
+		return s->journal->stale = true;
 	if (!begin(s))
 		return false;
 	authz_principal_facts(s->who, &r.who);
@@ -152,6 +155,7 @@ journal_session(struct session *s)
 	if (buf != NULL) {
 		rec.bytes = record_put_session(buf, &r);
 		ok = put(&sh->journal, &rec);
+		s->journal->seq = store_seq(sh->journal.writer);
 	}
 	free(buf);
 	if (!ok && is_new)
@@ -203,6 +207,7 @@ journal_subscribed(struct session *s, struct sub *sub, const struct mqtt_sub *ho
 	if (!put(journal_of(s), &rec))
 		return false;
 	sub->record = rec.id;
+	s->journal->seq = store_seq(journal_of(s)->writer);
 	return true;
 }
 
@@ -547,6 +552,8 @@ journal_will(struct session *s)
 		x->will = 0;
 		return true;
 	}
+	if (journal_of(s)->failing)
+		return x->stale = true;
 	r = (struct record_will){ .session = x->id, .delay_s = s->will->delay_s, .expiry_s = s->will->expiry_s,
 		.has_expiry = s->will->has_expiry };
 	rec.id = x->will != 0 ? x->will : store_id(journal_of(s)->writer);
@@ -556,6 +563,20 @@ journal_will(struct session *s)
 		return false;
 	x->will = rec.id;
 	return true;
+}
+
+bool
+journal_is_durable(const struct session *s)
+{
+	return s->journal->seq <= store_durable(journal_of(s)->writer);
+}
+
+void
+journal_catch_up(struct session *s)
+{
+	/* Without memory the record says what it said before. */
+	if (keeps(s) && s->journal->stale)
+		s->journal->stale = !journal_session(s) || !journal_will(s);
 }
 
 bool

@@ -38,9 +38,11 @@ struct inbound {
 /* Of one session. */
 struct journal {
 	uint64_t id, will;
+	uint64_t seq; /* of the turn in which the session, or a subscription, was put */
 	struct entries pending, inflight; /* side by side with the session's rings */
 	struct inbound *inbound;
 	uint32_t n_inbound, cap_inbound;
+	bool stale; /* who is connected, or the will, is to be written when the store can be */
 };
 
 /* Of one shard. */
@@ -53,18 +55,24 @@ struct journal_shard {
 	struct once_shard once;
 	uint64_t durable;  /* as the last turn knew it */
 	bool behind, refuses; /* the store does not keep up; it takes nothing new */
+	bool failing;      /* it cannot be written at all: refuses, too */
 	_Atomic uint32_t kept; /* sessions with a journal: others look whether it is 0 */
 };
 
 /* ---- sessions ---- */
 
 /* Write down who the session's owner is, when it ends and since when he is away; begins its journal if it is to outlive its
- * connection. False: out of memory; a session that had no journal has none. */
+ * connection. False: out of memory; a session that had no journal has none. While the store fails, what is kept already is
+ * written later. */
 bool journal_session(struct session *s);
 /* It ends: everything of it is forgotten. */
 void journal_end(struct session *s);
-/* .will was set or has gone. False: out of memory. */
+/* .will was set or has gone; likewise. False: out of memory. */
 bool journal_will(struct session *s);
+/* Is on the disk what was written of the session and its subscriptions? */
+bool journal_is_durable(const struct session *s);
+/* The store can be written again. */
+void journal_catch_up(struct session *s);
 /* False: out of memory; the subscription must not be promised. */
 bool journal_subscribed(struct session *s, struct sub *sub, const struct mqtt_sub *how, uint32_t id);
 void journal_unsubscribed(struct session *s, struct sub *sub);

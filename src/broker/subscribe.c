@@ -5,7 +5,7 @@
 /* What became of one filter. */
 struct outcome {
 	uint8_t code;
-	bool is_new, shared;
+	bool is_new, shared, kept; /* kept: the store has it as it is */
 	uint16_t extra; /* the policy tag if deliveries need no look */
 };
 
@@ -142,7 +142,7 @@ keep_sub(struct session *s, const struct mqtt_sub *how, uint32_t id, const struc
 	uint32_t n = s->n_subs;
 	struct sub *sub;
 
-	if (s->journal == NULL)
+	if (s->journal == NULL || out->kept)
 		return true;
 	if (out->shared)
 		sub = &s->subs[share_find(s, how->filter)->index];
@@ -153,6 +153,19 @@ keep_sub(struct session *s, const struct mqtt_sub *how, uint32_t id, const struc
 	if (sub->record == 0)
 		drop(s, (uint32_t)(sub - s->subs));
 	return false;
+}
+
+/* While the store fails: clients that come back subscribe as they always do. */
+static bool
+is_kept(struct session *s, const struct mqtt_sub *how, uint32_t id, bool shared)
+{
+	const struct shared_sub *sub = shared ? share_find(s, how->filter) : NULL;
+	struct trie_node *node = shared ? NULL : trie_find(s->shard->subs, how->filter);
+	const struct trie_entry *e = node != NULL ? trie_entry_of(node, s) : NULL;
+
+	if (s->journal == NULL || !journal_is_durable(s))
+		return false;
+	return sub != NULL ? sub->options == how->options && sub->id == id : e != NULL && e->options == how->options && e->id == id;
 }
 
 bool
@@ -211,6 +224,7 @@ subscribe_one(struct client *c, struct mqtt_sub *sub, uint32_t id, struct outcom
 		return;
 	}
 	out->extra = v.whole ? c->shard->policy_tag : 0;
+	out->kept = c->shard->journal.failing && is_kept(s, sub, id, out->shared);
 	ok = (out->shared ? add_shared(s, sub, name, id, out) : add_plain(s, sub, id, out)) && keep_sub(s, sub, id, out);
 	out->code = ok ? qos : c->version == MQTT_V5 ? MQTT_RC_QUOTA : MQTT_RC_UNSPECIFIED;
 	if (ok)

@@ -62,11 +62,14 @@ say_state(const struct persist *p, const struct store_event *e)
 static void
 on_event(void *ctx, const struct store_event *e)
 {
-	const struct persist *p = ctx;
+	struct persist *p = ctx;
 
 	switch (e->kind) {
 	case STORE_EVENT_STATE:
 		say_state(p, e);
+		/* Whoever waits for it need not be one whose turn is durable now. */
+		for (unsigned i = 0; i < p->server->n_workers; i++)
+			on_wake(ctx, i);
 		break;
 	case STORE_EVENT_TAIL:
 		log_warning("Store %s: %s at byte %" PRIu64 ": the end was not written completely and is cut off; nothing of it was acknowledged.",
@@ -79,6 +82,10 @@ on_event(void *ctx, const struct store_event *e)
 		break;
 	case STORE_EVENT_NO_BODY:
 		log_error("ALARM: store %s: a message was damaged and is lost.", p->dir);
+		break;
+	case STORE_EVENT_UNREADABLE:
+		log_error("ALARM: store %s: %s: its space is not reclaimed until it can be read. Everything is served meanwhile; if the disk is "
+			  "failing, make a backup (`signet backup`) to another one.", p->dir, e->text);
 		break;
 	case STORE_EVENT_NO_CLEAN:
 		log_error("Store %s: space is not reclaimed any more: %s.", p->dir, e->text);

@@ -20,6 +20,8 @@ clean_due(const struct store *s)
 {
 	if (s->files.n < 2 || s->clean_stopped || s->pinned || s->failing)
 		return false;
+	if (s->clean_retry_us != 0 && s->files.fs->now_us(s->files.fs->ctx) < s->clean_retry_us)
+		return false;
 	return s->files.segs[0].live == 0 || is_wasteful(s);
 }
 
@@ -39,6 +41,21 @@ give_up(struct store *s, const char *why)
 	s->clean_stopped = true;
 	store_tell(s, &(struct store_event){ .kind = STORE_EVENT_NO_CLEAN, .file = seg_name(s->files.segs[0].h.id, name),
 	    .text = why });
+}
+
+/* The disk may be able to another time; until then nothing of this segment is given up. */
+static void
+try_later(struct store *s, const char *why)
+{
+	char name[NAME_BYTES];
+
+	clean_forget(s);
+	s->clean_retry_us = s->files.fs->now_us(s->files.fs->ctx) + RETRY_READ_MS * UINT64_C(1000);
+	atomic_fetch_add_explicit(&s->failures, 1u, memory_order_relaxed);
+	if (s->clean_told == s->files.segs[0].h.id)
+		return;
+	s->clean_told = s->files.segs[0].h.id;
+	store_tell(s, &(struct store_event){ .kind = STORE_EVENT_UNREADABLE, .file = seg_name(s->clean_told, name), .text = why });
 }
 
 /* Copy what is alive of the cleaner's frame, from where it was left. False when the frame being built has enough. */
@@ -84,8 +101,11 @@ fetch_frame(struct store *s)
 		s->clean_credit -= (int64_t)s->cleaner.frame.n;
 		return true;
 	}
-	if (got == READ_END)
-		s->clean_end = s->clean_seg;
+	if (got == READ_FAILED) {
+		try_later(s, err.text);
+		return false;
+	}
+	s->clean_end = s->clean_seg;
 	clean_forget(s);
 	return false;
 }
@@ -104,7 +124,7 @@ copy_some(struct store *s)
 	if (s->clean_seg != first->h.id) {
 		clean_forget(s);
 		if (!reader_open(&s->cleaner, &s->files, first, s->clean_seal, &err)) {
-			give_up(s, err.text);
+			try_later(s, err.text);
 			return;
 		}
 		s->clean_seg = first->h.id;

@@ -400,6 +400,7 @@ store_step(struct store *s)
 	}
 	s->failing = s->frame_held = false;
 	n = s->frame_n;
+	state_update(s); /* whoever hears that something is durable must not be refused the next */
 	release(s);
 	frame_apply(s);
 	clean_done(s);

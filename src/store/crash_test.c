@@ -35,7 +35,7 @@ struct run {
 	uint32_t turn_of[WRITERS][TURNS]; /* by sequence number */
 	struct mark marks[MARKS];
 	uint32_t n_marks;
-	unsigned damage, tails, states, no_body, no_clean;
+	unsigned damage, tails, states, no_body, no_clean, unreadable;
 	uint64_t lost;
 	enum store_state state;
 	bool foreign;
@@ -149,6 +149,9 @@ on_event(void *ctx, const struct store_event *e)
 		break;
 	case STORE_EVENT_NO_CLEAN:
 		r->no_clean++;
+		break;
+	case STORE_EVENT_UNREADABLE:
+		r->unreadable++;
 		break;
 	}
 }
@@ -706,6 +709,40 @@ test_space_is_reclaimed(void **state)
 	run_free(r);
 }
 
+/* A segment that cannot be read for a while: it is said once, all else goes on, and its space comes back later. */
+static void
+test_a_segment_cannot_be_read(void **state)
+{
+	struct run *r = run_new(SL(""), 33);
+	struct store_stats st;
+	uint64_t log;
+
+	(void)state;
+	work(r, 200);
+	drain(r);
+	sim_fail(r->sim, SIM_READS, 1, EIO);
+	for (unsigned i = 0; i < 6; i++) {
+		work(r, 100);
+		drain(r);
+		r->n_marks = 0;
+	}
+	assert_int_equal(r->unreadable, 1);
+	assert_int_equal(r->no_clean, 0);
+	assert_int_equal(r->states, 0);
+	store_stats(r->store, &st);
+	assert_true(st.state == STORE_READY && st.failures > 0);
+	log = st.log_bytes;
+	assert_true(survives(r, sim_copy(r->sim), sim_events(r->sim)));
+	sim_heal(r->sim);
+	sim_sleep(r->sim, RETRY_READ_MS * UINT64_C(1000));
+	for (unsigned k = 0; k < 400 && step(r) != STEP_IDLE; k++)
+		r->n_marks = 0;
+	store_stats(r->store, &st);
+	assert_true(st.log_bytes < log);
+	assert_true(survives(r, sim_copy(r->sim), sim_events(r->sim)));
+	run_free(r);
+}
+
 /* ---- backup ---- */
 
 static void
@@ -754,6 +791,7 @@ main(void)
 		cmocka_unit_test(test_damage_refused),
 		cmocka_unit_test(test_files_missing),
 		cmocka_unit_test(test_space_is_reclaimed),
+		cmocka_unit_test(test_a_segment_cannot_be_read),
 		cmocka_unit_test(test_backup),
 	};
 

@@ -148,6 +148,9 @@ fs_lock(void *ctx, const char *path, bool shared)
 	int fd = open(path, O_CLOEXEC | O_NOFOLLOW | (shared ? O_RDONLY : O_RDWR | O_CREAT), 0600);
 
 	(void)ctx;
+	/* What there is can be served from a file system that is read-only for now. */
+	if (fd == -1 && errno == EROFS)
+		fd = open(path, O_CLOEXEC | O_NOFOLLOW | O_RDONLY);
 	if (fd == -1)
 		return -errno;
 	if (flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == -1) {

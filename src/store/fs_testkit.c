@@ -156,7 +156,7 @@ static int
 fault(struct sim *s)
 {
 	s->calls++;
-	if (s->fault == SIM_NONE || s->fault == SIM_SHORT || s->calls < s->fail_at)
+	if (s->fault == SIM_NONE || s->fault == SIM_SHORT || s->fault == SIM_READS || s->calls < s->fail_at)
 		return 0;
 	if (s->fault == SIM_ONCE && s->calls > s->fail_at)
 		return 0;
@@ -230,6 +230,8 @@ on_read(void *ctx, int fd, void *p, size_t n, uint64_t at)
 	const struct inode *f = &s->inodes[s->fds[fd].inode];
 	int r = fault(s);
 
+	if (s->fault == SIM_READS && s->calls >= s->fail_at)
+		r = -s->error;
 	if (r < 0)
 		return r;
 	n = at >= f->n ? 0 : NUM_MIN(n, f->n - at);

@@ -28,7 +28,7 @@ void sim_remove(struct sim *s, unsigned i);
 void sim_write(struct sim *s, const char *path, struct slice bytes);
 
 /* ---- faults ---- */
-enum sim_fault { SIM_NONE, SIM_ONCE, SIM_FOR_NOW /* until sim_heal() */, SIM_SHORT /* a write does half */ };
+enum sim_fault { SIM_NONE, SIM_ONCE, SIM_FOR_NOW /* until sim_heal() */, SIM_SHORT /* a write does half */, SIM_READS /* only they, until then */ };
 /* The call number <nth> from now on (1 = the next) fails with <error>. What a failed flush covered is in the file, and never on
  * the disk. */
 void sim_fail(struct sim *s, enum sim_fault how, uint64_t nth, int error);

@@ -30,6 +30,7 @@ enum {
 	COPY_MAX = 256 * 1024,    /* bytes copied with one frame */
 	RETRY_MS = 200,           /* after a failure, then doubling */
 	RETRY_MAX_MS = 2000,
+	RETRY_READ_MS = 10000,
 	NAME_BYTES = 32,
 	PATH_BYTES = 4096,
 };
@@ -323,6 +324,8 @@ struct store {
 	int64_t clean_credit;
 	uint32_t clean_end;             /* read to its end */
 	bool clean_stopped, clean_partial;
+	uint64_t clean_retry_us;        /* not before: the segment could not be read */
+	uint32_t clean_told;            /* that this one could not */
 	/* backup.c asks under this */
 	pthread_mutex_t ctl_lock;
 	pthread_cond_t ctl_changed;

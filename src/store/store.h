@@ -64,6 +64,7 @@ enum store_event_kind {
 	STORE_EVENT_DAMAGE,   /* .file, .offset, .frames and .records that are gone */
 	STORE_EVENT_NO_BODY,  /* the body that record .offset refers to is gone; the record is, too */
 	STORE_EVENT_NO_CLEAN, /* space is not reclaimed any more until the restart; .text says why */
+	STORE_EVENT_UNREADABLE, /* .file cannot be read, so its space is not reclaimed; it is tried again from time to time */
 };
 /* Something worth a log line. Borrowed for the call. */
 struct store_event {
