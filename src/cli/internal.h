@@ -39,6 +39,9 @@ int ca_adopt(int argc, char *argv[]);
 int ca_trust(int argc, char *argv[]);
 int ca_revoke(int argc, char *argv[]);
 
+/* A subcommand of "signet device". */
+int device_bundle(int argc, char *argv[]);
+
 /* Subcommands of "signet store". */
 int store_cmd_check(int argc, char *argv[]);
 int store_cmd_dump(int argc, char *argv[]);
@@ -122,7 +125,19 @@ bool pass_from_file(const char *path, char *buf, size_t cap, struct err *err);
 bool site_dir(const char *given, const char **ret, struct err *err);
 /* "cloud", "client", … of an option; names the option in <err>. */
 bool site_role(const char *text, enum authz_role *ret, struct err *err);
-/* Commands that work when pasted, for the client <name> of <role> with its files in <folder>; also kept there as
+enum { SITE_ID_MAX = 300 };
+/* What clients need to know of the configuration: the first port, the policy, and the name that the broker's certificate has. */
+struct site_facts {
+	unsigned port;
+	char policy[32];
+	char host[256];
+};
+void site_facts(const char *dir, struct site_facts *ret);
+/* The client id of the client <name>. */
+void site_client_id(const struct site_facts *c, const char *name, enum authz_role role, char out[static SITE_ID_MAX]);
+/* Commands that work when pasted where the files are in <folder>; free(). NULL: out of memory. */
+char *site_command_text(const struct site_facts *c, const char *folder, const char *name, enum authz_role role);
+/* The same, for the client <name> of <role> with its files in <folder>; also kept there as
  * commands.txt. free(). */
 bool site_commands(const char *dir, const char *folder, const char *name, enum authz_role role, char **ret,
     struct err *err);

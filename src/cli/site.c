@@ -34,22 +34,15 @@ site_role(const char *text, enum authz_role *ret, struct err *err)
 	    text_show(slice_str(text), shown, sizeof shown));
 }
 
-/* What the commands need to know of the configuration: the first port and the policy. */
-struct conf {
-	unsigned port;
-	char policy[32];
-	char host[256];
-};
-
 static void
-read_conf(const char *dir, struct conf *c)
+read_conf(const char *dir, struct site_facts *c)
 {
 	char path[PKI_PATH_MAX];
 	uint8_t *data = NULL;
 	size_t n;
 	bool more = true;
 
-	*c = (struct conf){ .port = 8883, .policy = "springcore", .host = "localhost" };
+	*c = (struct site_facts){ .port = 8883, .policy = "springcore", .host = "localhost" };
 	if (!path_join(path, sizeof path, dir, "signet.conf") || !file_read(path, PKI_FILE_MAX, &data, &n, NULL))
 		return;
 	for (struct slice rest = slice_of(data, n); more;) {
@@ -70,13 +63,27 @@ read_conf(const char *dir, struct conf *c)
 
 /* The broker's CN is the name that it was made for. */
 static void
-read_host(const char *dir, struct conf *c)
+read_host(const char *dir, struct site_facts *c)
 {
 	char path[PKI_PATH_MAX], subject[256];
 
 	if (path_join(path, sizeof path, dir, "pki/broker/cert.pem") &&
 	    show_field(path, "subject", subject, sizeof subject, NULL) && strncmp(subject, "CN=", 3) == 0)
 		(void)snprintf(c->host, sizeof c->host, "%s", subject + 3);
+}
+
+void
+site_facts(const char *dir, struct site_facts *ret)
+{
+	read_conf(dir, ret);
+	read_host(dir, ret);
+}
+
+void
+site_client_id(const struct site_facts *c, const char *name, enum authz_role role, char out[static SITE_ID_MAX])
+{
+	/* dojot's devices are called tenant:device, and its first tenant is admin. */
+	(void)snprintf(out, SITE_ID_MAX, "%s%s", strcmp(c->policy, "dojot") == 0 && role == AUTHZ_ROLE_CLIENT ? "admin:" : "", name);
 }
 
 /* A word for a shell. */
@@ -98,7 +105,7 @@ quote(const char *s, char *out, size_t cap)
 
 /* Topics of a role under a policy, and a payload to try. */
 static void
-sample(const struct conf *c, enum authz_role role, const char *name, char out[512])
+sample(const struct site_facts *c, enum authz_role role, const char *name, char out[512])
 {
 	bool dojot = strcmp(c->policy, "dojot") == 0;
 	char topic[256];
@@ -118,28 +125,37 @@ sample(const struct conf *c, enum authz_role role, const char *name, char out[51
 	}
 }
 
+char *
+site_command_text(const struct site_facts *c, const char *folder, const char *name, enum authz_role role)
+{
+	char at[2 * PKI_PATH_MAX], id[2 * SITE_ID_MAX], raw_id[SITE_ID_MAX], host[300], what[512];
+	const char *verb = role == AUTHZ_ROLE_WATCH ? "sub" : "pub";
+	char *text;
+
+	site_client_id(c, name, role, raw_id);
+	quote(folder, at, sizeof at);
+	quote(raw_id, id, sizeof id);
+	quote(c->host, host, sizeof host);
+	sample(c, role, name, what);
+	if (asprintf(&text,
+		"signet %s -h %s -p %u --cafile %s/ca.pem --cert %s/cert.pem --key %s/key.pem -i %s %s\n"
+		"mosquitto_%s -h %s -p %u --cafile %s/ca.pem --cert %s/cert.pem --key %s/key.pem -i %s %s\n",
+		verb, host, c->port, at, at, at, id, what, verb, host, c->port, at, at, at, id, what) == -1)
+		return NULL;
+	return text;
+}
+
 bool
 site_commands(const char *dir, const char *folder, const char *name, enum authz_role role, char **ret,
     struct err *err)
 {
-	char at[2 * PKI_PATH_MAX], id[512], raw_id[300], host[300], what[512], path[PKI_PATH_MAX];
-	const char *verb = role == AUTHZ_ROLE_WATCH ? "sub" : "pub";
-	struct conf c;
+	char path[PKI_PATH_MAX];
+	struct site_facts c;
 	char *text;
 
-	read_conf(dir, &c);
-	read_host(dir, &c);
-	/* dojot's devices are called tenant:device, and its first tenant is admin. */
-	(void)snprintf(raw_id, sizeof raw_id, "%s%s",
-	    strcmp(c.policy, "dojot") == 0 && role == AUTHZ_ROLE_CLIENT ? "admin:" : "", name);
-	quote(folder, at, sizeof at);
-	quote(raw_id, id, sizeof id);
-	quote(c.host, host, sizeof host);
-	sample(&c, role, name, what);
-	if (asprintf(&text,
-		"signet %s -h %s -p %u --cafile %s/ca.pem --cert %s/cert.pem --key %s/key.pem -i %s %s\n"
-		"mosquitto_%s -h %s -p %u --cafile %s/ca.pem --cert %s/cert.pem --key %s/key.pem -i %s %s\n",
-		verb, host, c.port, at, at, at, id, what, verb, host, c.port, at, at, at, id, what) == -1)
+	site_facts(dir, &c);
+	text = site_command_text(&c, folder, name, role);
+	if (text == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	if (!path_join(path, sizeof path, folder, "commands.txt") ||
 	    !file_write(path, slice_str(text), 0644, FILE_REPLACE, err)) {

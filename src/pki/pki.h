@@ -155,6 +155,16 @@ bool pki_request(const struct pki_request *r, struct pki_requested *ret, struct 
  * what is not. *ret_pem: the certificate as PEM; free(). */
 bool pki_answer_check(const struct pki_request *r, struct slice cert, struct slice ca, char **ret_pem, struct err *err);
 
+/* Key and certificates in one file (RFC 7292): AES-256, PBKDF2 with SHA-256. */
+struct pki_pkcs12 {
+	struct slice key, certs, ca; /* PEM or DER; the first of <certs> belongs to the key */
+	const char *name;            /* as it is shown to people */
+	const char *password;
+};
+bool pki_pkcs12(const struct pki_pkcs12 *p, uint8_t **ret, size_t *ret_n, struct err *err); /* *ret: free() */
+/* The first certificate of <file> (PEM or DER) as DER; free(). <name> stands in error texts. */
+bool pki_first_der(struct slice file, const char *name, uint8_t **ret, size_t *ret_n, struct err *err);
+
 /* ---- look into a file ---- */
 
 struct pki_view {
