@@ -24,6 +24,7 @@ static const struct command commands[] = {
 	{ "restore", "put a backup of the store back", cmd_restore },
 	{ "store", "check and show the store of sessions and messages, import mosquitto's", cmd_store },
 	{ "backup", "copy the store of the running broker", cmd_backup },
+	{ "audit", "verify and show the log of what was issued and revoked", cmd_audit },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },
 	{ "why", "ask the running broker whom it refused last, and why", cmd_why },
 	{ "explain", "name the rule that decides what a client may do", cmd_explain },

@@ -75,7 +75,7 @@ adopt_into(const struct pki_adopt *a, const char *place, EVP_PKEY *key, X509 *ce
 		return false;
 	}
 	(void)snprintf(file, sizeof file, "%s/cert.pem", place);
-	if (home_trust(a->dir, cert, file, a->role, err)) {
+	if (note_ca(a->dir, "adopt-ca", a->name, cert, err) && home_trust(a->dir, cert, file, a->role, err)) {
 		(void)dir_sync(place, NULL); /* all is there; what a power cut takes now can be adopted again */
 		return true;
 	}
@@ -165,7 +165,8 @@ pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, cons
 	    !dir_make(folder, 0700, err))
 		return false;
 	(void)snprintf(sub, sizeof sub, "pki/trusted/%s-%s.pem", authz_role_name(role), slugged);
-	ok = home_path(path, dir, sub, err) && keep_copy(path, cert, pem, &new, err) && home_trust(dir, cert, path, role, err);
+	ok = home_path(path, dir, sub, err) && keep_copy(path, cert, pem, &new, err) &&
+	    (!new || note_ca(dir, "trust-ca", sub + strlen("pki/trusted/"), cert, err)) && home_trust(dir, cert, path, role, err);
 	if (!ok) {
 		if (new)
 			(void)unlink(path);

@@ -21,8 +21,8 @@ pki_status_name(enum pki_status s)
 	return status_names[s];
 }
 
-static const char *
-stamp(int64_t t, char out[32])
+const char *
+time_stamp(int64_t t, char out[32])
 {
 	time_t when = (time_t)t;
 	struct tm tm;
@@ -244,8 +244,8 @@ bool
 index_issued(struct index *x, const struct pki_entry *e, struct err *err)
 {
 	char line[768], from[32], to[32];
-	int n = snprintf(line, sizeof line, "issued\t%s\t%s\t%s\t%s\t%s\t%s\n", e->serial, stamp(e->not_before, from),
-	    stamp(e->not_after, to), e->profile, e->fingerprint, e->cn);
+	int n = snprintf(line, sizeof line, "issued\t%s\t%s\t%s\t%s\t%s\t%s\n", e->serial, time_stamp(e->not_before, from),
+	    time_stamp(e->not_after, to), e->profile, e->fingerprint, e->cn);
 
 	if (n < 0 || (size_t)n >= sizeof line)
 		return err_set(err, ERR_LIMIT, "the entry of \"%s\" is too long for the index", e->cn);
@@ -270,7 +270,7 @@ bool
 index_mark(struct index *x, const char *serial, enum pki_status status, int64_t now, struct err *err)
 {
 	char line[160], when[32];
-	int n = snprintf(line, sizeof line, "%s\t%s\t%s\n", status_names[status], serial, stamp(now, when));
+	int n = snprintf(line, sizeof line, "%s\t%s\t%s\n", status_names[status], serial, time_stamp(now, when));
 
 	return mark(x, line, (size_t)n < sizeof line ? n : -1, serial, status, err);
 }
@@ -279,7 +279,7 @@ bool
 index_revoke(struct index *x, const char *serial, int reason, int64_t now, struct err *err)
 {
 	char line[160], when[32];
-	int n = snprintf(line, sizeof line, "revoked\t%s\t%s\t%d\n", serial, stamp(now, when), reason);
+	int n = snprintf(line, sizeof line, "revoked\t%s\t%s\t%d\n", serial, time_stamp(now, when), reason);
 
 	if (!mark(x, line, (size_t)n < sizeof line ? n : -1, serial, PKI_REVOKED, err))
 		return false;

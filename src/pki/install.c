@@ -94,7 +94,7 @@ remove_made_dirs(const char *dir, size_t existed)
 static bool
 check_free(const char *dir, struct err *err)
 {
-	static const char *const ours[] = { "pki", "clients", "crls", "signet.conf" };
+	static const char *const ours[] = { "pki", "clients", "crls", "audit.log", "signet.conf" };
 	char path[PKI_PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
@@ -128,7 +128,8 @@ make_authority(struct site *s, struct authority *a, struct err *err)
 	if (a->key == NULL || (a->cert = cert_make(&spec, &clipped, err)) == NULL)
 		return false;
 	(void)snprintf(dir, sizeof dir, "%s/pki/%s", s->made, a->name);
-	if (!ca_write(dir, a->key, a->cert, s->in->secret != NULL ? &s->secret : NULL, a->what, err))
+	if (!ca_write(dir, a->key, a->cert, s->in->secret != NULL ? &s->secret : NULL, a->what, err) ||
+	    !note_ca(s->made, "create-ca", a->name, a->cert, err))
 		return false;
 	if (a == root)
 		return true;
@@ -170,7 +171,7 @@ make_leaf(struct site *s, struct authority *a, const char *cn, const char *sub, 
 	(void)snprintf(ca_dir, sizeof ca_dir, "%s/pki/%s", s->made, a->name);
 	if (!dir_make(dir, 0700, err) || !index_open(&x, ca_dir, a->name, s->now, true, err))
 		return false;
-	ok = cert_book(&x, ca_dir, a->name, leaf, spec.profile, cn, err);
+	ok = cert_book(&x, ca_dir, a->name, leaf, spec.profile, cn, err) && note_certificate(s->made, "issue", &x.entries[x.n - 1], err);
 	index_done(&x);
 	return ok && bundle_write(dir, &(struct bundle){ key, (X509 *[]){ leaf, a->cert }, 2, s->ca[ROOT].cert }, err);
 }
@@ -268,7 +269,7 @@ move_one(const char *from_dir, const char *to_dir, const char *name, struct err 
 static bool
 move_in(struct site *s, struct err *err)
 {
-	static const char *const parts[] = { "pki", "clients", "crls", "signet.conf" };
+	static const char *const parts[] = { "pki", "clients", "crls", "audit.log", "signet.conf" };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
 		if (move_one(s->made, s->place, parts[i], err))

@@ -69,6 +69,7 @@ char *name_text(const X509_NAME *n);                  /* RFC 2253; free(); NULL:
 int64_t time_of(const ASN1_TIME *t);                  /* seconds since 1970; NO_TIME when it is none */
 const char *time_text(int64_t t, char out[32]);       /* "2026-01-31 12:00:00 UTC" */
 const char *days_text(int64_t seconds, char out[32]); /* "3 days", "5 hours", "40 seconds"; of the absolute value */
+ASN1_INTEGER *serial_of(struct slice bytes);           /* ASN1_INTEGER_free() */
 size_t serial_bytes(const ASN1_INTEGER *s, uint8_t out[AUTHZ_SERIAL_MAX]); /* 0: too long or empty */
 bool cert_fingerprint(const X509 *x, uint8_t out[32]);
 bool spki_hash(const X509 *x, uint8_t out[32]);
@@ -171,6 +172,7 @@ struct index {
 };
 bool index_open(struct index *x, const char *ca_dir, const char *ca, int64_t now, bool write, struct err *err);
 void index_done(struct index *x);
+const char *time_stamp(int64_t t, char out[32]);      /* "2026-01-31T12:00:00Z" */
 bool index_issued(struct index *x, const struct pki_entry *e, struct err *err);
 bool index_mark(struct index *x, const char *serial, enum pki_status status, int64_t now, struct err *err);
 bool index_revoke(struct index *x, const char *serial, int reason, int64_t now, struct err *err);
@@ -212,6 +214,15 @@ bool bundle_write(const char *dir, const struct bundle *b, struct err *err);
 bool cert_book(struct index *x, const char *ca_dir, const char *ca, X509 *leaf, enum profile p, const char *cn,
     struct err *err);
 
+/* What the index keeps of <leaf>. */
+bool entry_of(X509 *leaf, const char *ca, enum profile p, const char *cn, struct pki_entry *ret);
+
+/* ---- note.c: one record in DIR/audit.log ---- */
+
+bool note_certificate(const char *dir, const char *action, const struct pki_entry *e, struct err *err);
+bool note_ca(const char *dir, const char *action, const char *name, X509 *cert, struct err *err);
+bool note_crl(const char *dir, const char *ca, uint64_t number, size_t n, struct err *err);
+
 /* ---- crl.c, ocsp.c ---- */
 
 const char *crl_reason_text(int reason);
@@ -219,5 +230,22 @@ const char *crl_reason_text(int reason);
 OCSP_BASICRESP *ocsp_parse(struct slice der, struct err *err);
 bool ocsp_id_of(const OCSP_CERTID *cid, struct pki_ocsp_id *ret); /* false: with a digest or a serial number that is not taken */
 bool cert_ocsp_url(X509 *x, char out[static PKI_URL_MAX]);        /* the first http: URL of a responder in it */
+
+/* ---- crl_make.c ---- */
+
+struct crl_terms {
+	int64_t from, until; /* the list ends with the CA at the latest */
+	uint64_t number;
+};
+struct crl_draft {
+	X509_CRL *crl; /* NULL: none is being made */
+	X509 *ca;      /* borrowed */
+	uint64_t number;
+	size_t n;      /* entries so far */
+};
+bool crl_begin(struct crl_draft *d, X509 *ca, const struct crl_terms *t, struct err *err);
+bool crl_add(struct crl_draft *d, struct slice serial, int64_t at, int reason, struct err *err);
+X509_CRL *crl_finish(struct crl_draft *d, EVP_PKEY *key, struct err *err); /* also on failure the draft is gone */
+void crl_drop(struct crl_draft *d);
 
 #endif

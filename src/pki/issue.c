@@ -34,8 +34,7 @@ bundle_write(const char *dir, const struct bundle *b, struct err *err)
 	    write_text(dir, "ca.pem", anchor, 0644, 0, err);
 }
 
-/* What the index and the caller keep of <leaf>. */
-static bool
+bool
 entry_of(X509 *leaf, const char *ca, enum profile p, const char *cn, struct pki_entry *ret)
 {
 	uint8_t serial[AUTHZ_SERIAL_MAX], print[32];
@@ -211,7 +210,12 @@ static bool
 book(struct work *w, struct err *err)
 {
 	const char *cn = order_cn(w);
+	struct pki_entry made;
 
+	if (!entry_of(w->leaf, w->ca.name, w->profile, cn, &made))
+		return crypto_err(err, "cannot read the certificate that was made");
+	if (!note_certificate(w->o->dir, "issue", &made, err))
+		return false;
 	for (size_t i = 0; i < w->index.n; i++) {
 		struct pki_entry *e = &w->index.entries[i];
 
@@ -359,8 +363,11 @@ fulfil(struct work *w, struct pki_issued *r, struct err *err)
 	    !check_name(w, err) || !add_hosts(w, r, err) || !make_leaf(w, r, err))
 		return false;
 	ok = o->csr.n > 0 ? deliver_file(w, r, err) : deliver_folder(w, r, err);
-	if (!ok && w->serial[0] != '\0')
-		(void)index_mark(&w->index, w->serial, PKI_DROPPED, w->now, &ignored); /* the first error is the one to tell */
+	if (!ok && w->serial[0] != '\0') {
+		/* The first error is the one to tell. */
+		(void)index_mark(&w->index, w->serial, PKI_DROPPED, w->now, &ignored);
+		(void)note_certificate(o->dir, "drop", &w->index.entries[w->index.n - 1], &ignored);
+	}
 	return ok;
 }
 

@@ -165,6 +165,10 @@ bool pki_pkcs12(const struct pki_pkcs12 *p, uint8_t **ret, size_t *ret_n, struct
 /* The first certificate of <file> (PEM or DER) as DER; free(). <name> stands in error texts. */
 bool pki_first_der(struct slice file, const char *name, uint8_t **ret, size_t *ret_n, struct err *err);
 
+/* Is <signature> over <statement> by the key of a certificate in <cert_file> (PEM or DER; one or more), with the digest that goes
+ * with that key? For checkpoints of the audit log. */
+bool pki_signed_by(const char *cert_file, struct slice statement, struct slice signature, struct err *err);
+
 /* ---- look into a file ---- */
 
 struct pki_view {

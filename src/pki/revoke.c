@@ -38,32 +38,6 @@ hex_bytes(const char *hex, uint8_t *out, size_t cap, size_t *ret_n)
 	return ok;
 }
 
-static bool
-add_entry(X509_CRL *c, const struct pki_entry *e)
-{
-	X509_REVOKED *r = X509_REVOKED_new();
-	ASN1_ENUMERATED *why = ASN1_ENUMERATED_new();
-	ASN1_TIME *when = ASN1_TIME_set(NULL, (time_t)e->revoked_at);
-	uint8_t serial[AUTHZ_SERIAL_MAX];
-	size_t n = 0;
-	BIGNUM *bn = hex_bytes(e->serial, serial, sizeof serial, &n) ? BN_bin2bn(serial, (int)n, NULL) : NULL;
-	ASN1_INTEGER *number = bn != NULL ? BN_to_ASN1_INTEGER(bn, NULL) : NULL;
-	bool ok = r != NULL && why != NULL && when != NULL && number != NULL && X509_REVOKED_set_serialNumber(r, number) == 1 &&
-	    X509_REVOKED_set_revocationDate(r, when) == 1;
-
-	/* "unspecified" is said by saying nothing (RFC 5280 5.3.1). */
-	if (ok && e->reason > 0)
-		ok = ASN1_ENUMERATED_set(why, e->reason) == 1 && X509_REVOKED_add1_ext_i2d(r, NID_crl_reason, why, 0, 0) == 1;
-	ok = ok && X509_CRL_add0_revoked(c, r) == 1;
-	if (!ok)
-		X509_REVOKED_free(r);
-	ASN1_ENUMERATED_free(why);
-	ASN1_TIME_free(when);
-	ASN1_INTEGER_free(number);
-	BN_free(bn);
-	return ok;
-}
-
 struct first {
 	struct crl *crl;
 	const char *name;
@@ -99,51 +73,37 @@ next_number(const char *path, int64_t now)
 	return NUM_MAX(number + 1, (uint64_t)now);
 }
 
-static bool
-add_extensions(X509_CRL *c, const struct ca *ca, uint64_t number)
-{
-	ASN1_INTEGER *n = ASN1_INTEGER_new();
-	AUTHORITY_KEYID *id = AUTHORITY_KEYID_new();
-	const ASN1_OCTET_STRING *key = X509_get0_subject_key_id(ca->cert);
-	bool ok = n != NULL && id != NULL && ASN1_INTEGER_set_uint64(n, number) == 1 &&
-	    X509_CRL_add1_ext_i2d(c, NID_crl_number, n, 0, 0) == 1;
-
-	if (ok && key != NULL) {
-		id->keyid = ASN1_OCTET_STRING_dup(key);
-		ok = id->keyid != NULL && X509_CRL_add1_ext_i2d(c, NID_authority_key_identifier, id, 0, 0) == 1;
-	}
-	ASN1_INTEGER_free(n);
-	AUTHORITY_KEYID_free(id);
-	return ok;
-}
-
 static X509_CRL *
-make_list(const struct ca *ca, const struct index *x, uint64_t number, int64_t now, int64_t until)
+make_list(const struct ca *ca, const struct index *x, const struct crl_terms *t, size_t *ret_n, struct err *err)
 {
-	X509_CRL *c = X509_CRL_new();
-	ASN1_TIME *from = ASN1_TIME_set(NULL, (time_t)now), *to = ASN1_TIME_set(NULL, (time_t)until);
-	bool ok = c != NULL && from != NULL && to != NULL && X509_CRL_set_version(c, X509_CRL_VERSION_2) == 1 &&
-	    X509_CRL_set_issuer_name(c, X509_get_subject_name(ca->cert)) == 1 && X509_CRL_set1_lastUpdate(c, from) == 1 &&
-	    X509_CRL_set1_nextUpdate(c, to) == 1;
+	struct crl_draft d;
+	bool ok = crl_begin(&d, ca->cert, t, err);
 
-	for (size_t i = 0; ok && i < x->n; i++)
-		ok = x->entries[i].status != PKI_REVOKED || add_entry(c, &x->entries[i]);
-	ok = ok && X509_CRL_sort(c) == 1 && add_extensions(c, ca, number) && X509_CRL_sign(c, ca->key, key_digest(ca->key)) > 0;
-	ASN1_TIME_free(from);
-	ASN1_TIME_free(to);
+	for (size_t i = 0; ok && i < x->n; i++) {
+		const struct pki_entry *e = &x->entries[i];
+		uint8_t serial[AUTHZ_SERIAL_MAX];
+		size_t n = 0;
+
+		if (e->status == PKI_REVOKED)
+			ok = (hex_bytes(e->serial, serial, sizeof serial, &n) || err_set(err, ERR_INPUT, "a serial number is damaged")) &&
+			     crl_add(&d, slice_of(serial, n), e->revoked_at, e->reason, err);
+	}
+	*ret_n = ok ? d.n : 0;
 	if (ok)
-		return c;
-	X509_CRL_free(c);
+		return crl_finish(&d, ca->key, err);
+	crl_drop(&d);
 	return NULL;
 }
 
 static bool
 write_list(const struct pki_revocation *r, const struct ca *ca, const struct index *x, char ret_path[PKI_PATH_MAX], struct err *err)
 {
-	int64_t now = pki_clock(r->now), until = time_of(X509_get0_notAfter(ca->cert));
+	int64_t now = pki_clock(r->now);
+	struct crl_terms terms = { .from = now, .until = r->days > 0 ? now + (int64_t)r->days * 86400 : INT64_MAX };
 	char dir[PKI_PATH_MAX], name[64];
 	auto_bio bio = BIO_new(BIO_s_mem());
 	auto_crl c = NULL;
+	size_t entries;
 	char *pem;
 	long n;
 
@@ -152,11 +112,12 @@ write_list(const struct pki_revocation *r, const struct ca *ca, const struct ind
 		return false;
 	if (!path_join(ret_path, PKI_PATH_MAX, dir, name))
 		return err_set(err, ERR_LIMIT, "%s: path too long", dir);
-	if (r->days > 0)
-		until = NUM_MIN(until, now + (int64_t)r->days * 86400);
-	c = make_list(ca, x, next_number(ret_path, now), now, until);
-	if (c == NULL || bio == NULL || PEM_write_bio_X509_CRL(bio, c) != 1)
-		return crypto_err(err, "cannot make the revocation list of %s", ca->name);
+	terms.number = next_number(ret_path, now);
+	c = make_list(ca, x, &terms, &entries, err);
+	if (c == NULL || !note_crl(r->dir, ca->name, terms.number, entries, err))
+		return false;
+	if (bio == NULL || PEM_write_bio_X509_CRL(bio, c) != 1)
+		return crypto_err(err, "cannot write the revocation list of %s", ca->name);
 	n = BIO_get_mem_data(bio, &pem);
 	return file_write(ret_path, slice_of(pem, (size_t)n), 0644, FILE_REPLACE, err);
 }
@@ -178,7 +139,8 @@ mark_named(const struct pki_revocation *r, struct index *x, struct pki_revoked *
 		any = any || e->status == PKI_REVOKED;
 		if (e->status == PKI_REVOKED || e->not_after <= now)
 			continue;
-		if (!index_revoke(x, e->serial, r->reason, now, err))
+		e->reason = r->reason;
+		if (!note_certificate(r->dir, "revoke", e, err) || !index_revoke(x, e->serial, r->reason, now, err))
 			return false;
 		ret->n++;
 	}
@@ -212,7 +174,8 @@ mark_file(const struct pki_revocation *r, const struct ca *ca, struct index *x, 
 			     cn != NULL ? cn : "-", err))
 		return false;
 	ret->n++;
-	return index_revoke(x, x->entries[i].serial, r->reason, pki_clock(r->now), err);
+	x->entries[i].reason = r->reason;
+	return note_certificate(r->dir, "revoke", &x->entries[i], err) && index_revoke(x, x->entries[i].serial, r->reason, pki_clock(r->now), err);
 }
 
 bool

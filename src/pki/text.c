@@ -124,6 +124,16 @@ serial_bytes(const ASN1_INTEGER *s, uint8_t out[AUTHZ_SERIAL_MAX])
 	return (size_t)n;
 }
 
+ASN1_INTEGER *
+serial_of(struct slice bytes)
+{
+	BIGNUM *bn = BN_bin2bn(bytes.p, (int)bytes.n, NULL);
+	ASN1_INTEGER *n = bn != NULL ? BN_to_ASN1_INTEGER(bn, NULL) : NULL;
+
+	BN_free(bn);
+	return n;
+}
+
 bool
 cert_fingerprint(const X509 *x, uint8_t out[32])
 {

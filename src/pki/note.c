@@ -1,0 +1,68 @@
+/* What the folder's commands do goes into DIR/audit.log before it takes effect, as what the signer does. */
+#include "pki/internal.h"
+
+#include <stdio.h>
+#include <openssl/err.h>
+#include "audit/audit.h"
+
+bool
+note_certificate(const char *dir, const char *action, const struct pki_entry *e, struct err *err)
+{
+	char from[32], to[32], actor[AUDIT_ACTOR_MAX + 1], reason[16];
+	struct audit_detail d[] = { { "ca", e->ca }, { "profile", e->profile }, { "serial", e->serial }, { "sha256", e->fingerprint },
+		{ "not_before", time_stamp(e->not_before, from) }, { "not_after", time_stamp(e->not_after, to) }, { "reason", reason } };
+	struct audit_record r = { .actor = audit_actor(actor), .action = action, .object = e->cn, .details = d,
+		.n_details = ARRAY_LEN(d) - 1 };
+
+	if (strcmp(action, "revoke") == 0) {
+		(void)snprintf(reason, sizeof reason, "%d", e->reason);
+		r.n_details++;
+	}
+	return audit_note(dir, &r, err);
+}
+
+bool
+note_ca(const char *dir, const char *action, const char *name, X509 *cert, struct err *err)
+{
+	char actor[AUDIT_ACTOR_MAX + 1], print[65] = "";
+	uint8_t sum[32];
+	struct audit_detail d[] = { { "sha256", print } };
+	struct audit_record r = { .actor = audit_actor(actor), .action = action, .object = name, .details = d, .n_details = 1 };
+
+	if (cert_fingerprint(cert, sum))
+		(void)text_hex(slice_of(sum, sizeof sum), print, sizeof print);
+	return audit_note(dir, &r, err);
+}
+
+bool
+note_crl(const char *dir, const char *ca, uint64_t number, size_t n, struct err *err)
+{
+	char actor[AUDIT_ACTOR_MAX + 1], number_text[24], entries[24];
+	struct audit_detail d[] = { { "number", number_text }, { "entries", entries } };
+	struct audit_record r = { .actor = audit_actor(actor), .action = "crl", .object = ca, .details = d, .n_details = 2 };
+
+	(void)snprintf(number_text, sizeof number_text, "%llu", (unsigned long long)number);
+	(void)snprintf(entries, sizeof entries, "%zu", n);
+	return audit_note(dir, &r, err);
+}
+
+bool
+pki_signed_by(const char *cert_file, struct slice statement, struct slice signature, struct err *err)
+{
+	STACK_OF(X509) *certs;
+	bool ok = false;
+
+	if (!certs_read(cert_file, &certs, err))
+		return false;
+	for (int i = 0; !ok && i < sk_X509_num(certs); i++) {
+		EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(certs, i));
+		EVP_MD_CTX *ctx = key != NULL ? EVP_MD_CTX_new() : NULL;
+
+		ok = ctx != NULL && EVP_DigestVerifyInit(ctx, NULL, key_digest(key), NULL, key) == 1 &&
+		    EVP_DigestVerify(ctx, signature.p, signature.n, statement.p, statement.n) == 1;
+		EVP_MD_CTX_free(ctx);
+	}
+	sk_X509_pop_free(certs, X509_free);
+	ERR_clear_error();
+	return ok || err_set(err, ERR_DENIED, "its signature is by no key of %s", cert_file);
+}
