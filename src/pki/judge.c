@@ -149,7 +149,7 @@ accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_p
 		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_OUT_OF_MEM, "try again", "out of memory");
 		return false;
 	}
-	p->role = is_pinned(chain) ? AUTHZ_ROLE_NONE : trust_role(t, p->issuer_key);
+	p->role = is_pinned(chain) ? AUTHZ_ROLE_NONE : pki_trust_role(t, p->issuer_key);
 	if (t->quarantine && (now > p->not_after || now < p->not_before)) {
 		p->role = AUTHZ_ROLE_QUARANTINE;
 		p->valid_until = 0;
@@ -257,10 +257,10 @@ pki_judge_again(const struct pki_trust *t, const struct authz_facts *f, int64_t 
 		(void)snprintf(ret->text, sizeof ret->text, "the certificate is out of its time, and there is no quarantine any more");
 		return false;
 	}
-	if (f->role != AUTHZ_ROLE_QUARANTINE && trust_role(t, f->issuer_key) != f->role) {
+	if (f->role != AUTHZ_ROLE_QUARANTINE && pki_trust_role(t, f->issuer_key) != f->role) {
 		ret->cause = PKI_BAD_ROLE_CHANGED;
 		(void)snprintf(ret->text, sizeof ret->text, "its CA gives the role %s now, and gave %s",
-		    authz_role_name(trust_role(t, f->issuer_key)), authz_role_name(f->role));
+		    authz_role_name(pki_trust_role(t, f->issuer_key)), authz_role_name(f->role));
 		return false;
 	}
 	return true;

@@ -270,7 +270,7 @@ pki_trust_unref(struct pki_trust *t)
 }
 
 enum authz_role
-trust_role(const struct pki_trust *t, const uint8_t spki[32])
+pki_trust_role(const struct pki_trust *t, const uint8_t spki[32])
 {
 	for (size_t i = 0; i < t->n_roles; i++) {
 		if (memcmp(t->roles[i].spki, spki, 32) == 0)

@@ -23,7 +23,6 @@ struct pki_trust {
 	bool require_cn, ignore_dates, quarantine;
 };
 
-enum authz_role trust_role(const struct pki_trust *t, const uint8_t spki[32]);
 /* Who among the cafile's CAs signed <ca>; NULL: nobody, or <ca> is not in it. */
 const X509 *trust_issuer(const struct pki_trust *t, const X509 *ca);
 /* Is this the key of one of the cafile's CAs? */

@@ -63,6 +63,9 @@ struct config_plugin {
 #define CONFIG_PLUGINS_REFUSED \
 	"plugins of mosquitto cannot be loaded; the broker itself does what mosquitto_dynamic_security.so does, for all else see `policy`"
 
+/* Who comes into quarantine instead of being refused. */
+enum config_quarantine { CONFIG_QUARANTINE_DATES = 1, CONFIG_QUARANTINE_UNREGISTERED = 2 };
+
 struct config_listener {
 	struct config_place at[CONFIG_OPTIONS_MAX];
 	struct config_place place; /* of its `listener` or `port` line */
@@ -84,7 +87,8 @@ struct config_listener {
 	int64_t rate_exceeded; /* 0: wait, 1: disconnect */
 	char *dhparamfile;
 	bool ignore_dates; /* disable_client_cert_date_checks */
-	bool quarantine, device_renewal;
+	int64_t quarantine; /* of enum config_quarantine */
+	bool require_registration, device_renewal;
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;
 	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */

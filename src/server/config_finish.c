@@ -316,7 +316,10 @@ check_tls(const struct config *c, const struct config_listener *l, struct err *e
 	if (l->crlfile != NULL)
 		return fail_at(c, option_at(l->at, "crlfile"), err,
 		    "crlfile: cafile is missing; whose list is it?");
-	if (l->quarantine)
+	if (l->require_registration)
+		return fail_at(c, option_at(l->at, "require_registration"), err,
+		    "require_registration: cafile is missing; no certificate is looked at");
+	if (l->quarantine != 0)
 		return fail_at(c, option_at(l->at, "quarantine"), err,
 		    "quarantine: cafile is missing; no certificate is looked at");
 	if (l->device_renewal)
@@ -480,6 +483,28 @@ warn_global(struct config *c)
 	return true;
 }
 
+/* Somebody must be able to say which devices there are, and it must be seen who is one. */
+static bool
+check_registration(const struct config *c, const struct config_listener *l, struct err *err)
+{
+	bool told = false, client = false;
+
+	if ((l->quarantine & CONFIG_QUARANTINE_UNREGISTERED) != 0 && !l->require_registration)
+		return fail_at(c, option_at(l->at, "quarantine"), err,
+		    "quarantine: everybody is let in, registered or not; add require_registration true");
+	if (!l->require_registration)
+		return true;
+	for (unsigned i = 0; i < c->n_listeners; i++)
+		told = told || c->listeners[i].protocol == CONFIG_CONTROL;
+	for (unsigned i = 0; i < c->n_role_cas; i++)
+		client = client || c->role_cas[i].role == AUTHZ_ROLE_CLIENT;
+	if (!client)
+		return fail_at(c, option_at(l->at, "require_registration"), err,
+		    "require_registration: no CA has the client role, so nobody would be looked up; add a role_ca line");
+	return told || fail_at(c, option_at(l->at, "require_registration"), err,
+			   "require_registration: nobody can say which devices are registered; add `listener 0 PATH` with `protocol control`");
+}
+
 bool
 config_finish(struct config *c, unsigned port, struct err *err)
 {
@@ -497,6 +522,9 @@ config_finish(struct config *c, unsigned port, struct err *err)
 	for (i = 0; i < c->n_listeners; i++)
 		if (!check_security(c, c->listeners[i].security, err) ||
 		    !finish_listener(c, i, err))
+			return false;
+	for (i = 0; i < c->n_listeners; i++)
+		if (!check_registration(c, &c->listeners[i], err))
 			return false;
 	if (!config_plugins_finish(c, err))
 		return false;

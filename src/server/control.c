@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/num.h"
 #include "base/text.h"
@@ -15,50 +14,19 @@ enum { WHY_MAX = 512, WHY_DEFAULT = 10 };
 const char control_policy[] = "connect anonymous\n"
 			      "allow anonymous publish " CONTROL_TOPIC "#\n"
 			      "allow anonymous subscribe " CONTROL_TOPIC "response\n"
+			      "allow anonymous subscribe " CONTROL_EVENTS "\n"
 			      "allow anonymous subscribe $SYS/#\n";
 
-static void
-put_time(json_t *o, const char *key, int64_t t)
+json_t *
+control_error(const char *code, const char *text)
 {
-	char text[32];
-	struct tm tm;
-	time_t at = (time_t)t;
-
-	if (t == 0 || gmtime_r(&at, &tm) == NULL || strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-		(void)json_object_set_new(o, key, json_null());
-	else
-		(void)json_object_set_new(o, key, json_string(text));
-}
-
-static void
-put_text(json_t *o, const char *key, const char *text)
-{
-	(void)json_object_set_new(o, key, text[0] != '\0' && strcmp(text, "-") != 0 ? json_string(text) : json_null());
+	return json_pack("{s:s,s:s}", "error", text, "code", code);
 }
 
 static void
 add_note(void *ctx, const struct diary_note *x)
 {
-	json_t *o = json_object();
-
-	put_time(o, "time", x->time);
-	put_text(o, "what", x->what);
-	put_text(o, "address", x->peer);
-	put_text(o, "listener", x->listener);
-	put_text(o, "client_id", x->client_id);
-	put_text(o, "cause", x->cause);
-	put_text(o, "text", x->text);
-	put_text(o, "remedy", x->remedy);
-	put_text(o, "sni", x->sni);
-	put_text(o, "tls_version", x->tls_version);
-	(void)json_object_set_new(o, "tls_alert", x->alert >= 0 ? json_integer(x->alert) : json_null());
-	put_text(o, "subject", x->subject);
-	put_text(o, "issuer", x->issuer);
-	put_text(o, "serial", x->serial);
-	put_text(o, "fingerprint", x->fingerprint);
-	put_time(o, "not_before", x->not_before);
-	put_time(o, "not_after", x->not_after);
-	(void)json_array_append_new(ctx, o);
+	(void)json_array_append_new(ctx, control_refusal_json(x));
 }
 
 /* {"about": "192.0.2.1", "count": 10}: the latest refusals, newest first. */
@@ -80,15 +48,16 @@ add_renewal(void *ctx, const struct renewal *r)
 {
 	json_t *o = json_object();
 
-	put_text(o, "name", r->name);
-	put_text(o, "role", authz_role_name(r->role));
-	put_text(o, "issuer", r->issuer);
-	put_text(o, "serial", r->serial);
-	put_text(o, "fingerprint", r->fingerprint);
-	put_time(o, "time", r->time);
-	put_time(o, "not_before", r->not_before);
-	put_time(o, "not_after", r->not_after);
-	put_text(o, "request", r->csr != NULL ? r->csr : "");
+	control_put_text(o, "name", r->name);
+	control_put_text(o, "role", authz_role_name(r->role));
+	control_put_text(o, "quarantine", r->quarantine != NULL ? r->quarantine : "");
+	control_put_text(o, "issuer", r->issuer);
+	control_put_text(o, "serial", r->serial);
+	control_put_text(o, "fingerprint", r->fingerprint);
+	control_put_time(o, "time", r->time);
+	control_put_time(o, "not_before", r->not_before);
+	control_put_time(o, "not_after", r->not_after);
+	control_put_text(o, "request", r->csr != NULL ? r->csr : "");
 	(void)json_array_append_new(ctx, o);
 }
 
@@ -114,9 +83,9 @@ do_renew_answer(struct server *s, struct broker_request *r, const json_t *in, js
 
 	(void)r;
 	if (name == NULL || fingerprint == NULL)
-		*ret_out = json_pack("{s:s}", "error", "name and fingerprint are needed");
+		*ret_out = control_error("argument", "name and fingerprint are needed");
 	else if (!renew_answer(s, name, fingerprint, json_string_value(json_object_get(in, "certificate"))))
-		*ret_out = json_pack("{s:s}", "error", "nobody of that name and certificate asks for a new one");
+		*ret_out = control_error("missing", "nobody of that name and certificate asks for a new one");
 	else
 		*ret_out = json_pack("{s:b}", "done", 1);
 	return false;
@@ -133,7 +102,60 @@ static const struct {
 	{ "backup", control_backup },
 	{ "renewals", do_renewals },
 	{ "renew-answer", do_renew_answer },
+	{ "hello", control_hello },
+	{ "registry/begin", control_registry },
+	{ "registry/chunk", control_registry },
+	{ "registry/commit", control_registry },
+	{ "registry/change", control_registry },
+	{ "sessions", control_sessions },
+	{ "session", control_session },
+	{ "disconnect", control_disconnect },
+	{ "purge", control_purge },
+	{ "publish", control_publish },
 };
+
+static json_t *
+listeners_json(const struct server *s, bool *ret_required)
+{
+	json_t *list = json_array();
+
+	*ret_required = false;
+	for (unsigned i = 0; i < s->n_listeners; i++) {
+		static const char *const protocols[] = { [CONFIG_MQTT] = "mqtt", [CONFIG_WEBSOCKETS] = "websockets", [CONFIG_METRICS] = "metrics",
+			[CONFIG_CONTROL] = "control" };
+		const struct config_listener *l = s->listeners[i].config;
+		bool required = (atomic_load(&s->listeners[i].rules) & RULE_REGISTERED) != 0;
+
+		*ret_required = *ret_required || required;
+		(void)json_array_append_new(list, json_pack("{s:s,s:s,s:b,s:b}", "name", l->name, "protocol", protocols[l->protocol], "tls", config_is_tls(l),
+						      "require_registration", required));
+	}
+	return list;
+}
+
+bool
+control_hello(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
+{
+	const json_t *protocol = json_object_get(in, "protocol");
+	struct registration_facts f;
+	json_t *o, *list;
+	bool required;
+
+	(void)r;
+	if (protocol != NULL && json_integer_value(protocol) != CONTROL_PROTOCOL) {
+		*ret_out = control_error("argument", "this broker speaks protocol 1");
+		return false;
+	}
+	registration_facts(s->registrations, &f);
+	list = listeners_json(s, &required);
+	o = json_pack("{s:i,s:s,s:s,s:i,s:i,s:b,s:o}", "protocol", CONTROL_PROTOCOL, "version", SIGNET_VERSION, "broker_id", s->id, "workers", (int)s->n_workers,
+	    "names_max", CONTROL_NAMES_MAX, "registration_required", required, "listeners", list);
+	control_put_time(o, "started", s->started);
+	(void)json_object_set_new(o, "registry", json_pack("{s:o,s:I}", "generation", f.known ? json_integer((json_int_t)f.generation) : json_null(),
+						      "devices", (json_int_t)f.devices));
+	*ret_out = o;
+	return false;
+}
 
 void
 control_answer(struct broker_request *r, json_t *out)
@@ -158,14 +180,14 @@ carry_out(struct server *s, struct broker_request *r, struct slice name, json_t 
 		in = json_loadb((const char *)r->payload.p, r->payload.n, JSON_REJECT_DUPLICATES, &e);
 		if (!json_is_object(in)) {
 			json_decref(in);
-			*ret_out = json_pack("{s:s}", "error", e.text[0] != '\0' ? e.text : "a request is a JSON object");
+			*ret_out = control_error("syntax", e.text[0] != '\0' ? e.text : "a request is a JSON object");
 			return false;
 		}
 		later = commands[i].carry_out(s, r, in, ret_out);
 		json_decref(in);
 		return later;
 	}
-	*ret_out = json_pack("{s:s}", "error", "there is no such command");
+	*ret_out = control_error("command", "there is no such command");
 	return false;
 }
 

@@ -6,6 +6,10 @@
 #include "server/internal.h"
 
 #define CONTROL_TOPIC "$CONTROL/signet/v1/"
+#define CONTROL_EVENTS CONTROL_TOPIC "events"
+enum { CONTROL_PROTOCOL = 1, CONTROL_NAMES_MAX = 4096, CONTROL_NAME_MAX = 256 };
+/* {"error": <text>, "code": <code>}; both are static or not needed after the call. */
+json_t *control_error(const char *code, const char *text);
 /* <r> is done, with this answer; NULL: out of memory. <out> is released. Any thread. */
 void control_answer(struct broker_request *r, json_t *out);
 
@@ -20,5 +24,35 @@ bool control_diff(struct server *s, struct broker_request *r, const json_t *in, 
 
 /* persist.c: {"dir": "/absolute"}: a copy of the store there, made on a thread of its own: {"dir": …, "bytes": N, "ms": N}. */
 bool control_backup(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
+
+/* {}: who we are and what we speak. */
+bool control_hello(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
+
+/* ---- control_json.c: how things are written ---- */
+
+void control_put_time(json_t *o, const char *key, int64_t t); /* seconds since 1970; 0: null */
+void control_put_text(json_t *o, const char *key, const char *text); /* "" and "-": null */
+void control_put_slice(json_t *o, const char *key, struct slice s); /* what JSON cannot hold, as names may come from a certificate: null */
+json_t *control_refusal_json(const struct diary_note *x);
+/* What events and lists have in common: client id, listener, who it is, address and protocol. */
+void control_put_session(const struct server *s, json_t *o, const struct broker_session *x);
+
+/* feed.c: one event, if anybody listens: <o>, which is taken, with "event": <kind>. Any thread. */
+void feed_put(struct feed *f, const char *kind, json_t *o);
+
+/* ---- control_sessions.c ---- */
+
+bool control_sessions(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);   /* a page of the list */
+bool control_session(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);    /* one, with its subscriptions */
+bool control_disconnect(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
+bool control_purge(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);      /* the session ends, too */
+
+/* ---- control_publish.c ---- */
+
+bool control_publish(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
+
+/* ---- registration.c: what stands below "registry/" ---- */
+
+bool control_registry(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
 
 #endif

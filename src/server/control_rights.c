@@ -31,15 +31,6 @@ rights_action(const char *name, enum authz_action *ret, bool *ret_will)
 	return false;
 }
 
-/* What JSON cannot hold, as names may come from a certificate, is left out. */
-static void
-put_slice(json_t *o, const char *key, struct slice s)
-{
-	json_t *v = s.p != NULL ? json_stringn((const char *)s.p, s.n) : NULL;
-
-	(void)json_object_set_new(o, key, v != NULL ? v : json_null());
-}
-
 static const char *
 listener_name(const struct server *s, unsigned listener)
 {
@@ -54,8 +45,8 @@ rights_put_who(const struct server *s, json_t *o, unsigned listener, const struc
 	authz_principal_facts(who, &f);
 	(void)json_object_set_new(o, "listener", json_string(listener_name(s, listener)));
 	(void)json_object_set_new(o, "role", json_string(authz_role_name(f.role)));
-	put_slice(o, "cn", f.has_cert ? f.cn : (struct slice){ 0 });
-	put_slice(o, "user", f.username);
+	control_put_slice(o, "cn", f.has_cert ? f.cn : (struct slice){ 0 });
+	control_put_slice(o, "user", f.username);
 }
 
 struct question {
@@ -74,7 +65,7 @@ on_finding(void *ctx, const struct broker_finding *f)
 		(void)json_object_set_new(o, "allowed", json_boolean(f->allowed));
 		(void)json_object_set_new(o, "connected", json_boolean(f->connected));
 		(void)json_object_set_new(o, "waiting", json_integer(f->waiting));
-		put_slice(o, "topic", f->topic);
+		control_put_slice(o, "topic", f->topic);
 		(void)json_object_set_new(o, "text", json_string(f->text));
 		rights_put_who(q->server, o, f->listener, f->who);
 	}
@@ -92,7 +83,7 @@ control_explain(struct server *s, struct broker_request *r, const json_t *in, js
 	struct question *q;
 
 	if (id == NULL || !rights_action(json_string_value(json_object_get(in, "action")), &ask.action, &ask.will)) {
-		*ret_out = json_pack("{s:s}", "error", "expected a client_id, an action and a topic");
+		*ret_out = control_error("argument", "expected a client_id, an action and a topic");
 		return false;
 	}
 	q = malloc(sizeof(*q));
@@ -196,7 +187,7 @@ control_diff(struct server *s, struct broker_request *r, const json_t *in, json_
 	if (json_is_integer(count))
 		survey.most = (unsigned)NUM_MAX(0, NUM_MIN(json_integer_value(count), (json_int_t)BROKER_CHANGED_MAX));
 	if (text.p == NULL || survey.listeners == 0) {
-		*ret_out = json_pack("{s:s}", "error", text.p == NULL ? "expected a policy's text" : "no such listener is ruled by a policy or ACL file");
+		*ret_out = control_error("argument", text.p == NULL ? "expected a policy's text" : "no such listener is ruled by a policy or ACL file");
 		return false;
 	}
 	if (json_is_true(json_object_get(in, "acl")))
@@ -204,7 +195,7 @@ control_diff(struct server *s, struct broker_request *r, const json_t *in, json_
 	else
 		survey.policy = authz_policy_parse(text, "NEW", &err);
 	if (survey.policy == NULL) {
-		*ret_out = json_pack("{s:s}", "error", err.text);
+		*ret_out = control_error("argument", err.text);
 		return false;
 	}
 	begun = begin_survey(s, r, &survey);

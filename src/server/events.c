@@ -1,6 +1,6 @@
 /* What happens, in lines of the log. Lines that mosquitto has look like its own; a refusal is
  * one line that says who, what, why and what to do, and a flood of them is rationed. */
-#include "server/internal.h"
+#include "server/control.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -113,6 +113,8 @@ keep(const struct listener *l, const struct line *x, const struct refusal *r)
 	if (x->fingerprint != NULL)
 		(void)text_hex(slice_of(x->fingerprint, 32), n.fingerprint, sizeof(n.fingerprint));
 	diary_write(l->server->diary, &n);
+	if (feed_is_on(l->server->feed))
+		feed_put(l->server->feed, "refusal", control_refusal_json(&n));
 }
 
 /* ", TLSv1.3, SNI 'broker.example'", as far as there is something to say. */
@@ -355,6 +357,7 @@ event_of_broker(struct server *s, const struct broker_event *e)
 	const struct config *c = s->config;
 	char id[SHOW_CAP], topic[SHOW_CAP];
 
+	feed_event(s->feed, e);
 	(void)text_show(e->client_id, id, sizeof(id));
 	switch (e->kind) {
 	case BROKER_CONNECTED:

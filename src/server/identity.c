@@ -25,6 +25,10 @@ listener_rules_of(const struct config *c, const struct config_listener *l)
 		rules |= RULE_PSK_IS_IDENTITY;
 	if (s->allow_zero_length_clientid)
 		rules |= RULE_EMPTY_CLIENT_ID;
+	if (l->require_registration)
+		rules |= RULE_REGISTERED;
+	if ((l->quarantine & CONFIG_QUARANTINE_UNREGISTERED) != 0)
+		rules |= RULE_QUARANTINE_UNREGISTERED;
 	/* Where roles come from certificates, identity does too. */
 	if (l->use_identity_as_username || l->use_subject_as_username || c->n_role_cas > 0)
 		rules |= RULE_CERT_IS_IDENTITY;

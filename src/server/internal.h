@@ -15,6 +15,7 @@
 #include "server/config.h"
 #include "server/dynamic.h"
 #include "server/refuse.h"
+#include "server/registration.h"
 #include "server/server.h"
 #include "store/store.h"
 #include "ws/ws.h"
@@ -67,6 +68,7 @@ struct judge {
 	struct passwd_file *passwords;
 	struct psk_file *psk;
 	struct dynamic *dynamic; /* who has the passwords instead, or NULL; never exchanged */
+	struct registrations *registrations; /* never exchanged */
 };
 bool judge_init(struct judge *j);
 void judge_done(struct judge *j);
@@ -79,6 +81,9 @@ void judge_set_trust(struct judge *j, struct pki_trust *t);
 /* broker_ports.judge_again without its context: <rules> of the listener as they are now. */
 uint8_t judge_again(struct judge *j, unsigned rules, const struct authz_principal *who, bool fresh,
     char why[static BROKER_WHY_MAX]);
+/* registration_judge() of somebody on a listener with these <rules>. */
+uint8_t judge_registration(struct judge *j, unsigned rules, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX],
+    bool *ret_purge);
 struct tls_hooks judge_hooks(struct judge *j);
 
 /* ---- a listener while the server runs ---- */
@@ -93,6 +98,8 @@ enum listener_rules {
 	RULE_PSK_IS_IDENTITY = 32,
 	RULE_SCRAM = 64,        /* they may prove their password by SCRAM-SHA-256 */
 	RULE_ONLY_SCRAM = 128,  /* and must: a user name without it is refused */
+	RULE_REGISTERED = 256,  /* who has the client role must be enabled in the registry */
+	RULE_QUARANTINE_UNREGISTERED = 512, /* and else, unless he is disabled, he is in quarantine */
 };
 unsigned listener_rules_of(const struct config *c, const struct config_listener *l);
 
@@ -164,6 +171,9 @@ struct server {
 	struct persist *persist; /* NULL: sessions and retained messages are in memory only */
 	struct diary *diary;
 	struct renewals *renewals;
+	struct registrations *registrations;
+	struct feed *feed;
+	char id[17];           /* of this life of the broker */
 	struct broker *broker;
 	struct runner *bridges; /* all that ever were; of the main thread */
 	struct metrics_bridges *bridge_certificates; /* under <lock> */
@@ -212,8 +222,9 @@ uint64_t sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms);
 
 /* ---- identity.c ---- */
 
-/* authz_facts.credential of who was named by a trusted proxy; tags of passwords and keys are odd. */
-enum { CREDENTIAL_PROXIED = 2 };
+/* authz_facts.credential of who was named by a trusted proxy, and of who is in quarantine only for want of a registration; tags of passwords and
+ * keys are odd. */
+enum { CREDENTIAL_PROXIED = 2, CREDENTIAL_UNREGISTERED = 4 };
 /* What the network knows of a peer as a principal; NULL: out of memory. <peer> may be NULL. */
 struct authz_principal *identity_of_peer(
     unsigned rules, const struct pki_peer *peer, struct authz_principal *nobody);
@@ -343,6 +354,7 @@ struct renewal {
 	int64_t time; /* of the request, or when he was here last; 0: this place is free */
 	int64_t not_before, not_after;
 	enum authz_role role;
+	const char *quarantine; /* why he is in it, or NULL */
 	uint8_t issuer_key[32];
 	char name[4 * PKI_CN_MAX + 1], issuer[320], serial[2 * AUTHZ_SERIAL_MAX + 1], fingerprint[65];
 	char *csr; /* PEM; NULL: he is in quarantine and has not asked yet */
@@ -353,6 +365,8 @@ void renewals_free(struct renewals *x); /* NULL is fine */
 bool renew_request(struct server *s, struct broker_request *r);
 /* <who> has connected: if that is in quarantine, he is listed. Any thread. */
 void renew_seen(struct server *s, const struct authz_principal *who);
+/* "expired", "not-yet-valid", "unregistered": why somebody is in quarantine; NULL: he is not. */
+const char *renew_quarantine(const struct authz_facts *f);
 /* Under a lock: <each> must be short. Any thread. */
 void renewals_read(struct renewals *x, void (*each)(void *ctx, const struct renewal *r), void *ctx);
 /* The administrator's word on one of them: the certificate and the CAs above it (PEM), or NULL: no. False: there is none such, or
@@ -382,6 +396,17 @@ extern const char control_policy[]; /* of listeners with `protocol control` */
 bool control_request(struct server *s, struct broker_request *r);
 /* "publish", "will", …; NULL and unknown names: false. */
 bool rights_action(const char *name, enum authz_action *ret, bool *ret_will);
+
+/* ---- feed.c: events for control ---- */
+
+struct feed *feed_new(struct server *s); /* NULL: out of memory */
+void feed_free(struct feed *f);          /* NULL is fine */
+bool feed_is_on(const struct feed *f);   /* does anybody listen? Any thread, costs nothing */
+/* What the broker tells: news, or somebody who begins or ends to listen. On the thread of the client's home. */
+void feed_event(struct feed *f, const struct broker_event *e);
+/* <kind> of a device, as far as somebody listens. Any thread; control.h has the others. */
+void feed_put_device(struct feed *f, const char *kind, const struct authz_principal *who, unsigned listener);
+void feed_turn(struct feed *f, const struct worker *w); /* on <w>'s thread: send what has come */
 
 /* ---- events.c ---- */
 

@@ -183,13 +183,38 @@ user_is_known(struct judge *j, struct slice user)
 }
 
 uint8_t
+judge_registration(struct judge *j, unsigned rules, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX],
+    bool *ret_purge)
+{
+	struct authz_facts f;
+	struct registration_question q = { .rules = rules, .who = &f, .fresh = fresh };
+	struct pki_trust *t;
+
+	authz_principal_facts(who, &f);
+	q.role = f.credential == CREDENTIAL_UNREGISTERED ? AUTHZ_ROLE_CLIENT : f.role;
+	/* What his CA gave him before his certificate was out of its time. */
+	if (q.role == AUTHZ_ROLE_QUARANTINE && (rules & RULE_REGISTERED) != 0 && f.issuer_key != NULL && (t = judge_trust(j)) != NULL) {
+		q.role = pki_trust_role(t, f.issuer_key);
+		pki_trust_unref(t);
+	}
+	return registration_judge(j->registrations, &q, why, ret_purge);
+}
+
+uint8_t
 judge_again(struct judge *j, unsigned rules, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX])
 {
 	struct authz_facts f;
 	uint8_t rc;
+	bool purge;
 
 	authz_principal_facts(who, &f);
+	if (f.credential == CREDENTIAL_UNREGISTERED) {
+		f.role = AUTHZ_ROLE_CLIENT;
+		f.credential = 0;
+	}
 	if (f.has_cert && (rc = certificate_again(j, &f, fresh, why)) != MQTT_RC_OK)
+		return rc;
+	if (f.has_cert && (rc = judge_registration(j, rules, who, fresh, why, &purge)) != MQTT_RC_OK)
 		return rc;
 	if (f.credential != 0 && f.credential != CREDENTIAL_PROXIED && !credential_stands(j, &f))
 		return withdrawn(MQTT_RC_ADMINISTRATIVE, why, "the password or key has been changed or removed");

@@ -38,6 +38,14 @@ static const struct option_choice sessions[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice quarantines[] = {
+	{ "false", 0, NULL },
+	{ "true", CONFIG_QUARANTINE_DATES, NULL },
+	{ "unregistered", CONFIG_QUARANTINE_UNREGISTERED, NULL },
+	{ "both", CONFIG_QUARANTINE_DATES | CONFIG_QUARANTINE_UNREGISTERED, NULL },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice domains[] = {
 	{ "ipv4", 4, NULL },
 	{ "ipv6", 6, NULL },
@@ -171,8 +179,11 @@ const struct option options[] = {
 	  IN_LISTENER(crl_grace), .type = OPTION_DURATION, .min = 1, .max = 4294967294, .def_text = "none", .flags = OPTION_IS_TLS },
 	{ "disable_client_cert_date_checks", "true|false", "Let clients in whose certificate has expired or is not valid yet; a warning says so at each start",
 	  IN_LISTENER(ignore_dates), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
-	{ "quarantine", "true|false", "Let in who has a certificate that is out of its time, to ask for a new one over MQTT and for nothing else",
-	  IN_LISTENER(quarantine), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
+	{ "quarantine", "false|true|unregistered|both",
+	  "Let in, to ask for a new one and for nothing else: certificates out of their time (true), unregistered devices, or both",
+	  IN_LISTENER(quarantine), .type = OPTION_CHOICE, .choices = quarantines, .flags = OPTION_IS_TLS },
+	{ "require_registration", "true|false", "Refuse certificates of the client role whose common name is no enabled device of the registry",
+	  IN_LISTENER(require_registration), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
 	{ "device_renewal", "true|false", "Take requests for new certificates over MQTT; `signet device approve` answers them",
 	  IN_LISTENER(device_renewal), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
 	{ "dhparamfile", "FILE", "Parameters for finite field Diffie-Hellman (PEM, 2048 bits or more); used only where `ciphers` names DHE",

@@ -295,7 +295,7 @@ control_backup(struct server *s, struct broker_request *r, const json_t *in, jso
 	else
 		why = copy_begin(s->persist, dir, r);
 	if (why != NULL)
-		*ret_out = json_pack("{s:s}", "error", why);
+		*ret_out = control_error("argument", why);
 	return why == NULL;
 }
 

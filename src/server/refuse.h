@@ -37,6 +37,11 @@ enum refusal_cause {
 	REFUSAL_ANONYMOUS,
 	REFUSAL_PASSWORD,
 	REFUSAL_WITHDRAWN,
+	REFUSAL_NOT_REGISTERED,
+	REFUSAL_DISABLED,
+	REFUSAL_PENDING,
+	REFUSAL_NO_REGISTRY,
+	REFUSAL_REGISTERED,
 	REFUSAL_LOGIN_UNKNOWN,
 	REFUSAL_LOGIN_WRONG,
 	REFUSAL_LOGIN_NO_SCRAM,
@@ -98,6 +103,11 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 #define WHY_NETWORK_RATE "more connections a second from this network than network_connect_rate"
 #define WHY_METRICS "may not read metrics here"
 #define WHY_WITHDRAWN "withdrawn: " /* and what the DISCONNECT says too */
+#define WHY_NOT_REGISTERED "not registered: the registry has no device of this common name"
+#define WHY_DISABLED "disabled: the device is switched off in the registry"
+#define WHY_PENDING "pending: the device waits for its approval"
+#define WHY_NO_REGISTRY "the broker does not know yet which devices are registered"
+#define WHY_REGISTERED "registered now: connect again to leave quarantine"
 #define WHY_NO_CLIENT_ID "the client id is empty, and allow_zero_length_clientid is false"
 
 #endif

@@ -88,6 +88,7 @@ keep(struct renewals *x, const struct authz_facts *f, char *csr)
 		r->not_before = f->not_before;
 		r->not_after = f->not_after;
 		r->role = f->role;
+		r->quarantine = renew_quarantine(f);
 		(void)text_show(f->issuer, r->issuer, sizeof(r->issuer));
 		(void)text_hex(f->serial, r->serial, sizeof(r->serial));
 		(void)text_hex(slice_of(f->fingerprint, 32), r->fingerprint, sizeof(r->fingerprint));
@@ -100,6 +101,16 @@ keep(struct renewals *x, const struct authz_facts *f, char *csr)
 	(void)pthread_mutex_unlock(&x->lock);
 	free(old);
 	return r != NULL;
+}
+
+const char *
+renew_quarantine(const struct authz_facts *f)
+{
+	if (f->role != AUTHZ_ROLE_QUARANTINE)
+		return NULL;
+	if (f->credential == CREDENTIAL_UNREGISTERED)
+		return "unregistered";
+	return f->not_before > (int64_t)time(NULL) ? "not-yet-valid" : "expired";
 }
 
 void
@@ -150,7 +161,7 @@ take(struct server *s, const struct broker_request *r, const struct authz_facts 
 	struct err err;
 	char *pem = NULL, shown[200];
 
-	if (!l->quarantine && !l->device_renewal)
+	if (l->quarantine == 0 && !l->device_renewal)
 		return "device_renewal is false on this listener";
 	if (f->issuer_key == NULL || f->fingerprint == NULL)
 		return "the certificate has no issuer here";
@@ -162,6 +173,7 @@ take(struct server *s, const struct broker_request *r, const struct authz_facts 
 		return "too many requests wait for the administrator";
 	log_notice("Device %s asks for a new certificate (role %s, listener %s); see `signet device pending`.",
 	    text_show(f->cn, shown, sizeof(shown)), authz_role_name(f->role), s->listeners[r->listener].config->name);
+	feed_put_device(s->feed, "renewal", r->who, r->listener);
 	return NULL;
 }
 

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/secret.h"
+#include "base/text.h"
 
 enum { FLUSH_EVERY_S = 5 };
 
@@ -154,6 +156,7 @@ static bool
 server_prepare(struct server *s, struct err *err)
 {
 	struct authz_facts nobody = { 0 };
+	uint8_t id[8];
 	unsigned i;
 
 	if (!make_listeners(s, err))
@@ -176,11 +179,17 @@ server_prepare(struct server *s, struct err *err)
 	s->counters = calloc(1, sizeof(*s->counters));
 	s->diary = diary_new();
 	s->renewals = renewals_new();
+	s->registrations = registrations_new(s);
+	s->feed = feed_new(s);
+	random_bytes(id, sizeof(id));
+	(void)text_hex(slice_of(id, sizeof(id)), s->id, sizeof(s->id));
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
 	if (s->nobody == NULL || s->logins == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL ||
-	    s->renewals == NULL || s->workers == NULL)
+	    s->renewals == NULL || s->registrations == NULL || s->feed == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
+	for (i = 0; i < s->n_listeners; i++)
+		s->judges[i].registrations = s->registrations;
 	return persist_open(s, err) && make_broker(s, err) && persist_recover(s, err) && make_workers(s, err) && make_bridges(s, err);
 }
 
@@ -224,6 +233,8 @@ server_done(struct server *s)
 	free(s->bridge_certificates);
 	diary_free(s->diary);
 	renewals_free(s->renewals);
+	registrations_free(s->registrations);
+	feed_free(s->feed);
 }
 
 static void *

@@ -169,6 +169,8 @@ on_turn(void *ctx, uint64_t now_ms)
 	next = NUM_MIN(next, shard_turn(w->shard, now_ms));
 	if (w->index == 0 && w->server->logtopics != NULL)
 		logtopics_turn(w->server->logtopics, w);
+	if (feed_is_on(w->server->feed))
+		feed_turn(w->server->feed, w);
 	if (w->sys != NULL)
 		next = NUM_MIN(next, sys_turn(w->sys, w, now_ms));
 	if (atomic_load_explicit(&w->server->stopping, memory_order_relaxed))
@@ -203,9 +205,23 @@ port_wake(void *ctx, unsigned shard)
 }
 
 static uint8_t
+into_quarantine(struct broker_login *login)
+{
+	struct authz_principal *cert = login->who;
+
+	login->who = registration_quarantined(cert);
+	authz_principal_unref(cert);
+	if (login->who != NULL)
+		return MQTT_RC_OK;
+	(void)snprintf(login->why, sizeof(login->why), "out of memory");
+	return MQTT_RC_UNAVAILABLE;
+}
+
+static uint8_t
 port_authenticate(void *ctx, struct broker_login *login)
 {
 	struct server *s = ctx;
+	unsigned rules;
 	uint8_t rc;
 
 	/* A bridge of ours is who it says. */
@@ -213,7 +229,10 @@ port_authenticate(void *ctx, struct broker_login *login)
 		login->who = authz_principal_ref(login->cert);
 		return MQTT_RC_OK;
 	}
-	rc = identity_judge(atomic_load(&s->listeners[login->listener].rules), login);
+	rules = atomic_load(&s->listeners[login->listener].rules);
+	rc = identity_judge(rules, login);
+	if (rc == MQTT_RC_OK && registration_wants_quarantine(s->registrations, rules, login->who))
+		return into_quarantine(login);
 	if (rc != BROKER_LOGIN_PENDING)
 		return rc;
 	return logins_ask(s->logins, &s->judges[login->listener], login);
