@@ -60,7 +60,7 @@ void registry_rollback(struct registry *r);
 
 /* ---- pages: by key, so that each costs the same however far in it is ---- */
 
-enum { REGISTRY_CURSOR_MAX = 1280 };
+enum { REGISTRY_CURSOR_MAX = 1152 };
 struct registry_page {
 	struct slice cursor;            /* .next of the page before; empty: the first */
 	unsigned limit;                 /* rows; 0: REGISTRY_PAGE, more than REGISTRY_PAGE_MAX is that */
@@ -253,8 +253,13 @@ bool registry_device_list(struct registry *r, const struct registry_device_filte
     registry_device_fn *each, void *ctx, struct err *err);
 /* How many of <tenant> (empty: all) in each state; kept, not counted. */
 bool registry_device_totals(struct registry *r, struct slice tenant, int64_t ret[static REGISTRY_DEVICE_STATES], struct err *err);
-/* How many fit the filter; counting ends at <max>. */
-bool registry_device_count(struct registry *r, const struct registry_device_filter *f, int64_t max, int64_t *ret, struct err *err);
+/* How many fit the filter. Counting ends at <max>, or when it has taken long enough: then there are at least so many. */
+struct registry_count {
+	int64_t n;
+	bool exact;
+};
+bool registry_device_count(struct registry *r, const struct registry_device_filter *f, int64_t max, struct registry_count *ret,
+    struct err *err);
 
 /* Can <cn> be a device's CN: 1 to 64 characters of UTF-8, no control characters, none of "/ + #". */
 bool registry_cn_ok(struct slice cn);
@@ -360,8 +365,11 @@ bool registry_ca_each(struct registry *r, registry_ca_fn *each, void *ctx, struc
 bool registry_crl_begin(struct registry *r, struct slice ca, int64_t *ret_number, struct err *err);
 /* Keep the list and its dates. crl_due is cleared if nothing was revoked since its registry_crl_begin(). A number that is not
  * larger than the last is ERR_CONFLICT: a newer list is there. One made elsewhere (the CLI) may have any larger number. */
-bool registry_crl_put(struct registry *r, struct slice ca, int64_t number, int64_t this_update, int64_t next_update, struct slice der,
-    struct err *err);
+struct registry_crl {
+	struct slice ca, der;
+	int64_t number, this_update, next_update;
+};
+bool registry_crl_put(struct registry *r, const struct registry_crl *c, struct err *err);
 /* The last list; free(*ret_mem). ERR_MISSING: none. */
 bool registry_crl_get(struct registry *r, struct slice ca, struct slice *ret_der, void **ret_mem, struct err *err);
 /* What stands on the list: revoked or on hold, and not past its end at the time of the last list (RFC 5280 3.3: it must be on one
@@ -387,7 +395,8 @@ struct registry_certificate {
 	char fingerprint[2 * REGISTRY_HASH + 1];  /* SHA-256, lower-case hex */
 	char spki[2 * REGISTRY_HASH + 1];         /* SHA-256 of its key; "" when it is not known */
 	struct slice cn;
-	struct slice tenant, device;    /* out: id; empty: belongs to no device. In, both: belongs to that one whatever its CN is */
+	struct slice tenant, device;    /* out: id; empty: belongs to no device. In: both, or it goes to the device of its CN if the CA has
+	                                 * the role "client", else to none */
 	struct slice profile, origin, by; /* origin: "api", "est", "cli", "factory", … */
 	struct slice der;               /* may be empty: only the index knew it */
 	enum registry_certificate_state state; /* in: of an import; else out. An expired one keeps its state */
@@ -400,7 +409,7 @@ struct registry_certificate {
 typedef bool registry_certificate_fn(void *ctx, const struct registry_certificate *c);
 
 struct registry_certificate_new {
-	struct registry_certificate certificate; /* belongs to the device of its CN unless it says another */
+	struct registry_certificate certificate;
 	int64_t secret;                 /* a claimed one, which is used now; 0: none */
 	bool supersede;                 /* others of the device are SUPERSEDED now; without a device: of the CA and CN */
 	bool keep_entity;               /* the end entity stays as it is; else the one of this CN becomes GENERATED */

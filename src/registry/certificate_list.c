@@ -1,0 +1,188 @@
+/* Certificates looked up and listed. */
+#include "registry/certificate_row.h"
+
+enum { DAY = 86400 };
+
+static const struct column columns[] = {
+	{ COL_TEXT, offsetof(struct registry_certificate, ca) },
+	{ COL_SERIAL, offsetof(struct registry_certificate, serial) },
+	{ COL_HASH, offsetof(struct registry_certificate, fingerprint) },
+	{ COL_HASH, offsetof(struct registry_certificate, spki) },
+	{ COL_TEXT, offsetof(struct registry_certificate, cn) },
+	{ COL_TEXT, offsetof(struct registry_certificate, tenant) },
+	{ COL_TEXT, offsetof(struct registry_certificate, device) },
+	{ COL_TEXT, offsetof(struct registry_certificate, profile) },
+	{ COL_TEXT, offsetof(struct registry_certificate, origin) },
+	{ COL_TEXT, offsetof(struct registry_certificate, by) },
+	{ COL_NUMBER, offsetof(struct registry_certificate, state) },
+	{ COL_INT, offsetof(struct registry_certificate, not_before) },
+	{ COL_INT, offsetof(struct registry_certificate, not_after) },
+	{ COL_INT, offsetof(struct registry_certificate, revoked_at) },
+	{ COL_NUMBER, offsetof(struct registry_certificate, reason) },
+	{ COL_INT, offsetof(struct registry_certificate, created) },
+	{ COL_BLOB, offsetof(struct registry_certificate, der) },
+};
+const struct kind certificate_kind = { columns, ARRAY_LEN(columns), sizeof(struct registry_certificate),
+	offsetof(struct registry_certificate, mem), "certificate" };
+
+/* ---- one ---- */
+
+bool
+registry_certificate_get(struct registry *r, struct slice ca, struct slice serial, struct registry_certificate *ret, struct err *err)
+{
+	uint8_t buf[REGISTRY_SERIAL_MAX];
+	struct slice bytes;
+
+	if (!hex_bytes(serial, buf, sizeof buf, &bytes))
+		return row_missing(err, certificate_kind.what, serial);
+	return row_get(r,
+	    &(struct row_query){ &certificate_kind, CERTIFICATE_SELECT("x.der") "c.name = ?1 AND x.serial = ?2",
+	        VALUES(v_text(ca), v_blob(bytes)), serial }, ret, err);
+}
+
+bool
+registry_certificate_find(struct registry *r, struct slice issuer_key, struct slice serial_bytes, struct registry_certificate *ret,
+    struct err *err)
+{
+	char hex[2 * REGISTRY_SERIAL_MAX + 1];
+
+	return row_get(r,
+	    &(struct row_query){ &certificate_kind, CERTIFICATE_SELECT("x.der") "c.key = ?1 AND x.serial = ?2",
+	        VALUES(v_blob(issuer_key), v_blob(serial_bytes)), slice_str(text_hex(serial_bytes, hex, sizeof hex)) }, ret, err);
+}
+
+bool
+registry_certificate_find_fingerprint(struct registry *r, struct slice fingerprint, struct registry_certificate *ret,
+    struct err *err)
+{
+	uint8_t buf[REGISTRY_HASH];
+	struct slice bytes;
+
+	if (!hex_bytes(fingerprint, buf, sizeof buf, &bytes))
+		return row_missing(err, certificate_kind.what, fingerprint);
+	return row_get(r,
+	    &(struct row_query){ &certificate_kind, CERTIFICATE_SELECT("x.der") "x.fingerprint = ?1", VALUES(v_blob(bytes)), fingerprint },
+	    ret, err);
+}
+
+/* ---- lists ---- */
+
+/* Behind "SELECT <fits>, ": the most telling of what the filter says drives, the rest is asked of each entry. */
+struct drive {
+	uint8_t tag;
+	const char *sql;
+};
+#define NEWEST " AND x.id < ?2 AND ?1 = 0 ORDER BY x.id DESC LIMIT ?3"
+#define NEXT " AND (x.not_after, x.id) > (?1, ?2) ORDER BY x.not_after, x.id LIMIT ?3"
+static const struct drive by_device = { 32, "x.id, 0 FROM certificates x INDEXED BY certificates_device WHERE x.device_id = ?6" NEWEST };
+static const struct drive by_cn = { 32, "x.id, 0 FROM certificates x INDEXED BY certificates_cn WHERE x.cn = ?7" NEWEST };
+static const struct drive ended = { 32, "x.id, 0 FROM certificates x INDEXED BY certificates_ended WHERE x.state <> 0" NEWEST };
+static const struct drive of_tenant = { 32, "x.id, 0 FROM certificates x INDEXED BY certificates_tenant WHERE x.tenant_id = ?12" NEWEST };
+static const struct drive all = { 32, "x.id, 0 FROM certificates x WHERE 1" NEWEST };
+static const struct drive ends_of_tenant = { 33,
+	"x.id, x.not_after FROM certificates x INDEXED BY certificates_tenant_end WHERE x.tenant_id = ?12 AND x.state = 0" NEXT };
+static const struct drive ends = { 33,
+	"x.id, x.not_after FROM certificates x INDEXED BY certificates_end WHERE x.state = 0 AND x.not_after > -1" NEXT };
+
+/* The numbers of what a filter names. */
+struct who {
+	int64_t tenant, device, ca;
+};
+
+static const struct drive *
+driven_by(const struct registry_certificate_filter *f, const struct who *w)
+{
+	if (f->order == REGISTRY_CERT_BY_EXPIRY)
+		return w->tenant != 0 ? &ends_of_tenant : &ends;
+	if (w->device != 0)
+		return &by_device;
+	if (f->cn.n > 0)
+		return &by_cn;
+	if (f->states != 0 && (f->states & 1u << REGISTRY_CERT_ACTIVE) == 0)
+		return &ended;
+	return w->tenant != 0 ? &of_tenant : &all;
+}
+
+/* ?5 CA, ?6 device, ?7 CN, ?8 states, ?9 expires after, ?10 expires before, ?12 tenant */
+static void
+put_fits(struct sql *s, const struct registry_certificate_filter *f, const struct who *w, const struct drive *d)
+{
+	sql_add(s, "SELECT 1");
+	if (w->ca != 0)
+		sql_add(s, " AND x.ca_id = ?5");
+	if (w->device != 0 && d != &by_device)
+		sql_add(s, " AND x.device_id = ?6");
+	if (f->cn.n > 0 && d != &by_cn)
+		sql_add(s, " AND x.cn = ?7");
+	if (f->states != 0)
+		sql_add(s, " AND (?8 >> x.state) & 1");
+	if (f->expires_after != 0 && f->order != REGISTRY_CERT_BY_EXPIRY)
+		sql_add(s, " AND x.not_after > ?9");
+	if (f->expires_before != 0 && f->order != REGISTRY_CERT_BY_EXPIRY)
+		sql_add(s, " AND x.not_after < ?10");
+	if (w->tenant != 0 && d != &of_tenant && d != &ends_of_tenant)
+		sql_add(s, " AND x.tenant_id = ?12");
+	sql_add(s, ", ");
+	sql_add(s, d->sql);
+}
+
+static bool
+find_who(struct registry *r, const struct registry_certificate_filter *f, struct who *ret, struct err *err)
+{
+	struct device_ref ref = { 0 };
+
+	if (!text_ok(f->cn, CN_BYTES_MAX, "common name", err) || !tenant_number(r, f->tenant, &ret->tenant, err) ||
+	    (f->device.n > 0 && !device_ref(r, f->tenant, f->device, &ref, err)))
+		return false;
+	ret->device = ref.number;
+	if (f->ca.n == 0 || db_int(r, "SELECT id FROM cas WHERE name = ?1", VALUES(v_text(f->ca)), &ret->ca, err))
+		return true;
+	return r->failed == ERR_MISSING ? row_missing(err, "CA", f->ca) : false;
+}
+
+EACH_ROW(registry_certificate_fn)
+
+bool
+registry_certificate_list(struct registry *r, const struct registry_certificate_filter *f, struct registry_page *page,
+    registry_certificate_fn *each, void *ctx, struct err *err)
+{
+	struct who w = { 0 };
+	struct sql sql = { .n = 0 };
+	const struct drive *d;
+	struct list l = { .kind = &certificate_kind, .fn = each_row, .ctx = &(struct shown){ each, ctx }, .scan = sql.text, .n_more = 8,
+		.fetch = f->with_der ? CERTIFICATE_SELECT("x.der") "x.id = ?1" : CERTIFICATE_SELECT("x''") "x.id = ?1" };
+
+	if (!find_who(r, f, &w, err))
+		return false;
+	d = driven_by(f, &w);
+	put_fits(&sql, f, &w, d);
+	memcpy(l.more, VALUES(v_int(w.ca), v_int(w.device), v_text(f->cn), v_int(f->states), v_int(f->expires_after),
+	               v_int(f->expires_before), v_int(0), v_int(w.tenant))->v, 8 * sizeof *l.more);
+	l.tag = d->tag;
+	l.down = f->order != REGISTRY_CERT_BY_EXPIRY;
+	if (!l.down) {
+		l.from = f->expires_after > 0 ? f->expires_after + 1 : 0;
+		l.end = f->expires_before;
+	}
+	return list_run(r, &l, page, err);
+}
+
+bool
+registry_expiry_days(struct registry *r, struct slice tenant, int64_t from, size_t n, int64_t *ret, struct err *err)
+{
+	struct query q;
+	int64_t number, first = from / DAY;
+	int more;
+
+	if (n > INT32_MAX)
+		return err_set(err, ERR_LIMIT, "too many days");
+	if (!tenant_number(r, tenant, &number, err) ||
+	    !query(&q, r, "SELECT day, SUM(n) FROM end_tally WHERE (?1 = 0 OR tenant_id = ?1) AND day >= ?2 AND day < ?3 GROUP BY day",
+	        VALUES(v_int(number), v_int(first), v_int(first + (int64_t)n)), err))
+		return false;
+	memset(ret, 0, n * sizeof *ret);
+	while ((more = query_next(&q)) == 1)
+		ret[query_int(&q, 0) - first] = query_int(&q, 1);
+	query_end(&q);
+	return more != -1;
+}

@@ -1,0 +1,192 @@
+/* The tables, and how a file of an older version comes to have them. docs/registry.md explains them. */
+#include "registry/internal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Numbers that are handed to the outside (AUTOINCREMENT) are never used twice. Texts are never NULL. */
+static const char version_1[] =
+    "CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "INSERT INTO meta VALUES('generation', 0), ('changes_floor', 0), ('attr', 0);"
+    "CREATE TABLE settings(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE tenants(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, quotas TEXT NOT NULL, disabled INTEGER NOT NULL,"
+    " first INTEGER NOT NULL, created INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX tenants_name ON tenants(name);"
+    "CREATE UNIQUE INDEX tenants_first ON tenants(first) WHERE first = 1;"
+
+    "CREATE TABLE users(id INTEGER PRIMARY KEY AUTOINCREMENT, tenant_id INTEGER NOT NULL REFERENCES tenants, name TEXT NOT NULL,"
+    " full_name TEXT NOT NULL, email TEXT NOT NULL, profile TEXT NOT NULL, password TEXT NOT NULL, disabled INTEGER NOT NULL,"
+    " generation INTEGER NOT NULL, failures INTEGER NOT NULL, locked_until INTEGER NOT NULL, last_login INTEGER NOT NULL,"
+    " password_changed INTEGER NOT NULL, created INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX users_name ON users(name);"
+    "CREATE UNIQUE INDEX users_email ON users(email) WHERE email <> '';"
+    "CREATE INDEX users_tenant ON users(tenant_id, name);"
+    "CREATE TABLE user_passwords(id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,"
+    " password TEXT NOT NULL) STRICT;"
+    "CREATE INDEX user_passwords_user ON user_passwords(user_id);"
+
+    "CREATE TABLE groups(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, description TEXT NOT NULL,"
+    " system INTEGER NOT NULL, created INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE permissions(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL,"
+    " method TEXT NOT NULL, deny INTEGER NOT NULL, system INTEGER NOT NULL, created INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE user_groups(user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,"
+    " group_id INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE, PRIMARY KEY(user_id, group_id)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX user_groups_group ON user_groups(group_id);"
+    "CREATE TABLE user_permissions(user_id INTEGER NOT NULL REFERENCES users ON DELETE CASCADE,"
+    " permission_id INTEGER NOT NULL REFERENCES permissions ON DELETE CASCADE, PRIMARY KEY(user_id, permission_id)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX user_permissions_permission ON user_permissions(permission_id);"
+    "CREATE TABLE group_permissions(group_id INTEGER NOT NULL REFERENCES groups ON DELETE CASCADE,"
+    " permission_id INTEGER NOT NULL REFERENCES permissions ON DELETE CASCADE, PRIMARY KEY(group_id, permission_id)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX group_permissions_permission ON group_permissions(permission_id);"
+
+    "CREATE TABLE templates(id INTEGER PRIMARY KEY AUTOINCREMENT, tenant_id INTEGER NOT NULL REFERENCES tenants, label TEXT NOT NULL,"
+    " attrs TEXT NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX templates_tenant ON templates(tenant_id);"
+
+    "CREATE TABLE devices(id INTEGER PRIMARY KEY AUTOINCREMENT, tenant_id INTEGER NOT NULL REFERENCES tenants, name TEXT NOT NULL,"
+    " cn TEXT NOT NULL, label TEXT NOT NULL, state INTEGER NOT NULL CHECK(state BETWEEN 0 AND 3), templates TEXT NOT NULL,"
+    " not_after INTEGER NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL, version INTEGER NOT NULL, attrs TEXT NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX devices_cn ON devices(cn);"
+    "CREATE UNIQUE INDEX devices_name ON devices(tenant_id, name);"
+    "CREATE INDEX devices_label ON devices(tenant_id, label);"
+    "CREATE INDEX devices_end ON devices(tenant_id, not_after) WHERE not_after > 0;"
+    "CREATE INDEX devices_not_enabled ON devices(tenant_id, name) WHERE state <> 0;"
+    "CREATE TABLE device_templates(template_id INTEGER NOT NULL REFERENCES templates, name TEXT NOT NULL,"
+    " device_id INTEGER NOT NULL REFERENCES devices ON DELETE CASCADE, PRIMARY KEY(template_id, name)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX device_templates_device ON device_templates(device_id);"
+    "CREATE TABLE presence(device_id INTEGER PRIMARY KEY REFERENCES devices ON DELETE CASCADE, tenant_id INTEGER NOT NULL,"
+    " online INTEGER NOT NULL, since INTEGER NOT NULL, last_seen INTEGER NOT NULL, address TEXT NOT NULL, status TEXT NOT NULL) STRICT;"
+    "CREATE INDEX presence_seen ON presence(tenant_id, last_seen);"
+    "CREATE INDEX presence_online ON presence(device_id) WHERE online = 1;"
+
+    "CREATE TABLE cas(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, tenant_id INTEGER REFERENCES tenants,"
+    " role TEXT NOT NULL, parent_id INTEGER REFERENCES cas, subject TEXT NOT NULL, key BLOB NOT NULL UNIQUE, der BLOB NOT NULL,"
+    " not_before INTEGER NOT NULL, not_after INTEGER NOT NULL, own INTEGER NOT NULL, auto_register INTEGER NOT NULL,"
+    " retired INTEGER NOT NULL, crl_number INTEGER NOT NULL, crl_this INTEGER NOT NULL, crl_next INTEGER NOT NULL,"
+    /* The next number that was given out; how many revocations there were, were when it was, and stand on the last list. */
+    " crl_begun INTEGER NOT NULL, revocations INTEGER NOT NULL, revocations_begun INTEGER NOT NULL, revocations_listed INTEGER NOT NULL,"
+    " created INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX cas_tenant ON cas(tenant_id);"
+    "CREATE INDEX cas_parent ON cas(parent_id);"
+    "CREATE TABLE crls(ca_id INTEGER PRIMARY KEY REFERENCES cas ON DELETE CASCADE, der BLOB NOT NULL) STRICT;"
+
+    "CREATE TABLE certificates(id INTEGER PRIMARY KEY AUTOINCREMENT, ca_id INTEGER NOT NULL REFERENCES cas, serial BLOB NOT NULL,"
+    " fingerprint BLOB NOT NULL, spki BLOB NOT NULL, cn TEXT NOT NULL, tenant_id INTEGER REFERENCES tenants,"
+    " device_id INTEGER REFERENCES devices ON DELETE SET NULL, profile TEXT NOT NULL, origin TEXT NOT NULL, by TEXT NOT NULL,"
+    " state INTEGER NOT NULL CHECK(state BETWEEN 0 AND 3), not_before INTEGER NOT NULL, not_after INTEGER NOT NULL,"
+    " revoked_at INTEGER NOT NULL, reason INTEGER NOT NULL, created INTEGER NOT NULL, der BLOB NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX certificates_serial ON certificates(ca_id, serial);"
+    "CREATE UNIQUE INDEX certificates_fingerprint ON certificates(fingerprint);"
+    "CREATE INDEX certificates_device ON certificates(device_id) WHERE device_id IS NOT NULL;"
+    "CREATE INDEX certificates_cn ON certificates(cn);"
+    "CREATE INDEX certificates_tenant ON certificates(tenant_id);"
+    "CREATE INDEX certificates_revoked ON certificates(ca_id, serial) WHERE state >= 2;"
+    "CREATE INDEX certificates_ended ON certificates(id) WHERE state <> 0;"
+    "CREATE INDEX certificates_end ON certificates(not_after) WHERE state = 0;"
+    "CREATE INDEX certificates_tenant_end ON certificates(tenant_id, not_after) WHERE state = 0;"
+
+    "CREATE TABLE entities(id INTEGER PRIMARY KEY, name TEXT NOT NULL, tenant_id INTEGER REFERENCES tenants,"
+    " device_id INTEGER REFERENCES devices ON DELETE SET NULL, ca TEXT NOT NULL, profile TEXT NOT NULL, ee_profile TEXT NOT NULL,"
+    " token_type TEXT NOT NULL, subject TEXT NOT NULL, password TEXT NOT NULL, other TEXT NOT NULL, state INTEGER NOT NULL,"
+    " created INTEGER NOT NULL, updated INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX entities_name ON entities(name);"
+    "CREATE INDEX entities_device ON entities(device_id) WHERE device_id IS NOT NULL;"
+    "CREATE INDEX entities_tenant ON entities(tenant_id, name);"
+
+    "CREATE TABLE secrets(id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL, tenant_id INTEGER REFERENCES tenants ON DELETE CASCADE,"
+    " device_id INTEGER REFERENCES devices ON DELETE CASCADE, purpose TEXT NOT NULL, note TEXT NOT NULL, max_uses INTEGER NOT NULL,"
+    " uses INTEGER NOT NULL, claimed INTEGER NOT NULL CHECK(claimed >= 0), expires INTEGER NOT NULL, revoked INTEGER NOT NULL,"
+    " by TEXT NOT NULL, created INTEGER NOT NULL) STRICT;"
+    "CREATE UNIQUE INDEX secrets_hash ON secrets(hash);"
+    "CREATE INDEX secrets_tenant ON secrets(tenant_id);"
+    "CREATE INDEX secrets_device ON secrets(device_id) WHERE device_id IS NOT NULL;"
+    "CREATE INDEX secrets_claimed ON secrets(id) WHERE claimed > 0;"
+    "CREATE INDEX secrets_expires ON secrets(expires) WHERE expires > 0;"
+
+    "CREATE TABLE changes(generation INTEGER PRIMARY KEY, cn TEXT NOT NULL, tenant TEXT NOT NULL, state INTEGER NOT NULL,"
+    " removed INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX changes_cn ON changes(cn);"
+
+    "CREATE TABLE replays(scope TEXT NOT NULL, key TEXT NOT NULL, hash BLOB NOT NULL, status INTEGER NOT NULL, head BLOB NOT NULL,"
+    " body BLOB NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY(scope, key)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX replays_expires ON replays(expires);"
+
+    /* What is shown as a number is kept, not counted. */
+    "CREATE TABLE device_tally(tenant_id INTEGER NOT NULL, state INTEGER NOT NULL, n INTEGER NOT NULL,"
+    " PRIMARY KEY(tenant_id, state)) STRICT, WITHOUT ROWID;"
+    "CREATE TRIGGER devices_added AFTER INSERT ON devices BEGIN"
+    " INSERT INTO device_tally VALUES(NEW.tenant_id, NEW.state, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;"
+    "CREATE TRIGGER devices_removed AFTER DELETE ON devices BEGIN"
+    " UPDATE device_tally SET n = n - 1 WHERE tenant_id = OLD.tenant_id AND state = OLD.state; END;"
+    "CREATE TRIGGER devices_moved AFTER UPDATE OF state ON devices WHEN NEW.state <> OLD.state BEGIN"
+    " UPDATE device_tally SET n = n - 1 WHERE tenant_id = OLD.tenant_id AND state = OLD.state;"
+    " INSERT INTO device_tally VALUES(NEW.tenant_id, NEW.state, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;"
+    "CREATE TABLE user_tally(tenant_id INTEGER PRIMARY KEY, n INTEGER NOT NULL) STRICT;"
+    "CREATE TRIGGER users_added AFTER INSERT ON users BEGIN"
+    " INSERT INTO user_tally VALUES(NEW.tenant_id, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;"
+    "CREATE TRIGGER users_removed AFTER DELETE ON users BEGIN"
+    " UPDATE user_tally SET n = n - 1 WHERE tenant_id = OLD.tenant_id; END;"
+    /* Active certificates by the day of their end; tenant 0: of none. */
+    "CREATE TABLE end_tally(tenant_id INTEGER NOT NULL, day INTEGER NOT NULL, n INTEGER NOT NULL,"
+    " PRIMARY KEY(tenant_id, day)) STRICT, WITHOUT ROWID;"
+    "CREATE TRIGGER certificates_added AFTER INSERT ON certificates WHEN NEW.state = 0 BEGIN"
+    " INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;"
+    "CREATE TRIGGER certificates_left AFTER UPDATE OF state, tenant_id ON certificates WHEN OLD.state = 0 BEGIN"
+    " UPDATE end_tally SET n = n - 1 WHERE tenant_id = COALESCE(OLD.tenant_id, 0) AND day = OLD.not_after / 86400; END;"
+    "CREATE TRIGGER certificates_came AFTER UPDATE OF state, tenant_id ON certificates WHEN NEW.state = 0 BEGIN"
+    " INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;";
+
+const struct migration schema_migrations[] = {
+	{ version_1 },
+};
+const size_t schema_version = ARRAY_LEN(schema_migrations);
+
+/* ---- migrations ---- */
+
+/* What was, so that the older program can go back to it. */
+static bool
+keep_copy(struct registry *r, int version, struct err *err)
+{
+	char path[4096 + 16];
+	int fd;
+
+	(void)snprintf(path, sizeof path, "%s.v%d", r->path, version);
+	(void)unlink(path); /* of an attempt that did not come to its end */
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* SQLite would give it the umask's mode */
+	if (fd == -1)
+		return err_sys(err, "cannot make %s", path);
+	(void)close(fd);
+	if (db_run(r, "VACUUM INTO ?1", VALUES(v_text(slice_str(path))), err))
+		return true;
+	(void)unlink(path);
+	return err_prefix(err, "cannot keep a copy as %s before bringing it up to date", path);
+}
+
+static bool
+step(struct registry *r, const struct migration *m, int to, struct err *err)
+{
+	char set[96];
+
+	(void)snprintf(set, sizeof set, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, to);
+	return change_begin(r, err) && change_end(r, db_exec(r, m->sql, err) && db_exec(r, set, err), err);
+}
+
+bool
+schema_migrate(struct registry *r, const struct migration *m, size_t n, struct err *err)
+{
+	int version;
+
+	if (!db_version(r, &version, err))
+		return false;
+	if (version < 0 || (size_t)version > n)
+		return err_set(err, ERR_INPUT, "%s has version %d, and this program knows versions up to %zu: use the newer program, "
+		    "or put the backup back that was made before it", r->path, version, n);
+	if (version > 0 && (size_t)version < n && !keep_copy(r, version, err))
+		return false;
+	for (; (size_t)version < n; version++)
+		if (!step(r, &m[version], version + 1, err))
+			return err_prefix(err, "cannot bring the registry to version %d", version + 1);
+	return true;
+}
