@@ -16,7 +16,9 @@ add(struct bundle_set *b, const char *name, const char *about, bool secret)
 {
 	struct bundle_file *f = &b->files[b->n++];
 
-	*f = (struct bundle_file){ .name = name, .about = about, .secret = secret };
+	f->name = name;
+	f->about = about;
+	f->secret = secret;
 	return f;
 }
 
@@ -178,19 +180,17 @@ fill(struct bundle_set *b, const struct bundle_order *o, struct err *err)
 bool
 bundle_make(const struct bundle_order *o, struct bundle_set *ret, struct err *err)
 {
-	struct bundle_set b = { .now = o->now };
 	char why[160];
 
+	*ret = (struct bundle_set){ .now = o->now };
 	if (!pki_cn_ok(slice_str(o->cn), why, sizeof why))
 		return err_set(err, ERR_USAGE, "the common name %s", why);
 	/* No separators are in it; a leading dot would hide it, or lead out. */
-	(void)snprintf(b.folder, sizeof b.folder, "%s%s", o->cn[0] == '.' ? "_" : "", o->cn);
-	if (!fill(&b, o, err)) {
-		bundle_done(&b);
-		return false;
-	}
-	*ret = b;
-	return true;
+	(void)snprintf(ret->folder, sizeof ret->folder, "%s%s", o->cn[0] == '.' ? "_" : "", o->cn);
+	if (fill(ret, o, err))
+		return true;
+	bundle_done(ret);
+	return false;
 }
 
 void

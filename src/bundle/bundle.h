@@ -52,7 +52,7 @@ struct bundle_set {
 	int64_t now;
 	char folder[280];            /* the CN, fit for a file's name: the archive's one folder */
 };
-/* ERR_INPUT when key and certificate do not belong together. bundle_done() wipes. */
+/* ERR_INPUT when key and certificate do not belong together. *ret is empty then; bundle_done() wipes. */
 bool bundle_make(const struct bundle_order *o, struct bundle_set *ret, struct err *err);
 void bundle_done(struct bundle_set *b);
 
