@@ -138,11 +138,7 @@ limbo_free(struct conn *c)
 	stop_counting(c);
 	timer_cancel(c->loop->wheel, &b->timer);
 	tls_shake_free(b->ssl);
-	if (b->shake.identity != NULL && b->shake.ctx->hooks.peer_free != NULL)
-		b->shake.ctx->hooks.peer_free(b->shake.identity);
-	tls_ctx_unref(b->shake.ctx);
-	free(b->shake.name);
-	free(b->shake.psk);
+	tls_shake_done(&b->shake);
 	free(b->proxy_identity);
 	free(b);
 	c->limbo = NULL;
@@ -205,7 +201,8 @@ conn_peer(const struct conn *c)
 		.ssl = b->ssl,
 		.identity = b->shake.identity,
 		.psk_identity = b->shake.psk,
-		.proxy_identity = b->proxy_identity };
+		.proxy_identity = b->proxy_identity,
+		.resumed = b->shake.resumed };
 
 	if (b->ssl != NULL)
 		tls_describe(b->ssl, &p);

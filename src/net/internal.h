@@ -58,6 +58,8 @@ struct tls_ctx {
 	atomic_uint refs;
 	struct ssl_ctx_st *ssl;
 	struct tls_hooks hooks;
+	struct tls_tickets *tickets; /* or NULL */
+	uint8_t scope[32];           /* of them */
 	uint8_t *alpn; /* our protocols in order of preference, in wire format */
 	unsigned alpn_n;
 	bool client, any_name; /* tls_client_new() */
@@ -101,7 +103,11 @@ struct record_ops {
 struct tls_shake {
 	struct tls_ctx *ctx;
 	char *name;                     /* of a server that we call; owned by the limbo */
-	void *identity;                 /* from the verify hook */
+	void *identity;                 /* from the verify hook, or that of who has resumed */
+	void *returned;                 /* whom the ticket names that was looked at last */
+	bool judged;                    /* that one may resume */
+	bool resumed;                   /* and has */
+	bool no_ticket;                 /* this client gets none */
 	char *psk;                      /* the identity that was claimed, later: shown; or NULL */
 	bool psk_known;
 	int alert_sent, alert_received; /* -1: none */
@@ -121,7 +127,21 @@ enum shake_result tls_shake_step(
 /* The handshake is done: who carries the records from here on. */
 const struct record_ops *tls_established(struct ssl_st **ssl, void **ret_state);
 void tls_shake_free(struct ssl_st *ssl);
+void tls_shake_done(struct tls_shake *s); /* what it still has, its context too */
 void tls_describe(struct ssl_st *ssl, struct net_peer *peer);
+
+/* ---- ticket.c ---- */
+
+/* <c> wants tickets given and taken. */
+bool tickets_set_up(struct tls_ctx *t, const struct tls_config *c);
+/* The client's certificate was accepted: does it get a ticket? */
+void tickets_offer(struct ssl_st *ssl, struct tls_shake *s);
+/* The handshake is done: if it was by a ticket, its client is who it was. False: nobody has judged it, so that nobody may use it. */
+bool tickets_settle(struct ssl_st *ssl, struct tls_shake *s);
+void tickets_forget(struct tls_shake *s);
+/* Change keys if it is time for that at <now_s> (CLOCK_BOOTTIME). */
+void tickets_turn_at(struct tls_tickets *t, uint64_t now_s);
+uint64_t tickets_clock(void);
 
 /* ---- connections ---- */
 

@@ -10,7 +10,9 @@
 struct loop;
 struct proxy_range;
 struct tls_ctx;
+struct tls_tickets;
 struct ssl_st;
+struct x509_st;
 struct x509_store_ctx_st;
 
 /* ---- TLS contexts: immutable, counted across threads; reload makes a new one ---- */
@@ -25,6 +27,11 @@ struct tls_hooks {
 	/* The pre-shared key of <identity>, at most <cap> bytes into <key>; NULL: keys are not taken. True: it is known. False with
 	 * *ret_n > 0: it is not, and the handshake goes on with that key, to fail as with a wrong one. */
 	bool (*psk)(void *ctx, struct slice identity, uint8_t *key, size_t cap, size_t *ret_n);
+	/* With tickets and verify: what a ticket shall say of <peer>, beside his certificate, at most TLS_VOUCHER_MAX bytes. 0: he gets none. */
+	size_t (*vouch)(void *ctx, void *peer, uint8_t *out);
+	/* Such a ticket has come back, from a client that has not proved yet that it is his own: judge him anew. True: the handshake goes on
+	 * with it, and *ret_peer is as of verify(); false: a full handshake follows, in which verify() is asked. */
+	bool (*resume)(void *ctx, struct x509_st *leaf, struct slice voucher, void **ret_peer);
 	void *ctx; /* must outlive every connection made under it */
 };
 
@@ -42,7 +49,35 @@ struct tls_config {
 	bool os_anchors;                       /* tls_client_new(): the CAs that this machine trusts, too */
 	const char *psk_identity, *psk_key;    /* tls_client_new(): instead of certificates; the key in hexadecimal */
 	struct tls_hooks hooks;
+	struct tls_tickets *tickets;           /* session tickets are given and taken; NULL: never. Not with hooks.psk. A reference is taken */
+	uint8_t ticket_scope[32];              /* a ticket holds only where this is the same: a hash of the listener and of all that it asks for */
 };
+
+/* ---- session tickets: the keys of all listeners and workers, random, in memory only ---- */
+
+enum { TLS_VOUCHER_MAX = 1024 };
+
+/* <lifetime_s> > 0: so long after a full handshake its client may resume, also by the tickets that follow from it; a key seals tickets for that
+ * time and opens them for once more, then it is wiped. NULL: out of memory. */
+struct tls_tickets *tls_tickets_new(unsigned lifetime_s);
+struct tls_tickets *tls_tickets_ref(struct tls_tickets *t);
+void tls_tickets_unref(struct tls_tickets *t); /* NULL is fine */
+void tls_tickets_set_lifetime(struct tls_tickets *t, unsigned lifetime_s); /* any thread; for tickets that are out, too */
+/* Now and then, any thread: wipe keys whose time is over also while nobody comes. */
+void tls_tickets_turn(struct tls_tickets *t);
+
+/* Why a ticket was not taken, and a full handshake followed. */
+enum tls_ticket_fault {
+	TLS_TICKET_UNKNOWN,   /* no key of ours opens it: too old, of another process, forged or damaged */
+	TLS_TICKET_TOO_OLD,   /* its full handshake is longer ago than the lifetime */
+	TLS_TICKET_ELSEWHERE, /* of another listener, or of one that asked for something else then */
+	TLS_TICKET_JUDGED,    /* hooks.resume() said no */
+	TLS_TICKET_FAULTS
+};
+struct tls_ticket_stats {
+	_Atomic uint64_t refused[TLS_TICKET_FAULTS];
+};
+const struct tls_ticket_stats *tls_tickets_stats(const struct tls_tickets *t);
 
 /* Loads and checks everything (files, key matches certificate, CA file not empty; not its dates, see tls_ctx_dates()) and names directive-like what and which
  * file in <err>. NULL on any failure. */
@@ -68,6 +103,7 @@ struct net_peer {
 	const char *psk_identity;     /* of a client that has shown its pre-shared key, else NULL; only for the time of the call */
 	const char *proxy_identity;   /* the name in a client's certificate, as a proxy of net_proxy.identity_from says, else NULL */
 	const char *tls_version, *cipher, *sni; /* NULL on plain or not known; only for the time of the call */
+	bool resumed;                 /* TLS: by a ticket, without a full handshake */
 };
 
 /* Why a connection ended before open(). */

@@ -240,9 +240,13 @@ tls_shake_step(SSL *ssl, struct tls_shake *s, struct net_failure *ret_f)
 
 	ERR_clear_error();
 	r = SSL_do_handshake(ssl);
-	if (r == 1) {
+	if (r == 1 && tickets_settle(ssl, s)) {
 		settle_psk(ssl, s);
 		return SHAKE_DONE;
+	}
+	if (r == 1) {
+		*ret_f = (struct net_failure){ .kind = NET_FAIL_TLS, .alert = -1, .detail = "a session that nobody has judged" };
+		return SHAKE_FAILED;
 	}
 	*ret_f = (struct net_failure){ .kind = NET_FAIL_CLOSED,
 		.alert = -1,
@@ -263,6 +267,17 @@ void
 tls_shake_free(SSL *ssl)
 {
 	SSL_free(ssl);
+}
+
+void
+tls_shake_done(struct tls_shake *s)
+{
+	tickets_forget(s);
+	if (s->identity != NULL && s->ctx->hooks.peer_free != NULL)
+		s->ctx->hooks.peer_free(s->identity);
+	tls_ctx_unref(s->ctx);
+	free(s->name);
+	free(s->psk);
 }
 
 void

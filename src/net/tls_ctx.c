@@ -46,6 +46,8 @@ on_verify(X509_STORE_CTX *store, void *arg)
 	/* The hook took from the chain what it wants; libssl would keep it as long as the
 	 * connection lives. */
 	X509_STORE_CTX_set0_verified_chain(store, NULL);
+	if (good)
+		tickets_offer(ssl, s);
 	if (!good && X509_STORE_CTX_get_error(store) == X509_V_OK)
 		X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
 	return good ? 1 : 0;
@@ -382,13 +384,10 @@ set_algorithms(SSL_CTX *s, const struct tls_config *c, struct err *err)
 	return true;
 }
 
-/* Memory and safety; docs of the figures: an idle connection holds no record buffers, a resumption
- * costs more than a full handshake with OpenSSL 3.0, and early data can be replayed. */
+/* Memory and safety: an idle connection holds no record buffers, no session is kept here, and early data can be replayed. */
 static bool
 set_behaviour(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 {
-	static const uint8_t context[] =
-	    "signet"; /* must be set where client certificates are asked for */
 	SSL_CTX *s = t->ssl;
 
 	(void)SSL_CTX_set_options(s, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
@@ -407,8 +406,10 @@ set_behaviour(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 		    NULL);
 	if (c->hooks.verify != NULL)
 		SSL_CTX_set_cert_verify_callback(s, on_verify, t);
+	/* The context must be set where client certificates are asked for. */
 	if (SSL_CTX_set_num_tickets(s, 0) != 1 || SSL_CTX_set_max_early_data(s, 0) != 1 ||
-	    SSL_CTX_set_session_id_context(s, context, sizeof(context) - 1) != 1)
+	    SSL_CTX_set_session_id_context(s, c->ticket_scope, sizeof(c->ticket_scope)) != 1 ||
+	    (c->tickets != NULL && !tickets_set_up(t, c)))
 		return err_set(err, ERR_SYSTEM, "cannot set up TLS: %s", last_reason());
 	return true;
 }
@@ -508,6 +509,7 @@ tls_ctx_unref(struct tls_ctx *t)
 	if (t == NULL || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	SSL_CTX_free(t->ssl);
+	tls_tickets_unref(t->tickets);
 	free(t->alpn);
 	free(t->psk_identity);
 	OPENSSL_cleanse(t->psk, sizeof(t->psk));

@@ -68,29 +68,6 @@ trust_of(const char *ca_file, const char *crl_file, int64_t grace)
 	return t;
 }
 
-/* The facts of <leaf> as the broker keeps them. */
-static struct pki_peer *
-accepted(const struct pki_trust *t, const char *ca_file, X509 *leaf, X509 *sent)
-{
-	X509_STORE *store = X509_STORE_new();
-	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-	STACK_OF(X509) *chain = sk_X509_new_null();
-	struct pki_peer *p = NULL;
-	char path[512];
-
-	assert_int_equal(X509_STORE_load_file(store, t_path(&w.dir, ca_file, path)), 1);
-	sk_X509_push(chain, leaf);
-	if (sent != NULL)
-		sk_X509_push(chain, sent);
-	assert_int_equal(X509_STORE_CTX_init(ctx, store, leaf, chain), 1);
-	X509_STORE_CTX_set_time(ctx, 0, T_NOW);
-	assert_true(pki_judge(t, ctx, &p));
-	X509_STORE_CTX_free(ctx);
-	X509_STORE_free(store);
-	sk_X509_free(chain);
-	return p;
-}
-
 static enum pki_cause
 again(const struct pki_trust *t, const struct pki_peer *p, int64_t now, bool fresh)
 {
@@ -164,7 +141,7 @@ replacing(void **state)
 		print_message("%s\n", rows[i].name);
 		t_put_crl(&w.dir, "x.pem", t_crl_of(&(struct t_crl_want){ .by = &w.client, .number = 5, .last = from, .next = to }));
 		old = trust_of("ca.pem", "x.pem", 0);
-		p = accepted(old, "ca.pem", w.leaf.x, NULL);
+		p = t_accepted(&w.dir, old, "ca.pem", w.leaf.x, NULL);
 		t_put_crl(&w.dir, "x.pem",
 		    t_crl_of(&(struct t_crl_want){ .by = by, .victims = { w.leaf.x }, .number = rows[i].number, .last = rows[i].last,
 			.next = rows[i].next, .delta = rows[i].what == DELTA }));
@@ -242,7 +219,7 @@ static void
 the_whole_chain(void **state)
 {
 	struct pki_trust *plain = trust_of("ca.pem", NULL, 0), *root = trust_of("root.pem", NULL, 0), *t;
-	struct pki_peer *p = accepted(plain, "ca.pem", w.leaf.x, NULL), *q = accepted(root, "root.pem", w.leaf.x, w.client.x);
+	struct pki_peer *p = t_accepted(&w.dir, plain, "ca.pem", w.leaf.x, NULL), *q = t_accepted(&w.dir, root, "root.pem", w.leaf.x, w.client.x);
 
 	(void)state;
 	assert_int_equal(again(plain, p, T_NOW, true), PKI_OK);
@@ -280,7 +257,7 @@ a_role_that_changed(void **state)
 	struct pki_trust_config c = { .ca_file = t_path(&w.dir, "ca.pem", ca), .roles = &role, .n_roles = 1, .now = T_NOW };
 	struct err err = { 0 };
 	struct pki_trust *plain = trust_of("ca.pem", NULL, 0), *t = pki_trust_new(&c, &err);
-	struct pki_peer *p = accepted(plain, "ca.pem", w.leaf.x, NULL);
+	struct pki_peer *p = t_accepted(&w.dir, plain, "ca.pem", w.leaf.x, NULL);
 
 	(void)state;
 	assert_int_equal(again(t, p, T_NOW, false), PKI_BAD_ROLE_CHANGED);
@@ -300,7 +277,7 @@ stale(void **state)
 	fresh = trust_of("ca.pem", NULL, 0);
 	strict = trust_of("ca.pem", "s.pem", T_DAY);
 	lenient = trust_of("ca.pem", "s.pem", T_DAY + 10);
-	p = accepted(fresh, "ca.pem", w.leaf.x, NULL);
+	p = t_accepted(&w.dir, fresh, "ca.pem", w.leaf.x, NULL);
 	assert_int_equal(again(strict, p, T_NOW, true), PKI_BAD_CRL_EXPIRED);
 	assert_int_equal(again(strict, p, T_NOW, false), PKI_OK);
 	assert_int_equal(again(lenient, p, T_NOW + 9, true), PKI_OK);
@@ -324,7 +301,7 @@ directories(void **state)
 	assert_true(path_join(d.path, sizeof d.path, w.dir.path, "crls"));
 	assert_int_equal(mkdir(d.path, 0700), 0);
 	t = trust_of("ca.pem", "crls", 0);
-	p = accepted(t, "ca.pem", w.leaf.x, NULL);
+	p = t_accepted(&w.dir, t, "ca.pem", w.leaf.x, NULL);
 	assert_int_equal(again(t, p, T_NOW, true), PKI_OK);
 	t_put_crl(&d, "watch.pem", t_crl(&w.watch, NULL, from, to, 0));
 	new = pki_trust_renew(t, NULL, T_NOW, &err);

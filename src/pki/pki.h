@@ -413,6 +413,21 @@ struct pki_standing {
 	char text[200]; /* in words, when it is not PKI_OK */
 };
 bool pki_judge_again(const struct pki_trust *t, const struct authz_facts *f, int64_t now, bool fresh, struct pki_standing *ret);
+/* For a session ticket: what nobody could find out of an accepted peer's certificate alone. Bytes written; 0: he must not have one (in
+ * quarantine, or refused), since he is to be judged whole each time. Any thread. */
+enum { PKI_VOUCHER_MAX = 42 + AUTHZ_CHAIN_MAX };
+size_t pki_peer_vouch(const struct pki_peer *p, uint8_t out[static PKI_VOUCHER_MAX]);
+/* Who comes back with a ticket: judged by what holds now, as pki_judge_again() does for a new connection, and stricter where only his whole
+ * chain could tell. False: let him show it; <why> says what is against him. <ret> is set on success only. Any thread. */
+struct pki_returned {
+	struct x509_st *leaf;  /* the certificate of the first handshake */
+	struct slice voucher;  /* of pki_peer_vouch() */
+	int64_t now;           /* 0 = the clock */
+};
+bool pki_judge_resumed(const struct pki_trust *t, const struct pki_returned *who, struct pki_peer **ret, struct pki_standing *why);
+/* A hash of whom <t> (NULL: nobody) lets in and as what, but for revocation, and of <also>: a ticket holds where it is the same. False: out
+ * of memory. */
+bool pki_trust_scope(const struct pki_trust *t, struct slice also, uint8_t ret[32]);
 void pki_peer_free(struct pki_peer *p); /* NULL is fine */
 /* The facts of an accepted peer, borrowed from <p>; username is the CN (or the subject: <use_subject>), .p NULL without. */
 void pki_peer_facts(const struct pki_peer *p, bool use_subject, struct authz_facts *ret);

@@ -232,6 +232,28 @@ t_put_crl(const struct t_dir *d, const char *name, X509_CRL *c)
 	X509_CRL_free(c);
 }
 
+struct pki_peer *
+t_accepted(const struct t_dir *d, const struct pki_trust *t, const char *ca_file, X509 *leaf, X509 *sent)
+{
+	X509_STORE *store = X509_STORE_new();
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+	STACK_OF(X509) *chain = sk_X509_new_null();
+	struct pki_peer *p = NULL;
+	char path[512];
+
+	assert_int_equal(X509_STORE_load_file(store, t_path(d, ca_file, path)), 1);
+	sk_X509_push(chain, leaf);
+	if (sent != NULL)
+		sk_X509_push(chain, sent);
+	assert_int_equal(X509_STORE_CTX_init(ctx, store, leaf, chain), 1);
+	X509_STORE_CTX_set_time(ctx, 0, T_NOW);
+	assert_true(pki_judge(t, ctx, &p));
+	X509_STORE_CTX_free(ctx);
+	X509_STORE_free(store);
+	sk_X509_free(chain);
+	return p;
+}
+
 static void
 child(const char *const argv[], int out)
 {

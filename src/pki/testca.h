@@ -52,6 +52,8 @@ struct t_crl_want {
 };
 X509_CRL *t_crl_of(const struct t_crl_want *w);
 void t_put_crl(const struct t_dir *d, const char *name, X509_CRL *c);
+/* A handshake at T_NOW with a listener whose cafile is <ca_file>: <leaf> must be accepted. */
+struct pki_peer *t_accepted(const struct t_dir *d, const struct pki_trust *t, const char *ca_file, X509 *leaf, X509 *sent);
 /* Run a program; its exit code, its standard output in <out>. No shell. */
 int t_run(const char *const argv[], char *out, size_t cap);
 

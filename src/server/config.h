@@ -89,6 +89,7 @@ struct config_listener {
 	bool ignore_dates; /* disable_client_cert_date_checks */
 	int64_t quarantine; /* of enum config_quarantine */
 	bool require_registration, device_renewal;
+	bool session_tickets;
 	bool require_certificate, use_identity_as_username, use_subject_as_username,
 	    use_username_as_clientid;
 	int64_t allow_anonymous; /* listener_allow_anonymous; -1: not said */
@@ -181,6 +182,7 @@ struct config {
 	unsigned n_role_cas;
 
 	int64_t withdrawn_will, withdrawn_session; /* 1: discard, purge */
+	int64_t tls_ticket_lifetime; /* seconds */
 	int64_t workers, tls_handshake_timeout, max_handshakes, websockets_headers_size;
 	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration, sys_interval;

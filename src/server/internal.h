@@ -69,6 +69,7 @@ struct judge {
 	struct psk_file *psk;
 	struct dynamic *dynamic; /* who has the passwords instead, or NULL; never exchanged */
 	struct registrations *registrations; /* never exchanged */
+	struct tls_tickets *tickets; /* the server's; never exchanged */
 };
 bool judge_init(struct judge *j);
 void judge_done(struct judge *j);
@@ -167,6 +168,7 @@ struct server {
 	_Atomic int64_t connections; /* counted only with global_max_connections */
 	struct listener *listeners;
 	struct judge *judges;
+	struct tls_tickets *tickets; /* keys of session tickets, for all listeners and workers */
 	unsigned n_listeners;
 	struct persist *persist; /* NULL: sessions and retained messages are in memory only */
 	struct diary *diary;
@@ -301,7 +303,7 @@ void attempts_failed(struct buckets *t, const struct attempts_key *k, uint64_t n
 struct metrics_counters {
 	_Atomic uint64_t refusals[REFUSAL_CAUSES];
 	_Atomic uint64_t certificates[PKI_CAUSES]; /* REFUSAL_CERTIFICATE more exactly */
-	_Atomic uint64_t handshakes;               /* that were done */
+	_Atomic uint64_t handshakes, resumptions;  /* that were done; of these, by a ticket */
 	/* Those that were not: by cause, NONE for who left without a byte. */
 	_Atomic uint64_t handshake_refusals[REFUSAL_CAUSES], handshake_certificates[PKI_CAUSES];
 	_Atomic uint64_t open_fds, fds_ms;         /* counted by the main thread; when */
@@ -327,6 +329,7 @@ struct metrics {
 	uint64_t memory_limit, memory_used;
 	unsigned memory_level;
 	const struct metrics_counters *counters;
+	const struct tls_ticket_stats *tickets;
 	const struct store *store; /* NULL: there is none */
 	int64_t started;
 };

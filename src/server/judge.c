@@ -49,6 +49,32 @@ find_key(void *ctx, struct slice identity, uint8_t *key, size_t cap, size_t *ret
 	return known;
 }
 
+static size_t
+vouch(void *ctx, void *peer, uint8_t *out)
+{
+	(void)ctx;
+	return pki_peer_vouch(peer, out);
+}
+
+_Static_assert((int)PKI_VOUCHER_MAX <= (int)TLS_VOUCHER_MAX, "what pki says of a peer fits into a ticket");
+
+/* A refusal is no end: verify() is asked next, and says exactly why. */
+static bool
+resume(void *ctx, struct x509_st *leaf, struct slice voucher, void **ret_peer)
+{
+	struct pki_returned who = { .leaf = leaf, .voucher = voucher };
+	struct pki_standing why = { .text = "no certificate is trusted here any more" };
+	struct pki_trust *t = judge_trust(ctx);
+	struct pki_peer *peer = NULL;
+	bool ok = t != NULL && pki_judge_resumed(t, &who, &peer, &why);
+
+	pki_trust_unref(t);
+	if (!ok)
+		log_debug("A session ticket is not taken: %s; a full handshake follows.", why.text);
+	*ret_peer = peer;
+	return ok;
+}
+
 static void
 peer_free(void *peer)
 {
@@ -242,7 +268,5 @@ judge_passwords(struct judge *j)
 struct tls_hooks
 judge_hooks(struct judge *j)
 {
-	return (struct tls_hooks){
-		.verify = verify, .peer_free = peer_free, .psk = find_key, .ctx = j
-	};
+	return (struct tls_hooks){ .verify = verify, .peer_free = peer_free, .psk = find_key, .vouch = vouch, .resume = resume, .ctx = j };
 }

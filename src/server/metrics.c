@@ -227,6 +227,19 @@ put_handshakes(FILE *f, const struct metrics_counters *c)
 }
 
 static void
+put_tickets(FILE *f, const struct metrics *m)
+{
+	static const char *const faults[TLS_TICKET_FAULTS] = { [TLS_TICKET_UNKNOWN] = "unknown-key", [TLS_TICKET_TOO_OLD] = "too-old",
+		[TLS_TICKET_ELSEWHERE] = "other-listener-or-trust", [TLS_TICKET_JUDGED] = "judged" };
+
+	put_head(f, "signet_tls_resumptions_total", "counter", "TLS handshakes with result ok that were resumptions by a session ticket.");
+	(void)fprintf(f, "signet_tls_resumptions_total %" PRIu64 "\n", atomic_load_explicit(&m->counters->resumptions, memory_order_relaxed));
+	put_head(f, "signet_tls_tickets_refused_total", "counter", "Session tickets that were not taken, by reason; a full handshake followed each.");
+	for (int i = 0; i < TLS_TICKET_FAULTS; i++)
+		put_cause(f, "signet_tls_tickets_refused_total{reason=", faults[i], &m->tickets->refused[i]);
+}
+
+static void
 put_certificates(FILE *f, const struct metrics *m)
 {
 	if (m->n_certificates == 0)
@@ -327,6 +340,7 @@ metrics_text(const struct metrics *m, size_t *ret_n)
 	put_loops(f, m);
 	put_refusals(f, m->counters);
 	put_handshakes(f, m->counters);
+	put_tickets(f, m);
 	put_certificates(f, m);
 	put_cas(f, m);
 	put_process(f, m);
@@ -436,6 +450,7 @@ text_of_server(struct server *s, size_t *ret_n)
 		.memory_used = atomic_load(&s->memory.used),
 		.memory_level = atomic_load(&s->memory.level),
 		.counters = s->counters,
+		.tickets = tls_tickets_stats(s->tickets),
 		.store = persist_store(s),
 		.started = s->started };
 	char *text;

@@ -177,6 +177,7 @@ static const struct shard_stats *const both[] = { &shards[0], &shards[1] };
 
 static const struct loop_stats idle;
 static const struct loop_stats *const idles[] = { &idle, &idle };
+static const struct tls_ticket_stats no_tickets;
 
 static struct slice
 text_of(const struct metrics *m)
@@ -230,10 +231,11 @@ counters_are_summed(void **state)
 		ROW("signet_denied_total", denied),
 #undef ROW
 	};
-	static const struct metrics_counters some = { .open_fds = 7, .handshakes = 11, .handshake_refusals[REFUSAL_TLS_CIPHER] = 12 };
+	static const struct metrics_counters some = { .open_fds = 7, .handshakes = 11, .resumptions = 4, .handshake_refusals[REFUSAL_TLS_CIPHER] = 12 };
+	static const struct tls_ticket_stats tickets = { { 13, 14, 15, 16 } };
 	static const struct loop_stats busy = { .lag = { 1, 2, 3, [LOOP_LAGS - 1] = 4 }, .busy_ns = 5000000001, .shake_ns = 3000000000 };
 	static const struct loop_stats *const loops[] = { &busy, &busy };
-	struct metrics m = { .shards = both, .n_shards = 2, .loops = loops, .counters = &some, .started = 1234, .memory_limit = 100,
+	struct metrics m = { .shards = both, .n_shards = 2, .loops = loops, .counters = &some, .tickets = &tickets, .started = 1234, .memory_limit = 100,
 		.memory_used = 90, .memory_level = 2 };
 	struct slice text;
 
@@ -258,6 +260,11 @@ counters_are_summed(void **state)
 	assert_int_equal(value_of(text, "signet_tls_handshakes_total{result=\"ok\"}"), 11);
 	assert_int_equal(value_of(text, "signet_tls_handshakes_total{result=\"tls-cipher\"}"), 12);
 	assert_int_equal(value_of(text, "signet_tls_handshake_seconds_total{worker=\"1\"}"), 3);
+	assert_int_equal(value_of(text, "signet_tls_resumptions_total"), 4);
+	assert_int_equal(value_of(text, "signet_tls_tickets_refused_total{reason=\"unknown-key\"}"), 13);
+	assert_int_equal(value_of(text, "signet_tls_tickets_refused_total{reason=\"too-old\"}"), 14);
+	assert_int_equal(value_of(text, "signet_tls_tickets_refused_total{reason=\"other-listener-or-trust\"}"), 15);
+	assert_int_equal(value_of(text, "signet_tls_tickets_refused_total{reason=\"judged\"}"), 16);
 	/* Each bound counts all below it. */
 	assert_int_equal(value_of(text, "signet_loop_lag_seconds_bucket{worker=\"0\",le=\"0.0001\"}"), 1);
 	assert_int_equal(value_of(text, "signet_loop_lag_seconds_bucket{worker=\"0\",le=\"0.0005\"}"), 6);
@@ -285,7 +292,7 @@ labels_are_escaped(void **state)
 		.n_shards = 1, .loops = idles,
 		.certificates = certificates,
 		.n_certificates = ARRAY_LEN(certificates),
-		.counters = &none };
+		.counters = &none, .tickets = &no_tickets };
 	struct slice text = text_of(&m);
 
 	(void)state;
@@ -301,7 +308,7 @@ static void
 refusals_are_counted_by_cause(void **state)
 {
 	struct metrics_counters c = { 0 };
-	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .counters = &c };
+	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .counters = &c, .tickets = &no_tickets };
 	char want[VALUE_CAP];
 	struct slice text;
 
@@ -335,7 +342,7 @@ the_guide_explains_each(void **state)
 {
 	static const struct metrics_certificate certificate = { "l", "f", 1 };
 	static const struct metrics_counters none;
-	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .certificates = &certificate, .n_certificates = 1, .counters = &none };
+	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .certificates = &certificate, .n_certificates = 1, .counters = &none, .tickets = &no_tickets };
 	struct slice text = text_of(&m);
 	struct reading r = { 0 };
 	struct err err = { 0 };

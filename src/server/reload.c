@@ -184,6 +184,7 @@ exchange(struct server *s, const struct config *c, struct world *w)
 		atomic_store(&s->listeners[i].rules, listener_rules_of(c, &c->listeners[i]));
 	}
 	atomic_store(&s->memory.limit, c->memory_limit);
+	tls_tickets_set_lifetime(s->tickets, (unsigned)c->tls_ticket_lifetime);
 	(void)pthread_mutex_lock(&s->lock);
 	old = s->world;
 	s->world = w;

@@ -162,6 +162,11 @@ server_prepare(struct server *s, struct err *err)
 	if (!make_listeners(s, err))
 		return false;
 	atomic_store(&s->memory.limit, s->config->memory_limit);
+	s->tickets = tls_tickets_new((unsigned)s->config->tls_ticket_lifetime);
+	if (s->tickets == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	for (i = 0; i < s->n_listeners; i++)
+		s->judges[i].tickets = s->tickets;
 	s->dynamics = dynamics_load(s->config, false, err);
 	s->world = s->dynamics != NULL ? world_load(s->config, s->judges, s->dynamics, NULL, err) : NULL;
 	if (s->world == NULL)
@@ -226,6 +231,7 @@ server_done(struct server *s)
 	logins_free(s->logins);
 	buckets_free(s->origins);
 	world_free(s->world);
+	tls_tickets_unref(s->tickets);
 	dynamics_free(s->dynamics);
 	free(s->told);
 	authz_principal_unref(s->nobody);
@@ -338,6 +344,7 @@ wait_for_end(struct server *s, const sigset_t *set)
 		if (now - flushed >= FLUSH_EVERY_S * 1000) {
 			events_flush(s);
 			alarm_certificates(s, false);
+			tls_tickets_turn(s->tickets);
 			flushed = now;
 		}
 		if (sig == SIGTERM || sig == SIGINT)

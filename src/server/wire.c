@@ -76,6 +76,8 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 		return bridges_open(peer, w, ret_ops);
 	if (peer->ssl != NULL)
 		(void)atomic_fetch_add_explicit(&worker->server->counters->handshakes, 1, memory_order_relaxed);
+	if (peer->resumed)
+		(void)atomic_fetch_add_explicit(&worker->server->counters->resumptions, 1, memory_order_relaxed);
 	who = identity_of(l, peer, worker->server->nobody);
 	pki_peer_free(peer->identity);
 	(void)net_addr_text(&peer->addr, addr, sizeof(addr));

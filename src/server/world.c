@@ -3,6 +3,7 @@
 #include "server/internal.h"
 
 #include <openssl/ssl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -205,6 +206,22 @@ world_trust(const struct config *c, const struct config_listener *l, struct pki_
 	return load_trust(c, l, &(struct trust_hints){ 0 }, ret, err);
 }
 
+/* What decides whether somebody who was let in once would be let in by a full handshake with <l>, and in the same way; but for what is judged
+ * each time. */
+static bool
+ticket_scope(const struct config *c, const struct config_listener *l, const struct pki_trust *trust, uint8_t ret[32])
+{
+	char *text;
+	bool ok;
+
+	if (asprintf(&text, "%td %s %d %d %s %s", l - c->listeners, l->name, l->require_certificate, (int)l->tls_version,
+		l->ciphers != NULL ? l->ciphers : "", l->ciphersuites != NULL ? l->ciphersuites : "") == -1)
+		return false;
+	ok = pki_trust_scope(trust, slice_str(text), ret);
+	free(text);
+	return ok;
+}
+
 static bool
 load_tls(const struct config *c, const struct config_listener *l, struct judge *j, const struct trust_hints *h,
     struct world_listener *ret, struct err *err)
@@ -241,6 +258,9 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 		t.hooks.verify = NULL;
 	if (l->psk_hint == NULL)
 		t.hooks.psk = NULL;
+	t.tickets = l->session_tickets && j != NULL ? j->tickets : NULL;
+	if (t.tickets != NULL && !ticket_scope(c, l, ret->trust, t.ticket_scope))
+		return err_set(err, ERR_MEMORY, "out of memory");
 	ret->tls = tls_ctx_new(&t, err);
 	if (ret->tls == NULL)
 		return fail_tls(c, l, err);
