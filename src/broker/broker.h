@@ -14,7 +14,7 @@ struct store;
 struct broker; /* what all shards share: inboxes, interest map, configuration; immutable or atomic */
 struct shard;
 
-enum { BROKER_QOS = 3, BROKER_PREFIX_MAX = 64, BROKER_MOUNT_MAX = 255, BROKER_WHY_MAX = 200 };
+enum { BROKER_QOS = 3, BROKER_PREFIX_MAX = 64, BROKER_MOUNT_MAX = 255, BROKER_NAME_MAX = 159, BROKER_WHY_MAX = 200 };
 
 /* What is counted a second: PUBLISH packets and their bytes, from clients and to clients. */
 enum broker_rate { BROKER_MESSAGES_IN, BROKER_BYTES_IN, BROKER_MESSAGES_OUT, BROKER_BYTES_OUT, BROKER_RATES };
@@ -41,6 +41,7 @@ struct broker_listener {
 	char auto_id_prefix[BROKER_PREFIX_MAX + 1];   /* of client ids that the broker makes up; "": "auto-" */
 	char client_id_prefix[BROKER_PREFIX_MAX + 1]; /* what every client id must begin with */
 	char response_info[BROKER_PREFIX_MAX + 1];    /* Response Information (5.0, 3.2.2.3.15) with %c and %u for the client's names; "": none */
+	char name[BROKER_NAME_MAX + 1];               /* by which it is found again after a restart: "8883", "192.0.2.1:8883", a path */
 	char mount_point[BROKER_MOUNT_MAX + 1];       /* stands in front of every topic of its clients, for everybody else; "": none */
 };
 
@@ -225,6 +226,7 @@ struct shard *broker_shard(struct broker *b, unsigned index);
  * out of memory. */
 struct broker_recovered {
 	uint64_t sessions, subscriptions, messages, retained; /* messages: queued or in flight */
+	uint64_t homeless; /* sessions whose listener is not there any more */
 	uint64_t rejected; /* records that belong to nothing or make no sense; they are removed */
 };
 bool broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, struct err *err);
@@ -234,8 +236,6 @@ bool broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *
 struct broker_import {
 	struct slice file;        /* a whole mosquitto.db, of a machine with the same byte order */
 	int64_t now, saved_at;    /* seconds since 1970; saved_at: when the file was written */
-	const uint16_t *ports;    /* of the listeners, in their order: a session belongs to that of its port, else to the first */
-	size_t n_ports;
 	bool any_owner;           /* user names are not looked at: whoever may use a client id may take its session */
 };
 struct broker_imported {

@@ -272,7 +272,7 @@ look(struct session *s, struct budget *b)
 	uint8_t reason;
 
 	b->looks--;
-	if (s->who == NULL || ports->judge_again == NULL)
+	if (s->who == NULL || ports->judge_again == NULL || s->homeless)
 		return;
 	reason = ports->judge_again(ports->ctx, s->listener, s->who, false, why);
 	if (reason != MQTT_RC_OK && session_withdraw(s, reason, why, false))

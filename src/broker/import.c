@@ -3,6 +3,7 @@
 #include "broker/import.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include "base/map.h"
 #include "base/num.h"
@@ -180,23 +181,19 @@ time_left(const struct import *im, const struct mosqdb_client *c, struct record_
 	return c->expiry_s == UINT32_MAX || (c->expiry_s > 0 && saved + (int64_t)c->expiry_s > now);
 }
 
-static uint16_t
-listener_of_port(const struct import *im, uint16_t port)
-{
-	for (size_t i = 0; i < im->from->n_ports; i++)
-		if (im->from->ports[i] == port)
-			return (uint16_t)i;
-	return 0;
-}
-
 static bool
 put_session(struct import *im, struct owner *o)
 {
-	struct record_session r = { .id = o->c.id, .listener = listener_of_port(im, o->c.port), .unclaimed = true };
+	struct record_session r = { .id = o->c.id, .unclaimed = true };
 	struct store_record rec = { .kind = STORE_SESSION };
+	char port[8];
 	uint8_t *buf;
 	bool ok;
 
+	(void)snprintf(port, sizeof port, "%u", (unsigned)o->c.port);
+	/* A socket's path is not in the file: then it is the first one. */
+	if (o->c.port != 0)
+		r.listener.name = slice_str(port);
 	/* mosquitto knew a user name at most, and not always the right one. */
 	if (!im->from->any_owner && !o->c.unnamed)
 		r.who.username = o->c.username;

@@ -97,6 +97,7 @@ struct session {
 	struct cert_group *group; /* certs.c; NULL: stands in no list */
 	bool unindexed;       /* has a certificate, and there was no memory to list it */
 	bool judge_all;       /* subscriptions were granted to another identity or listener: each delivery is judged */
+	bool homeless;        /* its listener is not there any more: until its client comes to another, what it would get waits unjudged, and nobody else asks */
 	bool unclaimed;       /* imported: whoever connects first with the user name of .who, or with any if there is none, is its owner */
 	char id[];
 };
@@ -496,7 +497,7 @@ bool interest_any(const struct broker *b, unsigned shard, const struct interest_
 
 void session_unsubscribe_all(struct session *s);
 /* A subscription that was read from the store as <record>. False: it makes no sense, or out of memory. */
-bool session_resubscribe(struct session *s, struct mqtt_sub *how, uint32_t id, uint64_t record);
+bool session_resubscribe(struct session *s, const struct record_sub *r, uint64_t record);
 
 /* ---- share.c: shared subscriptions where the members are ---- */
 
@@ -511,8 +512,14 @@ struct shared_sub {
 };
 unsigned share_home(const struct broker *b, struct slice full);
 struct shared_sub *share_find(const struct session *s, struct slice full); /* NULL: not subscribed */
+enum { SHARE_NO_SLOT = 0xff };
+struct share_terms {
+	uint32_t id;
+	uint16_t extra, name_n;
+	uint8_t slot; /* that of a subscription that was kept, or SHARE_NO_SLOT; 0: a new one */
+};
 /* On the session's shard: tell the home. False, NULL: out of memory, nothing changed. */
-struct shared_sub *share_join(struct session *s, const struct mqtt_sub *how, uint32_t id, uint16_t extra, uint16_t name_n);
+struct shared_sub *share_join(struct session *s, const struct mqtt_sub *how, const struct share_terms *t);
 bool share_rejoin(struct session *s, struct shared_sub *sub, const struct mqtt_sub *how, uint32_t id, uint16_t extra);
 void share_leave(struct session *s, struct shared_sub *sub); /* <sub> is taken over */
 /* The session's client came or went. */
@@ -551,9 +558,18 @@ struct msg_source *source_new(const struct shard *sh, uint32_t listener, struct 
 bool source_of(struct client *c, struct msg_source **ret);
 /* May whoever published <m> still publish it? */
 bool source_may(const struct shard *sh, const struct msg *m);
+/* Of a will that was kept. NULL: out of memory. */
+struct msg_source *source_of_session(const struct session *s);
 /* What is to be kept of it, views of <counted>; and one that was kept: under which policies, nobody knows any more. NULL: out of memory. */
-struct record_source source_record(const struct msg_source *counted);
-struct msg_source *source_restored(const struct record_source *r);
+struct record_source source_record(const struct shard *sh, const struct msg_source *counted);
+struct msg_source *source_restored(const struct shard *sh, const struct record_source *r);
+/* May <who> publish that at one of the listeners that there are? Where he was is none of them any more. */
+bool source_may_anywhere(const struct shard *sh, struct authz_principal *who, struct slice client_id, struct slice topic);
+/* A listener as a record names it, and the way back: by its name, else by its port if that is one listener's alone. LISTENER_NONE: it
+ * is not there any more. */
+enum { LISTENER_NONE = UINT16_MAX };
+struct record_listener listener_record(const struct shard *sh, uint32_t listener);
+uint16_t listener_recorded(const struct shard *sh, const struct record_listener *r);
 
 /* ---- stamp.c: who published, for MQTT 5 subscribers ---- */
 

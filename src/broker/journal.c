@@ -137,7 +137,7 @@ journal_session(struct session *s)
 {
 	struct shard *sh = s->shard;
 	bool is_new = s->journal == NULL, ok = false;
-	struct record_session r = { .id = session_id(s), .expiry_s = s->expiry_s, .listener = s->listener };
+	struct record_session r = { .id = session_id(s), .expiry_s = s->expiry_s, .listener = listener_record(sh, s->listener) };
 	struct store_record rec = { .kind = STORE_SESSION };
 	uint8_t *buf;
 
@@ -194,7 +194,8 @@ journal_end(struct session *s)
 bool
 journal_subscribed(struct session *s, struct sub *sub, const struct mqtt_sub *how, uint32_t id)
 {
-	struct record_sub r = { .id = id, .options = how->options, .filter = how->filter };
+	struct record_sub r = { .id = id, .options = how->options, .filter = how->filter,
+		.share = sub->shared != NULL ? sub->shared->slot : 0 };
 	struct store_record rec = { .kind = STORE_SUBSCRIPTION };
 	uint8_t head[RECORD_SUB_MAX];
 
@@ -286,7 +287,7 @@ static bool
 put_entry(struct session *s, const struct out *o, struct entry e, enum record_state state)
 {
 	struct record_entry r = { .session = s->journal->id, .state = (uint8_t)state, .qos = o->qos,
-		.retain = o->retain, .packet_id = o->packet_id };
+		.retain = o->retain, .packet_id = o->packet_id, .share = (uint8_t)out_share(o) };
 	struct store_record rec = { .kind = STORE_ENTRY, .id = e.id, .ref = e.body };
 	uint8_t small[RECORD_ENTRY_HEAD + 4 * 8], *buf = small;
 	uint32_t one = o->id;
@@ -487,15 +488,16 @@ journal_freed(struct session *s, uint16_t packet_id)
 
 /* With whose it is, for check_retain_source. */
 static bool
-put_retained(struct journal_shard *j, struct store_record *rec, const struct msg_source *source)
+put_retained(struct shard *sh, struct store_record *rec, const struct msg_source *source)
 {
+	struct journal_shard *j = &sh->journal;
 	struct record_source r;
 	uint8_t *buf;
 	bool ok;
 
 	if (source == NULL)
 		return put(j, rec);
-	r = source_record(source);
+	r = source_record(sh, source);
 	if ((buf = malloc(record_source_size(&r))) == NULL)
 		return false;
 	rec->bytes = record_put_source(buf, &r);
@@ -521,7 +523,7 @@ journal_retained(struct shard *sh, struct msg *m, struct msg *old)
 	if (rec.id == 0)
 		rec.id = store_id(j->writer);
 	rec.ref = body_of(sh, m);
-	if (rec.ref == 0 || !put_retained(j, &rec, m->source))
+	if (rec.ref == 0 || !put_retained(sh, &rec, m->source))
 		return false;
 	m->record = rec.id;
 	m->body = rec.ref;

@@ -21,6 +21,8 @@ struct rig {
 	sem_t moved;
 	struct broker_recovered got;
 	struct store_stats settled;
+	const struct broker_listener *listeners; /* of the next life; NULL: one */
+	unsigned n_listeners;
 };
 
 static struct rig *
@@ -70,7 +72,10 @@ rig_open(struct rig *r, unsigned shards, int64_t wall)
 		fail_msg("%s", err.text);
 	broker_settings_default(&set);
 	set.store = r->store;
-	kit_init(&r->kit, shards, &set, NULL);
+	if (r->listeners != NULL)
+		kit_init_listeners(&r->kit, shards, &set, r->listeners, r->n_listeners);
+	else
+		kit_init(&r->kit, shards, &set, NULL);
 	r->kit.wall = wall != 0 ? wall : r->kit.wall;
 	if (!broker_recover(r->kit.broker, r->kit.now_ms, &r->got, &err) || !store_start(r->store, &err))
 		fail_msg("%s", err.text);
@@ -469,6 +474,120 @@ left_to_another(void **state, unsigned n, unsigned m)
 	(void)come(r, "a", false);
 }
 
+/* The same after a restart: when the member's session ends then, what it had of the group goes to another; what it had otherwise ends
+ * with it. */
+static void
+left_after_a_restart(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *a = come(r, "a", false), *b, *pub = come(r, "pub", false);
+
+	/* The numbers of subscriptions that have gone are not given away. */
+	kit_subscribe(a, "$share/g/gone", 1);
+	kit_publish(pub, "gone", "of nobody", 1, false, 9);
+	(void)kit_message(a, "gone", "of nobody");
+	kit_feed(a, "\xa2\x12\0\5\0\0\15$share/g/gone", 20);
+	(void)kit_expect(a, MQTT_UNSUBACK);
+	kit_subscribe(a, "$share/g/s", 1);
+	kit_subscribe(a, "$share/h/s", 2);
+	kit_subscribe(a, "own", 1);
+	kit_publish(pub, "s", "one", 1, false, 1);
+	(void)kit_message(a, "s", "one");
+	(void)kit_message(a, "s", "one");
+	kit_publish(pub, "own", "its own", 1, false, 2);
+	(void)kit_message(a, "own", "its own");
+	kit_cut(a);
+	kit_publish(pub, "s", "two", 2, false, 3);
+	rig_kill(r, m);
+	assert_int_equal(r->got.messages, 6);
+	b = come(r, "b", false);
+	kit_subscribe(b, "$share/g/s", 1);
+	kit_subscribe(b, "$share/new/s", 1);
+	a = kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = "a" }, NULL); /* begins anew */
+	(void)kit_message(b, "s", "one");
+	(void)kit_message(b, "s", "two");
+	/* Nobody else is in h. */
+	kit_expect_nothing(b);
+	rig_kill(r, n);
+	assert_int_equal(r->got.messages, 2);
+}
+
+/* Whoever waits is judged by the listener that he came to, wherever it stands in the configuration now. */
+static void
+listeners_move(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct err err;
+	struct authz_policy *strict = authz_policy_parse(SL("connect everyone\nallow everyone publish x/#\nallow everyone subscribe x/#\n"), "test", &err);
+	const struct broker_listener one[] = { { .name = "1883", .policy = strict }, { .name = "127.0.0.1:8883", .mount_point = "a/" } },
+	    other[] = { one[1], one[0] }, gone[] = { one[0], { .name = "9999", .mount_point = "a/" } }, back[] = { one[0], one[0], { .name = "[::1]:8883", .mount_point = "a/" } };
+	struct end *sub, *pub;
+
+	r->listeners = one;
+	r->n_listeners = 2;
+	rig_kill(r, n);
+	r->kit.listener = 1;
+	sub = come(r, "sub", false);
+	kit_subscribe(sub, "t", 1);
+	kit_cut(sub);
+	pub = come(r, "pub", false);
+	kit_publish(pub, "r", "kept", 1, true, 1);
+	kit_cut(kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = "mourned", .keep = true, .expiry = 3600, .will_topic = "w", .will_payload = "gone",
+	    .will_qos = 1, .will_retain = true, .will_delay = 10 }, NULL));
+	/* 0: another order. 1: it is not there, and nobody is where it was. 2: another address, the same port. */
+	for (unsigned i = 0; i < 3; i++) {
+		r->listeners = i == 0 ? other : i == 1 ? gone : back;
+		r->n_listeners = i == 2 ? 3 : 2;
+		rig_kill(r, m);
+		assert_int_equal(r->got.homeless, i == 1 ? 3 : 0);
+		r->kit.listener = i;
+		pub = come(r, "pub", true);
+		kit_publish(pub, "t", "waits", 1, false, (uint16_t)(i + 2));
+		sub = come(r, "sub", true);
+		kit_ack(sub, MQTT_PUBACK, kit_message(sub, "t", "waits").packet_id);
+		kit_subscribe(sub, "r", 0);
+		assert_true(kit_message(sub, "r", "kept").retain);
+		/* As they were before, but for the address. */
+		kit_cut(sub);
+		kit_cut(pub);
+		if (i == 1) { /* whoever comes to the other one hears nothing of it */
+			r->kit.listener = 0;
+			sub = come(r, "sub", true);
+			kit_expect_nothing(sub);
+			kit_cut(sub);
+		}
+		r->listeners = one;
+		r->n_listeners = 2;
+		rig_kill(r, n);
+		r->kit.listener = 1;
+		kit_cut(come(r, "sub", true));
+		kit_cut(come(r, "pub", true));
+	}
+	authz_policy_unref(strict);
+}
+
+/* What a will leaves behind belongs to its owner, as if he had published it. */
+static void
+wills_source(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *e = kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = "mourned", .keep = true, .expiry = 3600,
+	    .will_topic = "w/one", .will_payload = "gone", .will_qos = 1, .will_retain = true, .will_delay = 10 }, NULL), *sub;
+
+	kit_cut(e);
+	rig_kill(r, m);
+	kit_sleep(&r->kit, 11000);
+	for (unsigned i = 0; i < 2; i++) {
+		sub = kit_join(&r->kit, 5, "sub");
+		kit_subscribe(sub, "w/one", 1);
+		assert_true(kit_message(sub, "w/one", "gone").retain);
+		kit_policy(&r->kit, "connect everyone\nallow everyone subscribe #\nallow everyone publish w/two\n");
+		kit_subscribe(sub, "w/+", 1);
+		kit_expect_nothing(sub);
+		rig_kill(r, n);
+	}
+}
+
 /* The publisher hears nothing before the disk has it. */
 static void
 acknowledged_means_kept(void **state)
@@ -658,6 +777,9 @@ EACH(wills_and_ends)
 EACH(nothing_kept)
 EACH(shared_and_many)
 EACH(left_to_another)
+EACH(left_after_a_restart)
+EACH(listeners_move)
+EACH(wills_source)
 EACH(spread)
 
 int
@@ -673,6 +795,9 @@ main(void)
 		cmocka_unit_test_teardown(nothing_kept_each, teardown),
 		cmocka_unit_test_teardown(shared_and_many_each, teardown),
 		cmocka_unit_test_teardown(left_to_another_each, teardown),
+		cmocka_unit_test_teardown(left_after_a_restart_each, teardown),
+		cmocka_unit_test_teardown(listeners_move_each, teardown),
+		cmocka_unit_test_teardown(wills_source_each, teardown),
 		cmocka_unit_test_teardown(spread_each, teardown),
 		cmocka_unit_test_teardown(acknowledged_means_kept, teardown),
 		cmocka_unit_test_teardown(every_promise_waits, teardown),

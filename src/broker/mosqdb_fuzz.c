@@ -75,12 +75,11 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	static const char header[] = "\0\265\0mosquitto db\0\0\0\0\0\0\0\6";
-	static const uint16_t ports[] = { 8883, 1883 };
 	size_t header_n = sizeof header - 1;
 	uint8_t *file = malloc(header_n + n);
 	struct seen seen = { 0 };
 	struct import_sink to = { &seen, next_id, on_put };
-	struct broker_import from = { .now = 1000000, .saved_at = 999000, .ports = ports, .n_ports = 2 };
+	struct broker_import from = { .now = 1000000, .saved_at = 999000 };
 	struct broker_imported got = { 0 };
 	struct err err = { 0 };
 

@@ -4,6 +4,7 @@
 #include "base/rd.h"
 #include "base/wr.h"
 #include "broker/record.h"
+#include "broker/ring.h"
 #include "topic/topic.h"
 
 enum { VERSION = 1 };
@@ -41,14 +42,14 @@ whole(const struct rd *r)
 
 /* ---- sessions ---- */
 
-enum { HAS_CERT = 1, HAS_USERNAME = 2, HAS_KEY = 4, HAS_FINGERPRINT = 8, UNCLAIMED = 16 };
+enum { HAS_CERT = 1, HAS_USERNAME = 2, HAS_KEY = 4, HAS_FINGERPRINT = 8, UNCLAIMED = 16, HAS_LISTENER = 32 };
 
 size_t
 record_session_size(const struct record_session *r)
 {
 	const struct authz_facts *f = &r->who;
 
-	return 128 + r->id.n + f->cn.n + f->username.n + f->subject.n + f->issuer.n + f->serial.n + f->chain.n;
+	return 128 + r->id.n + r->listener.name.n + f->cn.n + f->username.n + f->subject.n + f->issuer.n + f->serial.n + f->chain.n;
 }
 
 struct slice
@@ -60,12 +61,12 @@ record_put_session(uint8_t *out, const struct record_session *r)
 	wr_u8(&w, VERSION);
 	wr_str(&w, r->id);
 	wr_u32(&w, r->expiry_s);
-	wr_u16(&w, r->listener);
+	wr_u16(&w, r->listener.at);
 	put_u64(&w, (uint64_t)r->away_since);
 	wr_u8(&w, (uint8_t)f->role);
 	wr_u8(&w, (uint8_t)((f->has_cert ? HAS_CERT : 0) | (f->username.p != NULL ? HAS_USERNAME : 0) |
 			    (f->issuer_key != NULL ? HAS_KEY : 0) | (f->fingerprint != NULL ? HAS_FINGERPRINT : 0) |
-			    (r->unclaimed ? UNCLAIMED : 0)));
+			    (r->unclaimed ? UNCLAIMED : 0) | (r->listener.name.p != NULL ? HAS_LISTENER : 0)));
 	put_u64(&w, (uint64_t)f->not_after);
 	put_u64(&w, f->credential);
 	wr_str(&w, f->cn);
@@ -78,6 +79,8 @@ record_put_session(uint8_t *out, const struct record_session *r)
 		wr_bytes(&w, slice_of(f->issuer_key, 32));
 	if (f->fingerprint != NULL)
 		wr_bytes(&w, slice_of(f->fingerprint, 32));
+	if (r->listener.name.p != NULL)
+		wr_str(&w, r->listener.name);
 	return wr_ok(&w) ? wr_slice(&w) : (struct slice){ 0 };
 }
 
@@ -90,7 +93,7 @@ record_get_session(struct slice s, struct record_session *ret)
 
 	*ret = (struct record_session){ .id = rd_str(&r) };
 	ret->expiry_s = rd_u32(&r);
-	ret->listener = rd_u16(&r);
+	ret->listener.at = rd_u16(&r);
 	ret->away_since = (int64_t)get_u64(&r);
 	role = rd_u8(&r);
 	flags = rd_u8(&r);
@@ -106,6 +109,8 @@ record_get_session(struct slice s, struct record_session *ret)
 		f->issuer_key = rd_take(&r, 32).p;
 	if ((flags & HAS_FINGERPRINT) != 0)
 		f->fingerprint = rd_take(&r, 32).p;
+	if ((flags & HAS_LISTENER) != 0)
+		ret->listener.name = rd_str(&r);
 	if ((flags & HAS_USERNAME) == 0)
 		f->username = (struct slice){ 0 };
 	f->has_cert = (flags & HAS_CERT) != 0;
@@ -120,7 +125,7 @@ record_get_session(struct slice s, struct record_session *ret)
 size_t
 record_source_size(const struct record_source *r)
 {
-	return 8 + r->who.cn.n + r->who.username.n;
+	return 10 + r->listener.name.n + r->who.cn.n + r->who.username.n;
 }
 
 struct slice
@@ -131,9 +136,12 @@ record_put_source(uint8_t *out, const struct record_source *r)
 
 	wr_u8(&w, VERSION);
 	wr_u8(&w, (uint8_t)f->role);
-	wr_u8(&w, (uint8_t)((f->has_cert ? HAS_CERT : 0) | (f->username.p != NULL ? HAS_USERNAME : 0)));
-	wr_u16(&w, r->listener);
+	wr_u8(&w, (uint8_t)((f->has_cert ? HAS_CERT : 0) | (f->username.p != NULL ? HAS_USERNAME : 0) |
+			    (r->listener.name.p != NULL ? HAS_LISTENER : 0)));
+	wr_u16(&w, r->listener.at);
 	wr_str(&w, f->cn);
+	if (r->listener.name.p != NULL)
+		wr_str(&w, r->listener.name);
 	if (f->username.p != NULL)
 		wr_bytes(&w, f->username);
 	return wr_ok(&w) ? wr_slice(&w) : (struct slice){ 0 };
@@ -145,8 +153,10 @@ record_get_source(struct slice s, struct record_source *ret)
 	struct rd r = open_record(s);
 	unsigned role = rd_u8(&r), flags = rd_u8(&r);
 
-	*ret = (struct record_source){ .listener = rd_u16(&r) };
+	*ret = (struct record_source){ .listener.at = rd_u16(&r) };
 	ret->who.cn = rd_str(&r);
+	if ((flags & HAS_LISTENER) != 0)
+		ret->listener.name = rd_str(&r);
 	ret->who.has_cert = (flags & HAS_CERT) != 0;
 	ret->who.role = role < AUTHZ_ROLE_COUNT ? (enum authz_role)role : AUTHZ_ROLE_NONE;
 	if ((flags & HAS_USERNAME) != 0)
@@ -156,6 +166,8 @@ record_get_source(struct slice s, struct record_source *ret)
 
 /* ---- subscriptions ---- */
 
+enum { SUB_SHARE = 0x80 /* of the options: a number follows */ };
+
 struct slice
 record_put_sub(uint8_t out[static RECORD_SUB_MAX], const struct record_sub *r)
 {
@@ -164,7 +176,9 @@ record_put_sub(uint8_t out[static RECORD_SUB_MAX], const struct record_sub *r)
 	wr_u8(&w, VERSION);
 	put_u64(&w, r->session);
 	wr_u32(&w, r->id);
-	wr_u8(&w, r->options);
+	wr_u8(&w, (uint8_t)(r->options | (r->share != 0 ? SUB_SHARE : 0)));
+	if (r->share != 0)
+		wr_u8(&w, r->share);
 	return wr_slice(&w);
 }
 
@@ -176,8 +190,10 @@ record_get_sub(struct slice s, struct record_sub *ret)
 	ret->session = get_u64(&r);
 	ret->id = rd_u32(&r);
 	ret->options = rd_u8(&r);
+	ret->share = (ret->options & SUB_SHARE) != 0 ? rd_u8(&r) : 0;
+	ret->options &= (uint8_t)~SUB_SHARE;
 	ret->filter = rd_take(&r, rd_left(&r));
-	return rd_ok(&r) && ret->filter.n > 0 && ret->filter.n <= UINT16_MAX;
+	return rd_ok(&r) && ret->filter.n > 0 && ret->filter.n <= UINT16_MAX && ret->share <= SHARE_SLOTS;
 }
 
 /* ---- messages ---- */
@@ -244,7 +260,7 @@ record_get_body(struct slice s, const struct record_now *now, bool *ret_nomem)
 
 /* ---- entries ---- */
 
-enum { ENTRY_STATE = 3, ENTRY_QOS = 4, ENTRY_RETAIN = 16 };
+enum { ENTRY_STATE = 3, ENTRY_QOS = 4, ENTRY_RETAIN = 16, ENTRY_SHARE = 32 /* a number follows */ };
 
 struct slice
 record_put_entry(uint8_t *out, const struct record_entry *r)
@@ -253,8 +269,10 @@ record_put_entry(uint8_t *out, const struct record_entry *r)
 
 	wr_u8(&w, VERSION);
 	put_u64(&w, r->session);
-	wr_u8(&w, (uint8_t)(r->state | r->qos * ENTRY_QOS | (r->retain ? ENTRY_RETAIN : 0)));
+	wr_u8(&w, (uint8_t)(r->state | r->qos * ENTRY_QOS | (r->retain ? ENTRY_RETAIN : 0) | (r->share != 0 ? ENTRY_SHARE : 0)));
 	wr_u16(&w, r->packet_id);
+	if (r->share != 0)
+		wr_u8(&w, r->share);
 	for (unsigned i = 0; i < r->n_ids; i++)
 		wr_u32(&w, r->ids[i]);
 	return wr_slice(&w);
@@ -272,10 +290,11 @@ record_get_entry(struct slice s, struct record_entry *ret)
 	ret->state = flags & ENTRY_STATE;
 	ret->qos = flags / ENTRY_QOS & 3;
 	ret->retain = (flags & ENTRY_RETAIN) != 0;
+	ret->share = (flags & ENTRY_SHARE) != 0 ? rd_u8(&r) : 0;
 	ret->id_bytes = rd_take(&r, rd_left(&r));
 	ret->n_ids = (uint16_t)(ret->id_bytes.n / 4);
 	return rd_ok(&r) && ret->id_bytes.n % 4 == 0 && ret->id_bytes.n / 4 <= UINT16_MAX && ret->state <= RECORD_RELEASED &&
-	    ret->qos >= 1 && ret->qos <= 2 && (ret->state == RECORD_QUEUED) == (ret->packet_id == 0);
+	    ret->qos >= 1 && ret->qos <= 2 && ret->share <= SHARE_SLOTS && (ret->state == RECORD_QUEUED) == (ret->packet_id == 0);
 }
 
 /* ---- packet ids, wills ---- */

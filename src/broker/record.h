@@ -8,9 +8,9 @@
 #include "msg/msg.h"
 
 enum {
-	RECORD_SUB_MAX = 14,
+	RECORD_SUB_MAX = 15,
 	RECORD_BODY_HEAD = 20,
-	RECORD_ENTRY_HEAD = 12,
+	RECORD_ENTRY_HEAD = 13,
 	RECORD_INBOUND = 29,
 	RECORD_PART = 20,
 	RECORD_WILL = 18,
@@ -19,10 +19,16 @@ enum {
 /* Of user properties that only the broker writes: see stamp.c. */
 #define STAMP_PREFIX SL("signet-")
 
+/* The listener that somebody came to: its name, for its place may be another's at the next start. */
+struct record_listener {
+	struct slice name; /* reading: .p is NULL in a record that has only the place */
+	uint16_t at;
+};
+
 struct record_session {
 	struct slice id;
 	uint32_t expiry_s;
-	uint16_t listener;
+	struct record_listener listener;
 	int64_t away_since; /* seconds since 1970; 0: connected */
 	bool unclaimed;     /* see struct session */
 	struct authz_facts who; /* reading: views into the record */
@@ -36,6 +42,7 @@ struct record_sub {
 	uint64_t session;
 	uint32_t id;
 	uint8_t options;
+	uint8_t share; /* the number that entries which came by it bear; 0: it is not shared, or has none */
 	struct slice filter; /* only read */
 };
 struct slice record_put_sub(uint8_t out[static RECORD_SUB_MAX], const struct record_sub *r);
@@ -58,16 +65,17 @@ struct record_entry {
 	const uint32_t *ids; /* only written; subscription identifiers */
 	uint16_t n_ids, packet_id;
 	uint8_t state, qos;
+	uint8_t share; /* of the shared subscription by which it came, or 0 */
 	bool retain;
 	struct slice id_bytes; /* only read: four bytes each */
 };
-struct slice record_put_entry(uint8_t *out, const struct record_entry *r); /* RECORD_ENTRY_HEAD + 4 * n_ids bytes */
+struct slice record_put_entry(uint8_t *out, const struct record_entry *r); /* at most RECORD_ENTRY_HEAD + 4 * n_ids bytes */
 bool record_get_entry(struct slice s, struct record_entry *ret);
 
 /* Whose a retained message is, as far as a policy asks: role, names, listener. */
 struct record_source {
 	struct authz_facts who; /* reading: views into the record */
-	uint16_t listener;
+	struct record_listener listener;
 };
 size_t record_source_size(const struct record_source *r); /* bytes that writing takes at most */
 struct slice record_put_source(uint8_t *out, const struct record_source *r);

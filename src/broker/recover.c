@@ -114,6 +114,7 @@ load_session(struct recovery *r, const struct store_record *rec)
 	struct shard *sh;
 	struct loading *l;
 	struct session *s;
+	uint16_t listener;
 	int64_t away;
 
 	if (!record_get_session(rec->bytes, &got))
@@ -138,7 +139,10 @@ load_session(struct recovery *r, const struct store_record *rec)
 	}
 	certs_add(s);
 	s->expiry_s = got.expiry_s;
-	s->listener = got.listener < sh->listeners->n ? got.listener : 0;
+	listener = listener_recorded(sh, &got.listener);
+	s->homeless = listener == LISTENER_NONE;
+	s->listener = s->homeless ? 0 : listener;
+	r->count->homeless += s->homeless;
 	s->judge_all = true;
 	s->unclaimed = got.unclaimed;
 	away = got.away_since != 0 && got.away_since < r->now.wall ? r->now.wall - got.away_since : 0;
@@ -165,12 +169,10 @@ load_sub(struct recovery *r, const struct store_record *rec)
 {
 	struct record_sub got;
 	struct loading *l;
-	struct mqtt_sub sub;
 
 	if (!record_get_sub(rec->bytes, &got) || (l = table_get(&r->sessions, got.session)) == NULL)
 		return reject(r, rec);
-	sub = (struct mqtt_sub){ got.filter, got.options };
-	if (!session_resubscribe(l->session, &sub, got.id, rec->id))
+	if (!session_resubscribe(l->session, &got, rec->id))
 		return reject(r, rec);
 	r->count->subscriptions++;
 	return true;
@@ -184,6 +186,7 @@ make_out(const struct record_entry *e, struct msg *m, struct out *ret)
 	struct rd rd = rd_of(e->id_bytes);
 	uint32_t id = e->n_ids == 1 ? rd_u32(&rd) & OUT_ID_MASK : 0;
 
+	out_set_share(&o, e->share);
 	if (e->n_ids <= 1) {
 		o.id = id & OUT_ID_MASK;
 		o.msg = msg_ref(m);
@@ -227,6 +230,7 @@ load_entry(struct recovery *r, const struct store_record *rec)
 		.out = { .kind = OUT_RAW, .packet_id = e.packet_id, .qos = e.qos & 3u } };
 	if (e.state != RECORD_RELEASED && !make_out(&e, m, &at->out))
 		return !(r->nomem = true);
+	l->session->share_slots |= UINT64_C(1) << e.share; /* no other subscription gets this number meanwhile */
 	l->n++;
 	r->count->messages++;
 	return true;
@@ -273,6 +277,11 @@ load_will(struct recovery *r, const struct store_record *rec)
 		return reject(r, rec);
 	if ((w = calloc(1, sizeof *w)) == NULL)
 		return !(r->nomem = true);
+	/* It is his, as it would be if he had published it. */
+	if (m->retain && r->broker->settings.check_retain_source && m->source == NULL && (m->source = source_of_session(l->session)) == NULL) {
+		free(w);
+		return !(r->nomem = true);
+	}
 	*w = (struct will){ .msg = msg_ref(m), .delay_s = got.delay_s, .expiry_s = got.expiry_s, .has_expiry = got.has_expiry };
 	l->session->will = w;
 	l->session->journal->will = rec->id;
@@ -290,8 +299,7 @@ load_retained(struct recovery *r, const struct store_record *rec)
 	if (rec->bytes.n > 0 && source == NULL) {
 		if (!record_get_source(rec->bytes, &got))
 			return reject(r, rec);
-		got.listener = got.listener < r->broker->newest->n ? got.listener : 0;
-		if ((source = source_restored(&got)) == NULL || !table_put(&r->sources, hash, source)) {
+		if ((source = source_restored(r->broker->shards[0], &got)) == NULL || !table_put(&r->sources, hash, source)) {
 			msg_source_unref(source);
 			return !(r->nomem = true);
 		}

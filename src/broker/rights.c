@@ -46,7 +46,10 @@ judge(const struct session *s, const struct broker_ask *q)
 	struct broker_finding f = { .found = true, .connected = s->client != NULL, .listener = s->listener,
 		.waiting = s->pending.count + s->live, .who = s->who, .topic = q->topic, .text = text };
 
-	if (topic_of(s, q, &f.topic, &fault))
+	if (s->homeless)
+		(void)snprintf(text, sizeof text, "refused: the listener that the session belongs to is not configured any more; it is judged at the one "
+		    "that its client comes to");
+	else if (topic_of(s, q, &f.topic, &fault))
 		f.allowed = authz_explain(listener_of(s->shard, s->listener)->policy, s->who, session_id(s), q->action, f.topic,
 		    text, sizeof text);
 	else

@@ -132,14 +132,14 @@ void
 session_attach(struct session *s, struct client *c)
 {
 	/* What was granted was granted to him who asked, under his listener's policy. */
-	if (s->who != NULL && (s->listener != c->listener || !same_rights(s->who, c->who))) {
+	if (s->who != NULL && (s->homeless || s->listener != c->listener || !same_rights(s->who, c->who))) {
 		s->judge_all = true;
 		s->queue_tag = 0;
 	}
 	timer_cancel(s->shard->sessions_wheel, &s->timer);
 	s->client = c;
 	s->listener = (uint16_t)c->listener;
-	s->unclaimed = false;
+	s->unclaimed = s->homeless = false;
 	c->session = s;
 	certs_del(s);
 	authz_principal_unref(s->who);
@@ -257,7 +257,7 @@ may_receive(const struct session *s, const struct msg *m, const struct hit *h)
 {
 	struct authz_verdict v;
 
-	if (h->extra == s->shard->policy_tag && !s->judge_all)
+	if (s->homeless || (h->extra == s->shard->policy_tag && !s->judge_all))
 		return true;
 	if (mount_sees(s, msg_topic(m)) && authz_allowed(listener_of(s->shard, s->listener)->policy, s->who, session_id(s),
 		AUTHZ_RECEIVE, msg_topic(m), &v))

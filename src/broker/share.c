@@ -139,7 +139,7 @@ join(struct session *s, const struct shared_sub *sub)
 }
 
 struct shared_sub *
-share_join(struct session *s, const struct mqtt_sub *how, uint32_t id, uint16_t extra, uint16_t name_n)
+share_join(struct session *s, const struct mqtt_sub *how, const struct share_terms *t)
 {
 	struct shard *sh = s->shard;
 	struct shared_sub *sub;
@@ -147,13 +147,15 @@ share_join(struct session *s, const struct mqtt_sub *how, uint32_t id, uint16_t 
 	/* A LEAVE that waits would come behind this. */
 	if (shares_turn(sh) || (sub = malloc(sizeof *sub + how->filter.n)) == NULL)
 		return NULL;
-	*sub = (struct shared_sub){ .id = id, .options = how->options, .extra = extra, .name_n = name_n,
+	*sub = (struct shared_sub){ .id = t->id, .options = how->options, .extra = t->extra, .name_n = t->name_n,
 		.full_n = (uint16_t)how->filter.n, .session = session_handle(s) };
 	memcpy(sub->text, how->filter.p, how->filter.n);
 	if (sh->shared_subs.key == NULL)
 		map_init(&sh->shared_subs, sub_key);
 	if (map_put(&sh->shared_subs, sub)) {
-		sub->slot = slot_take(s);
+		/* Not one of those that the rest of what was kept may bear. */
+		sub->slot = t->slot == 0 ? slot_take(s) : t->slot == SHARE_NO_SLOT ? 0 : t->slot;
+		s->share_slots |= UINT64_C(1) << sub->slot;
 		if (join(s, sub))
 			return sub;
 		if (sub->slot != 0)
@@ -171,6 +173,8 @@ share_rejoin(struct session *s, struct shared_sub *sub, const struct mqtt_sub *h
 
 	if (shares_turn(s->shard))
 		return false;
+	if (sub->slot == 0)
+		sub->slot = slot_take(s);
 	sub->id = id;
 	sub->options = how->options;
 	sub->extra = extra;

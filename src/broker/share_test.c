@@ -304,7 +304,7 @@ very_many_members(void **state)
 		(void)snprintf(id, sizeof id, "m%u", i);
 		assert_non_null(s[i] = session_new(sh, slice_str(id)));
 		assert_non_null(s[i]->subs = malloc(sizeof s[i]->subs[0]));
-		assert_non_null(s[i]->subs[0].shared = share_join(s[i], &how, 0, sh->policy_tag, 1));
+		assert_non_null(s[i]->subs[0].shared = share_join(s[i], &how, &(struct share_terms){ .extra = sh->policy_tag, .name_n = 1 }));
 		s[i]->subs[0].node = NULL;
 		s[i]->n_subs = s[i]->n_shared = s[i]->cap_subs = 1;
 		share_presence(s[i], false);

@@ -5,6 +5,7 @@
 /* What became of one filter. */
 struct outcome {
 	uint8_t code;
+	uint8_t slot; /* of a shared one that was kept */
 	bool is_new, shared, kept; /* kept: the store has it as it is */
 	uint16_t extra; /* the policy tag if deliveries need no look */
 };
@@ -71,13 +72,14 @@ add_plain(struct session *s, const struct mqtt_sub *sub, uint32_t id, struct out
 static bool
 add_shared(struct session *s, const struct mqtt_sub *sub, struct slice name, uint32_t id, struct outcome *out)
 {
+	struct share_terms t = { .id = id, .extra = out->extra, .name_n = (uint16_t)name.n, .slot = out->slot };
 	struct shared_sub *shared = share_find(s, sub->filter);
 	struct sub *room;
 
 	if (shared != NULL)
 		return share_rejoin(s, shared, sub, id, out->extra);
 	room = s->n_shared < SHARED_MAX ? sub_room(s, sub->filter.n) : NULL;
-	if (room == NULL || (shared = share_join(s, sub, id, out->extra, (uint16_t)name.n)) == NULL)
+	if (room == NULL || (shared = share_join(s, sub, &t)) == NULL)
 		return false;
 	shared->index = s->n_subs;
 	*room = (struct sub){ .shared = shared };
@@ -169,16 +171,17 @@ is_kept(struct session *s, const struct mqtt_sub *how, uint32_t id, bool shared)
 }
 
 bool
-session_resubscribe(struct session *s, struct mqtt_sub *how, uint32_t id, uint64_t record)
+session_resubscribe(struct session *s, const struct record_sub *r, uint64_t record)
 {
-	struct outcome out = { 0 };
+	struct outcome out = { .slot = r->share != 0 ? r->share : SHARE_NO_SLOT };
+	struct mqtt_sub how = { r->filter, r->options };
 	struct slice name = { 0 }, filter;
 	uint32_t n = s->n_subs;
-	enum topic_share share = topic_share_split(how->filter, &name, &filter);
+	enum topic_share share = topic_share_split(how.filter, &name, &filter);
 
-	if (share == TOPIC_SHARE_BAD || (share == TOPIC_SHARE_NO && !topic_filter_ok(how->filter)))
+	if (share == TOPIC_SHARE_BAD || (share == TOPIC_SHARE_NO && !topic_filter_ok(how.filter)))
 		return false;
-	if (!(share == TOPIC_SHARE_YES ? add_shared(s, how, name, id, &out) : add_plain(s, how, id, &out)) || s->n_subs == n)
+	if (!(share == TOPIC_SHARE_YES ? add_shared(s, &how, name, r->id, &out) : add_plain(s, &how, r->id, &out)) || s->n_subs == n)
 		return false;
 	s->subs[n].record = record;
 	return true;

@@ -174,7 +174,7 @@ visit(struct part *p, const struct session *s)
 	struct look l = { .s = s, .to = v->s.policy };
 	struct broker_changed *c;
 
-	if (s->listener >= 64 || (v->s.listeners & UINT64_C(1) << s->listener) == 0 || s->who == NULL)
+	if (s->homeless || s->listener >= 64 || (v->s.listeners & UINT64_C(1) << s->listener) == 0 || s->who == NULL)
 		return;
 	p->r.sessions++;
 	p->r.subscriptions += s->n_subs;

@@ -56,7 +56,8 @@ will_publish(struct session *s)
 	if (w->has_expiry)
 		w->msg->expires_s = NUM_MAX(1u, w->expiry_s > UINT32_MAX - sh->now_s ? UINT32_MAX : sh->now_s + w->expiry_s);
 	/* A right that was taken away since CONNECT takes the will with it. */
-	if (authz_allowed(listener_of(sh, s->listener)->policy, s->who, session_id(s), AUTHZ_PUBLISH, msg_topic(w->msg), &v)) {
+	if (s->homeless ? source_may_anywhere(sh, s->who, session_id(s), msg_topic(w->msg)) :
+	    authz_allowed(listener_of(sh, s->listener)->policy, s->who, session_id(s), AUTHZ_PUBLISH, msg_topic(w->msg), &v)) {
 		if (publish_message(sh, w->msg) == ROUTED_NOMEM)
 			shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 	} else

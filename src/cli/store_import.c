@@ -17,7 +17,6 @@
 #include "broker/broker.h"
 #include "store/store.h"
 
-enum { PORTS_MAX = HOSTS_MAX };
 #define FILE_BYTES_MAX ((size_t)1 << 36)
 #define DEFAULT_FILE "mosquitto.db"
 #define DEFAULT_DIR "signet.store"
@@ -26,8 +25,6 @@ struct import {
 	const char *file, *key_file;
 	char dir[PKI_PATH_MAX], making[PKI_PATH_MAX + 16];
 	bool any_owner;
-	struct host_list port_words;
-	uint16_t ports[PORTS_MAX];
 	uint8_t *bytes;
 	size_t n;
 	int64_t saved_at;
@@ -86,19 +83,6 @@ is_free(const char *dir, struct err *err)
 }
 
 static bool
-read_words(struct import *im, struct err *err)
-{
-	for (size_t i = 0; i < im->port_words.n; i++) {
-		uint64_t port;
-
-		if (!text_u64(slice_str(im->port_words.v[i]), 0, UINT16_MAX, &port))
-			return err_set(err, ERR_USAGE, "--ports: %s is not a port", im->port_words.v[i]);
-		im->ports[i] = (uint16_t)port;
-	}
-	return true;
-}
-
-static bool
 read_mosquitto(struct import *im, struct err *err)
 {
 	struct stat st;
@@ -128,7 +112,7 @@ static bool
 fill(struct import *im, struct store *s, struct err *err)
 {
 	const struct broker_import from = { .file = slice_of(im->bytes, im->n), .now = time(NULL), .saved_at = im->saved_at,
-		.ports = im->ports, .n_ports = im->port_words.n, .any_owner = im->any_owner };
+		.any_owner = im->any_owner };
 
 	if (!store_start(s, err)) {
 		(void)store_close(s);
@@ -214,7 +198,7 @@ import(struct import *im, const char *dir, struct err *err)
 {
 	bool ok;
 
-	if (!read_words(im, err) || !place(im, dir, err) || !is_free(im->dir, err) || !read_mosquitto(im, err))
+	if (!place(im, dir, err) || !is_free(im->dir, err) || !read_mosquitto(im, err))
 		return false;
 	if (mkdtemp(im->making) == NULL)
 		return err_sys(err, "cannot make a directory beside %s", im->dir);
@@ -236,12 +220,10 @@ store_cmd_import(int argc, char *argv[])
 		return fail(&err);
 	const struct arg table[] = {
 		{ "key-file", "FILE", ARG_TEXT, &im->key_file, 0, 0, "encrypt the store with this key: 32 bytes, or 64 hex digits" },
-		{ "ports", "PORT,...", ARG_HOSTS, &im->port_words, 0, 0,
-			"the ports of the broker's listeners, in the order of its configuration: under whose rules sessions wait" },
 		{ "any-owner", NULL, ARG_FLAG, &im->any_owner, 0, 0,
 			"whoever may use a client id may take its session: user names in the file are not looked at" },
 	};
-	const struct args args = { "signet store import MOSQUITTO.DB [DIR] [--ports PORT,...] [--key-file FILE] [--any-owner]",
+	const struct args args = { "signet store import MOSQUITTO.DB [DIR] [--key-file FILE] [--any-owner]",
 		"Makes a store of what mosquitto 2.0 kept: sessions, subscriptions, messages on their way, retained messages. DIR must\n"
 		"be empty or missing; without it the directory is the one in which the broker looks: signet.store beside mosquitto.db,\n"
 		"NAME.store beside another NAME. Stop mosquitto first: it writes the file when it ends. The file is only read.",

@@ -101,10 +101,6 @@ say_command(const struct persist *p, const char *old, char *out, size_t cap)
 	size_t n;
 
 	(void)snprintf(out, cap, "signet store import %s", old);
-	for (unsigned i = 0; c->n_listeners > 1 && i < c->n_listeners; i++) {
-		n = strlen(out);
-		(void)snprintf(out + n, cap - n, "%s%u", i == 0 ? " --ports " : ",", (unsigned)c->listeners[i].port);
-	}
 	n = strlen(out);
 	if (c->persistence_key_file != NULL)
 		(void)snprintf(out + n, cap - n, " --key-file %s", c->persistence_key_file);
@@ -222,6 +218,9 @@ persist_recover(struct server *s, struct err *err)
 	log_notice("Store %s: %" PRIu64 " sessions with %" PRIu64 " subscriptions, %" PRIu64 " messages for them, %" PRIu64
 		   " retained messages; read in %" PRIu64 " ms.",
 	    s->persist->dir, got.sessions, got.subscriptions, got.messages, got.retained, server_now_ms() - begin);
+	if (got.homeless > 0)
+		log_warning("Store %s: %" PRIu64 " sessions belong to listeners that are not configured any more; what comes for them waits, and is judged "
+			    "by the listener that their clients come to.", s->persist->dir, got.homeless);
 	if (got.rejected > 0)
 		log_warning("Store %s: %" PRIu64 " records belong to nothing and are removed.", s->persist->dir, got.rejected);
 	return true;

@@ -380,8 +380,9 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 		copy_prefix(ret[i].auto_id_prefix, prefix != NULL ? prefix : s->auto_id_prefix);
 		copy_prefix(ret[i].client_id_prefix, c->clientid_prefixes);
 		copy_prefix(ret[i].response_info, c->listeners[i].response_information);
+		(void)snprintf(ret[i].name, sizeof(ret[i].name), "%s", c->listeners[i].name);
 		(void)snprintf(ret[i].mount_point, sizeof(ret[i].mount_point), "%s",
 		    c->listeners[i].mount_point != NULL ? c->listeners[i].mount_point : "");
 	}
-	ret[i] = (struct broker_listener){ .policy = w->bridges, .takeover_same_identity = true, .bridges = true };
+	ret[i] = (struct broker_listener){ .policy = w->bridges, .takeover_same_identity = true, .bridges = true, .name = "bridges" };
 }
