@@ -33,6 +33,7 @@ struct broker_listener {
 	uint8_t versions;             /* 1 << protocol level for each that is accepted; 0 = all */
 	bool withdrawn_no_will;       /* who loses the right to be here: his will is not published */
 	bool withdrawn_purge;         /* and his session ends, with what is queued for him */
+	bool vouch;                   /* certificates count only once broker_ports.vouch() has said so */
 	bool bridges;                 /* the broker's own: they say on $SYS how they are, and take what the remote sends as it comes */
 	uint64_t client_rates[BROKER_RATES]; /* of each client; 0 = no limit, at most 10^10 */
 	uint64_t rates[BROKER_RATES]; /* of all clients of the listener together */
@@ -197,6 +198,9 @@ struct broker_ports {
 	void *ctx;
 	/* From any shard's thread: make shard <n>'s thread call shard_turn() soon. */
 	void (*wake)(void *ctx, unsigned shard);
+	/* May the owner of this certificate be here, whatever he says? Once for each connection with one on a listener with .vouch, on the
+	 * session's home and before authenticate() or exchange(). As authenticate(), but <who> is not looked at. NULL: yes. */
+	uint8_t (*vouch)(void *ctx, struct broker_login *login);
 	/* Called for each CONNECT on the session's home, before the policy is asked. Must not block. Returns MQTT_RC_OK, or the
 	 * reason for CONNACK, or BROKER_LOGIN_PENDING: nothing more of this client is read until broker_login_done(). */
 	uint8_t (*authenticate)(void *ctx, struct broker_login *login);

@@ -86,9 +86,10 @@ judge(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	const struct broker_ports *ports = &c->shard->broker->ports;
 	struct slice id = l->username_is_client_id ? t->id : m->client_id;
 	struct authz_verdict v;
-	uint8_t rc = mqtt_has(&m->props, MQTT_P_AUTH_METHOD) ? auth_judge(c, m, &t->who, t->why)
-							       : login_judge(c, m, &t->who, t->why);
+	uint8_t rc = login_vouch(c, m, t->why);
 
+	if (rc == MQTT_RC_OK)
+		rc = mqtt_has(&m->props, MQTT_P_AUTH_METHOD) ? auth_judge(c, m, &t->who, t->why) : login_judge(c, m, &t->who, t->why);
 	if (rc != MQTT_RC_OK)
 		return rc;
 	/* Since the handshake or the password was judged a right may have gone; later ones are told to the session. */

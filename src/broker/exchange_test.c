@@ -112,6 +112,25 @@ joined(struct kit *k, const char *id, const char *data)
 	return e;
 }
 
+/* Whoever vouches for the certificate comes first; the exchange begins then, and once. */
+static void
+certificates_come_first(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct broker_listener l = { .vouch = true };
+	struct end *e = kit_open(k, 0, "later", AUTHZ_ROLE_CLIENT);
+
+	kit_listener(k, &l);
+	kit_send_connect(e, &(struct connect_options){ .version = MQTT_V5, .id = "c", .method = "toy", .data = "user/1" });
+	kit_expect_nothing(e);
+	kit_verdict(k, MQTT_RC_OK);
+	expect_auth(e, MQTT_RC_CONTINUE_AUTH, "more");
+	go(e);
+	expect_connack(e, MQTT_RC_OK, "welcome");
+	assert_int_equal(k->n_vouched, 1);
+	assert_int_equal(k->n_toys, 0);
+}
+
 static void
 rounds_lead_to_connack(void **state)
 {
@@ -617,6 +636,7 @@ main(void)
 {
 #define TEST(f) { #f, f }
 	static const struct kit_test tests[] = {
+		TEST(certificates_come_first),
 		TEST(rounds_lead_to_connack),
 		TEST(data_may_come_later),
 		TEST(what_fails_is_told_in_connack),

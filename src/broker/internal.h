@@ -155,6 +155,7 @@ struct client {
 	bool problem_info; /* reason strings and user properties are welcome (3.1.2.11.7) */
 	bool explain_acks; /* and were asked for: acknowledgements have them too */
 	bool resumed;      /* the session is older than the connection */
+	bool vouched;      /* somebody has vouched for its certificate */
 	char peer[];
 };
 
@@ -425,6 +426,8 @@ bool flight_received(struct session *s, struct out *o); /* false: out of memory,
 /* Ask who it is, or take the verdict that has come. BROKER_LOGIN_PENDING: the client is JUDGING now. Else an MQTT reason with
  * *ret_who (a reference, NULL unless OK) and <why>. */
 uint8_t login_judge(struct client *c, const struct mqtt_connect *m, struct authz_principal **ret_who, char why[static BROKER_WHY_MAX]);
+/* The same of his certificate, if it takes somebody to vouch for it; comes before. */
+uint8_t login_vouch(struct client *c, const struct mqtt_connect *m, char why[static BROKER_WHY_MAX]);
 /* The client goes; its verdict will not be needed. */
 void login_forget(struct client *c);
 void logins_take(struct shard *sh); /* verdicts that have arrived */

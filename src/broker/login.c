@@ -37,10 +37,11 @@ take_verdict(struct client *c, struct authz_principal **ret_who, char why[static
 	return reason;
 }
 
-uint8_t
-login_judge(struct client *c, const struct mqtt_connect *m, struct authz_principal **ret_who, char why[static BROKER_WHY_MAX])
+typedef uint8_t login_port(void *ctx, struct broker_login *login);
+
+static uint8_t
+ask(struct client *c, const struct mqtt_connect *m, login_port *port, struct authz_principal **ret_who, char why[static BROKER_WHY_MAX])
 {
-	const struct broker_ports *ports = &c->shard->broker->ports;
 	struct login *l;
 	uint8_t reason;
 
@@ -54,7 +55,7 @@ login_judge(struct client *c, const struct mqtt_connect *m, struct authz_princip
 	*l = (struct login){ .p = { .listener = c->listener, .peer = c->peer, .connect = m }, .shard = c->shard, .client = c };
 	l->p.cert = authz_principal_ref(c->who);
 	c->login = l;
-	reason = ports->authenticate(ports->ctx, &l->p);
+	reason = port(c->shard->broker->ports.ctx, &l->p);
 	if (reason != BROKER_LOGIN_PENDING) {
 		l->reason = reason;
 		return take_verdict(c, ret_who, why);
@@ -63,6 +64,29 @@ login_judge(struct client *c, const struct mqtt_connect *m, struct authz_princip
 	c->state = CLIENT_JUDGING;
 	client_arm(c);
 	c->waker.ops->read_enable(c->waker.conn, false);
+	return reason;
+}
+
+uint8_t
+login_judge(struct client *c, const struct mqtt_connect *m, struct authz_principal **ret_who, char why[static BROKER_WHY_MAX])
+{
+	return ask(c, m, c->shard->broker->ports.authenticate, ret_who, why);
+}
+
+uint8_t
+login_vouch(struct client *c, const struct mqtt_connect *m, char why[static BROKER_WHY_MAX])
+{
+	login_port *port = c->shard->broker->ports.vouch;
+	struct authz_principal *nobody = NULL;
+	struct authz_facts f;
+	uint8_t reason;
+
+	if (c->vouched || port == NULL || !listener_of(c->shard, c->listener)->vouch)
+		return MQTT_RC_OK;
+	authz_principal_facts(c->who, &f);
+	reason = f.has_cert ? ask(c, m, port, &nobody, why) : MQTT_RC_OK;
+	authz_principal_unref(nobody);
+	c->vouched = reason == MQTT_RC_OK;
 	return reason;
 }
 

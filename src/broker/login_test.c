@@ -270,6 +270,43 @@ response_topics_have_a_beginning(void **state)
 	}
 }
 
+/* Before anybody asks for a password, or lets a client say more; once a connection, and never of who has no certificate. */
+static void
+certificates_are_vouched_for(void **state)
+{
+	struct kit *k = kit_begin(state, NULL, NULL);
+	struct broker_listener l = { .vouch = true };
+	struct end *good = kit_open(k, 0, "dev", AUTHZ_ROLE_CLIENT), *late = kit_open(k, 1 % k->n, "later", AUTHZ_ROLE_CLIENT);
+	struct end *gone = kit_open(k, 2 % k->n, "gone", AUTHZ_ROLE_CLIENT), *none = kit_open(k, 0, NULL, AUTHZ_ROLE_NONE);
+	struct end *bad = kit_open(k, 0, "later2", AUTHZ_ROLE_CLIENT);
+
+	kit_listener(k, &l);
+	kit_send_connect(good, &(struct connect_options){ .version = MQTT_V5, .id = "dev" });
+	assert_int_equal(kit_connack(good), 0);
+	kit_send_connect(gone, &(struct connect_options){ .version = MQTT_V5, .id = "gone" });
+	assert_int_equal(kit_connack(gone), MQTT_RC_NOT_AUTHORIZED);
+	assert_string_equal(k->last_text, "revoked");
+	kit_send_connect(none, &(struct connect_options){ .version = MQTT_V5, .id = "none" });
+	assert_int_equal(kit_connack(none), 0);
+	assert_int_equal(k->n_vouched, 2);
+	/* First the certificate, then the password. */
+	kit_send_connect(late, &(struct connect_options){ .version = MQTT_V5, .id = "later", .username = "later" });
+	assert_int_equal(k->n_logins, 1);
+	kit_feed(late, pingreq, sizeof pingreq);
+	kit_verdict(k, MQTT_RC_OK);
+	assert_int_equal(k->n_logins, 1);
+	kit_expect_nothing(late);
+	kit_verdict(k, MQTT_RC_OK);
+	assert_int_equal(kit_connack(late), 0);
+	(void)kit_expect(late, MQTT_PINGRESP);
+	assert_int_equal(k->n_vouched, 3);
+	kit_send_connect(bad, &(struct connect_options){ .version = MQTT_V5, .id = "later2", .username = "later" });
+	kit_verdict(k, MQTT_RC_UNAVAILABLE);
+	assert_int_equal(kit_connack(bad), MQTT_RC_UNAVAILABLE);
+	assert_int_equal(k->n_logins, 0);
+	assert_int_equal(k->n_vouched, 4);
+}
+
 #define TEST(f) { #f, f }
 static const struct kit_test tests[] = {
 	TEST(what_comes_behind_waits),
@@ -284,6 +321,7 @@ static const struct kit_test tests[] = {
 	TEST(the_user_name_may_be_the_client_id),
 	TEST(ids_have_prefixes),
 	TEST(response_topics_have_a_beginning),
+	TEST(certificates_are_vouched_for),
 };
 
 int

@@ -21,6 +21,26 @@ named(struct broker_login *l, struct slice name)
 	return l->who != NULL ? MQTT_RC_OK : MQTT_RC_UNAVAILABLE;
 }
 
+/* By the common name: "later…" waits for kit_verdict(), nobody vouches for "gone". */
+static uint8_t
+port_vouch(void *ctx, struct broker_login *l)
+{
+	struct kit *k = ctx;
+	struct authz_facts f;
+
+	k->n_vouched++;
+	authz_principal_facts(l->cert, &f);
+	if (slice_eq(f.cn, SL("gone"))) {
+		(void)snprintf(l->why, sizeof l->why, "revoked");
+		return MQTT_RC_NOT_AUTHORIZED;
+	}
+	if (!slice_starts(f.cn, SL("later")))
+		return MQTT_RC_OK;
+	assert_in_range(k->n_logins, 0, KIT_LOGINS_MAX - 1);
+	k->logins[k->n_logins++] = l;
+	return BROKER_LOGIN_PENDING;
+}
+
 static uint8_t
 port_authenticate(void *ctx, struct broker_login *l)
 {
@@ -218,7 +238,7 @@ void
 kit_init_listeners(struct kit *k, unsigned shards, const struct broker_settings *s, const struct broker_listener *v, unsigned n)
 {
 	struct broker_settings def;
-	struct broker_ports ports = { .ctx = k, .wake = port_wake, .authenticate = port_authenticate,
+	struct broker_ports ports = { .ctx = k, .wake = port_wake, .vouch = port_vouch, .authenticate = port_authenticate,
 		.judge_again = port_judge_again, .exchange = port_exchange,
 		.exchange_end = port_exchange_end, .request = port_request, .event = port_event, .wall = port_wall };
 	struct broker_listener *l = calloc(n, sizeof *l);

@@ -29,6 +29,7 @@ struct kit {
 	unsigned listener;              /* of those who come: kit_open() */
 	struct broker_login *logins[KIT_LOGINS_MAX]; /* of user "later", oldest first: kit_verdict() */
 	unsigned n_logins;
+	unsigned n_vouched;             /* calls of broker_ports.vouch() */
 	struct broker_request *requests[KIT_LOGINS_MAX]; /* below "$CONTROL/later", oldest first: kit_answer() */
 	unsigned n_requests;
 	bool (*withdrawn)(const struct authz_facts *f); /* who may not be here any more; NULL: nobody */

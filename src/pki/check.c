@@ -285,7 +285,7 @@ check_revoked(struct look *l, const struct crl_set *crls, int i)
 	if (a.cause == PKI_BAD_REVOKED) {
 		f.level = PKI_FAULT;
 		(void)snprintf(f.text, sizeof f.text, "%s was revoked at %s (%s)", who, time_text(a.entry.date, when),
-		    crl_reason_text(a.entry.reason));
+		    pki_reason_text(a.entry.reason));
 		(void)snprintf(f.remedy, sizeof f.remedy, "the broker needs a new certificate; do not trust this one");
 		return found(&l->c, &f);
 	}

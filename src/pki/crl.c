@@ -11,7 +11,7 @@
 enum { FUTURE_SKEW_S = 300, FILES_MAX = 4096, COMPLAINT_MAX = 480 };
 
 const char *
-crl_reason_text(int reason)
+pki_reason_text(int reason)
 {
 	/* RFC 5280 5.3.1 */
 	static const char *const text[] = { "unspecified", "key compromise", "CA compromise", "affiliation changed",

@@ -281,7 +281,7 @@ diagnose_crl(const struct crl_answer *a, const X509 *cert, int depth, struct pki
 	p->depth = depth;
 	if (a->cause == PKI_BAD_REVOKED)
 		peer_refuse(p, a->cause, X509_V_ERR_CERT_REVOKED, "if this client is to come back, issue a new certificate",
-		    "%s was revoked at %s (%s)", who, time_text(a->entry.date, when), crl_reason_text(a->entry.reason));
+		    "%s was revoked at %s (%s)", who, time_text(a->entry.date, when), pki_reason_text(a->entry.reason));
 	else if (a->cause == PKI_BAD_CRL_EXPIRED)
 		peer_refuse(p, a->cause, X509_V_ERR_CRL_HAS_EXPIRED, "fetch the CA's new CRL and reload the broker",
 		    "the CRL of CA %s expired at %s: nobody can tell whether the certificate was revoked since", name,

@@ -268,7 +268,7 @@ show_crl(const struct look *l, X509_CRL *c)
 
 		(void)snprintf(text, sizeof text, "%s at %s (%s)", text_hex(slice_of(serial, len), hex, sizeof hex),
 		    time_text(time_of(X509_REVOKED_get0_revocationDate(r)), when),
-		    crl_reason_text(reason != NULL ? (int)ASN1_ENUMERATED_get(reason) : -1));
+		    pki_reason_text(reason != NULL ? (int)ASN1_ENUMERATED_get(reason) : -1));
 		ASN1_ENUMERATED_free(reason);
 		put_many(l, "revoked", text);
 	}

@@ -73,7 +73,7 @@ put_single(const struct look *l, OCSP_SINGLERESP *s)
 		(void)snprintf(until, sizeof until, time_of(to) > l->now ? ", good for %s" : ", EXPIRED %s ago",
 		    days_text(time_of(to) - l->now, days));
 	if (status == V_OCSP_CERTSTATUS_REVOKED)
-		(void)snprintf(text, sizeof text, "%s: revoked at %s (%s)%s", hex, time_text(time_of(revoked), when), crl_reason_text(reason), until);
+		(void)snprintf(text, sizeof text, "%s: revoked at %s (%s)%s", hex, time_text(time_of(revoked), when), pki_reason_text(reason), until);
 	else
 		(void)snprintf(text, sizeof text, "%s: %s%s", hex, status == V_OCSP_CERTSTATUS_GOOD ? "good" : "unknown", until);
 	put_many(l, "says", text);

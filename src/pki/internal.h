@@ -225,7 +225,6 @@ bool note_crl(const char *dir, const char *ca, uint64_t number, size_t n, struct
 
 /* ---- crl.c, ocsp.c ---- */
 
-const char *crl_reason_text(int reason);
 /* Exactly one answer in DER that is not a refusal. */
 OCSP_BASICRESP *ocsp_parse(struct slice der, struct err *err);
 bool ocsp_id_of(const OCSP_CERTID *cid, struct pki_ocsp_id *ret); /* false: with a digest or a serial number that is not taken */

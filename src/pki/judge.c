@@ -124,6 +124,19 @@ keep_chain(const struct pki_trust *t, STACK_OF(X509) *chain, struct pki_peer *p)
 	return true;
 }
 
+static bool
+keep_issuer(STACK_OF(X509) *chain, struct pki_peer *p)
+{
+	char url[PKI_URL_MAX];
+
+	if (is_pinned(chain))
+		return true;
+	p->issuer_cert = pki_cert_ref(sk_X509_value(chain, 1));
+	if (cert_ocsp_url(sk_X509_value(chain, 0), url))
+		p->ocsp_url = strdup(url);
+	return p->issuer_cert != NULL;
+}
+
 /* With quarantine the dates of the leaf itself, and of nothing above it, are no end. */
 static int
 on_verified(int ok, X509_STORE_CTX *ctx)
@@ -145,7 +158,8 @@ accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_p
 	if (!check_leaf(t, leaf, chain, p) || !check_crls(t, chain, now, p))
 		return false;
 	/* The key that verified the leaf's signature; a pinned leaf vouches for itself and has no role. */
-	if (!spki_hash(is_pinned(chain) ? leaf : sk_X509_value(chain, 1), p->issuer_key) || !keep_chain(t, chain, p)) {
+	if (!spki_hash(is_pinned(chain) ? leaf : sk_X509_value(chain, 1), p->issuer_key) || !keep_chain(t, chain, p) ||
+	    (t->ocsp && !keep_issuer(chain, p))) {
 		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_OUT_OF_MEM, "try again", "out of memory");
 		return false;
 	}
@@ -194,7 +208,7 @@ standing_of_crl(const struct crl_answer *a, const char *who, struct pki_standing
 	ret->cause = a->cause;
 	if (a->cause == PKI_BAD_REVOKED)
 		(void)snprintf(ret->text, sizeof ret->text, "%s was revoked at %s (%s)", who, time_text(a->entry.date, when),
-		    crl_reason_text(a->entry.reason));
+		    pki_reason_text(a->entry.reason));
 	else if (a->cause == PKI_BAD_CRL_MISSING)
 		(void)snprintf(ret->text, sizeof ret->text, "there is no CRL of the CA of %s", who);
 	else

@@ -291,6 +291,12 @@ pki_cert_serial(const struct x509_st *cert, uint8_t buf[static AUTHZ_SERIAL_MAX]
 	return slice_of(buf, serial_bytes(X509_get0_serialNumber(cert), buf));
 }
 
+struct x509_st *
+pki_cert_ref(struct x509_st *cert)
+{
+	return X509_up_ref(cert) == 1 ? cert : NULL;
+}
+
 void
 pki_cert_free(struct x509_st *cert)
 {

@@ -77,6 +77,8 @@ pki_peer_free(struct pki_peer *p)
 	free(p->subject);
 	free(p->issuer);
 	free(p->cn);
+	free(p->ocsp_url);
+	X509_free(p->issuer_cert);
 	free(p);
 }
 

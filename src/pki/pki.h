@@ -98,6 +98,7 @@ bool pki_list(const char *dir, const char *ca, int64_t now, void (*each)(void *c
 /* Take certificates back and write the CA's revocation list to DIR/crls/CA.pem, where it takes the place of the old one at once. */
 #define PKI_REASONS "unspecified keyCompromise cACompromise affiliationChanged superseded cessationOfOperation certificateHold privilegeWithdrawn"
 bool pki_reason_parse(struct slice name, int *ret); /* one of these, as a CRLReason */
+const char *pki_reason_text(int reason);            /* a CRLReason in words, "no reason given" for -1; static */
 struct pki_revocation {
 	const char *dir, *ca;
 	const char *what;      /* every certificate of this common name, or the one of this serial number; NULL: only the list anew */
@@ -265,6 +266,7 @@ bool pki_ocsp_judge(struct slice der, const struct pki_ocsp_question *q, struct 
 enum { PKI_URL_MAX = 512 };
 bool pki_ocsp_subject(const char *cert_file, const char *ca_file, struct x509_st **ret_cert, struct x509_st **ret_issuer,
     char url[static PKI_URL_MAX], struct err *err);
+struct x509_st *pki_cert_ref(struct x509_st *cert);
 struct slice pki_cert_serial(const struct x509_st *cert, uint8_t buf[static AUTHZ_SERIAL_MAX]); /* empty: too long */
 bool pki_cert_must_staple(const struct x509_st *cert); /* RFC 7633 */
 void pki_cert_free(struct x509_st *cert); /* NULL is fine; counted */
@@ -321,6 +323,7 @@ struct pki_trust_config {
 	int64_t now;                      /* 0 = the clock */
 	bool require_cn;                  /* use_identity_as_username: a certificate without a usable CN is refused */
 	bool ignore_dates;                /* disable_client_cert_date_checks */
+	bool ocsp;                        /* accepted peers say whom to ask about them */
 	bool quarantine;                  /* who would only be refused for his own certificate's dates is AUTHZ_ROLE_QUARANTINE */
 };
 
@@ -337,6 +340,8 @@ void pki_trust_unref(struct pki_trust *t); /* NULL is fine */
 struct pki_trust *pki_trust_renew(const struct pki_trust *old, const struct pki_trust *also, int64_t now, struct err *err);
 /* What was not taken over when <t> was made, a sentence each, naming the file. */
 void pki_trust_complaints(const struct pki_trust *t, void (*each)(void *ctx, const char *text), void *ctx);
+/* The CA of the cafile with this key, or NULL; pki_cert_free(). */
+struct x509_st *pki_trust_ca(const struct pki_trust *t, const uint8_t key[32]);
 /* The lists that are in force. */
 struct pki_crl {
 	const char *issuer;   /* RFC 2253 */
@@ -402,6 +407,9 @@ struct pki_peer {
 	int64_t valid_until;         /* the earliest end in the chain; 0: dates are not looked at */
 	uint8_t chain[AUTHZ_CHAIN_MAX]; /* the CAs above: authz_chain_next() */
 	size_t chain_n;
+	/* Only with pki_trust_config.ocsp: what a responder is asked with. NULL: nothing to ask, as the certificate stands in the cafile itself. */
+	struct x509_st *issuer_cert;
+	char *ocsp_url;              /* the responder in it; NULL: none */
 };
 /* Verify the chain in <ctx> (as the callback of SSL_CTX_set_cert_verify_callback gets it) and say who it is. True: accepted.
  * <ret> is set in both cases, NULL only when out of memory (and then refused). Any thread. */

@@ -77,6 +77,7 @@ fill(struct pki_trust *t, const struct pki_trust_config *c, struct err *err)
 	t->require_cn = c->require_cn;
 	t->ignore_dates = c->ignore_dates;
 	t->quarantine = c->quarantine && !c->ignore_dates;
+	t->ocsp = c->ocsp;
 	t->role_cas = sk_X509_new_null();
 	if (t->role_cas == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
@@ -131,6 +132,7 @@ copy(struct pki_trust *t, const struct pki_trust *from)
 	t->require_cn = from->require_cn;
 	t->ignore_dates = from->ignore_dates;
 	t->quarantine = from->quarantine;
+	t->ocsp = from->ocsp;
 	return true;
 }
 
@@ -285,6 +287,16 @@ trust_issuer(const struct pki_trust *t, const X509 *ca)
 	for (int i = 0; i < sk_X509_num(t->cas); i++) {
 		if (X509_cmp(sk_X509_value(t->cas, i), ca) == 0)
 			return t->issuers[i];
+	}
+	return NULL;
+}
+
+X509 *
+pki_trust_ca(const struct pki_trust *t, const uint8_t key[32])
+{
+	for (int i = 0; i < sk_X509_num(t->cas); i++) {
+		if (memcmp(t->ca_keys[i], key, 32) == 0)
+			return pki_cert_ref(sk_X509_value(t->cas, i));
 	}
 	return NULL;
 }

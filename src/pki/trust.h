@@ -20,7 +20,7 @@ struct pki_trust {
 	size_t n_roles;
 	struct crl_set crls;
 	int64_t crl_grace;         /* seconds for which an expired CRL is still good */
-	bool require_cn, ignore_dates, quarantine;
+	bool require_cn, ignore_dates, quarantine, ocsp;
 };
 
 /* Who among the cafile's CAs signed <ca>; NULL: nobody, or <ca> is not in it. */

@@ -65,6 +65,7 @@ struct config_plugin {
 
 /* Who comes into quarantine instead of being refused. */
 enum config_quarantine { CONFIG_QUARANTINE_DATES = 1, CONFIG_QUARANTINE_UNREGISTERED = 2 };
+enum config_ocsp { CONFIG_OCSP_OFF, CONFIG_OCSP_SOFT, CONFIG_OCSP_HARD };
 
 struct config_listener {
 	struct config_place at[CONFIG_OPTIONS_MAX];
@@ -79,6 +80,9 @@ struct config_listener {
 	char *cafile, *capath, *certfile, *keyfile, *crlfile, *ciphers, *ciphersuites,
 	    *bind_interface;
 	int64_t crl_grace;   /* seconds */
+	int64_t ocsp_check;  /* enum config_ocsp */
+	char *ocsp_responder, *ocsp_stapling_file, *ocsp_stapling_responder;
+	bool ocsp_stapling;
 	int64_t tls_version; /* the least minor version: 2 or 3 */
 	int64_t max_connections, max_qos, socket_domain;
 	int64_t client_rates[BROKER_RATES], rates[BROKER_RATES]; /* by enum broker_rate */
@@ -183,6 +187,7 @@ struct config {
 
 	int64_t withdrawn_will, withdrawn_session; /* 1: discard, purge */
 	int64_t tls_ticket_lifetime; /* seconds */
+	int64_t ocsp_timeout, ocsp_max_age; /* seconds */
 	int64_t workers, tls_handshake_timeout, max_handshakes, websockets_headers_size;
 	int64_t max_keepalive, max_packet_size, message_size_limit, max_inflight_messages,
 	    max_queued_messages, max_queued_bytes, persistent_client_expiration, sys_interval;

@@ -21,6 +21,8 @@ listener_rules_of(const struct config *c, const struct config_listener *l)
 								: RULE_PASSWORDS | RULE_SCRAM;
 	if (l->dynsec != NULL)
 		rules |= RULE_PASSWORDS;
+	if (l->ocsp_check != CONFIG_OCSP_OFF)
+		rules |= RULE_OCSP;
 	if (l->use_identity_as_username && l->psk_hint != NULL)
 		rules |= RULE_PSK_IS_IDENTITY;
 	if (s->allow_zero_length_clientid)

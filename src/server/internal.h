@@ -22,6 +22,7 @@
 
 struct server;
 struct runner;
+struct ocsp;
 
 struct privileges {
 	bool drop; /* we are root and shall not stay it */
@@ -101,6 +102,7 @@ enum listener_rules {
 	RULE_ONLY_SCRAM = 128,  /* and must: a user name without it is refused */
 	RULE_REGISTERED = 256,  /* who has the client role must be enabled in the registry */
 	RULE_QUARANTINE_UNREGISTERED = 512, /* and else, unless he is disabled, he is in quarantine */
+	RULE_OCSP = 1024,        /* certificates are asked about */
 };
 unsigned listener_rules_of(const struct config *c, const struct config_listener *l);
 
@@ -184,6 +186,7 @@ struct server {
 	struct privileges privileges;
 	struct authz_principal *nobody; /* whom anonymous connections share */
 	struct logins *logins;
+	struct ocsp *ocsp;
 	struct dynamics *dynamics;
 	pthread_mutex_t changing;    /* held by who exchanges policies: a reload, dynamic security */
 	struct broker_listener *told; /* what the broker has, under <changing>; policies are the world's */
@@ -330,12 +333,14 @@ struct metrics {
 	unsigned memory_level;
 	const struct metrics_counters *counters;
 	const struct tls_ticket_stats *tickets;
+	const struct ocsp_counters *ocsp;
 	const struct store *store; /* NULL: there is none */
 	int64_t started;
 };
 /* What <s> (NULL: none) tells of itself; also the word for its state. */
 void metrics_put_store(FILE *f, const struct store *s);
 const char *metrics_store_state(const struct store *s);
+void metrics_put_ocsp(FILE *f, const struct ocsp_counters *c); /* NULL: none */
 /* A TLS handshake that was not done. */
 void metrics_count_handshake(struct metrics_counters *c, const struct refusal *r);
 /* On the main thread, now and then: count what takes long, if anybody wants to know. */
@@ -375,6 +380,30 @@ void renewals_read(struct renewals *x, void (*each)(void *ctx, const struct rene
 /* The administrator's word on one of them: the certificate and the CAs above it (PEM), or NULL: no. False: there is none such, or
  * out of memory. Any thread. */
 bool renew_answer(struct server *s, const char *name, const char *fingerprint, const char *certificate);
+
+/* ---- ocsp.c: is a client's certificate still good? Responders are asked, answers remembered and asked for again ---- */
+
+struct ocsp_counters {
+	_Atomic uint64_t answers[3]; /* by enum pki_ocsp_status */
+	_Atomic uint64_t failures;   /* questions without an answer that counts */
+	_Atomic uint64_t unchecked;  /* connections let in all the same (soft) */
+	_Atomic uint64_t remembered; /* certificates, now */
+};
+struct ocsp *ocsp_new(struct server *s); /* NULL: out of memory */
+void ocsp_free(struct ocsp *o);          /* NULL is fine */
+/* Take the rules of <c> over; starts the threads if anybody needs them. Main thread. */
+bool ocsp_configure(struct ocsp *o, const struct config *c, struct err *err);
+/* Answer all that is pending and end the threads; before the loops are freed. NULL is fine. */
+void ocsp_stop(struct ocsp *o);
+/* Somebody has shaken hands with this certificate. Any worker's thread. */
+void ocsp_know(struct ocsp *o, unsigned listener, const struct pki_peer *peer);
+/* As broker_ports.vouch. Any worker's thread. */
+uint8_t ocsp_vouch(struct ocsp *o, struct broker_login *login);
+/* May who was let in by this certificate stay? False: <text> says why not. Any worker's thread. */
+bool ocsp_stands(struct ocsp *o, unsigned listener, const struct authz_facts *f, char *text, size_t cap);
+/* Responders that do not answer, a sentence each. */
+void ocsp_complaints(struct ocsp *o, void (*each)(void *ctx, const char *text), void *ctx);
+const struct ocsp_counters *ocsp_counters(const struct ocsp *o);
 
 /* ---- diary.c: the latest refusals ---- */
 
@@ -538,6 +567,7 @@ bool watch_start(struct watch *w, struct err *err);
 /* Around a reload: the thread keeps off meanwhile, and looks at everything again afterwards. */
 void watch_hold(struct watch *w);
 void watch_release(struct watch *w);
+void watch_look(struct watch *w); /* soon: something has changed that is an alarm, or is one no more. Any thread; NULL is fine */
 unsigned watch_alarms(const struct watch *w); /* standing ones; any thread; NULL is fine */
 void watch_free(struct watch *w);             /* ends the thread; NULL is fine */
 

@@ -345,6 +345,7 @@ metrics_text(const struct metrics *m, size_t *ret_n)
 	put_cas(f, m);
 	put_process(f, m);
 	metrics_put_store(f, m->store);
+	metrics_put_ocsp(f, m->ocsp);
 	ok = ferror(f) == 0;
 	ok = fclose(f) == 0 && ok;
 	if (ok)
@@ -451,6 +452,7 @@ text_of_server(struct server *s, size_t *ret_n)
 		.memory_level = atomic_load(&s->memory.level),
 		.counters = s->counters,
 		.tickets = tls_tickets_stats(s->tickets),
+		.ocsp = ocsp_counters(s->ocsp),
 		.store = persist_store(s),
 		.started = s->started };
 	char *text;

@@ -46,6 +46,13 @@ static const struct option_choice quarantines[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice ocsp_checks[] = {
+	{ "off", CONFIG_OCSP_OFF, NULL },
+	{ "soft", CONFIG_OCSP_SOFT, NULL },
+	{ "hard", CONFIG_OCSP_HARD, NULL },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice domains[] = {
 	{ "ipv4", 4, NULL },
 	{ "ipv6", 6, NULL },
@@ -177,6 +184,10 @@ const struct option options[] = {
 	  IN_LISTENER(crlfile), .type = OPTION_PATH, .flags = OPTION_IS_TLS },
 	{ "crl_grace", "TIME", "For so long after its end a revocation list is still good, with an alarm; then everybody of its CA is refused",
 	  IN_LISTENER(crl_grace), .type = OPTION_DURATION, .min = 1, .max = 4294967294, .def_text = "none", .flags = OPTION_IS_TLS },
+	{ "ocsp_check", "off|soft|hard", "Ask an OCSP responder about clients' certificates; without an answer soft lets them in, hard refuses them",
+	  IN_LISTENER(ocsp_check), .type = OPTION_CHOICE, .choices = ocsp_checks, .flags = OPTION_IS_TLS },
+	{ "ocsp_responder", "URL", "The responder for all of them (http://…), in place of those that certificates name",
+	  IN_LISTENER(ocsp_responder), .type = OPTION_TEXT, .flags = OPTION_IS_TLS },
 	{ "disable_client_cert_date_checks", "true|false", "Let clients in whose certificate has expired or is not valid yet; a warning says so at each start",
 	  IN_LISTENER(ignore_dates), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
 	{ "quarantine", "false|true|unregistered|both",
@@ -212,6 +223,10 @@ const struct option options[] = {
 	  IN_CONFIG(withdrawn_session), .type = OPTION_CHOICE, .choices = sessions },
 	{ "tls_ticket_lifetime", "SECONDS", "For so long after a full handshake a client may come back by tickets; their keys change as often",
 	  IN_CONFIG(tls_ticket_lifetime), .type = OPTION_INT, .min = 1, .max = 604800, .def = 7200 },
+	{ "ocsp_timeout", "SECONDS", "A client waits so long for a responder's answer",
+	  IN_CONFIG(ocsp_timeout), .type = OPTION_INT, .min = 1, .max = 30, .def = 5 },
+	{ "ocsp_max_age", "TIME", "An answer is remembered until its own end, and at most for so long; who is connected is asked about again before",
+	  IN_CONFIG(ocsp_max_age), .type = OPTION_DURATION, .min = 1, .max = 31536000, .def = 3600, .def_text = "1h" },
 	{ "tls_handshake_timeout", "SECONDS", "A TLS handshake must be done in this time",
 	  IN_CONFIG(tls_handshake_timeout), .type = OPTION_INT, .min = 1, .max = 300, .def = 10, .flags = OPTION_NEXT_START },
 	{ "max_handshakes", "N", "Handshakes under way at one time in each worker; further clients wait",

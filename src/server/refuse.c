@@ -86,6 +86,10 @@ static const struct {
 	[REFUSAL_PSK_UNKNOWN] = { "unknown-psk-identity",
 	    "correct the client's identity (mosquitto_pub: --psk-identity), or add it to psk_file and send the broker a SIGHUP" },
 	[REFUSAL_PSK_WRONG] = { "wrong-psk", "give the client the key that psk_file has for its identity (mosquitto_pub: --psk)" },
+	[REFUSAL_OCSP_UNKNOWN] = { "ocsp-unknown",
+	    "see that ocsp_responder answers for the CA of this client, and that its index has the certificate" },
+	[REFUSAL_OCSP_UNAVAILABLE] = { "ocsp-unavailable",
+	    "repair the responder (openssl ocsp -url asks it by hand) or ocsp_responder; ocsp_check soft lets clients in meanwhile" },
 	[REFUSAL_NO_USERNAME] = { "no-username", "give the client a user name (mosquitto_pub: -u), or set use_username_as_clientid false" },
 	[REFUSAL_CLIENT_ID_PREFIX] = { "client-id-prefix",
 	    "give the client an id that begins with clientid_prefixes (mosquitto_pub: -i), or change that directive" },
@@ -348,6 +352,8 @@ login_cause(const char *text, enum refusal_cause *ret)
 		{ WHY_ONLY_SCRAM, "", REFUSAL_ONLY_SCRAM },
 		{ WHY_LOGIN_RATE, "", REFUSAL_LOGIN_RATE },
 		{ WHY_LOGIN_BUSY, "", REFUSAL_LOGIN_BUSY },
+		{ WHY_OCSP_UNKNOWN, "", REFUSAL_OCSP_UNKNOWN },
+		{ WHY_OCSP_UNAVAILABLE, "", REFUSAL_OCSP_UNAVAILABLE },
 		{ "the broker has its global_max_clients", "", REFUSAL_CLIENTS },
 		{ WHY_MEMORY, "", REFUSAL_MEMORY },
 		{ "the identity has its max_connections_per_identity", "", REFUSAL_IDENTITY_CONNECTIONS },
@@ -366,6 +372,14 @@ login_cause(const char *text, enum refusal_cause *ret)
 	return false;
 }
 
+static void
+of_ocsp(const char *text, struct refusal *r)
+{
+	set(r, REFUSAL_CERTIFICATE, text);
+	r->name = pki_cause_name(PKI_BAD_REVOKED);
+	r->remedy = "issue a new certificate if this client should be let in; a hold is lifted at the CA, and its responder asked again after ocsp_max_age";
+}
+
 /* CONNECT was understood and refused. */
 static void
 of_connect(const struct broker_event *e, struct refusal *r)
@@ -382,6 +396,8 @@ of_connect(const struct broker_event *e, struct refusal *r)
 		set(r, REFUSAL_ANONYMOUS, e->text);
 	else if (strcmp(e->text, WHY_PASSWORD) == 0)
 		set(r, REFUSAL_PASSWORD, e->text);
+	else if (slice_starts(slice_str(e->text), SL(WHY_OCSP_REVOKED)))
+		of_ocsp(e->text, r);
 	else if (login_cause(e->text, &cause))
 		set(r, cause, e->text);
 	else if (e->reason == MQTT_RC_TOO_LARGE)

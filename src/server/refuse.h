@@ -51,6 +51,8 @@ enum refusal_cause {
 	REFUSAL_LOGIN_BUSY,
 	REFUSAL_PSK_UNKNOWN,
 	REFUSAL_PSK_WRONG,
+	REFUSAL_OCSP_UNKNOWN,
+	REFUSAL_OCSP_UNAVAILABLE,
 	REFUSAL_NO_USERNAME,
 	REFUSAL_CLIENT_ID_PREFIX,
 	REFUSAL_CLIENT_ID,
@@ -101,6 +103,9 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 #define WHY_MEMORY "memory_limit is nearly reached: nobody may connect"
 #define WHY_ADDRESS_RATE "more connections a second from this address than address_connect_rate"
 #define WHY_NETWORK_RATE "more connections a second from this network than network_connect_rate"
+#define WHY_OCSP_REVOKED "the OCSP responder says that the certificate was revoked at" /* and when */
+#define WHY_OCSP_UNKNOWN "the OCSP responder does not know the certificate"
+#define WHY_OCSP_UNAVAILABLE "no OCSP responder says whether the certificate is revoked" /* ": " and why */
 #define WHY_METRICS "may not read metrics here"
 #define WHY_WITHDRAWN "withdrawn: " /* and what the DISCONNECT says too */
 #define WHY_NOT_REGISTERED "not registered: the registry has no device of this common name"

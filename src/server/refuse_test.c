@@ -49,6 +49,8 @@ static const struct {
 	{ BROKER_REFUSED, MQTT_RC_NOT_AUTHORIZED, "the client id is not the CN", true, true, AUTHZ_ROLE_CLIENT, "client-id" },
 	{ BROKER_REFUSED, MQTT_RC_NOT_AUTHORIZED, "no rule", true, true, AUTHZ_ROLE_NONE, "role" },
 	{ BROKER_REFUSED, MQTT_RC_NOT_AUTHORIZED, "no rule for cloud", true, true, AUTHZ_ROLE_CLOUD, "policy" },
+	{ BROKER_REFUSED, MQTT_RC_NOT_AUTHORIZED, WHY_OCSP_UNKNOWN, true, true, AUTHZ_ROLE_CLIENT, "ocsp-unknown" },
+	{ BROKER_REFUSED, MQTT_RC_UNAVAILABLE, WHY_OCSP_UNAVAILABLE ": x", true, true, AUTHZ_ROLE_CLIENT, "ocsp-unavailable" },
 	{ BROKER_REFUSED, MQTT_RC_CLIENT_ID, WHY_NO_CLIENT_ID, false, false, 0, "client-id-invalid" },
 	{ BROKER_REFUSED, MQTT_RC_VERSION, "protocol version 7", false, false, 0, "mqtt-version" },
 	{ BROKER_REFUSED, MQTT_RC_BUSY, "", false, false, 0, "connect" },
@@ -121,6 +123,20 @@ each_row_has_its_name_words_and_remedy(void **state)
 	}
 }
 
+/* One cause, whoever says it. */
+static void
+revoked_is_revoked(void **state)
+{
+	static const struct broker_event e = { .kind = BROKER_REFUSED, .reason = MQTT_RC_NOT_AUTHORIZED, .text = WHY_OCSP_REVOKED " 2026-01-01" };
+	struct refusal r;
+
+	(void)state;
+	refusal_of_event(&e, true, &r);
+	assert_int_equal(r.cause, REFUSAL_CERTIFICATE);
+	assert_string_equal(r.name, pki_cause_name(PKI_BAD_REVOKED));
+	assert_string_equal(r.text, e.text);
+}
+
 /* With TLS 1.3 the server is done before the client has looked: its alert comes to an open
  * connection. */
 static void
@@ -190,6 +206,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_row_has_its_name_words_and_remedy),
+		cmocka_unit_test(revoked_is_revoked),
 		cmocka_unit_test(late_alerts_are_understood),
 		cmocka_unit_test(probes_and_ends_are_no_refusals),
 		cmocka_unit_test(refusals_are_rationed),

@@ -222,6 +222,8 @@ reload(struct server *s)
 	for (i = 0; i < c->n_warnings; i++)
 		log_warning("%s.", c->warnings[i]);
 	exchange(s, c, w);
+	if (!ocsp_configure(s->ocsp, c, &err))
+		log_error("%s.", err.text);
 	/* Whom the new files do not know any more goes. */
 	if (!broker_judge_again(s->broker, NULL, 0))
 		log_error("Out of memory: who is connected was not judged by the new configuration; reload again.");

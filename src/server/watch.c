@@ -98,6 +98,12 @@ settle_alarms(struct watch *w)
 	atomic_store(&w->standing, n);
 }
 
+static void
+say_responder(void *ctx, const char *text)
+{
+	raise_alarm(ctx, map_hash(slice_str(text)), LOG_LVL_ERROR, text);
+}
+
 unsigned
 watch_alarms(const struct watch *w)
 {
@@ -346,6 +352,7 @@ look(struct watch *w)
 	w->again = false;
 	for (i = 0; i < w->s->n_listeners; i++)
 		look_at_listener(w, i);
+	ocsp_complaints(w->s->ocsp, say_responder, w);
 	if (!w->again)
 		settle_alarms(w);
 	(void)pthread_mutex_unlock(&w->lock);
@@ -474,6 +481,13 @@ poke(struct watch *w)
 	/* A counter that is full wakes as well. */
 	if (write(w->wake, &one, sizeof(one)) == -1 && errno != EAGAIN)
 		log_debug("eventfd: %s.", strerror(errno));
+}
+
+void
+watch_look(struct watch *w)
+{
+	if (w != NULL)
+		poke(w);
 }
 
 void

@@ -79,6 +79,8 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 	if (peer->resumed)
 		(void)atomic_fetch_add_explicit(&worker->server->counters->resumptions, 1, memory_order_relaxed);
 	who = identity_of(l, peer, worker->server->nobody);
+	if ((atomic_load(&l->rules) & RULE_OCSP) != 0)
+		ocsp_know(worker->server->ocsp, l->index, peer->identity);
 	pki_peer_free(peer->identity);
 	(void)net_addr_text(&peer->addr, addr, sizeof(addr));
 	if (who == NULL) {
@@ -207,6 +209,14 @@ port_wake(void *ctx, unsigned shard)
 }
 
 static uint8_t
+port_vouch(void *ctx, struct broker_login *login)
+{
+	struct server *s = ctx;
+
+	return ocsp_vouch(s->ocsp, login);
+}
+
+static uint8_t
 into_quarantine(struct broker_login *login)
 {
 	struct authz_principal *cert = login->who;
@@ -244,10 +254,22 @@ static uint8_t
 port_judge_again(void *ctx, unsigned listener, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX])
 {
 	struct server *s = ctx;
+	char text[BROKER_WHY_MAX - sizeof(WHY_WITHDRAWN)];
+	struct authz_facts f;
+	unsigned rules;
+	uint8_t rc;
 
 	if (listener == s->n_listeners) /* a bridge of ours */
 		return MQTT_RC_OK;
-	return judge_again(&s->judges[listener], atomic_load(&s->listeners[listener].rules), who, fresh, why);
+	rules = atomic_load(&s->listeners[listener].rules);
+	rc = judge_again(&s->judges[listener], rules, who, fresh, why);
+	if (rc != MQTT_RC_OK || (rules & RULE_OCSP) == 0)
+		return rc;
+	authz_principal_facts(who, &f);
+	if (ocsp_stands(s->ocsp, listener, &f, text, sizeof(text)))
+		return MQTT_RC_OK;
+	(void)snprintf(why, BROKER_WHY_MAX, WHY_WITHDRAWN "%s", text);
+	return MQTT_RC_NOT_AUTHORIZED;
 }
 
 static uint8_t
@@ -296,6 +318,7 @@ server_ports(struct server *s)
 {
 	return (struct broker_ports){ .ctx = s,
 		.wake = port_wake,
+		.vouch = port_vouch,
 		.authenticate = port_authenticate,
 		.judge_again = port_judge_again,
 		.exchange = port_exchange,
@@ -362,6 +385,7 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 			.deny_v3_by_close = s->refuse_publish_by_close,
 			.grant_denied_v3 = s->grant_refused_subscriptions,
 			.takeover_same_identity = s->takeover_same_identity,
+			.vouch = c->listeners[i].ocsp_check != CONFIG_OCSP_OFF,
 			.withdrawn_no_will = c->withdrawn_will != 0,
 			.withdrawn_purge = c->withdrawn_session != 0,
 			.own_aliases = true,

@@ -190,6 +190,7 @@ load_trust(const struct config *c, const struct config_listener *l, const struct
 		.also = h->also,
 		.crl_grace = l->crl_grace,
 		.ignore_dates = l->ignore_dates,
+		.ocsp = l->ocsp_check != CONFIG_OCSP_OFF,
 		.quarantine = (l->quarantine & CONFIG_QUARANTINE_DATES) != 0,
 		.require_cn = l->use_identity_as_username };
 	unsigned i;
