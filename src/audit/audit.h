@@ -55,6 +55,8 @@ bool audit_checkpoint(struct audit *a, const char *actor, const struct audit_sig
 /* "signet audit checkpoint v1\n<n>\n<hash>\n", of the record that the checkpoint follows. */
 struct slice audit_statement(uint64_t n, const char *hash, char out[AUDIT_STATEMENT_CAP]);
 
+/* Seconds since 1970 as "2026-01-31T12:00:00Z", as times in records are written. */
+void audit_time(int64_t t, char out[24]);
 /* "cli/<user>" of this process. */
 const char *audit_actor(char out[AUDIT_ACTOR_MAX + 1]);
 /* One record to DIR/audit.log. */

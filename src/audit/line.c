@@ -66,16 +66,23 @@ put_string(struct out *o, const char *text, size_t max)
 	put(o, "\"");
 }
 
+void
+audit_time(int64_t t, char out[24])
+{
+	time_t when = (time_t)t;
+	struct tm tm;
+
+	if (gmtime_r(&when, &tm) == NULL || strftime(out, 24, "%Y-%m-%dT%H:%M:%SZ", &tm) != AUDIT_TIME_CAP - 1)
+		(void)snprintf(out, 24, "0000-00-00T00:00:00Z");
+}
+
 size_t
 audit_format(const struct audit_record *r, uint64_t n, const char *prev, char *out, char ret_hash[AUDIT_HASH_CAP])
 {
-	time_t when = r->time != 0 ? (time_t)r->time : time(NULL);
 	struct out o = { .p = out };
-	char stamp[32];
-	struct tm tm;
+	char stamp[24];
 
-	if (gmtime_r(&when, &tm) == NULL || strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &tm) != AUDIT_TIME_CAP - 1)
-		(void)snprintf(stamp, sizeof stamp, "0000-00-00T00:00:00Z");
+	audit_time(r->time != 0 ? r->time : (int64_t)time(NULL), stamp);
 	put(&o, "{\"n\":%llu,\"time\":\"%s\",\"actor\":", (unsigned long long)n, stamp);
 	put_string(&o, r->actor, AUDIT_ACTOR_MAX);
 	put(&o, ",\"action\":");

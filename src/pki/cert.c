@@ -11,7 +11,7 @@ struct profile_row {
 	const char *name;
 	unsigned days;
 	const char *constraints;
-	const char *usage, *usage_rsa;
+	const char *usage, *usage_rsa; /* usage NULL: for RSA keys only */
 	const char *extended;
 };
 
@@ -24,6 +24,9 @@ static const struct profile_row profiles[PROFILE_COUNT] = {
 	    "critical,digitalSignature,keyEncipherment", "serverAuth" },
 	[PROFILE_CLIENT] = { "client", 730, "CA:FALSE", "digitalSignature", "digitalSignature,keyEncipherment",
 	    "clientAuth" },
+	/* What dojot's EJBCA makes: no extended key usage, so that a device may also be a server; RSA only. */
+	[PROFILE_CFREE] = { "cfree", 730, "CA:FALSE", NULL,
+	    "digitalSignature,nonRepudiation,keyEncipherment,dataEncipherment,keyAgreement", NULL },
 };
 
 const char *
@@ -48,6 +51,32 @@ add_extension(X509 *x, X509V3_CTX *ctx, int nid, const char *value)
 	return ok;
 }
 
+bool
+url_ok(const char *url)
+{
+	static const char fine[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/?&=%[]@";
+	size_t n = strlen(url);
+
+	return strncmp(url, "http://", 7) == 0 && n > 7 && n < 400 && strspn(url, fine) == n;
+}
+
+/* Where revocation is asked for (RFC 5280 4.2.1.13, 4.2.2.1). */
+static bool
+add_urls(X509 *x, X509V3_CTX *ctx, const struct cert_spec *s)
+{
+	char value[512];
+
+	if (s->crl_url != NULL) {
+		(void)snprintf(value, sizeof value, "URI:%s", s->crl_url);
+		if (!url_ok(s->crl_url) || !add_extension(x, ctx, NID_crl_distribution_points, value))
+			return false;
+	}
+	if (s->ocsp_url == NULL)
+		return true;
+	(void)snprintf(value, sizeof value, "OCSP;URI:%s", s->ocsp_url);
+	return url_ok(s->ocsp_url) && add_extension(x, ctx, NID_info_access, value);
+}
+
 static bool
 add_extensions(X509 *x, const struct cert_spec *s)
 {
@@ -57,7 +86,7 @@ add_extensions(X509 *x, const struct cert_spec *s)
 	X509V3_CTX ctx;
 
 	X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
-	if (!add_extension(x, &ctx, NID_basic_constraints, p->constraints) ||
+	if (!add_urls(x, &ctx, s) || !add_extension(x, &ctx, NID_basic_constraints, p->constraints) ||
 	    !add_extension(x, &ctx, NID_key_usage, usage) ||
 	    (p->extended != NULL && !add_extension(x, &ctx, NID_ext_key_usage, p->extended)) ||
 	    !add_extension(x, &ctx, NID_subject_key_identifier, "hash"))
@@ -174,6 +203,11 @@ cert_make(const struct cert_spec *s, bool *ret_clipped, struct err *err)
 		return NULL;
 	}
 	ERR_clear_error();
+	if (profiles[s->profile].usage == NULL && !EVP_PKEY_is_a(s->key, "RSA")) {
+		X509_free(x);
+		(void)err_set(err, ERR_DENIED, "the profile %s is for RSA keys only", profile_name(s->profile));
+		return NULL;
+	}
 	if (!set_names(x, s, err) || !set_validity(x, s, ret_clipped, err))
 		goto fail;
 	/* The signature is checked before anybody gets it: a fault while signing must not leave the house. */

@@ -9,6 +9,7 @@
 #include <time.h>
 
 enum { INDEX_MAX = 1 << 30, FIELDS_MAX = 8 };
+#define FAR_FUTURE INT64_C(253402300799) /* the last second of the year 9999 */
 
 static const char *const status_names[] = {
 	[PKI_LIVE] = "live", [PKI_EXPIRED] = "expired", [PKI_REPLACED] = "replaced", [PKI_DROPPED] = "dropped",
@@ -84,15 +85,30 @@ split(struct slice line, struct slice f[FIELDS_MAX])
 	return more ? 0 : n;
 }
 
-/* "replaced" or "dropped" SERIAL TIME, "revoked" SERIAL TIME [REASON]: the newest event counts. */
+/* Revoked, and not issued here: by an adopted CA before it came to us. */
 static bool
-apply_mark(struct index *x, struct slice *f, size_t n)
+foreign(struct index *x, struct slice *f, size_t n, const char *ca)
+{
+	struct pki_entry e = { .status = PKI_REVOKED, .profile = "client", .cn = "-", .not_after = FAR_FUTURE };
+	uint64_t reason = 0;
+
+	if (n < 3 || !slice_eq(f[0], SL("revoked")) || !text_copy(e.serial, sizeof e.serial, f[1]) || !stamp_parse(f[2], &e.revoked_at))
+		return false;
+	if (n > 3 && text_u64(f[3], 0, 10, &reason))
+		e.reason = (int)reason;
+	(void)snprintf(e.ca, sizeof e.ca, "%s", ca);
+	return push(x, &e);
+}
+
+/* "replaced", "dropped" or "live" (no longer on hold) SERIAL TIME, "revoked" SERIAL TIME [REASON]: the newest event counts. */
+static bool
+apply_mark(struct index *x, struct slice *f, size_t n, const char *ca)
 {
 	for (size_t i = x->n; n >= 3 && i-- > 0;) {
 		if (!slice_eq(slice_str(x->entries[i].serial), f[1]))
 			continue;
-		for (unsigned s = PKI_REPLACED; s <= PKI_REVOKED; s++) {
-			if (slice_eq(f[0], slice_str(status_names[s]))) {
+		for (unsigned s = PKI_LIVE; s <= PKI_REVOKED; s++) {
+			if (s != PKI_EXPIRED && slice_eq(f[0], slice_str(status_names[s]))) {
 				uint64_t reason = 0;
 
 				x->entries[i].status = (enum pki_status)s;
@@ -103,7 +119,7 @@ apply_mark(struct index *x, struct slice *f, size_t n)
 		}
 		return false;
 	}
-	return false;
+	return foreign(x, f, n, ca);
 }
 
 static bool
@@ -119,7 +135,7 @@ parse_line(struct index *x, struct slice line, const char *ca)
 	if (n == 0)
 		return false;
 	if (!slice_eq(f[0], SL("issued")))
-		return apply_mark(x, f, n);
+		return apply_mark(x, f, n, ca);
 	(void)snprintf(e.ca, sizeof e.ca, "%s", ca);
 	return parse_issued(f, n, &e) && push(x, &e);
 }
@@ -231,7 +247,7 @@ append(struct index *x, const char *line, size_t n, struct err *err)
 
 	if (!cut_torn_line(x->fd) || (before = lseek(x->fd, 0, SEEK_END)) == -1)
 		return err_sys(err, "cannot write the index");
-	if (!write_all(x->fd, line, n) || fsync(x->fd) == -1) {
+	if (!write_all(x->fd, line, n) || (!x->lean && fsync(x->fd) == -1)) {
 		(void)err_sys(err, "cannot write the index");
 		if (ftruncate(x->fd, before) == -1)
 			return false; /* the error that is set already is the one to tell */
@@ -249,7 +265,7 @@ index_issued(struct index *x, const struct pki_entry *e, struct err *err)
 
 	if (n < 0 || (size_t)n >= sizeof line)
 		return err_set(err, ERR_LIMIT, "the entry of \"%s\" is too long for the index", e->cn);
-	return append(x, line, (size_t)n, err) && (push(x, e) || err_set(err, ERR_MEMORY, "out of memory"));
+	return append(x, line, (size_t)n, err) && (x->lean || push(x, e) || err_set(err, ERR_MEMORY, "out of memory"));
 }
 
 static bool

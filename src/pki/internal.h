@@ -134,7 +134,7 @@ const EVP_MD *key_digest(const EVP_PKEY *k);
 
 /* ---- cert.c: certificates by profile ---- */
 
-enum profile { PROFILE_ROOT, PROFILE_ROLE_CA, PROFILE_SERVER, PROFILE_CLIENT, PROFILE_COUNT };
+enum profile { PROFILE_ROOT, PROFILE_ROLE_CA, PROFILE_SERVER, PROFILE_CLIENT, PROFILE_CFREE, PROFILE_COUNT };
 const char *profile_name(enum profile p);
 unsigned profile_days(enum profile p);
 
@@ -147,7 +147,10 @@ struct cert_spec {
 	EVP_PKEY *issuer_key;
 	unsigned days;
 	int64_t now;
+	const char *crl_url, *ocsp_url; /* for CRLDistributionPoints, AuthorityInfoAccess; NULL: none. url_ok() */
 };
+/* May it stand in a certificate: http:, no spaces, commas or other characters that mean something to libcrypto. */
+bool url_ok(const char *url);
 /* *ret_clipped: the end is the issuer's, not what was asked for. */
 X509 *cert_make(const struct cert_spec *s, bool *ret_clipped, struct err *err);
 
@@ -163,12 +166,39 @@ struct csr_taken {
 bool csr_take(X509_REQ *req, const char *name, struct csr_taken *ret, struct err *err);
 void csr_taken_done(struct csr_taken *t);
 
+/* ---- draft.c: one certificate by a profile, under a CA whose key is at hand ---- */
+
+struct draft_wish {
+	const char *cn;               /* NULL: the request's own */
+	const char *const *hosts;
+	size_t n_hosts;
+	bool only_hosts;              /* the request's own are dropped */
+	unsigned days;                /* 0: the profile's */
+};
+struct draft {
+	X509 *ca;                     /* borrowed, with its key */
+	EVP_PKEY *ca_key;
+	enum profile profile;
+	struct draft_wish wish;
+	const char *crl_url, *ocsp_url;
+	int64_t now;
+	EVP_PKEY *key;                /* of the subject; owned, as the next two */
+	struct csr_taken csr;
+	X509 *leaf;
+	char notes[1024];
+};
+bool draft_request(struct draft *d, struct slice csr, struct err *err); /* takes key, name and hosts of it */
+const char *draft_cn(const struct draft *d);                            /* NULL: the request has none that can be used */
+bool draft_make(struct draft *d, struct err *err);                      /* the name has been looked at already */
+void draft_done(struct draft *d);
+
 /* ---- index.c: which certificates a CA issued; one event a line, append only ---- */
 
 struct index {
 	int fd; /* locked while open */
 	struct pki_entry *entries;
 	size_t n, cap;
+	bool lean; /* nothing is kept in memory; who has it locks and syncs */
 };
 bool index_open(struct index *x, const char *ca_dir, const char *ca, int64_t now, bool write, struct err *err);
 void index_done(struct index *x);

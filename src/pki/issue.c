@@ -3,22 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 enum { DAYS_MAX = 36500 };
-
-static void __attribute__((format(printf, 2, 3)))
-note(struct pki_issued *r, const char *fmt, ...)
-{
-	size_t n = strlen(r->notes);
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(r->notes + n, sizeof r->notes - n, fmt, ap);
-	va_end(ap);
-}
 
 bool
 bundle_write(const char *dir, const struct bundle *b, struct err *err)
@@ -74,12 +62,9 @@ struct work {
 	const struct pki_order *o;
 	struct ca ca;
 	struct index index;
-	struct csr_taken csr;
-	X509 *root, *leaf;
-	EVP_PKEY *key;
-	enum profile profile;
+	struct draft draft;
+	X509 *root;
 	int64_t now;
-	bool clipped;
 	char serial[41];      /* booked; empty: not yet */
 };
 
@@ -88,10 +73,8 @@ work_done(struct work *w)
 {
 	ca_done(&w->ca);
 	index_done(&w->index);
-	csr_taken_done(&w->csr);
+	draft_done(&w->draft);
 	X509_free(w->root);
-	X509_free(w->leaf);
-	EVP_PKEY_free(w->key);
 }
 
 static bool
@@ -107,47 +90,35 @@ check_order(struct work *w, struct err *err)
 		return err_set(err, ERR_DENIED, "the %s CA issues no server certificates: choose --ca cloud", o->ca);
 	if (o->days > DAYS_MAX)
 		return err_set(err, ERR_USAGE, "%u days are more than the %d that are allowed", o->days, DAYS_MAX);
-	w->profile = cloud || o->server ? PROFILE_SERVER : PROFILE_CLIENT;
+	w->draft.profile = cloud || o->server ? PROFILE_SERVER : PROFILE_CLIENT;
 	return true;
-}
-
-static const char *
-order_cn(const struct work *w)
-{
-	return w->o->cn != NULL ? w->o->cn : w->csr.cn;
 }
 
 static bool
-take_request(struct work *w, struct pki_issued *r, struct err *err)
+take_request(struct work *w, struct err *err)
 {
-	auto_req req = NULL;
+	const struct pki_order *o = w->o;
+	struct draft *d = &w->draft;
 
-	if (w->o->csr.n == 0) {
-		w->csr.san = GENERAL_NAMES_new();
-		w->key = key_new(w->o->key_type, err);
-		return w->key != NULL && (w->csr.san != NULL || err_set(err, ERR_MEMORY, "out of memory"));
-	}
-	if (!csr_parse(w->o->csr, "the request", &req, err) || !csr_take(req, "the request", &w->csr, err))
-		return false;
-	w->key = w->csr.key;
-	w->csr.key = NULL;
-	note(r, "%s", w->csr.notes);
-	if (EVP_PKEY_eq(w->key, X509_get0_pubkey(w->ca.cert)) == 1)
-		return err_set(err, ERR_DENIED, "the request has the key of the CA itself");
-	if (w->o->cn != NULL && w->csr.cn != NULL && strcmp(w->o->cn, w->csr.cn) != 0)
-		note(r, "the request's name \"%s\" was replaced by \"%s\"\n", w->csr.cn, w->o->cn);
-	return true;
+	d->ca = w->ca.cert;
+	d->ca_key = w->ca.key;
+	d->wish = (struct draft_wish){ .cn = o->cn, .hosts = o->hosts, .n_hosts = o->n_hosts, .days = o->days };
+	d->now = w->now;
+	if (o->csr.n > 0)
+		return draft_request(d, o->csr, err);
+	d->key = key_new(o->key_type, err);
+	return d->key != NULL;
 }
 
 static bool
 check_name(struct work *w, struct err *err)
 {
-	const char *cn = order_cn(w);
+	const char *cn = draft_cn(&w->draft);
 	char why[128], shown[4 * PKI_CN_MAX];
 
 	if (cn == NULL)
 		return err_set(err, ERR_INPUT, "the common name of the request cannot be used, it %s: give one with --name",
-		    w->csr.cn_fault);
+		    w->draft.csr.cn_fault);
 	if (!new_cn_ok(cn, why, sizeof why))
 		return err_set(err, ERR_INPUT, "\"%s\" cannot be the name of a certificate: the common name %s",
 		    text_show(slice_str(cn), shown, sizeof shown), why);
@@ -162,57 +133,14 @@ check_name(struct work *w, struct err *err)
 	return true;
 }
 
-static bool
-add_hosts(struct work *w, struct pki_issued *r, struct err *err)
-{
-	const char *cn = order_cn(w);
-	char why[128];
-	bool ip;
-
-	/* A SpringCore device compares the CN, everybody else subjectAltName: a server's name stands in both. */
-	if (w->profile == PROFILE_SERVER && host_ok(cn, &ip, why, sizeof why) && !hosts_add(w->csr.san, cn, err))
-		return false;
-	for (size_t i = 0; i < w->o->n_hosts; i++) {
-		if (!hosts_add(w->csr.san, w->o->hosts[i], err))
-			return false;
-	}
-	if (w->profile == PROFILE_SERVER && sk_GENERAL_NAME_num(w->csr.san) == 0)
-		note(r, "the certificate has no subjectAltName: most clients will refuse this server; give its names with --host\n");
-	return true;
-}
-
-static bool
-make_leaf(struct work *w, struct pki_issued *r, struct err *err)
-{
-	struct cert_spec s = {
-		.profile = w->profile,
-		.cn = order_cn(w),
-		.san = w->csr.san,
-		.key = w->key,
-		.issuer = w->ca.cert,
-		.issuer_key = w->ca.key,
-		.days = w->o->days > 0 ? w->o->days : profile_days(w->profile),
-		.now = w->now,
-	};
-
-	w->leaf = cert_make(&s, &w->clipped, err);
-	if (w->leaf == NULL)
-		return false;
-	if (w->clipped)
-		note(r, "the validity ends with the CA's own, earlier than asked\n");
-	if (w->ca.key_open)
-		note(r, "%s/key.pem can be read by others than its owner: chmod 600 it\n", w->ca.dir);
-	return true;
-}
-
 /* Old certificates of the same name stop being live; the new one is in the book before anybody has it. */
 static bool
 book(struct work *w, struct err *err)
 {
-	const char *cn = order_cn(w);
+	const char *cn = draft_cn(&w->draft);
 	struct pki_entry made;
 
-	if (!entry_of(w->leaf, w->ca.name, w->profile, cn, &made))
+	if (!entry_of(w->draft.leaf, w->ca.name, w->draft.profile, cn, &made))
 		return crypto_err(err, "cannot read the certificate that was made");
 	if (!note_certificate(w->o->dir, "issue", &made, err))
 		return false;
@@ -223,7 +151,7 @@ book(struct work *w, struct err *err)
 		    !index_mark(&w->index, e->serial, PKI_REPLACED, w->now, err))
 			return false;
 	}
-	if (!cert_book(&w->index, w->ca.dir, w->ca.name, w->leaf, w->profile, cn, err))
+	if (!cert_book(&w->index, w->ca.dir, w->ca.name, w->draft.leaf, w->draft.profile, cn, err))
 		return false;
 	(void)snprintf(w->serial, sizeof w->serial, "%s", w->index.entries[w->index.n - 1].serial);
 	return true;
@@ -264,14 +192,14 @@ swap_folder(const char *made, const char *place, bool replace, struct err *err)
 static bool
 folder_of(const struct work *w, char place[PKI_PATH_MAX], struct err *err)
 {
-	const char *parent = w->profile == PROFILE_SERVER ? "servers" : "clients";
+	const char *parent = w->draft.profile == PROFILE_SERVER ? "servers" : "clients";
 	char dir[PKI_PATH_MAX];
 
 	if (w->o->out != NULL)
 		return path_join(place, PKI_PATH_MAX, ".", w->o->out) || err_set(err, ERR_LIMIT, "%s: path too long", w->o->out);
 	if (!home_path(dir, w->o->dir, parent, err) || !dir_make(dir, 0700, err))
 		return false;
-	return path_join(place, PKI_PATH_MAX, dir, order_cn(w)) || err_set(err, ERR_LIMIT, "%s: path too long", dir);
+	return path_join(place, PKI_PATH_MAX, dir, draft_cn(&w->draft)) || err_set(err, ERR_LIMIT, "%s: path too long", dir);
 }
 
 /* "clients" or "servers", if it was made for this order and has stayed empty. Returns false. */
@@ -291,8 +219,8 @@ drop_parent(const struct work *w, char place[PKI_PATH_MAX])
 static bool
 deliver_folder(struct work *w, struct pki_issued *r, struct err *err)
 {
-	X509 *chain[2] = { w->leaf, w->ca.cert };
-	struct bundle b = { w->key, chain, cert_is_self_issued(w->ca.cert) ? 1 : 2, w->root };
+	X509 *chain[2] = { w->draft.leaf, w->ca.cert };
+	struct bundle b = { w->draft.key, chain, cert_is_self_issued(w->ca.cert) ? 1 : 2, w->root };
 	char place[PKI_PATH_MAX], made[PKI_PATH_MAX + 32];
 	bool ok;
 
@@ -331,7 +259,7 @@ may_write_beside(const char *file, struct err *err)
 static bool
 deliver_file(struct work *w, struct pki_issued *r, struct err *err)
 {
-	X509 *chain[2] = { w->leaf, w->ca.cert };
+	X509 *chain[2] = { w->draft.leaf, w->ca.cert };
 	int flags = w->o->reissue ? FILE_REPLACE : 0;
 
 	if (!certs_pem(chain, cert_is_self_issued(w->ca.cert) ? 1 : 2, &r->pem, err))
@@ -359,9 +287,13 @@ fulfil(struct work *w, struct pki_issued *r, struct err *err)
 
 	if (!check_order(w, err) || !ca_open(&w->ca, o->dir, o->ca, true, o->secret, err) ||
 	    !home_path(root, o->dir, "pki/root/cert.pem", err) || (w->root = cert_read_one(root, err)) == NULL ||
-	    !index_open(&w->index, w->ca.dir, o->ca, w->now, true, err) || !take_request(w, r, err) ||
-	    !check_name(w, err) || !add_hosts(w, r, err) || !make_leaf(w, r, err))
+	    !index_open(&w->index, w->ca.dir, o->ca, w->now, true, err) || !take_request(w, err) ||
+	    !check_name(w, err) || !draft_make(&w->draft, err))
 		return false;
+	(void)snprintf(r->notes, sizeof r->notes, "%s", w->draft.notes);
+	if (w->ca.key_open)
+		(void)snprintf(r->notes + strlen(r->notes), sizeof r->notes - strlen(r->notes),
+		    "%.400s/key.pem can be read by others than its owner: chmod 600 it\n", w->ca.dir);
 	ok = o->csr.n > 0 ? deliver_file(w, r, err) : deliver_folder(w, r, err);
 	if (!ok && w->serial[0] != '\0') {
 		/* The first error is the one to tell. */
@@ -380,7 +312,7 @@ pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *err)
 	bool ok = fulfil(&w, &r, err);
 
 	if (ok) {
-		ok = entry_of(w.leaf, o->ca, w.profile, order_cn(&w), &e);
+		ok = entry_of(w.draft.leaf, o->ca, w.draft.profile, draft_cn(&w.draft), &e);
 		memcpy(r.serial, e.serial, sizeof r.serial);
 		memcpy(r.fingerprint, e.fingerprint, sizeof r.fingerprint);
 		memcpy(r.cn, e.cn, sizeof r.cn);

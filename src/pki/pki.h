@@ -305,6 +305,71 @@ bool pki_ocsp_sign(const struct pki_ocsp_signing *s, const struct pki_ocsp_singl
 enum pki_ocsp_refusal { PKI_OCSP_MALFORMED = 1, PKI_OCSP_INTERNAL = 2, PKI_OCSP_TRY_LATER = 3, PKI_OCSP_UNAUTHORIZED = 6 };
 bool pki_ocsp_refuse(enum pki_ocsp_refusal why, uint8_t **ret, size_t *ret_n, struct err *err);
 
+/* ---- a CA whose key is in memory: what the signer works with. One thread ---- */
+
+struct pki_ca;
+/* Key, certificate and index of DIR/pki/NAME; afterwards no file is opened. NULL: <err>, ERR_MISSING when the key is not here. */
+struct pki_ca *pki_ca_open(const char *dir, const char *name, const struct pki_secret *secret, struct err *err);
+void pki_ca_free(struct pki_ca *c); /* wipes the key; NULL is fine */
+const char *pki_ca_name(const struct pki_ca *c);
+struct slice pki_ca_der(const struct pki_ca *c);
+bool pki_profile_known(struct slice name); /* "client", "server", "cfree" */
+bool pki_url_ok(const char *url);          /* fit to stand in a certificate */
+
+struct pki_wish {
+	const char *profile;
+	const char *cn;                 /* NULL: the request's own; pki_cn_ok() */
+	const char *const *names;       /* for subjectAltName */
+	size_t n_names;
+	bool only_names;                /* those of the request are dropped */
+	struct slice csr;               /* DER or PEM */
+	unsigned days;                  /* 0: the profile's; more is clipped to it, and to the CA's end */
+	const char *crl_url, *ocsp_url; /* NULL: none; "%c" stands for the CA's name */
+	int64_t now;                    /* 0 = the clock */
+};
+struct pki_made {
+	struct pki_entry entry;
+	uint8_t *der;
+	size_t der_n;
+	char notes[1024];
+};
+/* Make a certificate. Nobody may get it before it was booked and synced. */
+bool pki_ca_make(struct pki_ca *c, const struct pki_wish *w, struct pki_made *ret, struct err *err);
+void pki_made_done(struct pki_made *m);
+/* Put into the index; what of it is on the disk, pki_ca_sync() says. */
+bool pki_ca_book(struct pki_ca *c, const struct pki_entry *e, struct err *err);
+bool pki_ca_mark(struct pki_ca *c, const char *serial, int reason, int64_t at, struct err *err); /* reason -1: live again */
+bool pki_ca_sync(struct pki_ca *c, struct err *err);
+
+/* A revocation list. It ends with the CA at the latest. */
+struct pki_crl_draft;
+struct pki_crl_draft *pki_crl_begin(struct pki_ca *c, int64_t from, int64_t until, uint64_t number, struct err *err);
+bool pki_crl_add(struct pki_crl_draft *d, struct slice serial, int64_t at, int reason, struct err *err);
+bool pki_crl_end(struct pki_crl_draft *d, uint8_t **ret, size_t *ret_n, struct err *err); /* DER, free(); <d> is gone in any case */
+void pki_crl_drop(struct pki_crl_draft *d); /* NULL is fine */
+
+struct pki_ocsp_about {
+	struct slice serial;
+	enum pki_ocsp_status status;
+	int64_t revoked_at;
+	int reason; /* -1: not given */
+};
+struct pki_ocsp_terms {
+	const struct pki_ocsp_about *about;
+	size_t n;           /* 1 to PKI_OCSP_IDS_MAX */
+	bool sha256;        /* in the CertIDs; else SHA-1 */
+	struct slice nonce; /* empty: none */
+	int64_t from, until;
+};
+bool pki_ca_ocsp(struct pki_ca *c, const struct pki_ocsp_terms *t, uint8_t **ret, size_t *ret_n, struct err *err); /* DER, free() */
+
+/* A statement that is not DER (it could be a certificate then): a checkpoint of the audit log. */
+struct pki_signature {
+	size_t n;
+	uint8_t bytes[1024];
+};
+bool pki_ca_sign(struct pki_ca *c, struct slice statement, struct pki_signature *ret, struct err *err);
+
 /* ---- judge a peer ---- */
 
 struct pki_role_ca {

@@ -9,7 +9,7 @@
 enum {
 	SIGNER_NAMES_MAX = 64,       /* wishes for subjectAltName in one request */
 	SIGNER_CSR_MAX = 16 << 10,   /* bytes of a certificate request, DER */
-	SIGNER_OCSP_MAX = 256,       /* certificates in one OCSP response */
+	SIGNER_OCSP_MAX = 64,        /* certificates in one OCSP response */
 	SIGNER_NONCE_MAX = 32,       /* RFC 9654 2.1 */
 	SIGNER_SERIAL_MAX = 20,      /* RFC 5280 4.1.2.2 */
 	SIGNER_DETAILS_MAX = 16,     /* of one audit record */
