@@ -22,7 +22,9 @@ registry_now(const struct registry *r)
 static bool
 fail_io(struct registry *r, const char *what, struct err *err)
 {
-	errno = sqlite3_system_errno(r->db);
+	/* SQLite does not always keep it; query_next() has cleared errno before. */
+	if (sqlite3_system_errno(r->db) != 0)
+		errno = sqlite3_system_errno(r->db);
 	if (errno == 0)
 		return err_set(err, ERR_SYSTEM, "%s: %s: input/output error: %s", r->path, what, sqlite3_errmsg(r->db));
 	return err_sys(err, "%s: %s", r->path, what);

@@ -2,6 +2,7 @@
  * part of a statement's text. */
 #include "registry/internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include "base/assert.h"
 
@@ -102,8 +103,10 @@ query(struct query *q, struct registry *r, const char *sql, const struct values 
 int
 query_next(struct query *q)
 {
-	int code = sqlite3_step(q->stmt);
+	int code;
 
+	errno = 0;
+	code = sqlite3_step(q->stmt);
 	if (code == SQLITE_ROW)
 		return 1;
 	if (code == SQLITE_DONE)
@@ -191,6 +194,7 @@ db_int(struct registry *r, const char *sql, const struct values *v, int64_t *ret
 bool
 db_exec(struct registry *r, const char *sql, struct err *err)
 {
+	errno = 0;
 	return sqlite3_exec(r->db, sql, NULL, NULL, NULL) == SQLITE_OK || db_fail(r, "cannot use the registry", err);
 }
 
