@@ -210,6 +210,10 @@ def test_quarantine_for_want_of_registration(site):
         told = c.events(lambda all_of: any(e["event"] == "quarantine" for e in all_of))
         [arrival] = [e for e in told if e["event"] == "quarantine"]
         assert (arrival["name"], arrival["cause"], arrival["serial"]) == ("dev-new", "unregistered", waiting["serial"])
+        said = kit.signet("device", "pending", "--socket", broker.control).stdout
+        assert "role quarantine (not registered)" in said
+        approve = kit.signet("device", "approve", "dev-new", "--dir", broker.pki.dir, "--socket", broker.control, check=False)
+        assert approve.returncode == 1 and "register it in the control plane" in approve.stderr
         # Pending is as good as unknown; approved, it comes back as itself.
         assert c.ask("registry/change", **{"from": 1, "to": 2, "pending": ["dev-new"]})["ended"] == 0
         assert c.ask("registry/change", **{"from": 2, "to": 3, "enabled": ["dev-new"]})["ended"] == 1

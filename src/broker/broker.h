@@ -329,6 +329,7 @@ bool broker_survey(struct broker *b, const struct broker_survey *s);
 struct broker_session {
 	struct slice client_id;
 	bool connected;            /* else it is kept */
+	bool homeless;             /* its listener is not there any more: <listener> says nothing */
 	unsigned listener;
 	const struct authz_principal *who; /* NULL: imported, nobody's yet */
 	const char *peer;          /* connected: the address; else NULL, and so are the next three */

@@ -19,7 +19,7 @@ describe(const struct session *s, struct broker_session *ret)
 	const struct client *c = s->client;
 	uint64_t now = s->shard->now_ms;
 
-	*ret = (struct broker_session){ .client_id = session_id(s), .connected = c != NULL, .listener = s->listener, .who = s->who,
+	*ret = (struct broker_session){ .client_id = session_id(s), .connected = c != NULL, .homeless = s->homeless, .listener = s->listener, .who = s->who,
 		.expiry_s = s->expiry_s, .subscriptions = s->n_subs, .waiting = s->pending.count + s->live, .inflight = s->live,
 		.dropped = s->n_dropped };
 	if (s->will != NULL)

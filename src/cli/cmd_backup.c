@@ -8,6 +8,8 @@
 #include "base/file.h"
 #include "base/num.h"
 
+enum { BACKUP_S = 24 * 3600 };
+
 /* As the broker must be told it, whose working directory is another. */
 static bool
 absolute(const char *dir, char out[static PKI_PATH_MAX], struct err *err)
@@ -24,7 +26,7 @@ absolute(const char *dir, char out[static PKI_PATH_MAX], struct err *err)
 int
 cmd_backup(int argc, char *argv[])
 {
-	struct ctl ctl = { 0 };
+	struct ctl ctl = { .wait_s = BACKUP_S };
 	char dir[PKI_PATH_MAX];
 	json_t *in, *out;
 	struct err err;

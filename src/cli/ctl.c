@@ -1,87 +1,83 @@
 /* One request to the running broker of this machine, over its control socket. */
 #include "cli/ctl.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include <errno.h>
+#include <poll.h>
 #include "base/file.h"
-#include "base/text.h"
-#include "cli/client.h"
+#include "base/num.h"
 #include "cli/internal.h"
+#include "cli/wire.h"
+#include "link/link.h"
 #include "server/server.h"
 
-#define TOPIC "$CONTROL/signet/v1/"
+enum { TURN_MS = 10000, WAIT_S = 30 };
 
-enum { PATIENCE_MS = 10000 };
-
-struct call {
-	struct mqttc *c;
-	bool connected, subscribed;
-	char *answer;
-	bool answered;
+struct question {
+	struct link_client *link;
+	const char *command;
+	const json_t *request;
+	json_t *answer;
+	unsigned wait_s;
+	struct err *err;
+	bool done, ok;
 };
 
 static void
-on_connected(void *ctx, bool session_present)
+finish(struct question *q, bool ok)
 {
-	(void)session_present;
-	((struct call *)ctx)->connected = true;
+	q->ok = ok;
+	q->done = true;
 }
 
 static void
-on_subscribed(void *ctx, uint16_t packet_id, struct slice codes)
+on_answer(void *ctx, const struct link_reply *r)
 {
-	(void)packet_id;
-	((struct call *)ctx)->subscribed = codes.n > 0 && codes.p[0] < 0x80;
+	struct question *q = ctx;
+
+	if (r->result == LINK_OK && (q->answer = json_deep_copy(r->answer)) == NULL)
+		finish(q, err_set(q->err, ERR_MEMORY, "out of memory"));
+	else if (r->result == LINK_OK)
+		finish(q, true);
+	else if (r->result == LINK_REFUSED)
+		finish(q, err_set(q->err, ERR_INPUT, "the broker says: %s", r->error));
+	else
+		finish(q, err_set(q->err, ERR_SYSTEM, "%s", r->error));
 }
 
-static bool
-on_message(void *ctx, const struct mqtt_publish *m)
+static void
+on_up(void *ctx, const json_t *hello)
 {
-	struct call *k = ctx;
+	struct question *q = ctx;
+	struct link_request r = { .command = q->command, .body = q->request, .now_ms = wire_now(), .timeout_ms = q->wait_s * 1000, .answer = on_answer, .ctx = q };
 
-	k->answered = true;
-	k->answer = text_dup(m->payload);
-	return false;
+	(void)hello;
+	if (!link_client_request(q->link, &r, q->err))
+		finish(q, false);
 }
 
-static bool
-turn_until(struct call *k, const bool *flag, uint64_t due, struct err *err)
+static void
+on_down(void *ctx, const char *why)
 {
-	enum mqttc_result r = MQTTC_OK;
-	bool extra;
+	struct question *q = ctx;
 
-	while (r == MQTTC_OK && !*flag)
-		r = mqttc_turn(k->c, due, -1, &extra);
-	if (*flag)
-		return true;
-	if (r == MQTTC_TIMEOUT)
-		return err_set(err, ERR_SYSTEM, "the broker does not answer on its control socket");
-	return err_set(err, ERR_SYSTEM, "control socket: %s", k->c->err.text);
+	if (!q->done)
+		finish(q, err_set(q->err, ERR_SYSTEM, "%s; does the broker run? Only its user and root may ask it", why));
 }
 
+/* Until there is an answer; the first attempt is the only one. */
 static bool
-ask(struct call *k, const char *command, const char *request, struct err *err)
+ask(struct question *q)
 {
-	uint64_t due = wire_now() + PATIENCE_MS;
-	struct mqtt_sub sub = { SL(TOPIC "response"), 0 };
-	struct mqtt_publish m = { .payload = slice_str(request), .qos = 1 };
-	char topic[64];
-	uint16_t id;
+	while (!q->done) {
+		struct pollfd p = { link_client_fd(q->link), link_client_wants(q->link), 0 };
+		uint64_t now = wire_now(), due = link_client_due(q->link);
+		int wait = due <= now ? 0 : (int)NUM_MIN(due - now, (uint64_t)TURN_MS);
 
-	(void)snprintf(topic, sizeof topic, TOPIC "%s", command);
-	m.topic = slice_str(topic);
-	if (mqttc_open(k->c, due) != MQTTC_OK)
-		return err_set(err, ERR_SYSTEM, "%s; does the broker run? Only its user and root may ask it", k->c->err.text);
-	if (!turn_until(k, &k->connected, due, err))
-		return false;
-	if (!mqttc_filters(k->c, MQTT_SUBSCRIBE, &sub, 1, NULL, &id) || !turn_until(k, &k->subscribed, due, err))
-		return false;
-	if (!mqttc_publish(k->c, &m, &id))
-		return err_set(err, ERR_SYSTEM, "%s", k->c->err.text);
-	if (!turn_until(k, &k->answered, due, err))
-		return false;
-	mqttc_close(k->c, MQTT_RC_OK);
-	return k->answer != NULL || err_set(err, ERR_MEMORY, "out of memory");
+		if (p.fd != -1 && poll(&p, 1, wait) == -1 && errno != EINTR)
+			return err_sys(q->err, "poll");
+		link_client_ready(q->link, p.revents, wire_now());
+	}
+	return q->ok;
 }
 
 bool
@@ -89,37 +85,22 @@ ctl_ask(const struct ctl *t, const char *command, const json_t *request, json_t 
 {
 	char path[PKI_PATH_MAX], conf[PKI_PATH_MAX];
 	const char *dir;
-	struct call k = { 0 };
-	struct mqttc_config cfg = { .connect = { .version = MQTT_V5, .clean_start = true, .keep_alive = 60 }, .stop_fd = -1,
-		.events = { on_connected, on_message, on_subscribed, NULL, NULL }, .ctx = &k };
-	char *text;
-	json_t *out = NULL;
-	bool ok;
+	struct question q = { .command = command, .request = request, .wait_s = t->wait_s > 0 ? t->wait_s : WAIT_S, .err = err };
+	struct link_config c = { .path = t->socket, .name = "", .on = { .up = on_up, .down = on_down }, .ctx = &q };
 
-	cfg.target.unix_path = t->socket;
 	if (t->socket == NULL) {
 		if (!site_dir(t->dir, &dir, err) || !path_join(conf, sizeof conf, dir, "signet.conf") ||
 		    !server_control_path(conf, path, sizeof path, err))
 			return false;
-		cfg.target.unix_path = path;
+		c.path = path;
 	}
-	text = json_dumps(request, JSON_COMPACT);
-	k.c = text != NULL ? mqttc_new(&cfg) : NULL;
-	ok = k.c != NULL ? ask(&k, command, text, err) : err_set(err, ERR_MEMORY, "out of memory");
-	mqttc_free(k.c);
-	free(text);
-	if (ok)
-		out = json_loads(k.answer, 0, NULL);
-	free(k.answer);
-	if (ok && !json_is_object(out)) {
-		json_decref(out);
-		return err_set(err, ERR_INPUT, "the broker's answer is no JSON object");
-	}
-	if (ok && json_object_get(out, "error") != NULL) {
-		ok = err_set(err, ERR_INPUT, "the broker says: %s", json_string_value(json_object_get(out, "error")));
-		json_decref(out);
-	}
-	if (ok)
-		*ret = out;
-	return ok;
+	if ((q.link = link_client_new(&c)) == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	if (ask(&q))
+		*ret = q.answer;
+	else
+		json_decref(q.answer);
+	q.done = true; /* what the end says is not asked for */
+	link_client_free(q.link);
+	return q.ok;
 }

@@ -8,6 +8,7 @@
 struct ctl {
 	const char *dir;    /* the installation, whose signet.conf names the socket; NULL: as site_dir() finds it */
 	const char *socket; /* or this */
+	unsigned wait_s;    /* for the answer; 0: 30 */
 };
 /* <request> is borrowed, *ret the caller's. False: nobody answers, or the broker refused, and <err> says so. */
 bool ctl_ask(const struct ctl *t, const char *command, const json_t *request, json_t **ret, struct err *err);

@@ -23,6 +23,13 @@ ask_list(const struct ctl *t, json_t **ret, struct err *err)
 	return ok;
 }
 
+/* Nothing is wrong with his certificate. */
+static bool
+is_unregistered(const json_t *asker)
+{
+	return strcmp(text_of(asker, "quarantine"), "unregistered") == 0;
+}
+
 bool
 device_pending(const struct ctl *t, bool json, struct err *err)
 {
@@ -36,8 +43,9 @@ device_pending(const struct ctl *t, bool json, struct err *err)
 		(void)json_dumpf(list, stdout, JSON_INDENT(1));
 	else
 		json_array_foreach(list, i, o)
-			(void)printf("%s  %s, role %s, serial %s, %s, valid to %s\n", text_of(o, "time"), text_of(o, "name"), text_of(o, "role"),
-			    text_of(o, "serial"), text_of(o, "request")[0] != '\0' ? "asks for a new certificate" : "has not asked yet",
+			(void)printf("%s  %s, role %s%s, serial %s, %s, valid to %s\n", text_of(o, "time"), text_of(o, "name"), text_of(o, "role"),
+			    is_unregistered(o) ? " (not registered)" : "", text_of(o, "serial"),
+			    text_of(o, "request")[0] != '\0' ? "asks for a new certificate" : "has not asked yet",
 			    text_of(o, "not_after")[0] != '\0' ? text_of(o, "not_after") : "an end that is over or not begun");
 	if (json)
 		(void)printf("\n");
@@ -103,6 +111,8 @@ issue_for(const struct device_order *d, const json_t *asker, struct pki_issued *
 	struct pki_order o = { .cn = text_of(asker, "name"), .csr = slice_str(text_of(asker, "request")), .days = d->days, .reissue = true,
 		.secret = d->secret };
 
+	if (o.csr.n == 0 && is_unregistered(asker))
+		return err_set(err, ERR_MISSING, "%s needs no new certificate: it is not registered; register it in the control plane, or refuse it", o.cn);
 	if (o.csr.n == 0)
 		return err_set(err, ERR_MISSING, "%s has not sent a request yet: it publishes one on $signet/renew/%s/request", o.cn, o.cn);
 	if (!site_dir(d->ctl.dir, &o.dir, err) || !pki_list(o.dir, NULL, 0, look, &x, err))

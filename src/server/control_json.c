@@ -76,6 +76,8 @@ control_put_session(const struct server *s, json_t *o, const struct broker_sessi
 		rights_put_who(s, o, x->listener, x->who);
 		authz_principal_facts(x->who, &f);
 	}
+	if (x->homeless)
+		(void)json_object_set_new(o, "listener", json_null());
 	put_hex(o, "issuer", slice_of(f.issuer_key, 32));
 	put_hex(o, "serial", f.serial);
 	put_hex(o, "fingerprint", slice_of(f.fingerprint, 32));

@@ -103,11 +103,11 @@ is_wanted(const struct survey *x, const struct broker_session *s)
 	struct authz_facts f = { 0 };
 
 	/* Bridges of ours, and those who ask. */
-	if (s->listener >= server->n_listeners || server->listeners[s->listener].config->protocol == CONFIG_CONTROL)
+	if (!s->homeless && (s->listener >= server->n_listeners || server->listeners[s->listener].config->protocol == CONFIG_CONTROL))
 		return false;
 	if ((w->has_connected && w->connected != s->connected) || (w->has_seen && (!s->connected || s->idle_ms > w->seen_ms)))
 		return false;
-	if (w->listener != NULL && strcmp(w->listener, server->listeners[s->listener].config->name) != 0)
+	if (w->listener != NULL && (s->homeless || strcmp(w->listener, server->listeners[s->listener].config->name) != 0))
 		return false;
 	if (s->who != NULL)
 		authz_principal_facts(s->who, &f);

@@ -187,7 +187,7 @@ judge_one(void *ctx, const struct broker_session *s, struct broker_word *ret)
 	struct registrations *r = ((struct walk *)ctx)->of;
 	bool purge;
 
-	if (s->listener >= r->server->n_listeners || s->who == NULL)
+	if (s->homeless || s->listener >= r->server->n_listeners || s->who == NULL)
 		return BROKER_PASS;
 	ret->reason = judge_registration(&r->server->judges[s->listener], atomic_load(&r->server->listeners[s->listener].rules), s->who, false,
 	    ret->why, &purge);
