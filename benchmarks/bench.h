@@ -33,7 +33,7 @@ struct options {
 	const char *mode_name, *host, *ca, *cert, *key, *cert_pattern, *id_prefix, *topic, *json;
 	unsigned port, pid, mqtt, conns, pubs, subs, qos, payload, window, refill, batch, certs,
 	    sources, ramp, moderate, revoked;
-	bool tls, tls12, id_from_cert, persistent, quiet;
+	bool tls, tls12, id_from_cert, persistent, quiet, wait, away;
 	double rate, warmup, time, drain; /* messages a second; seconds */
 };
 
@@ -94,6 +94,7 @@ struct publisher {
 	unsigned inflight;        /* QoS > 0: not yet acknowledged to the end */
 	uint16_t packet_id;       /* the last one used */
 	uint16_t ack_id, comp_id; /* the last ones that came: PUBACK or PUBREC, PUBCOMP */
+	uint64_t acked, *sent_at; /* how many to the end; when the last `window` were sent */
 	uint8_t *packet; /* a whole PUBLISH; identifier, time and sequence are written over */
 	size_t packet_n, id_at, payload_at;
 	bool dirty; /* in bench.dirty */
@@ -161,7 +162,7 @@ struct bench {
 	struct counts total, from, to;
 	struct faults faults;
 	uint64_t rss_from, rss_to;
-	struct hist latency;
+	struct hist latency, ack_latency;
 };
 
 /* Of MQTT. */
@@ -184,6 +185,7 @@ void conn_close(struct conn *c);
 bool tls_init(struct bench *b, struct err *err);
 void tls_done(struct bench *b);
 bool tls_attach(struct conn *c);
+void tls_free(struct conn *c);
 /* 1 done, 0 wants more, -1 failed. */
 int tls_handshake(struct conn *c);
 /* Bytes decrypted to <p>; 0: no more for now; -1: failed. An orderly end sets *ret_eof. */

@@ -101,7 +101,7 @@ load_init(struct bench *b, struct err *err)
 	for (unsigned i = 0; i < b->n_conns; i++) {
 		struct conn *c = &b->conns[i];
 
-		if (c->is_publisher ? make_packet(c)
+		if (c->is_publisher ? make_packet(c) && (c->pub.sent_at = calloc(b->o.window, sizeof *c->pub.sent_at)) != NULL
 				    : (c->tracks = calloc(b->n_tracks, sizeof *c->tracks)) != NULL)
 			continue;
 		return err_set(err, ERR_MEMORY, "out of memory for %u connections", b->n_conns);
@@ -114,6 +114,7 @@ load_done(struct bench *b)
 {
 	for (unsigned i = 0; i < b->n_conns; i++) {
 		free(b->conns[i].pub.packet);
+		free(b->conns[i].pub.sent_at);
 		free(b->conns[i].tracks);
 	}
 }
@@ -123,7 +124,7 @@ load_done(struct bench *b)
 static uint64_t
 unseen(const struct bench *b, const struct publisher *p)
 {
-	uint64_t seen = p->delivered / b->deliveries;
+	uint64_t seen = b->o.away ? p->acked : p->delivered / b->deliveries;
 
 	return p->sent > seen ? p->sent - seen : 0; /* duplicates would take it below */
 }
@@ -154,6 +155,7 @@ put_message(struct conn *c, uint8_t *to, uint64_t time)
 		to[p->id_at] = (uint8_t)(p->packet_id >> 8);
 		to[p->id_at + 1] = (uint8_t)p->packet_id;
 		p->inflight++;
+		p->sent_at[p->sent % c->bench->o.window] = time;
 	}
 	p->sent++;
 	c->bench->total.sent++;
@@ -227,7 +229,7 @@ load_outstanding(const struct bench *b)
 
 	for (unsigned i = 0; i < b->n_pubs; i++) {
 		const struct publisher *p = &b->conns[i].pub;
-		uint64_t due = p->sent * b->deliveries;
+		uint64_t due = b->o.away ? 0 : p->sent * b->deliveries;
 
 		n += due > p->delivered ? due - p->delivered : 0;
 		n += p->inflight;
@@ -308,6 +310,7 @@ void
 load_on_ack(struct conn *c, uint8_t type, uint16_t packet_id)
 {
 	struct publisher *p = &c->pub;
+	uint64_t sent_at;
 	uint16_t *last = type == MQTT_PUBCOMP ? &p->comp_id : &p->ack_id;
 	uint16_t next = *last == UINT16_MAX ? 1 : (uint16_t)(*last + 1);
 
@@ -318,5 +321,8 @@ load_on_ack(struct conn *c, uint8_t type, uint16_t packet_id)
 	if (type == MQTT_PUBREC || p->inflight == 0)
 		return;
 	p->inflight--;
+	sent_at = p->sent_at[p->acked++ % c->bench->o.window];
+	if (c->bench->phase == PHASE_MEASURE)
+		hist_add(&c->bench->ack_latency, c->bench->now > sent_at ? c->bench->now - sent_at : 0);
 	load_mark(c);
 }

@@ -19,7 +19,8 @@ static const char help[] =
     "  connect   --conns slots: TCP, TLS, CONNECT, CONNACK, DISCONNECT, again and again\n"
     "  idle      --conns connections that do nothing: memory of the broker for each\n"
     "  revoke    the same, then --crl-new FILE is renamed to --crl FILE, which takes back the first\n"
-    "            --revoked N certificates: time until their connections are closed, and no others\n"
+    "            --revoked N certificates: time until their connections are closed, and no others;\n"
+    "            with --wait that is done when a line comes on standard input\n"
     "  p2p       --conns pairs of a publisher and a subscriber\n"
     "  fanin     --pubs publishers, each message to one of --subs subscribers\n"
     "  fanout    --pubs publishers, each message to all of --subs subscribers\n"
@@ -37,6 +38,7 @@ static const char help[] =
     "  --id-from-cert      the client id is the certificate's common name\n"
     "  --id-prefix NAME    client ids are NAME-0, NAME-1, ... [bench]\n"
     "  --persistent        sessions that outlive their connections: messages have to be kept\n"
+    "  --away              and the subscribers leave before anything is published\n"
     "  --topic NAME        first level of all topics [bench]\n"
     "\n"
     "The load:\n"
@@ -85,6 +87,8 @@ static const struct entry entries[] = {
 	{ "crl", TEXT, AT(crl), 0, 0 },
 	{ "crl-new", TEXT, AT(crl_new), 0, 0 },
 	{ "revoked", NUMBER, AT(revoked), 1, 100000 },
+	{ "wait", FLAG, AT(wait), 0, 0 },
+	{ "away", FLAG, AT(away), 0, 0 },
 	{ "id-from-cert", FLAG, AT(id_from_cert), 0, 0 },
 	{ "persistent", FLAG, AT(persistent), 0, 0 },
 	{ "id-prefix", TEXT, AT(id_prefix), 0, 0 },
@@ -103,7 +107,7 @@ static const struct entry entries[] = {
 	{ "warmup", SECONDS, AT(warmup), 0, 3600 },
 	{ "time", SECONDS, AT(time), 0, 86400 },
 	{ "drain", SECONDS, AT(drain), 0, 3600 },
-	{ "ramp", NUMBER, AT(ramp), 1, 10000 },
+	{ "ramp", NUMBER, AT(ramp), 1, 100000 },
 	{ "sources", NUMBER, AT(sources), 1, 250 },
 	{ "json", TEXT, AT(json), 0, 0 },
 	{ "quiet", FLAG, AT(quiet), 0, 0 },
@@ -183,6 +187,9 @@ finish(struct options *o)
 	if (o->mode == MODE_REVOKE &&
 	    (o->crl == NULL || o->crl_new == NULL || o->cert_pattern == NULL || o->revoked == 0))
 		return complain("revoke", "", "needs --crl, --crl-new, --cert-pattern, --certs and --revoked");
+	o->persistent = o->persistent || o->away;
+	if (o->away && (o->mode < MODE_P2P || o->qos == 0))
+		return complain("--away", "", "goes with p2p, fanin and fanout at QoS 1 and 2: it is acknowledgements that are measured");
 	if (o->pid > 0 && proc_cpu((pid_t)o->pid) == 0)
 		return complain("--pid", "", "there is no such process");
 	return true;

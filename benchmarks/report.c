@@ -8,6 +8,7 @@ struct figures {
 	double broker_us, own_us;                  /* for each delivery or connection */
 	double broker_load;                        /* share of one processor */
 	double p50, p99, p999, max;                /* us */
+	double ack50, ack99;                       /* us */
 	double rss;                                /* bytes for each connection */
 };
 
@@ -22,7 +23,10 @@ figures_of(const struct bench *b)
 {
 	const struct counts *x = &b->from, *y = &b->to;
 	uint64_t units =
-	    b->o.mode == MODE_CONNECT ? y->connects - x->connects : y->delivered - x->delivered;
+	    b->o.mode == MODE_CONNECT  ? y->connects - x->connects
+	    : b->o.mode == MODE_REVOKE ? b->cut
+	    : b->o.away                ? y->sent - x->sent
+				       : y->delivered - x->delivered;
 	uint64_t broker = y->broker_cpu - x->broker_cpu, own = y->own_cpu - x->own_cpu;
 	double s = (double)(y->time - x->time) / (double)NS_PER_S;
 
@@ -39,6 +43,8 @@ figures_of(const struct bench *b)
 		.p99 = hist_at(&b->latency, 0.99) / 1000,
 		.p999 = hist_at(&b->latency, 0.999) / 1000,
 		.max = (double)b->latency.max / 1000,
+		.ack50 = hist_at(&b->ack_latency, 0.5) / 1000,
+		.ack99 = hist_at(&b->ack_latency, 0.99) / 1000,
 		.rss = ((double)b->rss_to - (double)b->rss_from) / b->n_conns,
 	};
 }
@@ -51,6 +57,7 @@ report_ok(const struct bench *b)
 	bool may_lose = b->o.qos == 0 && b->o.rate > 0;
 	bool idle = b->o.mode == MODE_CONNECT ? b->to.connects == b->from.connects
 		    : b->o.mode == MODE_REVOKE ? b->cut == 0
+		    : b->o.away               ? b->ack_latency.n == 0
 		    : b->o.mode != MODE_IDLE  ? b->to.delivered == b->from.delivered
 					      : false;
 
@@ -86,7 +93,7 @@ text_head(const struct bench *b)
 static void
 text_figures(const struct bench *b, const struct figures *f)
 {
-	const char *unit = b->o.mode == MODE_CONNECT ? "connection" : "delivered message";
+	const char *unit = b->o.mode == MODE_CONNECT ? "connection" : b->o.away ? "message" : "delivered message";
 
 	if (b->o.mode == MODE_CONNECT)
 		(void)printf("  connections    %.0f /s\n", f->connects);
@@ -101,6 +108,7 @@ text_figures(const struct bench *b, const struct figures *f)
 		(void)printf("  closed         %u of %u connections; from the rename until the client sees it:\n"
 			     "                 p50 %.1f, p99 %.1f, max %.1f ms\n",
 		    b->cut, b->n_conns, f->p50 / 1000, f->p99 / 1000, f->max / 1000);
+		(void)printf("  until then     broker CPU %.1f us, generator CPU %.1f us for each\n", f->broker_us, f->own_us);
 		return;
 	}
 	if (b->o.mode != MODE_IDLE && b->o.pid > 0)
@@ -112,6 +120,8 @@ text_figures(const struct bench *b, const struct figures *f)
 	if (b->o.rate > 0 || b->o.mode == MODE_CONNECT)
 		(void)printf("  latency        p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f us\n",
 		    f->p50, f->p99, f->p999, f->max);
+	if (b->ack_latency.n > 0)
+		(void)printf("  acknowledged   p50 %.0f, p99 %.0f us after it was sent\n", f->ack50, f->ack99);
 	if (b->o.rate > 0)
 		(void)printf(
 		    "  stalls         %llu\n", (unsigned long long)(b->to.stalls - b->from.stalls));
@@ -147,8 +157,8 @@ json(const struct bench *b, const struct figures *f, FILE *out)
 	    f->sent, f->delivered, f->connects, f->broker_us, f->broker_load, f->own_us);
 	(void)fprintf(out,
 	    "\"latency_us\":{\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f},"
-	    "\"rss_per_connection\":%.1f,\"stalls\":%llu,",
-	    f->p50, f->p99, f->p999, f->max, f->rss,
+	    "\"ack_us\":{\"p50\":%.1f,\"p99\":%.1f},\"rss_per_connection\":%.1f,\"stalls\":%llu,",
+	    f->p50, f->p99, f->p999, f->max, f->ack50, f->ack99, f->rss,
 	    (unsigned long long)(b->to.stalls - b->from.stalls));
 	(void)fprintf(out,
 	    "\"lost\":%llu,\"duplicates\":%llu,\"reordered\":%llu,\"foreign\":%llu,"

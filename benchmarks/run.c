@@ -106,8 +106,10 @@ close_all(struct bench *b)
 		for (unsigned i = 0; i < b->n_conns; i++)
 			left += b->conns[i].state == CONN_CLOSING;
 	}
-	for (unsigned i = 0; i < b->n_conns; i++)
+	for (unsigned i = 0; i < b->n_conns; i++) {
 		conn_close(&b->conns[i]);
+		tls_free(&b->conns[i]);
+	}
 }
 
 /* ---- connect ---- */
@@ -183,6 +185,11 @@ run_revoke(struct bench *b, struct err *err)
 		return false;
 	for (until = now_ns() + SETTLE_MS * 1000000ull; b->now < until;)
 		turn(b, until);
+	if (b->o.wait) {
+		(void)puts("ready");
+		(void)fflush(stdout);
+		(void)getchar(); /* whatever comes, the end of input too */
+	}
 	b->from = snapshot(b);
 	b->phase = PHASE_MEASURE;
 	if (rename(b->o.crl_new, b->o.crl) == -1)
@@ -231,16 +238,34 @@ drain(struct bench *b)
 	}
 	b->faults.lost = 0;
 	for (unsigned i = 0; i < b->n_pubs; i++) {
-		b->faults.lost += b->conns[i].pub.sent * b->deliveries - b->conns[i].pub.delivered;
+		if (!b->o.away)
+			b->faults.lost += b->conns[i].pub.sent * b->deliveries - b->conns[i].pub.delivered;
 		b->faults.bad_acks += b->conns[i].pub.inflight;
 	}
+}
+
+/* The subscribers have subscribed and go: what is published then has to be kept for them. */
+static bool
+send_away(struct bench *b, struct err *err)
+{
+	uint64_t until = now_ns() + CLOSE_MS * 1000000ull;
+	unsigned left = b->n_subs;
+
+	for (unsigned i = b->n_pubs; i < b->n_conns; i++)
+		client_disconnect(&b->conns[i]);
+	for (; left > 0 && b->now < until; turn(b, now_ns() + ns_of(0.01))) {
+		left = 0;
+		for (unsigned i = b->n_pubs; i < b->n_conns; i++)
+			left += b->conns[i].fd != -1;
+	}
+	return left == 0 || err_set(err, ERR_SYSTEM, "%u subscribers were not let go", left);
 }
 
 static bool
 run_load(struct bench *b, struct err *err)
 {
 	/* Nobody publishes before all subscribers are there. */
-	if (!open_all(b, 0, b->n_conns, err))
+	if (!open_all(b, 0, b->n_conns, err) || (b->o.away && !send_away(b, err)))
 		return false;
 	b->phase = PHASE_WARMUP;
 	b->interval = b->o.rate > 0 ? (uint64_t)((double)NS_PER_S / b->o.rate) : 0;

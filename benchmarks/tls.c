@@ -193,6 +193,13 @@ tls_attach(struct conn *c)
 	return true;
 }
 
+void
+tls_free(struct conn *c)
+{
+	SSL_free(c->ssl);
+	c->ssl = NULL;
+}
+
 int
 tls_handshake(struct conn *c)
 {

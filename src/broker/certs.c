@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include "broker/internal.h"
 
-enum { KEY_N = 32, BUCKETS_FIRST = 64, LOOKS_A_TURN = 1024, ENDS_A_TURN = 64 };
+enum { KEY_N = 32, BUCKETS_FIRST = 64, LOOKS_A_TURN = 1024, ENDS_A_TURN = 32 };
 
 /* Sessions whose certificates have the same chain above them. Lists go by 1 + slot; 0 ends them. */
 struct cert_group {

@@ -55,7 +55,7 @@ loop_listen(struct loop *l, int fd, struct tls_ctx *tls, void *listener, struct 
 		.next = l->listeners };
 	if (getsockname(fd, (struct sockaddr *)&a, &n) == 0 && a.ss_family != AF_UNIX)
 		set_tcp_options(fd);
-	if (net_poll(l, EPOLL_CTL_ADD, &ls->src, EPOLLIN) == -1) {
+	if (net_poll(l->epfd, EPOLL_CTL_ADD, &ls->src, EPOLLIN) == -1) {
 		(void)err_sys(err, "cannot watch a listening socket");
 		(void)close(fd);
 		free(ls);
@@ -189,7 +189,7 @@ listeners_update(struct loop *l)
 			l->rest_until = NUM_MIN(l->rest_until, ls->rest_until);
 		/* Without memory for epoll it stays as it is; the next turn tries again. */
 		if (want != ls->watched &&
-		    net_poll(l, EPOLL_CTL_MOD, &ls->src, want ? EPOLLIN : 0) == 0)
+		    net_poll(l->epfd, EPOLL_CTL_MOD, &ls->src, want ? EPOLLIN : 0) == 0)
 			ls->watched = want;
 	}
 }

@@ -97,6 +97,21 @@ wants_input(const struct conn *c)
 	return !c->paused || c->state != CONN_OPEN;
 }
 
+static int
+poll_of(const struct conn *c, bool apart)
+{
+	return apart ? c->loop->shakes_fd.fd : c->loop->epfd;
+}
+
+static bool
+leave_poll(struct conn *c)
+{
+	if (net_poll(poll_of(c, c->apart), EPOLL_CTL_DEL, &c->src, 0) == -1)
+		return false;
+	c->polled = false;
+	return true;
+}
+
 /* Tell epoll what changed; mostly nothing has. EPOLLOUT is asked for only while the socket is
  * full. */
 void
@@ -104,17 +119,21 @@ conn_watch(struct conn *c)
 {
 	uint32_t want =
 	    (wants_input(c) ? (uint32_t)EPOLLIN : 0) | (c->tail != NULL ? (uint32_t)EPOLLOUT : 0);
+	bool apart = c->secure && (c->state == CONN_PROXY || c->state == CONN_WAIT || c->state == CONN_SHAKE);
 
 	if (c->state == CONN_DIAL)
 		want = EPOLLOUT;
 
-	if (c->polled && want == c->watched)
+	if (c->polled && want == c->watched && apart == c->apart)
 		return;
-	if (net_poll(c->loop, c->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, &c->src, want) == -1) {
+	if (c->polled && apart != c->apart)
+		(void)leave_poll(c); /* else the next call fails */
+	if (net_poll(poll_of(c, apart), c->polled ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, &c->src, want) == -1) {
 		conn_close(c, "out of memory");
 		return;
 	}
 	c->polled = true;
+	c->apart = apart;
 	c->watched = (uint8_t)want;
 }
 
@@ -274,9 +293,6 @@ static void
 release(struct conn *c)
 {
 	limbo_free(c);
-	if (c->tls != NULL)
-		c->records->free(c->tls);
-	c->tls = NULL;
 	block_free(&c->rest);
 	block_free(&c->raw);
 	block_free(&c->tail);
@@ -304,6 +320,8 @@ void
 conn_free(struct conn *c)
 {
 	unlink_conn(c);
+	if (c->tls != NULL)
+		c->records->free(c->tls);
 	free(c);
 }
 
@@ -385,13 +403,12 @@ conn_timeout(struct conn *c)
 static void
 finish(struct conn *c)
 {
-	conn_end_stream(c, NULL);
-	if (c->tls != NULL) {
+	if (c->tls != NULL && !c->notified) {
+		c->notified = true;
 		c->records->close_notify(c->tls, &c->loop->io);
-		secure_send(c);
-		c->records->free(c->tls);
-		c->tls = NULL;
+		secure_send_last(c);
 	}
+	conn_end_stream(c, NULL);
 	c->state = CONN_FLUSH;
 	if (c->broken != 0)
 		return;
@@ -417,11 +434,10 @@ hand_over(struct conn *c)
 	struct loop *l = c->loop, *to = l->peers[c->target];
 
 	want_resume(c, false);
-	if (net_poll(l, EPOLL_CTL_DEL, &c->src, 0) == -1) {
+	if (!leave_poll(c)) {
 		conn_close(c, "cannot leave epoll");
 		return;
 	}
-	c->polled = false;
 	if (c->tls != NULL)
 		c->records->bind(c->tls, NULL);
 	unlink_conn(c);
@@ -464,16 +480,9 @@ discard(struct conn *c)
 static void
 readable(struct conn *c)
 {
-	bool shaking = c->state == CONN_WAIT || c->state == CONN_SHAKE;
-
-	if (c->state == CONN_PROXY) {
+	if (c->state == CONN_PROXY)
 		proxy_readable(c);
-		return;
-	}
-	/* Level-triggered: those who do not get their turn now are reported again. */
-	if (shaking && c->secure && (c->loop->shakes >= SHAKES_A_TURN || c->loop->shake_ns >= SHAKE_NS_A_TURN))
-		return;
-	if (!shaking && c->state != CONN_OPEN)
+	else if (c->state != CONN_WAIT && c->state != CONN_SHAKE && c->state != CONN_OPEN)
 		discard(c);
 	else if (c->secure)
 		secure_readable(c);

@@ -26,8 +26,9 @@ enum {
 	FLUSH_ROUNDS = 4,          /* connections that wake each other while they are pulled */
 	EVENTS_A_TURN = 256,
 	ACCEPTS_A_TURN = 64, /* of one listener */
-	SHAKE_NS_A_TURN = 4000000, /* … and time for them: what flows waits no longer than that */
+	SHAKE_NS_A_TURN = 1000000, /* … and time for them: what flows waits no longer than that */
 	SHAKES_A_TURN = 16,  /* a storm of handshakes must not starve the sessions that live */
+	BURIALS_A_TURN = 16, /* TLS states that are freed: as dear as what else a connection's end costs; no more come than shake hands */
 	STARVED_MS = 500,    /* no descriptors: try accept() again after this */
 	HANDSHAKE_MS = 10000,
 	HANDSHAKES_MAX = 1000,
@@ -145,7 +146,7 @@ uint64_t tickets_clock(void);
 
 /* ---- connections ---- */
 
-enum source_kind { SOURCE_CONN, SOURCE_LISTENER, SOURCE_WAKE };
+enum source_kind { SOURCE_CONN, SOURCE_LISTENER, SOURCE_WAKE, SOURCE_SHAKES };
 
 /* What epoll points to. */
 struct source {
@@ -191,7 +192,9 @@ struct conn {
 	bool resume : 1;  /* kept bytes are to be fed again, in loop.n_resume */
 	bool feeding : 1;
 	bool eof : 1;    /* the peer will send no more */
-	bool polled : 1; /* in epoll */
+	bool apart : 1;    /* in loop.shakes_fd instead */
+	bool notified : 1; /* close_notify is said; <tls> is only to be freed */
+	bool polled : 1; /* in epoll: loop.epfd */
 	uint16_t target; /* CONN_MOVING: to which loop */
 	struct loop *loop;
 	const struct stream_ops *ops;
@@ -230,6 +233,8 @@ struct loop {
 	struct loop_limits limits;
 	int epfd;
 	struct source wake;
+	struct source shakes_fd; /* an epoll of its own for TLS handshakes: however many are ready, those with a stream come first */
+	bool shaking;            /* some are */
 	atomic_bool woken, stop;
 	struct inbox posts, arrivals;
 	struct loop **peers;
@@ -243,7 +248,7 @@ struct loop {
 	uint64_t now;
 
 	struct conn *all, *dead, *dirty, **dirty_end;
-	unsigned n_conns, n_handshakes, n_resume, shakes;
+	unsigned n_conns, n_handshakes, n_resume;
 	uint64_t shake_ns; /* spent on handshakes in this turn */
 	struct loop_stats stats;
 	bool again; /* streams were called after turn(): it has to be called again soon */
@@ -259,7 +264,7 @@ struct loop {
 
 uint64_t net_now_ms(void);
 uint64_t net_now_ns(void);
-int net_poll(struct loop *l, int op, struct source *s, uint32_t events);
+int net_poll(int epfd, int op, struct source *s, uint32_t events);
 
 /* accept.c */
 void listener_ready(struct loop *l, struct listener *ls);
@@ -334,11 +339,14 @@ void secure_begin(struct conn *c);
 void secure_resume(struct conn *c);
 /* What pull() said last: 0 or STREAM_CLOSE; a positive number when it was not asked to the end. */
 int plain_pull(struct conn *c);
+/* After STREAM_CLOSE the last record may still be in the out window. */
 int secure_pull(struct conn *c);
 /* Send the out window; what does not go becomes the tail. */
 void secure_send(struct conn *c);
-/* False: errno; otherwise what was not taken is kept. */
-bool output_send(struct conn *c, const struct iovec *iov, int n);
+/* The same, of a connection that is shut next: the end leaves in the same packet. */
+void secure_send_last(struct conn *c);
+/* False: errno; otherwise what was not taken is kept. <flags>: 0 or MSG_MORE. */
+bool output_send(struct conn *c, const struct iovec *iov, int n, int flags);
 void output_tail(struct conn *c);
 
 #endif

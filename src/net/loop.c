@@ -36,11 +36,11 @@ net_now_ns(void)
 }
 
 int
-net_poll(struct loop *l, int op, struct source *s, uint32_t events)
+net_poll(int epfd, int op, struct source *s, uint32_t events)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = s };
 
-	return epoll_ctl(l->epfd, op, s->fd, &ev);
+	return epoll_ctl(epfd, op, s->fd, &ev);
 }
 
 static void
@@ -59,8 +59,10 @@ open_poll(struct loop *l, struct err *err)
 {
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);
 	l->wake = (struct source){ eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), SOURCE_WAKE };
-	if (l->epfd == -1 || l->wake.fd == -1 ||
-	    net_poll(l, EPOLL_CTL_ADD, &l->wake, EPOLLIN) == -1)
+	l->shakes_fd = (struct source){ epoll_create1(EPOLL_CLOEXEC), SOURCE_SHAKES };
+	if (l->epfd == -1 || l->wake.fd == -1 || l->shakes_fd.fd == -1 ||
+	    net_poll(l->epfd, EPOLL_CTL_ADD, &l->wake, EPOLLIN) == -1 ||
+	    net_poll(l->epfd, EPOLL_CTL_ADD, &l->shakes_fd, EPOLLIN) == -1)
 		return err_sys(err, "cannot set up the event loop");
 	return true;
 }
@@ -78,7 +80,7 @@ loop_new(unsigned index, const struct net_handler *h, void *ctx, const struct lo
 	l->index = index;
 	l->h = h;
 	l->ctx = ctx;
-	l->epfd = l->wake.fd = -1;
+	l->epfd = l->wake.fd = l->shakes_fd.fd = -1;
 	l->dirty_end = &l->dirty;
 	l->rest_until = UINT64_MAX;
 	l->now = net_now_ms();
@@ -204,7 +206,26 @@ on_event(struct loop *l, const struct epoll_event *ev)
 	case SOURCE_WAKE:
 		on_wake_event(l);
 		break;
+	case SOURCE_SHAKES:
+		l->shaking = true;
+		break;
 	}
+}
+
+/* When all that flows is on its way: one after the other, until they have had their share of the turn. Level-triggered: those who
+ * do not get their turn now are reported again, before those who did. */
+static void
+shake_hands(struct loop *l)
+{
+	struct epoll_event ev;
+
+	for (unsigned i = 0; l->shaking && i < SHAKES_A_TURN && l->shake_ns < SHAKE_NS_A_TURN; i++) {
+		l->shaking = epoll_wait(l->shakes_fd.fd, &ev, 1, 0) == 1;
+		if (l->shaking)
+			on_event(l, &ev);
+		l->again = l->again || l->shaking;
+	}
+	l->shaking = false;
 }
 
 static void
@@ -249,11 +270,14 @@ static void
 bury(struct loop *l)
 {
 	struct conn *c = l->dead, *next;
+	unsigned left = BURIALS_A_TURN;
 
-	for (; c != NULL; c = next) {
+	for (; c != NULL && left > 0; c = next) {
 		next = c->next;
-		if (!c->dirty) /* else it is in that list until the next turn */
-			conn_free(c);
+		if (c->dirty) /* it is in that list until the next turn */
+			continue;
+		left -= c->tls != NULL;
+		conn_free(c);
 	}
 	listeners_bury(l);
 }
@@ -263,7 +287,7 @@ wait_ms(const struct loop *l, uint64_t turn_ms)
 {
 	uint64_t ms = NUM_MIN(turn_ms, wheel_wait(l->wheel, l->now));
 
-	if (l->dirty != NULL || l->again || l->n_resume > 0)
+	if (l->dirty != NULL || l->dead != NULL || l->again || l->n_resume > 0)
 		return 0;
 	if (l->rest_until != UINT64_MAX)
 		ms = NUM_MIN(ms, l->rest_until > l->now ? l->rest_until - l->now : 0);
@@ -305,7 +329,6 @@ turn(struct loop *l, const struct epoll_event *ev, int n)
 	uint64_t next, begin_ns = net_now_ns();
 
 	l->now = begin_ns / 1000000;
-	l->shakes = 0;
 	l->shake_ns = 0;
 	if (l->h->begin != NULL)
 		l->h->begin(l->ctx, l->now);
@@ -318,6 +341,7 @@ turn(struct loop *l, const struct epoll_event *ev, int n)
 	l->again = false;
 	next = l->h->turn != NULL ? l->h->turn(l->ctx, l->now) : UINT64_MAX;
 	flush_dirty(l);
+	shake_hands(l);
 	bury(l);
 	listeners_update(l);
 	count_turn(l, net_now_ns() - begin_ns);
@@ -390,6 +414,8 @@ loop_free(struct loop *l)
 	free(l->peers);
 	if (l->wake.fd != -1)
 		(void)close(l->wake.fd);
+	if (l->shakes_fd.fd != -1)
+		(void)close(l->shakes_fd.fd);
 	if (l->epfd != -1)
 		(void)close(l->epfd);
 	free(l);

@@ -49,14 +49,14 @@ plain_readable(struct conn *c)
 }
 
 bool
-output_send(struct conn *c, const struct iovec *iov, int n)
+output_send(struct conn *c, const struct iovec *iov, int n, int flags)
 {
 	struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n };
 	ssize_t sent = 0;
 	size_t skip;
 
 	if (c->tail == NULL)
-		sent = sendmsg(c->src.fd, &m, MSG_NOSIGNAL);
+		sent = sendmsg(c->src.fd, &m, MSG_NOSIGNAL | flags);
 	if (sent == -1 && errno != EAGAIN && errno != EINTR)
 		return false;
 	skip = sent > 0 ? (size_t)sent : 0;
@@ -101,7 +101,7 @@ plain_pull(struct conn *c)
 			return n;
 		for (int i = 0; i < n; i++)
 			total += iov[i].iov_len;
-		good = output_send(c, iov, n);
+		good = output_send(c, iov, n, 0);
 		c->ops->sent(c->stream);
 		if (!good)
 			conn_broken(c, errno);

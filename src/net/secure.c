@@ -9,15 +9,27 @@
 
 enum { TLS_HANDSHAKE = 22, TLS_MAJOR = 3, TLS_HEADER = 5 };
 
-void
-secure_send(struct conn *c)
+static void
+send_window(struct conn *c, int flags)
 {
 	struct tls_io *io = &c->loop->io;
 	struct iovec iov = { io->out, io->out_n };
 
-	if (io->out_n > 0 && c->broken == 0 && !output_send(c, &iov, 1))
+	if (io->out_n > 0 && c->broken == 0 && !output_send(c, &iov, 1, flags))
 		conn_broken(c, errno);
 	io->out_n = 0;
+}
+
+void
+secure_send(struct conn *c)
+{
+	send_window(c, 0);
+}
+
+void
+secure_send_last(struct conn *c)
+{
+	send_window(c, MSG_MORE);
 }
 
 /* Keep the ciphertext that nobody may decrypt now. */
@@ -66,7 +78,6 @@ shake(struct conn *c)
 	enum shake_result r;
 	uint64_t begin;
 
-	c->loop->shakes++;
 	if (b->ssl == NULL) {
 		b->ssl = tls_shake_new(&b->shake, c->loop->bio);
 		if (b->ssl == NULL) {
@@ -132,7 +143,7 @@ pump(struct conn *c)
 	 * it. */
 	if (c->eof && c->state == CONN_OPEN && !c->paused) {
 		c->records->close_notify(c->tls, io);
-		secure_send(c);
+		secure_send_last(c);
 		conn_close(c, NULL);
 		return;
 	}
@@ -264,7 +275,9 @@ secure_pull(struct conn *c)
 	if (c->broken == 0)
 		good = good && seal_stage(c);
 	l->staged = 0;
-	secure_send(c);
+	/* The last words of a stream leave with close_notify behind them. */
+	if (n != STREAM_CLOSE || !good)
+		secure_send(c);
 	if (!good)
 		conn_broken(c, ENOMEM);
 	return n;
