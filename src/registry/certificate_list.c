@@ -67,22 +67,19 @@ registry_certificate_find_fingerprint(struct registry *r, struct slice fingerpri
 
 /* ---- lists ---- */
 
-/* Behind "SELECT <fits>, ": the most telling of what the filter says drives, the rest is asked of each entry. */
-struct drive {
-	uint8_t tag;
-	const char *sql;
-};
+/* The most telling of what the filter says drives, the rest is asked of each entry. */
 #define NEWEST " AND x.id < ?2 AND ?1 = 0 ORDER BY x.id DESC LIMIT ?3"
-#define NEXT " AND (x.not_after, x.id) > (?1, ?2) ORDER BY x.not_after, x.id LIMIT ?3"
-static const struct drive by_device = { 32, "x.id, 0 FROM certificates x INDEXED BY certificates_device WHERE x.device_id = ?6" NEWEST };
-static const struct drive by_cn = { 32, "x.id, 0 FROM certificates x INDEXED BY certificates_cn WHERE x.cn = ?7" NEWEST };
-static const struct drive ended = { 32, "x.id, 0 FROM certificates x INDEXED BY certificates_ended WHERE x.state <> 0" NEWEST };
-static const struct drive of_tenant = { 32, "x.id, 0 FROM certificates x INDEXED BY certificates_tenant WHERE x.tenant_id = ?12" NEWEST };
-static const struct drive all = { 32, "x.id, 0 FROM certificates x WHERE 1" NEWEST };
-static const struct drive ends_of_tenant = { 33,
-	"x.id, x.not_after FROM certificates x INDEXED BY certificates_tenant_end WHERE x.tenant_id = ?12 AND x.state = 0" NEXT };
-static const struct drive ends = { 33,
-	"x.id, x.not_after FROM certificates x INDEXED BY certificates_end WHERE x.state = 0 AND x.not_after > -1" NEXT };
+#define OLDEST_LAST(words) { 32, false, "x.id, 0 FROM certificates x " words NEWEST, NULL, NULL }
+static const struct drive by_device = OLDEST_LAST("INDEXED BY certificates_device WHERE x.device_id = ?6");
+static const struct drive by_cn = OLDEST_LAST("INDEXED BY certificates_cn WHERE x.cn = ?7");
+static const struct drive ended = OLDEST_LAST("INDEXED BY certificates_ended WHERE x.state <> 0");
+static const struct drive of_tenant = OLDEST_LAST("INDEXED BY certificates_tenant WHERE x.tenant_id = ?12");
+static const struct drive all = OLDEST_LAST("WHERE 1");
+static const struct drive ends_of_tenant = { 33, false,
+	"x.id, x.not_after FROM certificates x INDEXED BY certificates_tenant_end WHERE x.tenant_id = ?12 AND x.state = 0", "x.not_after",
+	"x.id" };
+static const struct drive ends = { 33, false, "x.id, x.not_after FROM certificates x INDEXED BY certificates_end WHERE x.state = 0",
+	"x.not_after", "x.id" };
 
 /* The numbers of what a filter names. */
 struct who {
@@ -122,8 +119,6 @@ put_fits(struct sql *s, const struct registry_certificate_filter *f, const struc
 		sql_add(s, " AND x.not_after < ?10");
 	if (w->tenant != 0 && d != &of_tenant && d != &ends_of_tenant)
 		sql_add(s, " AND x.tenant_id = ?12");
-	sql_add(s, ", ");
-	sql_add(s, d->sql);
 }
 
 static bool
@@ -147,7 +142,7 @@ registry_certificate_list(struct registry *r, const struct registry_certificate_
     registry_certificate_fn *each, void *ctx, struct err *err)
 {
 	struct who w = { 0 };
-	struct sql sql = { .n = 0 };
+	struct sql sql = { .n = 0 }, fits = { .n = 0 };
 	const struct drive *d;
 	struct list l = { .kind = &certificate_kind, .fn = each_row, .ctx = &(struct shown){ each, ctx }, .scan = sql.text, .n_more = 8,
 		.fetch = f->with_der ? CERTIFICATE_SELECT("x.der") "x.id = ?1" : CERTIFICATE_SELECT("x''") "x.id = ?1" };
@@ -155,7 +150,8 @@ registry_certificate_list(struct registry *r, const struct registry_certificate_
 	if (!find_who(r, f, &w, err))
 		return false;
 	d = driven_by(f, &w);
-	put_fits(&sql, f, &w, d);
+	put_fits(&fits, f, &w, d);
+	sql_drive(&sql, fits.text, d);
 	memcpy(l.more, VALUES(v_int(w.ca), v_int(w.device), v_text(f->cn), v_int(f->states), v_int(f->expires_after),
 	               v_int(f->expires_before), v_int(0), v_int(w.tenant))->v, 8 * sizeof *l.more);
 	l.tag = d->tag;

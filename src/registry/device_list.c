@@ -26,29 +26,23 @@ EACH_ROW(registry_device_fn)
 
 /* ---- the statement ---- */
 
-/* Behind "SELECT <fits>, ". */
-struct drive {
-	uint8_t tag;
-	bool text;
-	const char *sql;
-};
 #define BY_NAME " AND (d.name, d.id) > (?1, ?2) ORDER BY d.name, d.id LIMIT ?3"
-static const struct drive by_id = { 16, true, "d.id, d.name FROM devices d INDEXED BY devices_name WHERE d.tenant_id = ?4" BY_NAME };
+static const struct drive by_id = { 16, true, "d.id, d.name FROM devices d INDEXED BY devices_name WHERE d.tenant_id = ?4" BY_NAME, NULL,
+	NULL };
 /* The same order through fewer entries: all that are not simply enabled, or those of a template. */
 static const struct drive not_enabled = { 16, true,
-	"d.id, d.name FROM devices d INDEXED BY devices_not_enabled WHERE d.state <> 0 AND d.tenant_id = ?4" BY_NAME };
+	"d.id, d.name FROM devices d INDEXED BY devices_not_enabled WHERE d.state <> 0 AND d.tenant_id = ?4" BY_NAME, NULL, NULL };
 static const struct drive of_template = { 16, true,
 	"d.id, l.name FROM device_templates l CROSS JOIN devices d ON d.id = l.device_id WHERE l.template_id = ?5 AND d.tenant_id = ?4"
-	" AND l.name >= ?1 AND (l.name, d.id) > (?1, ?2) ORDER BY l.name LIMIT ?3" };
-static const struct drive by_label = { 17, true,
-	"d.id, d.label FROM devices d INDEXED BY devices_label WHERE d.tenant_id = ?4 AND (d.label, d.id) > (?1, ?2)"
-	" ORDER BY d.label, d.id LIMIT ?3" };
+	" AND l.name >= ?1 AND (l.name, d.id) > (?1, ?2) ORDER BY l.name LIMIT ?3", NULL, NULL };
+static const struct drive by_label = { 17, true, "d.id, d.label FROM devices d INDEXED BY devices_label WHERE d.tenant_id = ?4", "d.label",
+	"d.id" };
+/* "<> 0" as the index has it: "> 0" SQLite would take for the place to begin at, instead of the key. */
 static const struct drive by_expiry = { 18, false,
-	"d.id, d.not_after FROM devices d INDEXED BY devices_end WHERE d.not_after > 0 AND d.tenant_id = ?4"
-	" AND (d.not_after, d.id) > (?1, ?2) ORDER BY d.not_after, d.id LIMIT ?3" };
+	"d.id, d.not_after FROM devices d INDEXED BY devices_end WHERE d.not_after <> 0 AND d.tenant_id = ?4", "d.not_after", "d.id" };
 static const struct drive by_last_seen = { 19, false,
-	"d.id, p.last_seen FROM presence p INDEXED BY presence_seen CROSS JOIN devices d ON d.id = p.device_id WHERE p.tenant_id = ?4"
-	" AND (p.last_seen, p.device_id) > (?1, ?2) ORDER BY p.last_seen, p.device_id LIMIT ?3" };
+	"p.device_id, p.last_seen FROM presence p INDEXED BY presence_seen CROSS JOIN devices d ON d.id = p.device_id WHERE p.tenant_id = ?4",
+	"p.last_seen", "p.device_id" };
 
 static const struct drive *
 driven_by(const struct registry_device_filter *f)
@@ -94,8 +88,6 @@ put_fits(struct sql *s, const struct registry_device_filter *f, const struct dri
 		sql_add(s, " AND " PRESENCE("s.online") " = ?10");
 	if (f->prefix.n > 0 && !d->text)
 		sql_add(s, " AND d.name >= ?11 AND d.name < ?12");
-	sql_add(s, ", ");
-	sql_add(s, d->sql);
 }
 
 struct device_list {
@@ -109,11 +101,13 @@ prepare_list(struct registry *r, const struct registry_device_filter *f, struct 
 {
 	const struct drive *d = driven_by(f);
 	struct slice above;
+	struct sql fits = { .n = 0 };
 
 	if (!text_ok(f->prefix, REGISTRY_LABEL_MAX, "prefix", err))
 		return false;
 	l->sql.n = 0;
-	put_fits(&l->sql, f, d);
+	put_fits(&fits, f, d);
+	sql_drive(&l->sql, fits.text, d);
 	if (f->prefix.n > 0)
 		memcpy(l->above, f->prefix.p, f->prefix.n);
 	l->above[f->prefix.n] = (char)0xff;

@@ -217,10 +217,19 @@ bool list_run(struct registry *r, const struct list *l, struct registry_page *pa
 bool list_count(struct registry *r, const struct list *l, int64_t max, struct registry_count *ret, struct err *err);
 /* Text of a statement, from constant pieces. */
 struct sql {
-	char text[2048];
+	char text[4096];
 	size_t n;
 };
 void sql_add(struct sql *s, const char *piece);
+/* What drives a list: "number, key FROM … WHERE …", to which the place to go on from is added. */
+struct drive {
+	uint8_t tag;
+	bool text;
+	const char *from;
+	const char *key, *id; /* their columns, when rows may share a key; NULL: <from> has it all */
+};
+/* "SELECT <fits>, <from> …" */
+void sql_drive(struct sql *s, const char *fits, const struct drive *d);
 
 /* ---- what one subject needs of another ---- */
 

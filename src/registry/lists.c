@@ -274,3 +274,21 @@ sql_add(struct sql *s, const char *piece)
 	memcpy(s->text + s->n, piece, n + 1);
 	s->n += n;
 }
+
+void
+sql_drive(struct sql *s, const char *fits, const struct drive *d)
+{
+	const char *const halves[] = { fits, ", ", d->from, " AND ", d->key, " = ?1 AND ", d->id, " > ?2 UNION ALL ", fits, ", ", d->from, " AND ",
+		d->key, " > ?1 ORDER BY 3, 2 LIMIT ?3" };
+
+	if (d->key == NULL) {
+		sql_add(s, fits);
+		sql_add(s, ", ");
+		sql_add(s, d->from);
+		return;
+	}
+	/* (key, number) > (?1, ?2) would say the same, but SQLite does not look a rowid up in an index that way: it would read all that
+	 * have this key, on each page. */
+	for (size_t i = 0; i < ARRAY_LEN(halves); i++)
+		sql_add(s, halves[i]);
+}

@@ -8,13 +8,15 @@
 
 /* ---- prepared statements ---- */
 
+/* A sample does: the texts are our own, few, and compared as a whole afterwards. */
 static unsigned
 hash_of(const char *sql)
 {
-	uint32_t h = 2166136261u; /* FNV-1a: the texts are our own */
+	size_t n = strlen(sql), step = n / 32 + 1;
+	uint32_t h = 2166136261u ^ (uint32_t)n; /* FNV-1a */
 
-	for (; *sql != '\0'; sql++)
-		h = (h ^ (uint8_t)*sql) * 16777619u;
+	for (size_t i = 0; i < n; i += step)
+		h = (h ^ (uint8_t)sql[i]) * 16777619u;
 	return h % STATEMENTS_MAX;
 }
 

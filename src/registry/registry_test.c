@@ -362,6 +362,77 @@ test_bounded(void **state)
 	assert_true(n.exact && n.n == 1);
 }
 
+static int
+count_work(void *ctx)
+{
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+/* What the whole list costs in steps of SQLite's machine: as much for each page, so that the last one costs no more than the first. */
+static unsigned
+work(struct kit *k, const struct registry_device_filter *f, const struct registry_certificate_filter *c, unsigned limit)
+{
+	struct kit_names names;
+	unsigned n = 0;
+
+	sqlite3_progress_handler(k->r->db, 50, count_work, &n);
+	if (f != NULL)
+		(void)kit_devices(k, f, limit, &names);
+	else
+		(void)kit_certificates(k, c, limit, &names);
+	sqlite3_progress_handler(k->r->db, 0, NULL, NULL);
+	assert_true(names.n > 0);
+	return n;
+}
+
+/* Small pages cost a little more than large ones, and not the square: no page begins at the list's beginning. */
+static void
+test_work(void **state)
+{
+	struct kit *k = *state;
+	struct registry_template t = { .tenant = SL("default"), .label = SL("t"), .attrs = SL("[]") };
+	int64_t template;
+
+	WORKS(k, registry_template_add(k->r, &t, &template, &k->err));
+	const struct registry_device_filter devices[] = { { 0 }, { .tenant = SL("default") }, { .order = REGISTRY_BY_LABEL },
+		{ .order = REGISTRY_BY_EXPIRY }, { .order = REGISTRY_BY_LAST_SEEN }, { .states = 1u << REGISTRY_PENDING },
+		{ .template = template }, { .prefix = SL("d") }, { .order = REGISTRY_BY_EXPIRY, .expires_before = KIT_NOW + 999 * 86400 },
+		{ .order = REGISTRY_BY_LAST_SEEN, .seen_after = 1 }, { .online = true } };
+	const struct registry_certificate_filter certificates[] = { { .tenant = { 0 } }, { .tenant = SL("default") },
+		{ .tenant = SL("default"), .device = SL("d0") }, { .cn = SL("d0") }, { .states = 1u << REGISTRY_CERT_REVOKED },
+		{ .order = REGISTRY_CERT_BY_EXPIRY }, { .order = REGISTRY_CERT_BY_EXPIRY, .tenant = SL("default") } };
+
+	WORKS(k, registry_begin(k->r, &k->err));
+	for (unsigned i = 0; i < 400; i++) {
+		char id[16], serial[16];
+		struct registry_device_new d = { .device = { .tenant = SL("default"), .id = slice_of(id, (size_t)snprintf(id, sizeof id, "d%u", i)),
+			.label = SL("same"), .state = i % 2 == 0 ? REGISTRY_PENDING : REGISTRY_ENABLED, .templates = { template }, .n_templates = 1 } };
+
+		WORKS(k, registry_device_add(k->r, &d, &k->err));
+		kit_certify(k, "client", id, i, 10);
+		WORKS(k, registry_presence_set(k->r,
+		    &(struct registry_presence){ .cn = d.device.id, .online = true, .last_seen = KIT_NOW }, 1, &k->err));
+		kit_certify(k, "client", "d0", 1000 + i, 5 + (int)i);
+		(void)snprintf(serial, sizeof serial, "%08x", 2000 + i);
+		kit_certify(k, "client", "r", 2000 + i, 10);
+		WORKS(k, registry_certificate_revoke(k->r, SL("client"), slice_str(serial), 0, &k->err));
+	}
+	WORKS(k, registry_commit(k->r, &k->err));
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+		unsigned large = work(k, &devices[i], NULL, 100), small = work(k, &devices[i], NULL, 5);
+
+		if (small > 4 * large + 100)
+			fail_msg("devices %zu: %u in small pages, %u in large ones", i, small, large);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(certificates); i++) {
+		unsigned large = work(k, NULL, &certificates[i], 100), small = work(k, NULL, &certificates[i], 5);
+
+		if (small > 4 * large + 100)
+			fail_msg("certificates %zu: %u in small pages, %u in large ones", i, small, large);
+	}
+}
+
 /* ---- presence ---- */
 
 static void
@@ -490,7 +561,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_tenants), TEST(test_templates), TEST(test_devices), TEST(test_device_by_cn), TEST(test_lists),
-		TEST(test_list_of_template), TEST(test_cursors), TEST(test_pages_move), TEST(test_bounded), TEST(test_presence), TEST(test_changes),
+		TEST(test_list_of_template), TEST(test_cursors), TEST(test_pages_move), TEST(test_bounded), TEST(test_work), TEST(test_presence), TEST(test_changes),
 		TEST(test_too_many_changes),
 	};
 

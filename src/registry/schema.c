@@ -51,7 +51,7 @@ static const char version_1[] =
     "CREATE UNIQUE INDEX devices_cn ON devices(cn);"
     "CREATE UNIQUE INDEX devices_name ON devices(tenant_id, name);"
     "CREATE INDEX devices_label ON devices(tenant_id, label);"
-    "CREATE INDEX devices_end ON devices(tenant_id, not_after) WHERE not_after > 0;"
+    "CREATE INDEX devices_end ON devices(tenant_id, not_after) WHERE not_after <> 0;"
     "CREATE INDEX devices_not_enabled ON devices(tenant_id, name) WHERE state <> 0;"
     "CREATE TABLE device_templates(template_id INTEGER NOT NULL REFERENCES templates, name TEXT NOT NULL,"
     " device_id INTEGER NOT NULL REFERENCES devices ON DELETE CASCADE, PRIMARY KEY(template_id, name)) STRICT, WITHOUT ROWID;"

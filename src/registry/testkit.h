@@ -53,7 +53,7 @@ struct slice kit_hash(uint8_t n, uint8_t out[REGISTRY_HASH]);
 
 /* What a list shows: the names, a comma behind each. */
 struct kit_names {
-	char text[4096];
+	char text[32768];
 	size_t n;
 };
 bool kit_add_name(struct kit_names *s, struct slice name);
