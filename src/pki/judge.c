@@ -73,6 +73,17 @@ check_leaf(const struct pki_trust *t, X509 *leaf, STACK_OF(X509) *chain, struct 
 	return true;
 }
 
+/* A handshake that began before a reload has the CAs of that time. */
+static bool
+check_anchor(const struct pki_trust *t, const X509 *anchor, struct pki_peer *p)
+{
+	if (t->more_anchors || trust_has_cert(t, anchor))
+		return true;
+	peer_refuse(p, PKI_BAD_CA_WITHDRAWN, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "give the client a certificate of a CA that cafile names",
+	    "the CA that vouches for the certificate was taken out of the cafile during the handshake");
+	return false;
+}
+
 /* Every certificate of the chain has to be free of revocation. The leaf's CA must have a CRL when there are any (as mosquitto's
  * crlfile has it); those above are checked where there is one. */
 static bool
@@ -155,7 +166,7 @@ accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_p
 	STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
 	X509 *leaf = X509_STORE_CTX_get0_cert(ctx);
 
-	if (!check_leaf(t, leaf, chain, p) || !check_crls(t, chain, now, p))
+	if (!check_anchor(t, sk_X509_value(chain, sk_X509_num(chain) - 1), p) || !check_leaf(t, leaf, chain, p) || !check_crls(t, chain, now, p))
 		return false;
 	/* The key that verified the leaf's signature; a pinned leaf vouches for itself and has no role. */
 	if (!spki_hash(is_pinned(chain) ? leaf : sk_X509_value(chain, 1), p->issuer_key) || !keep_chain(t, chain, p) ||

@@ -201,6 +201,29 @@ dates(void **state)
 	}
 }
 
+/* A reload takes a CA away while a handshake is under way, which has it still. */
+static void
+an_anchor_of_before(void **state)
+{
+	struct t_cert leaf = t_leaf("d", &w.client), stays = t_leaf("e", &w.watch);
+	struct pki_trust *t;
+	struct pki_peer *p;
+	bool ok;
+
+	(void)state;
+	t_put_certs(&w.dir, "less.pem", &w.watch, 1);
+	t = trust_with("less.pem", NULL, false);
+	p = judge(t, "ca.pem", leaf.x, NULL, &ok);
+	assert_false(ok);
+	assert_int_equal(p->cause, PKI_BAD_CA_WITHDRAWN);
+	pki_peer_free(p);
+	pki_peer_free(judge(t, "ca.pem", stays.x, NULL, &ok));
+	assert_true(ok);
+	pki_trust_unref(t);
+	t_done(&leaf);
+	t_done(&stays);
+}
+
 /* Only the dates of the certificate itself lead into quarantine: nothing above it, and no other fault. */
 static void
 quarantine(void **state)
@@ -471,6 +494,7 @@ main(void)
 		cmocka_unit_test(roles_come_from_keys),
 		cmocka_unit_test(legacy_is_accepted),
 		cmocka_unit_test(pinned),
+		cmocka_unit_test(an_anchor_of_before),
 		cmocka_unit_test(dates),
 		cmocka_unit_test(quarantine),
 		cmocka_unit_test(issuers),

@@ -378,6 +378,7 @@ struct pki_role_ca {
 };
 struct pki_trust_config {
 	const char *ca_file;              /* the listener's cafile, or NULL (capath alone) */
+	bool more_anchors;                /* handshakes know CAs beside those of ca_file (capath) */
 	const struct pki_role_ca *roles;
 	size_t n_roles;
 	const char *const *crl_files;     /* files or directories; none: revocation is not checked */

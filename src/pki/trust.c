@@ -74,6 +74,7 @@ fill(struct pki_trust *t, const struct pki_trust_config *c, struct err *err)
 	struct crl_load load = { .files = c->crl_files, .n_files = c->n_crl_files, .now = pki_clock(c->now) };
 
 	t->crl_grace = c->crl_grace;
+	t->more_anchors = c->more_anchors;
 	t->require_cn = c->require_cn;
 	t->ignore_dates = c->ignore_dates;
 	t->quarantine = c->quarantine && !c->ignore_dates;
@@ -129,6 +130,7 @@ copy(struct pki_trust *t, const struct pki_trust *from)
 		memcpy(t->roles, from->roles, from->n_roles * sizeof *t->roles);
 	t->n_roles = from->n_roles;
 	t->crl_grace = from->crl_grace;
+	t->more_anchors = from->more_anchors;
 	t->require_cn = from->require_cn;
 	t->ignore_dates = from->ignore_dates;
 	t->quarantine = from->quarantine;
@@ -299,6 +301,12 @@ pki_trust_ca(const struct pki_trust *t, const uint8_t key[32])
 			return pki_cert_ref(sk_X509_value(t->cas, i));
 	}
 	return NULL;
+}
+
+bool
+trust_has_cert(const struct pki_trust *t, const X509 *x)
+{
+	return has_cert(t->cas, sk_X509_num(t->cas), x);
 }
 
 bool

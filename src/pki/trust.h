@@ -20,11 +20,12 @@ struct pki_trust {
 	size_t n_roles;
 	struct crl_set crls;
 	int64_t crl_grace;         /* seconds for which an expired CRL is still good */
-	bool require_cn, ignore_dates, quarantine, ocsp;
+	bool more_anchors, require_cn, ignore_dates, quarantine, ocsp;
 };
 
 /* Who among the cafile's CAs signed <ca>; NULL: nobody, or <ca> is not in it. */
 const X509 *trust_issuer(const struct pki_trust *t, const X509 *ca);
+bool trust_has_cert(const struct pki_trust *t, const X509 *x); /* does it stand in the cafile? */
 /* Is this the key of one of the cafile's CAs? */
 bool trust_has_key(const struct pki_trust *t, const uint8_t spki[32]);
 

@@ -182,6 +182,7 @@ load_trust(const struct config *c, const struct config_listener *l, const struct
 	struct pki_role_ca roles[CONFIG_ROLE_CAS_MAX];
 	const char *crl = l->crlfile;
 	struct pki_trust_config t = { .ca_file = l->cafile,
+		.more_anchors = l->capath != NULL,
 		.roles = roles,
 		.n_roles = c->n_role_cas,
 		.crl_files = &crl,
