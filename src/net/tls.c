@@ -278,14 +278,19 @@ tls_shake_done(struct tls_shake *s)
 	tls_ctx_unref(s->ctx);
 	free(s->name);
 	free(s->psk);
+	free(s->sni);
 }
 
 void
 tls_describe(SSL *ssl, struct net_peer *peer)
 {
+	const struct tls_shake *s = SSL_get_app_data(ssl);
+
 	peer->tls_version = SSL_get_version(ssl);
 	peer->cipher = SSL_get_current_cipher(ssl) != NULL ? SSL_get_cipher_name(ssl) : NULL;
 	peer->sni = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+	if (peer->sni == NULL && s != NULL)
+		peer->sni = s->sni;
 }
 
 /* ---- records, by the object that made the handshake ("attached") ---- */
