@@ -135,19 +135,6 @@ keep_chain(const struct pki_trust *t, STACK_OF(X509) *chain, struct pki_peer *p)
 	return true;
 }
 
-static bool
-keep_issuer(STACK_OF(X509) *chain, struct pki_peer *p)
-{
-	char url[PKI_URL_MAX];
-
-	if (is_pinned(chain))
-		return true;
-	p->issuer_cert = pki_cert_ref(sk_X509_value(chain, 1));
-	if (cert_ocsp_url(sk_X509_value(chain, 0), url))
-		p->ocsp_url = strdup(url);
-	return p->issuer_cert != NULL;
-}
-
 /* With quarantine the dates of the leaf itself, and of nothing above it, are no end. */
 static int
 on_verified(int ok, X509_STORE_CTX *ctx)
@@ -170,7 +157,7 @@ accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_p
 		return false;
 	/* The key that verified the leaf's signature; a pinned leaf vouches for itself and has no role. */
 	if (!spki_hash(is_pinned(chain) ? leaf : sk_X509_value(chain, 1), p->issuer_key) || !keep_chain(t, chain, p) ||
-	    (t->ocsp && !keep_issuer(chain, p))) {
+	    (t->ocsp && !is_pinned(chain) && !peer_issued_by(p, leaf, sk_X509_value(chain, 1)))) {
 		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_OUT_OF_MEM, "try again", "out of memory");
 		return false;
 	}

@@ -69,6 +69,17 @@ peer_refuse(struct pki_peer *p, enum pki_cause cause, int error, const char *rem
 	(void)snprintf(p->remedy, sizeof p->remedy, "%s", remedy);
 }
 
+bool
+peer_issued_by(struct pki_peer *p, X509 *leaf, X509 *issuer)
+{
+	char url[PKI_URL_MAX];
+
+	p->issuer_cert = pki_cert_ref(issuer);
+	if (cert_ocsp_url(leaf, url))
+		p->ocsp_url = strdup(url);
+	return p->issuer_cert != NULL;
+}
+
 void
 pki_peer_free(struct pki_peer *p)
 {

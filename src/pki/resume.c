@@ -93,12 +93,29 @@ lists_are_known(const struct pki_trust *t, const struct authz_facts *f)
 	return true;
 }
 
+/* A responder that is asked about him wants his CA's certificate, which the cafile may have. */
 static bool
-stands(const struct pki_trust *t, const struct pki_peer *p, int64_t now, struct pki_standing *ret)
+find_issuer(const struct pki_trust *t, X509 *leaf, struct pki_peer *p)
+{
+	X509 *ca;
+	bool ok;
+
+	if (!t->ocsp || trust_has_cert(t, leaf))
+		return true;
+	ca = pki_trust_ca(t, p->issuer_key);
+	ok = ca != NULL && peer_issued_by(p, leaf, ca);
+	pki_cert_free(ca);
+	return ok;
+}
+
+static bool
+stands(const struct pki_trust *t, X509 *leaf, struct pki_peer *p, int64_t now, struct pki_standing *ret)
 {
 	struct authz_facts f;
 
 	pki_peer_facts(p, false, &f);
+	if (!find_issuer(t, leaf, p))
+		return refuse(PKI_BAD_OTHER, "a responder is asked about it, and its CA came with its chain", ret);
 	/* It was written while nobody looked at dates, and now somebody does. */
 	if (!t->ignore_dates && p->valid_until == 0)
 		return refuse(PKI_BAD_EXPIRED, "nobody has looked at the dates of its chain", ret);
@@ -120,7 +137,7 @@ pki_judge_resumed(const struct pki_trust *t, const struct pki_returned *who, str
 	else if (!read_voucher(who->voucher, p))
 		(void)refuse(PKI_BAD_OTHER, "the ticket does not say what it should", why);
 	else
-		ok = stands(t, p, pki_clock(who->now), why);
+		ok = stands(t, who->leaf, p, pki_clock(who->now), why);
 	if (ok) {
 		*ret = p;
 		return true;

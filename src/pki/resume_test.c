@@ -46,7 +46,7 @@ struct listener {
 	const char *ca_file, *crl_file;
 	enum authz_role role; /* of the client CA */
 	int64_t grace;
-	bool no_cn, ignore_dates, quarantine;
+	bool no_cn, ignore_dates, quarantine, ocsp;
 };
 
 static struct pki_trust *
@@ -60,7 +60,7 @@ trust_of(struct listener l)
 	const char *crls[] = { crl };
 	struct pki_trust_config c = { .ca_file = t_path(&w.dir, l.ca_file != NULL ? l.ca_file : "ca.pem", ca), .roles = roles, .n_roles = 2,
 		.crl_files = crls, .n_crl_files = l.crl_file != NULL, .crl_grace = l.grace, .now = T_NOW, .require_cn = !l.no_cn,
-		.ignore_dates = l.ignore_dates, .quarantine = l.quarantine };
+		.ignore_dates = l.ignore_dates, .quarantine = l.quarantine, .ocsp = l.ocsp };
 	struct err err = { 0 };
 	struct pki_trust *t;
 
@@ -278,6 +278,27 @@ other_rules(void **state)
 	t_done(&pinned);
 }
 
+/* Where a responder is asked, it can be asked about who comes back as well; or he has to show his chain. */
+static void
+a_responder_can_be_asked(void **state)
+{
+	struct t_cert leaf = t_leaf("d", &w.client);
+	struct pki_trust *t = trust_of((struct listener){ .ocsp = true });
+	struct voucher v = voucher_of((struct listener){ .ocsp = true }, leaf.x, NULL);
+	struct voucher u = voucher_of((struct listener){ .ca_file = "root.pem", .ocsp = true }, leaf.x, w.client.x);
+	struct pki_standing why;
+	struct pki_peer *p = NULL;
+
+	(void)state;
+	assert_true(pki_judge_resumed(t, &(struct pki_returned){ leaf.x, slice_of(v.p, v.n), T_NOW }, &p, &why));
+	assert_true(p->issuer_cert != NULL && X509_cmp(p->issuer_cert, w.client.x) == 0);
+	pki_peer_free(p);
+	pki_trust_unref(t);
+	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .ocsp = true }, leaf.x, &u, T_NOW), PKI_BAD_OTHER);
+	assert_int_equal(returns((struct listener){ .ca_file = "root.pem" }, leaf.x, &u, T_NOW), PKI_OK);
+	t_done(&leaf);
+}
+
 /* He is judged whole each time, until he has a certificate that is in its time. */
 static void
 nobody_in_quarantine_has_a_ticket(void **state)
@@ -372,6 +393,7 @@ main(void)
 		cmocka_unit_test(an_intermediate_is_revoked),
 		cmocka_unit_test(a_list_that_nobody_knows_yet),
 		cmocka_unit_test(other_rules),
+		cmocka_unit_test(a_responder_can_be_asked),
 		cmocka_unit_test(nobody_in_quarantine_has_a_ticket),
 		cmocka_unit_test(each_byte_and_each_end),
 		cmocka_unit_test(scopes),

@@ -32,6 +32,8 @@ bool trust_has_key(const struct pki_trust *t, const uint8_t spki[32]);
 /* ---- peer.c ---- */
 
 struct pki_peer *peer_new(X509 *leaf);
+/* What a responder is asked about <p> with. False: out of memory. */
+bool peer_issued_by(struct pki_peer *p, X509 *leaf, X509 *issuer);
 /* A refusal: what <p> says of it. <fmt> makes the sentence, <remedy> is one. */
 void peer_refuse(struct pki_peer *p, enum pki_cause cause, int error, const char *remedy, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
