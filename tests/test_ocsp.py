@@ -1,4 +1,6 @@
 """OCSP: clients' certificates are asked about, and nobody waits for that but who wants to come in."""
+import hashlib
+import re
 import socketserver
 import subprocess
 import threading
@@ -378,3 +380,138 @@ def test_openssl_answers_and_mosquitto_pub_asks_to_come_in(site_of):
         server.terminate()
         server.wait(kit.PATIENCE)
         server.stdout.close()
+
+
+# ---- the broker's own certificate ----
+
+def certid(ca, serial):
+    sha1 = certs.sequence(certs.oid("1.3.14.3.2.26"), b"\x05\0")
+    return certs.sequence(sha1, certs.tlv(4, hashlib.sha1(ca.subject).digest()), certs.tlv(4, ca.key.id), certs.integer(serial))
+
+
+class Stapled:
+    """A broker whose certificate the cloud CA has just issued."""
+
+    def __init__(self, pki, folder, start, *lines, extra=()):
+        self.pki, self.folder = pki, folder
+        self.cas = certs.role_cas(pki, folder / "cas")
+        self.ca = self.cas["cloud"]
+        self.file = folder / "response.der"
+        self.key = certs.Key(folder / "server.key")
+        self.client = self.cas["client"].leaf("dev", trust=self.cas["root"].file, chain=[self.cas["client"]])
+        self.issue(extra)
+        self.port = kit.free_port()
+        self.conf = kit.STAY_ROOT + pki.conf(self.port, "ocsp_timeout 1", "sys_interval 1", *lines, certfile=str(folder / "server.pem"),
+                                             keyfile=str(self.key.path))
+        self.start = start
+
+    def issue(self, extra=()):
+        name = certs.extension("2.5.29.17", certs.sequence(certs.tlv(0x82, b"localhost")))
+        text, self.serial = self.ca.sign(certs.common_name("localhost"), self.key.spki, usage=[certs.SERVER_AUTH], extra=[name, *extra])
+        (self.folder / "server.pem").write_text(text + self.ca.pem)
+
+    def run(self):
+        self.broker = self.start(self.conf, self.port)
+        return self
+
+    def answer(self, serial=None, **more):
+        return answer(self.ca, certid(self.ca, serial or self.serial), **more)
+
+    def put(self, der):
+        new = self.folder / "response.new"
+        new.write_bytes(der)
+        new.rename(self.file)
+
+    def shown(self, version="-tls1_3"):
+        """What s_client is shown: "good", "none"."""
+        done = subprocess.run(["openssl", "s_client", "-connect", f"localhost:{self.port}", "-servername", "localhost", "-status", version,
+                               "-CAfile", self.cas["root"].file, "-cert", self.client["cert"], "-key", self.client["key"]],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=kit.PATIENCE)
+        if "OCSP response: no response sent" in done.stdout:
+            return "none"
+        assert "OCSP Response Status: successful" in done.stdout, done.stdout + done.stderr
+        return re.search(r"Cert Status: (\w+)", done.stdout).group(1)
+
+    def wait_shown(self, what):
+        kit.wait_for(lambda: self.shown() == what, f"the response to be {what}")
+
+
+@pytest.fixture
+def stapled(pki, tmp_path, broker_of):
+    return lambda *lines, **more: Stapled(pki, tmp_path, broker_of, *lines, **more)
+
+
+@pytest.mark.tsan
+def test_a_file_is_stapled_and_taken_over_as_it_changes(stapled, tmp_path):
+    site = stapled(f"ocsp_stapling_file {tmp_path / 'response.der'}")
+    site.put(site.answer(end=600))
+    site.run()
+    for version in ("-tls1_2", "-tls1_3"):
+        assert site.shown(version) == "good"
+    for der, says in ((site.answer(serial=site.serial + 1), "another certificate"),
+                      (site.answer(begin=certs.now() - seconds(90), end=600), "older than the one that is shown"),
+                      (site.answer(status=revoked()), "the broker's certificate is revoked")):
+        mark = site.broker.mark()
+        site.put(der)
+        site.broker.wait_log(rf"ALARM: listener \S+: OCSP stapling: .*{says}; the one before is shown", mark)
+        assert site.shown() == "good", says
+    mark = site.broker.mark()
+    site.put(site.answer(begin=certs.now(), end=600))
+    site.broker.wait_log("in order again", mark)
+    site.broker.reload()
+    assert site.shown() == "good"
+    # Another certificate: the answer is not about it, and not shown.
+    site.issue()
+    mark = site.broker.mark()
+    site.broker.reload()
+    assert site.shown() == "none"
+    site.broker.wait_log("ALARM: .*another certificate; clients that ask are shown none", mark)
+    site.put(site.answer(end=600))
+    site.wait_shown("good")
+
+
+def test_what_has_expired_is_not_stapled(stapled, tmp_path):
+    must = certs.extension("1.3.6.1.5.5.7.1.24", certs.sequence(certs.integer(5)))
+    site = stapled(f"ocsp_stapling_file {tmp_path / 'response.der'}", extra=[must]).run()
+    assert site.shown() == "none"
+    site.broker.wait_log(r"ALARM: .*response.der: No such file.*must-staple\) they will refuse it")
+    site.put(site.answer(end=3))
+    site.wait_shown("good")
+    site.wait_shown("none")
+
+
+def test_a_responder_is_asked_for_what_is_stapled(stapled):
+    responder = None
+    try:
+        site = stapled()
+        responder = Responder(site.ca)
+        responder.end = 4
+        site.conf += f"ocsp_stapling_responder {responder.url}\n"
+        site.run()
+        site.wait_shown("good")
+        responder.wait_asked(2)
+        assert set(responder.asked) == {site.serial}
+        site.broker.reload()
+        assert site.shown() == "good"
+        mark = site.broker.mark()
+        responder.behave = lambda request: None
+        site.broker.wait_log(rf"ALARM: .*OCSP stapling: {responder.url}: the server closed", mark)
+        site.wait_shown("none")
+        responder.behave = responder.honest
+        site.wait_shown("good")
+        site.broker.wait_log("in order again", mark)
+    finally:
+        if responder:
+            responder.close()
+
+
+def test_the_broker_says_what_it_cannot_staple(stapled):
+    site = stapled("ocsp_stapling true")
+    broker = kit.Broker(site.folder / "second", site.conf, [])
+    done = subprocess.run([kit.SIGNET, "broker", "-c", broker.conf], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=kit.PATIENCE)
+    assert done.returncode != 0 and "names no responder; say one with ocsp_stapling_responder" in done.stdout + done.stderr
+    (site.folder / "server.pem").write_text((site.folder / "server.pem").read_text().split("-----END CERTIFICATE-----\n")[0] + "-----END CERTIFICATE-----\n")
+    lonely = "\n".join(line for line in site.conf.splitlines() if not line.startswith(("cafile", "role_ca", "crlfile", "require_cert", "use_id", "device_ren")))
+    broker.conf.write_text(lonely + "\n")
+    done = subprocess.run([kit.SIGNET, "broker", "-c", broker.conf], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=kit.PATIENCE)
+    assert done.returncode != 0 and "the certificate of its CA is not there" in done.stdout + done.stderr

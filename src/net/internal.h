@@ -2,6 +2,7 @@
 #ifndef NET_INTERNAL_H
 #define NET_INTERNAL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 #include "base/inbox.h"
@@ -63,11 +64,22 @@ struct tls_ctx {
 	uint8_t scope[32];           /* of them */
 	uint8_t *alpn; /* our protocols in order of preference, in wire format */
 	unsigned alpn_n;
+	struct {
+		pthread_mutex_t lock; /* of the next three */
+		uint8_t *der;
+		size_t n;
+		int64_t until;        /* seconds since 1970 */
+		bool made;
+	} staple;
 	bool client, any_name; /* tls_client_new() */
 	char *psk_identity;    /* of a client of ours that has a pre-shared key, or NULL */
 	uint8_t psk[PSK_MAX];
 	size_t psk_n;
 };
+
+/* staple.c */
+bool staple_init(struct tls_ctx *t); /* false: out of memory */
+void staple_done(struct tls_ctx *t);
 
 /* The loop's windows, through which TLS of all its connections reads and writes. Empty between two
  * connections. */

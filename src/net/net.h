@@ -87,6 +87,11 @@ void tls_ctx_unref(struct tls_ctx *t); /* NULL is fine */
 /* From when until when the certificate of our own is valid, in seconds since 1970. False: it has none (pre-shared keys alone). */
 bool tls_ctx_dates(const struct tls_ctx *t, int64_t *ret_not_before, int64_t *ret_not_after);
 
+/* From now on clients that ask for it are shown this OCSP answer (DER, copied) with the certificate, until <until> (seconds since 1970), or none (n 0).
+ * False: out of memory, all stays as it was. Not with tls_client_new(). Any thread, as the next. */
+bool tls_ctx_staple(struct tls_ctx *t, struct slice answer, int64_t until);
+int64_t tls_ctx_staple_end(struct tls_ctx *t); /* that <until>; 0: none is shown */
+
 /* For loop_connect(): the same files seen from the other side. The peer's certificate must come from ca_file or ca_path, of which
  * one is needed, and must have the name that is dialled; <any_name> leaves out the latter, never the former. The certificate
  * of our own is optional; <alpn> NULL offers nothing; what is said of clients, and the hooks, is not looked at. */

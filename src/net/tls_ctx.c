@@ -432,6 +432,8 @@ tls_ctx_new(const struct tls_config *c, struct err *err)
 	else if ((c->cert_file == NULL || c->key_file == NULL) &&
 		 (c->hooks.psk == NULL || c->cert_file != NULL || c->key_file != NULL))
 		(void)err_set(err, ERR_USAGE, "a TLS listener needs both certfile and keyfile");
+	else if (!staple_init(t))
+		(void)err_set(err, ERR_MEMORY, "out of memory");
 	else if (set_algorithms(t->ssl, c, err) && set_behaviour(t, c, err) &&
 		 set_alpn(t, c->alpn, err) && set_psk(t, c, err) && load_dh(t, c, err) &&
 		 (c->cert_file == NULL || (load_certificate(t, c, err) && load_key(t, c, err))) &&
@@ -510,6 +512,7 @@ tls_ctx_unref(struct tls_ctx *t)
 		return;
 	SSL_CTX_free(t->ssl);
 	tls_tickets_unref(t->tickets);
+	staple_done(t);
 	free(t->alpn);
 	free(t->psk_identity);
 	OPENSSL_cleanse(t->psk, sizeof(t->psk));

@@ -263,7 +263,7 @@ warn_secrets(struct config *c, const struct config_security *s)
 static bool
 warn_reload(struct config *c, const struct config_listener *l, const struct privileges *p)
 {
-	const char *const files[] = { l->certfile, l->keyfile, l->cafile, l->crlfile,
+	const char *const files[] = { l->certfile, l->keyfile, l->cafile, l->crlfile, l->ocsp_stapling_file,
 		l->security->acl_file, l->security->password_file, l->security->psk_file, c->files[0] };
 	size_t i;
 

@@ -238,6 +238,13 @@ config_is_tls(const struct config_listener *l)
 	return l->certfile != NULL || l->psk_hint != NULL;
 }
 
+/* Is an OCSP response to be shown with certfile? */
+static inline bool
+config_staples(const struct config_listener *l)
+{
+	return l->ocsp_stapling || l->ocsp_stapling_file != NULL || l->ocsp_stapling_responder != NULL;
+}
+
 const char *config_place_text(const struct config *c, struct config_place p, char *out, size_t cap);
 bool config_warn(struct config *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -345,6 +352,7 @@ bool read_proxy_from(struct parse *p, struct slice value);
 bool read_proxy_identity_from(struct parse *p, struct slice value);
 /* What a listener behind a proxy needs, and what does not go together. <config_proxy.c> */
 bool config_proxy_finish(struct config *c, struct config_listener *l, struct err *err);
+bool config_ocsp_finish(const struct config *c, const struct config_listener *l, struct err *err); /* the same of OCSP; config_ocsp.c */
 bool read_connection(struct parse *p, struct slice value);
 bool read_address(struct parse *p, struct slice value);
 bool read_topic(struct parse *p, struct slice value);

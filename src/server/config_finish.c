@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 #include "base/num.h"
-#include "fetch/fetch.h"
 #include "server/server.h"
 #include "topic/topic.h"
 
@@ -356,32 +355,6 @@ check_security(const struct config *c, const struct config_security *s, struct e
 	       check_psk_used(c, s, err);
 }
 
-static bool
-check_url(const struct config *c, const struct config_listener *l, const char *name, const char *url, struct err *err)
-{
-	struct fetch_url u;
-	char text[512];
-
-	if (url == NULL || fetch_url_parse(url, &u, err))
-		return true;
-	(void)snprintf(text, sizeof(text), "%s: %.400s", name, err->text);
-	return fail_at(c, option_at(l->at, name), err, text);
-}
-
-static bool
-check_ocsp(const struct config *c, const struct config_listener *l, struct err *err)
-{
-	struct config_place at = option_at(l->at, "ocsp_check");
-
-	if (l->ocsp_check != CONFIG_OCSP_OFF && l->cafile == NULL && l->capath == NULL)
-		return fail_at(c, at, err, "ocsp_check: cafile is missing; no certificate is looked at");
-	if (l->ocsp_check != CONFIG_OCSP_OFF && l->protocol == CONFIG_METRICS)
-		return fail_at(c, at, err, "ocsp_check: who reads metrics is not asked about; remove it, and use crlfile there");
-	if (l->ocsp_responder != NULL && l->ocsp_check == CONFIG_OCSP_OFF)
-		return fail_at(c, option_at(l->at, "ocsp_responder"), err, "ocsp_responder: nobody is asked without ocsp_check soft or hard");
-	return check_url(c, l, "ocsp_responder", l->ocsp_responder, err);
-}
-
 /* Directives that would do nothing, and the address of a plain WebSocket listener: web pages of everybody reach it through a
  * browser, so it is not opened to the network without a word. Metrics are nobody's business elsewhere, with TLS or without. */
 static bool
@@ -477,7 +450,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 
 	if (c->per_listener_settings && l->own.allow_anonymous < 0)
 		l->own.allow_anonymous = l->local_only;
-	if (!check_twice(c, n, err) || !check_tls(c, l, err) || !check_ocsp(c, l, err) ||
+	if (!check_twice(c, n, err) || !check_tls(c, l, err) || !config_ocsp_finish(c, l, err) ||
 	    !config_proxy_finish(c, l, err) ||
 	    !check_psk(c, l, err) || !check_tickets(c, l, err) || !check_auth_method(c, l, err) ||
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||

@@ -17,12 +17,12 @@
 #include "server/refuse.h"
 #include "server/registration.h"
 #include "server/server.h"
+#include "server/vouch.h"
 #include "store/store.h"
 #include "ws/ws.h"
 
 struct server;
 struct runner;
-struct ocsp;
 
 struct privileges {
 	bool drop; /* we are root and shall not stay it */
@@ -38,6 +38,9 @@ struct world_listener {
 	char *cert_file;         /* certfile that <tls> was made of, or NULL */
 	char *crl_file;          /* crlfile of <trust>, or NULL */
 	int64_t crl_grace;
+	/* OCSP stapling: our certificate and its issuer, the file or the responder to ask; NULL: none. */
+	struct x509_st *staple_cert, *staple_issuer;
+	char *staple_file, *staple_url;
 	struct pki_trust *trust; /* NULL: no client certificates */
 	struct passwd_file *passwords; /* NULL: no password_file */
 	struct psk_file *psk;    /* NULL: no psk_hint */
@@ -187,6 +190,7 @@ struct server {
 	struct authz_principal *nobody; /* whom anonymous connections share */
 	struct logins *logins;
 	struct ocsp *ocsp;
+	struct staples *staples;
 	struct dynamics *dynamics;
 	pthread_mutex_t changing;    /* held by who exchanges policies: a reload, dynamic security */
 	struct broker_listener *told; /* what the broker has, under <changing>; policies are the world's */
@@ -318,7 +322,7 @@ struct metrics_ca {
 };
 struct metrics_certificate {
 	const char *listener, *file;
-	int64_t not_after;
+	int64_t not_after, staple_end; /* staple_end 0: none */
 };
 /* All that is said, from wherever it comes. */
 struct metrics {
@@ -380,30 +384,6 @@ void renewals_read(struct renewals *x, void (*each)(void *ctx, const struct rene
 /* The administrator's word on one of them: the certificate and the CAs above it (PEM), or NULL: no. False: there is none such, or
  * out of memory. Any thread. */
 bool renew_answer(struct server *s, const char *name, const char *fingerprint, const char *certificate);
-
-/* ---- ocsp.c: is a client's certificate still good? Responders are asked, answers remembered and asked for again ---- */
-
-struct ocsp_counters {
-	_Atomic uint64_t answers[3]; /* by enum pki_ocsp_status */
-	_Atomic uint64_t failures;   /* questions without an answer that counts */
-	_Atomic uint64_t unchecked;  /* connections let in all the same (soft) */
-	_Atomic uint64_t remembered; /* certificates, now */
-};
-struct ocsp *ocsp_new(struct server *s); /* NULL: out of memory */
-void ocsp_free(struct ocsp *o);          /* NULL is fine */
-/* Take the rules of <c> over; starts the threads if anybody needs them. Main thread. */
-bool ocsp_configure(struct ocsp *o, const struct config *c, struct err *err);
-/* Answer all that is pending and end the threads; before the loops are freed. NULL is fine. */
-void ocsp_stop(struct ocsp *o);
-/* Somebody has shaken hands with this certificate. Any worker's thread. */
-void ocsp_know(struct ocsp *o, unsigned listener, const struct pki_peer *peer);
-/* As broker_ports.vouch. Any worker's thread. */
-uint8_t ocsp_vouch(struct ocsp *o, struct broker_login *login);
-/* May who was let in by this certificate stay? False: <text> says why not. Any worker's thread. */
-bool ocsp_stands(struct ocsp *o, unsigned listener, const struct authz_facts *f, char *text, size_t cap);
-/* Responders that do not answer, a sentence each. */
-void ocsp_complaints(struct ocsp *o, void (*each)(void *ctx, const char *text), void *ctx);
-const struct ocsp_counters *ocsp_counters(const struct ocsp *o);
 
 /* ---- diary.c: the latest refusals ---- */
 
@@ -567,6 +547,7 @@ bool watch_start(struct watch *w, struct err *err);
 /* Around a reload: the thread keeps off meanwhile, and looks at everything again afterwards. */
 void watch_hold(struct watch *w);
 void watch_release(struct watch *w);
+uint64_t watch_looks(const char *path, bool *ret_young); /* of a file or directory: changes when it does; young: perhaps still being written */
 void watch_look(struct watch *w); /* soon: something has changed that is an alarm, or is one no more. Any thread; NULL is fine */
 unsigned watch_alarms(const struct watch *w); /* standing ones; any thread; NULL is fine */
 void watch_free(struct watch *w);             /* ends the thread; NULL is fine */

@@ -240,6 +240,24 @@ put_tickets(FILE *f, const struct metrics *m)
 }
 
 static void
+put_staples(FILE *f, const struct metrics *m)
+{
+	bool first = true;
+
+	for (unsigned i = 0; i < m->n_certificates; i++) {
+		if (m->certificates[i].staple_end == 0)
+			continue;
+		if (first)
+			put_head(f, "signet_ocsp_staple_expiry_seconds", "gauge",
+			    "When the OCSP response that a listener shows with its certificate ends, in seconds since 1970.");
+		first = false;
+		(void)fputs("signet_ocsp_staple_expiry_seconds{listener=", f);
+		put_label(f, m->certificates[i].listener);
+		(void)fprintf(f, "} %" PRId64 "\n", m->certificates[i].staple_end);
+	}
+}
+
+static void
 put_certificates(FILE *f, const struct metrics *m)
 {
 	if (m->n_certificates == 0)
@@ -342,6 +360,7 @@ metrics_text(const struct metrics *m, size_t *ret_n)
 	put_handshakes(f, m->counters);
 	put_tickets(f, m);
 	put_certificates(f, m);
+	put_staples(f, m);
 	put_cas(f, m);
 	put_process(f, m);
 	metrics_put_store(f, m->store);
@@ -473,6 +492,7 @@ text_of_server(struct server *s, size_t *ret_n)
 			cas[m.n_cas++] = (struct metrics_ca){ s->listeners[i].config->name, wl->trust };
 		if (wl->tls == NULL || !tls_ctx_dates(wl->tls, &from, &c->not_after))
 			continue;
+		c->staple_end = tls_ctx_staple_end(wl->tls);
 		c->listener = s->listeners[i].config->name;
 		c->file = wl->cert_file != NULL ? wl->cert_file : "";
 		m.n_certificates++;

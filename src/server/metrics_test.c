@@ -340,7 +340,7 @@ refusals_are_counted_by_cause(void **state)
 static void
 the_guide_explains_each(void **state)
 {
-	static const struct metrics_certificate certificate = { "l", "f", 1 };
+	static const struct metrics_certificate certificate = { "l", "f", 1, 1 };
 	static const struct metrics_counters none;
 	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .certificates = &certificate, .n_certificates = 1, .counters = &none, .tickets = &no_tickets };
 	struct slice text = text_of(&m);

@@ -185,6 +185,7 @@ exchange(struct server *s, const struct config *c, struct world *w)
 	}
 	atomic_store(&s->memory.limit, c->memory_limit);
 	tls_tickets_set_lifetime(s->tickets, (unsigned)c->tls_ticket_lifetime);
+	staples_prepare(s->staples, c, w);
 	(void)pthread_mutex_lock(&s->lock);
 	old = s->world;
 	s->world = w;
@@ -222,7 +223,7 @@ reload(struct server *s)
 	for (i = 0; i < c->n_warnings; i++)
 		log_warning("%s.", c->warnings[i]);
 	exchange(s, c, w);
-	if (!ocsp_configure(s->ocsp, c, &err))
+	if (!ocsp_configure(s->ocsp, c, &err) || !staples_start(s->staples, &err))
 		log_error("%s.", err.text);
 	/* Whom the new files do not know any more goes. */
 	if (!broker_judge_again(s->broker, NULL, 0))

@@ -178,6 +178,7 @@ server_prepare(struct server *s, struct err *err)
 	s->nobody = authz_principal_new(&nobody);
 	s->logins = logins_new();
 	s->ocsp = ocsp_new(s);
+	s->staples = staples_new(s);
 	s->origins = buckets_new();
 	s->watch = watch_new(s, err);
 	if (s->watch == NULL)
@@ -191,11 +192,12 @@ server_prepare(struct server *s, struct err *err)
 	(void)text_hex(slice_of(id, sizeof(id)), s->id, sizeof(s->id));
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
-	if (s->nobody == NULL || s->logins == NULL || s->ocsp == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL ||
+	if (s->nobody == NULL || s->logins == NULL || s->ocsp == NULL || s->staples == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL ||
 	    s->renewals == NULL || s->registrations == NULL || s->feed == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	for (i = 0; i < s->n_listeners; i++)
 		s->judges[i].registrations = s->registrations;
+	staples_prepare(s->staples, s->config, s->world);
 	return persist_open(s, err) && make_broker(s, err) && persist_recover(s, err) && make_workers(s, err) && make_bridges(s, err);
 }
 
@@ -231,6 +233,7 @@ server_done(struct server *s)
 	free(s->judges);
 	logins_free(s->logins);
 	ocsp_free(s->ocsp);
+	staples_free(s->staples);
 	buckets_free(s->origins);
 	world_free(s->world);
 	tls_tickets_unref(s->tickets);
@@ -267,6 +270,7 @@ server_stop(struct server *s)
 		if (s->workers[i].started)
 			(void)pthread_join(s->workers[i].thread, NULL);
 	ocsp_stop(s->ocsp);
+	staples_stop(s->staples);
 	watch_free(s->watch);
 	s->watch = NULL;
 	/* Their verdicts go to shards that are still there, and wake loops that are, too. */
@@ -280,7 +284,7 @@ start_threads(struct server *s, struct err *err)
 	char name[24];
 	unsigned i;
 
-	if (!persist_start(s, err) || !logins_start(s->logins, s->n_workers, err) || !ocsp_configure(s->ocsp, s->config, err) || !dynamics_start(s->dynamics, s, err))
+	if (!persist_start(s, err) || !logins_start(s->logins, s->n_workers, err) || !ocsp_configure(s->ocsp, s->config, err) || !staples_start(s->staples, err) || !dynamics_start(s->dynamics, s, err))
 		return false;
 	for (i = 0; i < s->n_workers; i++) {
 		struct worker *w = &s->workers[i];

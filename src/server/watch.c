@@ -99,7 +99,7 @@ settle_alarms(struct watch *w)
 }
 
 static void
-say_responder(void *ctx, const char *text)
+say_ocsp(void *ctx, const char *text)
 {
 	raise_alarm(ctx, map_hash(slice_str(text)), LOG_LVL_ERROR, text);
 }
@@ -186,8 +186,8 @@ mix_stat(uint64_t *sum, const struct stat *st, bool *ret_young)
 }
 
 /* The file, or all files of the directory; 1 when there is none. */
-static uint64_t
-look_at(const char *path, bool *ret_young)
+uint64_t
+watch_looks(const char *path, bool *ret_young)
 {
 	uint64_t sum = 1;
 	struct stat st;
@@ -321,7 +321,7 @@ look_at_listener(struct watch *w, unsigned index)
 
 	if (file == NULL || s->world->listeners[index].trust == NULL)
 		return;
-	looks = look_at(file, &young);
+	looks = watch_looks(file, &young);
 	if (looks != x->files) {
 		now = pki_trust_renew(s->world->listeners[index].trust, who_else(w, index, file), 0, &err);
 		if (now == NULL) {
@@ -352,7 +352,9 @@ look(struct watch *w)
 	w->again = false;
 	for (i = 0; i < w->s->n_listeners; i++)
 		look_at_listener(w, i);
-	ocsp_complaints(w->s->ocsp, say_responder, w);
+	w->again = staples_look(w->s->staples) || w->again;
+	ocsp_complaints(w->s->ocsp, say_ocsp, w);
+	staples_complaints(w->s->staples, say_ocsp, w);
 	if (!w->again)
 		settle_alarms(w);
 	(void)pthread_mutex_unlock(&w->lock);
@@ -393,6 +395,8 @@ watch_paths(struct watch *w)
 		w->listeners[i].files = 0;
 		if (w->inotify != -1 && w->s->world->listeners[i].crl_file != NULL)
 			watch_path(w, w->s->world->listeners[i].crl_file);
+		if (w->inotify != -1 && w->s->world->listeners[i].staple_file != NULL)
+			watch_path(w, w->s->world->listeners[i].staple_file);
 	}
 	(void)pthread_mutex_unlock(&w->lock);
 }

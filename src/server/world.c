@@ -224,6 +224,28 @@ ticket_scope(const struct config *c, const struct config_listener *l, const stru
 	return ok;
 }
 
+/* Whom to ask about our own certificate, or which file says it. */
+static bool
+load_staple(const struct config *c, const struct config_listener *l, struct world_listener *ret, struct err *err)
+{
+	const char *directive = l->ocsp_stapling_file != NULL ? "ocsp_stapling_file" : l->ocsp_stapling_responder != NULL ? "ocsp_stapling_responder"
+															  : "ocsp_stapling";
+	char named[PKI_URL_MAX];
+	const char *url = l->ocsp_stapling_responder != NULL ? l->ocsp_stapling_responder : named;
+
+	if (!config_staples(l))
+		return true;
+	if (!pki_ocsp_subject(l->certfile, l->cafile, &ret->staple_cert, &ret->staple_issuer, named, err))
+		return fail_at(c, option_at(l->at, directive), directive, err);
+	if (l->ocsp_stapling_file != NULL)
+		return (ret->staple_file = strdup(l->ocsp_stapling_file)) != NULL || err_set(err, ERR_MEMORY, "out of memory");
+	if (url[0] == '\0') {
+		(void)err_set(err, ERR_INPUT, "%s names no responder; say one with ocsp_stapling_responder", l->certfile);
+		return fail_at(c, option_at(l->at, directive), directive, err);
+	}
+	return (ret->staple_url = strdup(url)) != NULL || err_set(err, ERR_MEMORY, "out of memory");
+}
+
 static bool
 load_tls(const struct config *c, const struct config_listener *l, struct judge *j, const struct trust_hints *h,
     struct world_listener *ret, struct err *err)
@@ -267,8 +289,9 @@ load_tls(const struct config *c, const struct config_listener *l, struct judge *
 	if (ret->tls == NULL)
 		return fail_tls(c, l, err);
 	ret->cert_file = l->certfile != NULL ? strdup(l->certfile) : NULL;
-	return l->certfile == NULL || ret->cert_file != NULL ||
-	       err_set(err, ERR_MEMORY, "out of memory");
+	if (l->certfile != NULL && ret->cert_file == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	return load_staple(c, l, ret, err);
 }
 
 /* The server opens it once, at its start; a look says early what is wrong with it. */
@@ -329,6 +352,10 @@ world_free(struct world *w)
 		tls_ctx_unref(w->listeners[i].tls);
 		free(w->listeners[i].cert_file);
 		free(w->listeners[i].crl_file);
+		pki_cert_free(w->listeners[i].staple_cert);
+		pki_cert_free(w->listeners[i].staple_issuer);
+		free(w->listeners[i].staple_file);
+		free(w->listeners[i].staple_url);
 		pki_trust_unref(w->listeners[i].trust);
 		authz_policy_unref(w->listeners[i].policy);
 		passwd_unref(w->listeners[i].passwords);
