@@ -14,6 +14,7 @@ import certs
 import control
 import kit
 import test_metrics
+import test_ocsp
 import test_proxy
 import wire
 from test_trust import Site
@@ -350,6 +351,24 @@ def test_not_registered_any_more(pki, broker_of):
             broker.wait_log(r"Refused CONNECT .*\[disabled\]; client 'dev2'", mark)
             assert some[1].visit(port) == (0, True)
             broker.wait_log(r"as dev3 .* role quarantine", mark)
+
+
+def test_revoked_at_the_responder(pki, tmp_path, broker_of):
+    """It is asked at each CONNECT, when its last answer has ended, also about who has resumed."""
+    site = test_ocsp.Site(pki, tmp_path, broker_of, "ocsp_max_age 1s", listener=[TICKETS])
+    try:
+        for version in VERSIONS:
+            name = "dev" + version.name[-1]
+            leaf = site.leaf(name)
+            device = Device(leaf, name, version)
+            assert device.has_ticket(site.hard) and device.visit(site.hard) == (0, True)
+            site.responder.revoke(leaf)
+            mark = site.broker.mark()
+            ended = kit.wait_for(lambda: next((r for r in [device.visit(site.hard)] if r[0] != 0), None), "the responder's no")
+            assert ended == (5, True)
+            site.broker.wait_log(rf"Refused CONNECT .*the OCSP responder says that the certificate was revoked .*\[revoked\]; client '{name}'", mark)
+    finally:
+        site.close()
 
 
 # ---- how long a ticket is good, and what is one ----

@@ -210,24 +210,6 @@ conn_new(struct loop *l, int fd, bool secure, uint64_t ms)
 	return c;
 }
 
-struct net_peer
-conn_peer(const struct conn *c)
-{
-	const struct limbo *b = c->limbo;
-	struct net_peer p = { .addr = b->addr,
-		.listener = b->listener,
-		.dialled = b->dialled,
-		.ssl = b->ssl,
-		.identity = b->shake.identity,
-		.psk_identity = b->shake.psk,
-		.proxy_identity = b->proxy_identity,
-		.resumed = b->shake.resumed };
-
-	if (b->ssl != NULL)
-		tls_describe(b->ssl, &p);
-	return p;
-}
-
 bool
 conn_open(struct conn *c)
 {

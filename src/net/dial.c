@@ -30,6 +30,24 @@ conn_accept(struct loop *l, int fd, const struct listener *ls, const struct sock
 	conn_watch(c);
 }
 
+struct net_peer
+conn_peer(const struct conn *c)
+{
+	const struct limbo *b = c->limbo;
+	struct net_peer p = { .addr = b->addr,
+		.listener = b->listener,
+		.dialled = b->dialled,
+		.ssl = b->ssl,
+		.identity = b->shake.identity,
+		.psk_identity = b->shake.psk,
+		.proxy_identity = b->proxy_identity,
+		.resumed = b->shake.resumed };
+
+	if (b->ssl != NULL)
+		tls_describe(b->ssl, &p);
+	return p;
+}
+
 static bool
 start(int fd, const struct net_dial *d, struct err *err)
 {

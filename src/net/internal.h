@@ -314,10 +314,9 @@ void conn_mark_dirty(struct conn *c);
  * until it is flushed. */
 void conn_broken(struct conn *c, int no);
 
+/* dial.c: how connections begin */
 /* What the application is told of a connection that has a limbo. */
 struct net_peer conn_peer(const struct conn *c);
-
-/* dial.c: how connections begin */
 /* Takes <fd>. */
 void conn_accept(
     struct loop *l, int fd, const struct listener *ls, const struct sockaddr_storage *addr);

@@ -186,6 +186,9 @@ check_psk(const struct config *c, const struct config_listener *l, struct err *e
 		return fail_at(c, option_at(l->at, "require_certificate"), err,
 		    "require_certificate: clients with a pre-shared key have no certificate; use a "
 		    "listener of its own for psk_hint");
+	if (l->session_tickets)
+		return fail_at(c, option_at(l->at, "tls_session_tickets"), err,
+		    "tls_session_tickets: not with psk_hint; a pre-shared key needs no ticket");
 	if (strlen(l->psk_hint) > PSK_HINT_MAX)
 		return fail_at(c, option_at(l->at, "psk_hint"), err, "psk_hint: longer than 128 bytes");
 	return true;
@@ -261,19 +264,6 @@ check_response(const struct config *c, const struct config_listener *l, struct e
 	return check_prefix(c, "response_information", l->at, l->response_information, err);
 }
 
-/* Tickets only where a resumption can be judged as a full handshake is. */
-static bool
-check_tickets(const struct config *c, const struct config_listener *l, struct err *err)
-{
-	struct config_place at = option_at(l->at, "tls_session_tickets");
-
-	if (!l->session_tickets)
-		return true;
-	if (l->capath != NULL)
-		return fail_at(c, at, err, "tls_session_tickets: not with capath, as nobody can tell that a CA was taken out of a directory; use cafile");
-	return l->psk_hint == NULL || fail_at(c, at, err, "tls_session_tickets: not with psk_hint; a pre-shared key needs no ticket");
-}
-
 static bool
 is_psk_option(const char *name)
 {
@@ -320,6 +310,9 @@ check_tls(const struct config *c, const struct config_listener *l, struct err *e
 		    options[i].name, l->name);
 		return fail_at(c, l->at[i], err, text);
 	}
+	if (l->session_tickets && l->capath != NULL)
+		return fail_at(c, option_at(l->at, "tls_session_tickets"), err,
+		    "tls_session_tickets: not with capath, as nobody can tell that a CA was taken out of a directory; use cafile");
 	if (l->cafile != NULL || l->capath != NULL)
 		return true;
 	if (l->require_certificate && l->certfile != NULL)
@@ -452,7 +445,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 		l->own.allow_anonymous = l->local_only;
 	if (!check_twice(c, n, err) || !check_tls(c, l, err) || !config_ocsp_finish(c, l, err) ||
 	    !config_proxy_finish(c, l, err) ||
-	    !check_psk(c, l, err) || !check_tickets(c, l, err) || !check_auth_method(c, l, err) ||
+	    !check_psk(c, l, err) || !check_auth_method(c, l, err) ||
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
 	    !check_mount(c, l, err) || !check_response(c, l, err) || !check_websockets(c, l, err))
 		return false;
