@@ -14,9 +14,8 @@ class Control:
     """One connection; everything is read on the caller's thread."""
 
     def __init__(self, path, client_id="control", events=False):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(kit.PATIENCE)
-        self.sock.connect(str(path))
+        # Its place among the listeners is behind those that the broker's start was waited for.
+        self.sock = kit.wait_for(lambda: self._reach(str(path)), f"the socket {path}")
         self.frames, self.tags, self.answers, self.batches = wire.Frames(), itertools.count(1), {}, []
         self.ready = set()
         self.sock.sendall(wire.connect(client_id, 5, keepalive=0))
@@ -24,6 +23,17 @@ class Control:
         topics = [PREFIX + "response"] + ([PREFIX + "events"] if events else [])
         self.sock.sendall(wire.subscribe(*topics, version=5))
         self._until(lambda: wire.SUBACK in self.ready)
+
+    @staticmethod
+    def _reach(path):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(kit.PATIENCE)
+        try:
+            sock.connect(path)
+            return sock
+        except OSError:
+            sock.close()
+            return None
 
     def _read(self):
         data = self.sock.recv(1 << 20)

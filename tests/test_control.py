@@ -1,12 +1,12 @@
 """The control socket: what the control process states, asks, sends and hears (docs/control-protocol.md)."""
-import json
 import os
 import pathlib
+import socket
+import ssl
 import tempfile
 
 import pytest
 
-import certs
 import control
 import kit
 import wire
@@ -63,6 +63,7 @@ def test_snapshot_and_changes(site):
     a, b, d, p = (broker.pki.device(name) for name in ("dev-a", "dev-b", "dev-d", "dev-p"))
     with control.Control(broker.control) as c:
         # Nobody has said which devices there are: fail closed, and it says so.
+        broker.wait_log("devices are refused until the control process has stated the registry")
         assert refused(broker, "dev-a", a) == 0x88 and refused(broker, "dev-a", a, version=4) == 3
         assert cause(c, "dev-a") == "registry-unavailable"
         # Other roles are not looked up.
@@ -242,6 +243,35 @@ def test_what_a_reload_turns_on(site):
         assert peers[0].wait_closed() == 0x87
         peers[0].cut()
         peers[1].fence().close()
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_a_session_ticket_is_no_registration(site, version):
+    """Who comes back by a ticket is judged by the registry at CONNECT like anybody else."""
+    broker = site("require_registration true", "tls_session_tickets true")
+    files = broker.pki.device("dev-a")
+    context = kit.tls_context(files, maximum=getattr(ssl.TLSVersion, version))
+
+    def come(session):
+        """The code in CONNACK, whether the session was resumed, and the session to come back with."""
+        raw = kit.Raw.__new__(kit.Raw)
+        raw.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", broker.port), timeout=kit.PATIENCE), server_hostname="localhost", session=session)
+        with raw:
+            code = raw.send(wire.connect("dev-a", 5)).packet()[1][1]
+            return code, raw.sock.session_reused, raw.sock.session
+
+    with control.Control(broker.control) as c:
+        c.snapshot(1, ["dev-a"])
+        code, reused, session = come(None)
+        assert (code, reused) == (0, False)
+        code, reused, session = come(session)
+        assert (code, reused) == (0, True)
+        c.ask("registry/change", **{"from": 1, "to": 2, "disabled": ["dev-a"]})
+        code, reused, session = come(session)
+        assert (code, reused) == (0x87, True) and cause(c, "dev-a") == "disabled"
+        c.ask("registry/change", **{"from": 2, "to": 3, "removed": ["dev-a"]})
+        code, reused, session = come(session)
+        assert (code, reused) == (0x87, True) and cause(c, "dev-a") == "not-registered"
 
 
 def test_sessions(site):

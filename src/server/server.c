@@ -427,6 +427,14 @@ say_weak_keys(const struct server *s)
 }
 
 static void
+say_registration(const struct server *s)
+{
+	for (unsigned i = 0; i < s->n_listeners; i++)
+		if ((atomic_load(&s->listeners[i].rules) & RULE_REGISTERED) != 0)
+			log_notice("Listener %s: devices are refused until the control process has stated the registry.", s->listeners[i].config->name);
+}
+
+static void
 say_start(const struct server *s)
 {
 	const struct config *c = s->config;
@@ -463,6 +471,7 @@ server_start(struct server *s, struct err *err)
 	if (!inherit_take(&s->inherited, err) || !server_prepare(s, err))
 		return false;
 	say_weak_keys(s);
+	say_registration(s);
 	alarm_certificates(s, true);
 	if (!listen_all(s, err))
 		return false;
