@@ -19,6 +19,7 @@ int cmd_pub(int argc, char *argv[]);
 int cmd_sub(int argc, char *argv[]);
 int cmd_rr(int argc, char *argv[]);
 int cmd_broker(int argc, char *argv[]);
+int cmd_control(int argc, char *argv[]);
 int cmd_passwd(int argc, char *argv[]);
 int cmd_doctor(int argc, char *argv[]);
 int cmd_restore(int argc, char *argv[]); /* in cmd_store.c */
@@ -142,6 +143,12 @@ char *site_command_text(const struct site_facts *c, const char *folder, const ch
  * commands.txt. free(). */
 bool site_commands(const char *dir, const char *folder, const char *name, enum authz_role role, char **ret,
     struct err *err);
+
+/* ---- admin.c ---- */
+
+/* Make the registry that <config_file> means if there is none, and <name> an administrator of its first tenant with a new password,
+ * which is printed. */
+bool site_admin(const char *config_file, const char *name, struct err *err);
 
 /* ---- show.c: certificates for people and for programs ---- */
 

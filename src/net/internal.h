@@ -138,6 +138,8 @@ struct ssl_st *tls_shake_new(struct tls_shake *s, struct bio_st *bio);
 /* One step with what is in the in window; <ret_f> is filled on SHAKE_FAILED. */
 enum shake_result tls_shake_step(
     struct ssl_st *ssl, struct tls_shake *s, struct net_failure *ret_f);
+/* Why it failed, by what libssl has in its queue of errors, which is emptied. */
+void tls_classify(const struct ssl_st *ssl, struct tls_shake *s, struct net_failure *f);
 /* The handshake is done: who carries the records from here on. */
 const struct record_ops *tls_established(struct ssl_st **ssl, void **ret_state);
 void tls_shake_free(struct ssl_st *ssl);

@@ -138,6 +138,21 @@ struct net_failure {
 	bool psk_known;
 };
 
+/* ---- a server's handshake on another loop than ours (libevent's), under the same contexts ---- */
+
+struct tls_guest;
+/* A reference to <t> is taken. NULL: out of memory. */
+struct tls_guest *tls_guest_new(struct tls_ctx *t);
+/* Its SSL object, without a BIO; who keeps it longer than the guest takes a reference of his own. */
+struct ssl_st *tls_guest_ssl(struct tls_guest *g);
+/* identity (stays the guest's), tls_version, cipher and sni of <ret>. */
+void tls_guest_peer(struct tls_guest *g, struct net_peer *ret);
+/* Why it failed: <error> is OpenSSL's number for it, 0: none. As in failed() of a loop; texts are static or the guest's. */
+void tls_guest_failure(struct tls_guest *g, unsigned long error, struct net_failure *ret);
+void tls_guest_free(struct tls_guest *g); /* NULL is fine */
+
+/* ---- loops ---- */
+
 /* What the application does with connections of one loop. All called on that loop's thread; ctx is the loop's. */
 struct net_handler {
 	/* Ready for the protocol (TLS: handshake done). Returns the stream, or NULL to refuse. Takes over peer->identity in both

@@ -207,8 +207,8 @@ settle_psk(const SSL *ssl, struct tls_shake *s)
 	s->psk = NULL;
 }
 
-static void
-classify(const SSL *ssl, struct tls_shake *s, struct net_failure *f)
+void
+tls_classify(const SSL *ssl, struct tls_shake *s, struct net_failure *f)
 {
 	int reason;
 
@@ -257,7 +257,7 @@ tls_shake_step(SSL *ssl, struct tls_shake *s, struct net_failure *ret_f)
 	case SSL_ERROR_ZERO_RETURN:
 		break;
 	default:
-		classify(ssl, s, ret_f);
+		tls_classify(ssl, s, ret_f);
 		break;
 	}
 	return SHAKE_FAILED;

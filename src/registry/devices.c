@@ -123,7 +123,7 @@ fields_ok(const struct registry_device *d, struct err *err)
 		for (size_t j = 0; j < i; j++)
 			if (d->templates[i] == d->templates[j])
 				return err_set(err, ERR_INPUT, "template %lld is named twice", (long long)d->templates[i]);
-	return text_ok(d->label, REGISTRY_LABEL_MAX, "label", err) && json_ok(d->attrs, "attributes", err);
+	return text_ok(d->label, REGISTRY_LABEL_MAX, "label", err) && kept_json_ok(d->attrs, "attributes", err);
 }
 
 /* "1,2,3": with the row, so that to show a device needs no other table. */

@@ -48,7 +48,7 @@ fields_ok(const struct registry_entity *e, struct err *err)
 	    text_ok(e->ee_profile, REGISTRY_LABEL_MAX, "end entity profile", err) &&
 	    text_ok(e->token_type, REGISTRY_LABEL_MAX, "token type", err) &&
 	    text_ok(e->subject, 4 * REGISTRY_LABEL_MAX, "subject", err) && text_ok(e->password, 1024, "password's hash", err) &&
-	    json_ok(e->other, "end entity", err) && state_ok((int)e->state, err);
+	    kept_json_ok(e->other, "end entity", err) && state_ok((int)e->state, err);
 }
 
 /* A device's entity is of the device's tenant; one without a device is of the tenant that is named. */

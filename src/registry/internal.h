@@ -180,7 +180,7 @@ bool row_unchanged(struct registry *r, const struct row_query *g, struct err *er
 /* ---- words.c: what may stand in a field ---- */
 
 bool text_ok(struct slice s, size_t max, const char *what, struct err *err);
-bool json_ok(struct slice s, const char *what, struct err *err);
+bool kept_json_ok(struct slice s, const char *what, struct err *err);
 /* Letters, digits and <more>; begins with a letter or digit; <upper>: capitals may be. */
 bool name_ok(struct slice s, const char *more, bool upper, const char *what, struct err *err);
 bool hash_ok(struct slice s, const char *what, struct err *err);

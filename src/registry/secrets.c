@@ -56,7 +56,7 @@ registry_secret_add(struct registry *r, const struct registry_secret *s, int64_t
 
 	if (s->max_uses < 0)
 		return err_set(err, ERR_INPUT, "a secret has no negative number of uses");
-	if (!text_ok(s->purpose, REGISTRY_LABEL_MAX, "purpose", err) || !json_ok(s->note, "note", err) ||
+	if (!text_ok(s->purpose, REGISTRY_LABEL_MAX, "purpose", err) || !kept_json_ok(s->note, "note", err) ||
 	    !text_ok(s->by, REGISTRY_LABEL_MAX, "maker's name", err) || !change_begin(r, err) ||
 	    !change_end(r, secret_add(r, s, &id, err), err))
 		return false;

@@ -24,7 +24,7 @@ fields_ok(const struct registry_template *t, struct err *err)
 {
 	if (t->tenant.n == 0)
 		return err_set(err, ERR_INPUT, "a template belongs to a tenant");
-	return text_ok(t->label, REGISTRY_LABEL_MAX, "label", err) && json_ok(t->attrs, "attributes", err);
+	return text_ok(t->label, REGISTRY_LABEL_MAX, "label", err) && kept_json_ok(t->attrs, "attributes", err);
 }
 
 static bool

@@ -12,7 +12,7 @@ text_ok(struct slice s, size_t max, const char *what, struct err *err)
 }
 
 bool
-json_ok(struct slice s, const char *what, struct err *err)
+kept_json_ok(struct slice s, const char *what, struct err *err)
 {
 	return text_ok(s, REGISTRY_JSON_MAX, what, err);
 }

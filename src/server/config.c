@@ -427,6 +427,10 @@ config_free(struct config *c)
 	for (i = 0; i < c->n_role_cas; i++)
 		free(c->role_cas[i].file);
 	free(c->role_cas);
+	for (i = 0; i < c->n_https; i++) {
+		free(c->https[i].host);
+		free(c->https[i].path);
+	}
 	for (i = 0; i < c->n_files; i++)
 		free(c->files[i]);
 	for (i = 0; i < c->n_warnings; i++)

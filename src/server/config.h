@@ -28,6 +28,7 @@ enum {
 	CONFIG_WORKERS_MAX = 256,
 	CONFIG_MOUNT_MAX = 255, /* of a mount point; as much as the broker takes */
 	CONFIG_PREFIX_MAX = 64,  /* of client ids; as much as the broker takes */
+	CONFIG_HTTPS_MAX = 16, /* listeners of control */
 	CONFIG_PLACE_CAP = 320, /* room for "FILE:LINE" in words */
 };
 
@@ -163,6 +164,15 @@ enum config_log_dest {
 	CONFIG_LOG_JOURNAL = 32,
 };
 
+/* Where control listens. */
+struct config_https {
+	struct config_place place;
+	uint16_t port;   /* 0: <path> is a unix socket */
+	char *host;      /* NULL: every address */
+	char *path;
+	char name[160];  /* "https 8443", "/run/api.sock": for log lines */
+};
+
 struct config {
 	struct config_place at[CONFIG_OPTIONS_MAX];
 	char *files[CONFIG_FILES_MAX];
@@ -209,6 +219,12 @@ struct config {
 	enum log_level log_level;
 	bool log_type_set, log_none, log_subscribe, log_unsubscribe, log_timestamp,
 	    connection_messages;
+
+	/* of control; the broker reads and ignores it */
+	struct config_https https[CONFIG_HTTPS_MAX];
+	unsigned n_https;
+	char *https_certfile, *https_keyfile, *registry_file;
+	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime;
 
 	char **warnings; /* what is legal and probably not meant */
 	unsigned n_warnings;
@@ -273,6 +289,7 @@ enum option_flags {
 	OPTION_REPEATS = 4,
 	OPTION_NEXT_START = 8, /* a change takes effect at the next start, not with SIGHUP */
 	OPTION_IS_TLS = 16,    /* needs certfile and keyfile */
+	OPTION_CONTROL = 64, /* the control process alone goes by it */
 	OPTION_MOOT = 32,      /* accepted without effect; the start says so */
 };
 
@@ -340,6 +357,7 @@ void config_listener_default(struct config_listener *l);
 void config_listener_done(struct config_listener *l); /* frees what it holds */
 
 bool read_listener(struct parse *p, struct slice value);
+bool read_https_listener(struct parse *p, struct slice value);
 bool read_per_listener(struct parse *p, struct slice value);
 bool read_include_dir(struct parse *p, struct slice value);
 bool read_log_dest(struct parse *p, struct slice value);

@@ -1,6 +1,7 @@
 /* Values and the directives that are more than a value. */
 #include "server/config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -187,6 +188,35 @@ read_listener(struct parse *p, struct slice value)
 	}
 	p->listener = (int)p->c->n_listeners;
 	more[p->c->n_listeners++] = l;
+	return true;
+}
+
+bool
+read_https_listener(struct parse *p, struct slice value)
+{
+	struct slice port = parse_word(&value);
+	struct config_https *h = &p->c->https[p->c->n_https];
+	uint64_t n = 0;
+	char show[SHOW_CAP];
+
+	if (!text_u64(port, 0, 65535, &n))
+		return parse_fail(p, ERR_USAGE, "\"%s\" is not a port number (1 to 65535; 0 for a unix socket)",
+		    text_show(port, show, sizeof(show)));
+	if (n == 0 && value.n == 0)
+		return parse_fail(p, ERR_USAGE, "port 0 is for unix sockets and needs a path: https_listener 0 /run/signet-api.sock");
+	if (n != 0 && memchr(value.p, ' ', value.n) != NULL)
+		return parse_fail(p, ERR_USAGE, "one address a listener, not \"%s\"", text_show(value, show, sizeof(show)));
+	if (p->c->n_https >= CONFIG_HTTPS_MAX)
+		return parse_fail(p, ERR_LIMIT, "more than %d listeners of control", CONFIG_HTTPS_MAX);
+	if (value.n > 0 && !read_text(p, value, n == 0 ? &h->path : &h->host))
+		return false;
+	h->port = (uint16_t)n;
+	h->place = p->here;
+	if (n == 0)
+		(void)snprintf(h->name, sizeof(h->name), "%s", h->path);
+	else
+		(void)snprintf(h->name, sizeof(h->name), "https %s%s%u", h->host != NULL ? h->host : "", h->host != NULL ? ":" : "", (unsigned)n);
+	p->c->n_https++;
 	return true;
 }
 

@@ -382,6 +382,24 @@ const struct option options[] = {
 	{ "autosave_on_changes", "true|false", "Accepted; everything is written before it is acknowledged",
 	  IN_CONFIG(autosave_on_changes), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 
+	/* control */
+	{ "https_listener", "PORT [ADDRESS]", "Control's API by HTTPS on PORT of ADDRESS (default: all); \"https_listener 0 PATH\": on a unix socket",
+	  BY(read_https_listener), .flags = OPTION_CONTROL | OPTION_REPEATS | OPTION_NEXT_START },
+	{ "https_certfile", "FILE", "Certificate of control's API, with its chain (PEM)",
+	  IN_CONFIG(https_certfile), .type = OPTION_PATH, .def_text = "certfile of the first listener that has one", .flags = OPTION_CONTROL },
+	{ "https_keyfile", "FILE", "Its private key (PEM)",
+	  IN_CONFIG(https_keyfile), .type = OPTION_PATH, .def_text = "keyfile of that listener", .flags = OPTION_CONTROL },
+	{ "https_timeout", "SECONDS", "For a handshake, a request's head, its body and its answer, each",
+	  IN_CONFIG(https_timeout), .type = OPTION_INT, .min = 1, .max = 300, .def = 10, .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "https_max_connections", "N", "Connections to control at one time",
+	  IN_CONFIG(https_max_connections), .type = OPTION_INT, .min = 1, .max = 100000, .def = 512, .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "https_max_connections_per_address", "N", "Those from one address; of IPv6 from one network of 64 bits",
+	  IN_CONFIG(https_max_per_address), .type = OPTION_INT, .min = 1, .max = 100000, .def = 64, .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "token_lifetime", "SECONDS", "How long a login to control is good",
+	  IN_CONFIG(token_lifetime), .type = OPTION_INT, .min = 10, .max = 86400, .def = 900, .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "registry_file", "FILE", "The registry of tenants, users, devices and certificates",
+	  IN_CONFIG(registry_file), .type = OPTION_PATH, .def_text = "registry.db beside the configuration", .flags = OPTION_CONTROL | OPTION_NEXT_START },
+
 	/* bridges */
 	{ "connection", "NAME", "Begin a bridge to another broker; what follows belongs to it",
 	  BY(read_connection), .flags = OPTION_REPEATS },

@@ -119,7 +119,13 @@ default_text(const struct option *o, char *out, size_t cap)
 	return out;
 }
 
-static const char *const scopes[] = { "global", "listener", "security", "bridge" };
+static const char *
+scope_text(const struct option *o)
+{
+	static const char *const scopes[] = { "global", "listener", "security", "bridge" };
+
+	return (o->flags & OPTION_CONTROL) != 0 ? "control" : scopes[o->scope];
+}
 
 void
 options_each(void (*each)(void *ctx, const struct server_directive *d), void *ctx)
@@ -129,7 +135,7 @@ options_each(void (*each)(void *ctx, const struct server_directive *d), void *ct
 
 	for (i = 0; i < options_n; i++) {
 		const struct option *o = &options[i];
-		struct server_directive d = { o->name, o->value, scopes[o->scope],
+		struct server_directive d = { o->name, o->value, scope_text(o),
 			default_text(o, number, sizeof(number)), o->help,
 			(o->flags & OPTION_NEXT_START) != 0, (o->flags & OPTION_OLD) != 0 };
 
@@ -170,7 +176,7 @@ options_print(bool markdown, void (*line)(void *ctx, const char *text), void *ct
 			}
 			value[at] = '\0';
 			(void)snprintf(text, sizeof(text), "| `%s` %s | %s%s | %s | %s |", o->name,
-			    value, scopes[o->scope],
+			    value, scope_text(o),
 			    (o->flags & OPTION_NEXT_START) != 0 ? ", at start" : "", def, o->help);
 		}
 		line(ctx, text);

@@ -32,6 +32,9 @@ void config_free(struct config *c); /* NULL is fine */
 /* The path of the control socket that <file> configures into <out>. False and <err>: a mistake, or there is none. */
 bool server_control_path(const char *file, char *out, size_t cap, struct err *err);
 
+/* The same of the registry. */
+bool server_registry_path(const char *file, char *out, size_t cap, struct err *err);
+
 /* May somebody do that, by the configuration alone? */
 struct server_question {
 	const char *config_file;
@@ -54,6 +57,8 @@ bool server_explain(const struct server_question *q, struct server_answer *ret, 
 /* Run until SIGTERM or SIGINT. Logs its own errors. Must be called before the process has other
  * threads. */
 enum server_exit server_run(const struct server_options *o);
+/* The control process alone, with what the configuration says of it. As server_run(). <o> has a config_file. */
+enum server_exit server_control(const struct server_options *o);
 /* Load everything that server_run() would, open nothing, and print what would listen and what looks
  * wrong. */
 enum server_exit server_test_config(const struct server_options *o);

@@ -1,0 +1,187 @@
+/* The control process: what it opens, its loop, its end. */
+#include "api/internal.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/num.h"
+#include "base/secret.h"
+#include "passwd/passwd.h"
+
+enum { CHORES_S = 60, PURGE_MAX = 1000 };
+
+int64_t
+api_now(const struct api *a)
+{
+	(void)a;
+	return (int64_t)time(NULL);
+}
+
+/* ---- signals and chores ---- */
+
+static void
+leave_when_idle(struct api *a)
+{
+	if (a->leaving && a->n_chans == 0)
+		(void)event_base_loopexit(a->base, NULL);
+}
+
+static void
+on_stop(evutil_socket_t sig, short what, void *ctx)
+{
+	struct api *a = ctx;
+	const struct timeval patience = { .tv_sec = (time_t)a->config->timeout_s };
+
+	(void)sig;
+	(void)what;
+	/* The second one means at once. */
+	if (a->leaving) {
+		(void)event_base_loopbreak(a->base);
+		return;
+	}
+	a->leaving = true;
+	listeners_close(a);
+	chans_leave(a);
+	(void)event_base_loopexit(a->base, &patience);
+	leave_when_idle(a);
+}
+
+static void
+on_reload(evutil_socket_t sig, short what, void *ctx)
+{
+	struct api *a = ctx;
+
+	(void)sig;
+	(void)what;
+	a->config->ports.reload(a->config->ports.ctx);
+	listeners_renew(a);
+}
+
+static void
+on_chores(evutil_socket_t fd, short what, void *ctx)
+{
+	struct api *a = ctx;
+	unsigned n;
+	struct err err;
+
+	(void)fd;
+	(void)what;
+	if (!registry_purge(a->registry, PURGE_MAX, &n, &err))
+		log_warning("The registry cannot forget what has expired: %s.", err.text);
+	lists_due(a);
+}
+
+void
+api_chan_gone(struct api *a)
+{
+	leave_when_idle(a);
+}
+
+/* ---- opening ---- */
+
+static bool
+open_events(struct api *a, struct err *err)
+{
+	static const struct timeval minute = { .tv_sec = CHORES_S };
+
+	a->base = event_base_new();
+	if (a->base == NULL)
+		return err_set(err, ERR_SYSTEM, "the event loop cannot be made");
+	a->signals[0] = evsignal_new(a->base, SIGTERM, on_stop, a);
+	a->signals[1] = evsignal_new(a->base, SIGINT, on_stop, a);
+	a->signals[2] = evsignal_new(a->base, SIGHUP, on_reload, a);
+	a->chores = event_new(a->base, -1, EV_PERSIST, on_chores, a);
+	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)
+		if (a->signals[i] == NULL || event_add(a->signals[i], NULL) != 0)
+			return err_set(err, ERR_MEMORY, "out of memory");
+	return (a->chores != NULL && event_add(a->chores, &minute) == 0) || err_set(err, ERR_MEMORY, "out of memory");
+}
+
+/* What wrong names are compared with, so that they take as long as right ones. */
+static bool
+make_decoy(struct api *a, struct err *err)
+{
+	uint8_t nobody[32];
+	bool ok;
+
+	a->decoy = malloc(PASSWD_HASH_TEXT_MAX);
+	if (a->decoy == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	random_bytes(nobody, sizeof(nobody));
+	ok = passwd_hash(PASSWD_ARGON2ID, 0, slice_of(nobody, sizeof(nobody)), a->decoy, err);
+	secret_wipe(nobody, sizeof(nobody));
+	return ok;
+}
+
+static bool
+open_all(struct api *a, struct err *err)
+{
+	struct registry_options o = { .path = a->config->registry };
+
+	a->registry = registry_open(&o, err);
+	if (a->registry == NULL || !make_decoy(a, err) || !open_events(a, err))
+		return false;
+	a->tokens = tokens_new(a->config->token_s);
+	a->hasher = hasher_new(a->base);
+	a->document = document_json();
+	if (a->tokens == NULL || a->hasher == NULL || a->document == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	return signers_open(a, err) && listeners_open(a, err);
+}
+
+struct api *
+api_new(const struct api_config *c, struct err *err)
+{
+	struct api *a = calloc(1, sizeof(*a));
+
+	if (a == NULL) {
+		(void)err_set(err, ERR_MEMORY, "out of memory");
+		return NULL;
+	}
+	a->config = c;
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (open_all(a, err))
+		return a;
+	api_free(a);
+	return NULL;
+}
+
+bool
+api_run(struct api *a, struct err *err)
+{
+	int rc;
+
+	for (unsigned i = 0; i < a->config->n_listeners; i++)
+		log_notice("Control listens on %s.", a->config->listeners[i].name);
+	rc = event_base_dispatch(a->base);
+	return rc != -1 || err_set(err, ERR_SYSTEM, "the event loop failed");
+}
+
+void
+api_free(struct api *a)
+{
+	if (a == NULL)
+		return;
+	listeners_close(a);
+	chans_close(a);
+	/* Their calls are nobody's any more. */
+	hasher_free(a->hasher);
+	backup_stop(a);
+	signers_close(a);
+	while (a->calls != NULL)
+		call_free(a->calls);
+	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)
+		if (a->signals[i] != NULL)
+			event_free(a->signals[i]);
+	if (a->chores != NULL)
+		event_free(a->chores);
+	if (a->base != NULL)
+		event_base_free(a->base);
+	tokens_free(a->tokens);
+	json_decref(a->document);
+	secret_free(a->decoy, a->decoy != NULL ? PASSWD_HASH_TEXT_MAX : 0);
+	registry_close(a->registry);
+	free(a);
+}

@@ -1,0 +1,60 @@
+/* The control process: HTTPS towards people and programs, the registry of tenants, users, devices and certificates behind it.
+ * One thread with an event loop, and one beside it that computes password hashes. */
+#ifndef API_API_H
+#define API_API_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "net/net.h"
+#include "pki/pki.h"
+
+enum { API_LISTENERS_MAX = 16 };
+
+struct api_listener {
+	const char *host; /* NULL: every address */
+	uint16_t port;    /* 0: <path> is a unix socket */
+	const char *path; /* for the commands of this machine: root and the process's own user are administrators there */
+	const char *name; /* for log lines */
+};
+
+/* What the program around it does for it. All called on its thread, <ctx> is handed through. */
+struct api_ports {
+	void *ctx;
+	/* The TLS context of listener <index>, a reference; asked at the start and after reload(). NULL and <err>: none can be made. */
+	struct tls_ctx *(*tls)(void *ctx, unsigned index, struct err *err);
+	/* SIGHUP: read certificates, CAs and revocation lists again. */
+	void (*reload)(void *ctx);
+	/* A handshake on listener <index> that came to nothing. */
+	void (*refused)(void *ctx, unsigned index, const struct net_peer *peer, const struct net_failure *f);
+	/* Is the certificate of <peer>, which was accepted once, still good? */
+	bool (*stands)(void *ctx, const struct pki_peer *peer);
+	/* May <user> at <peer> ("192.0.2.1:50000") try a password? And: it was a wrong one. */
+	bool (*may_try)(void *ctx, const char *peer, struct slice user);
+	void (*tried)(void *ctx, const char *peer, struct slice user);
+};
+
+struct api_config {
+	const char *dir;      /* of the installation */
+	const char *registry; /* the database */
+	struct api_listener listeners[API_LISTENERS_MAX];
+	unsigned n_listeners;
+	unsigned token_s;             /* how long a login is good */
+	unsigned timeout_s;           /* for a handshake, a head, a body and an answer each */
+	unsigned max_connections;     /* of all listeners */
+	unsigned max_per_address;
+	int signer_fd;                /* a socket to the signer, taken over; -1: none */
+	struct api_ports ports;
+};
+
+/* Open everything; NULL and <err>: a file, an address, the registry. The configuration is borrowed for its life. */
+struct api;
+struct api *api_new(const struct api_config *c, struct err *err);
+/* Until SIGTERM or SIGINT; requests that are being answered have <timeout_s> to end. False and <err>: it could not go on. */
+bool api_run(struct api *a, struct err *err);
+void api_free(struct api *a); /* NULL is fine */
+
+/* The OpenAPI 3.1 document as text; free(). NULL: out of memory. */
+char *api_document(void);
+
+#endif

@@ -1,0 +1,264 @@
+/* Who asks, and may he? A token, a certificate of the Control CA, or this machine's administrator on the unix socket. */
+#include "api/internal.h"
+
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+static bool
+refuse(struct call *c, const char *why)
+{
+	call_header(c, "WWW-Authenticate", "Bearer realm=\"signet\"");
+	call_problem(c, 401, "login", "log in with POST /api/v1/login and send Authorization: Bearer TOKEN, or use a certificate of the Control CA",
+	    "%s", why);
+	return false;
+}
+
+static bool
+first_tenant(void *ctx, const struct registry_tenant *t)
+{
+	char *name = ctx;
+
+	if (t->first)
+		(void)text_copy(name, REGISTRY_NAME_MAX + 1, t->name);
+	return !t->first;
+}
+
+/* Who has no tenant of his own is at home in the first one. */
+static bool
+at_home(struct call *c)
+{
+	struct registry_page page = { .limit = REGISTRY_PAGE_MAX };
+	struct err err;
+
+	c->actor.first = true;
+	do {
+		if (!registry_tenant_list(c->api->registry, &page, first_tenant, c->actor.tenant, &err)) {
+			call_error(c, &err);
+			return false;
+		}
+		page.cursor = slice_str(page.next);
+	} while (c->actor.tenant[0] == '\0' && page.next[0] != '\0');
+	return true;
+}
+
+static bool
+tenant_stands(struct call *c, struct slice name, bool *ret_first)
+{
+	struct registry_tenant t;
+	bool ok = registry_tenant_get(c->api->registry, name, &t, NULL);
+
+	if (!ok)
+		return false;
+	ok = !t.disabled;
+	*ret_first = t.first;
+	free(t.mem);
+	return ok;
+}
+
+static bool
+by_token(struct call *c, struct slice text)
+{
+	struct registry_user u;
+	struct token t;
+	const char *why;
+	bool ok;
+
+	if (!token_read(c->api->tokens, text, api_now(c->api), &t, &why))
+		return refuse(c, why);
+	/* What has changed since: removed, disabled, another password or fewer rights. */
+	if (!registry_user_get(c->api->registry, t.user, &u, NULL))
+		return refuse(c, "the token is not good any more");
+	ok = !u.disabled && u.generation == t.generation && slice_eq(u.tenant, slice_str(t.tenant)) &&
+	    tenant_stands(c, u.tenant, &c->actor.first);
+	if (ok) {
+		(void)snprintf(c->actor.name, sizeof(c->actor.name), "user:%.*s", SL_ARG(u.name));
+		memcpy(c->actor.tenant, t.tenant, sizeof(t.tenant));
+		memcpy(c->actor.jti, t.jti, sizeof(t.jti));
+		c->actor.user = t.user;
+		c->actor.expires = t.expires;
+		c->actor.kind = ACTOR_USER;
+	}
+	free(u.mem);
+	return ok || refuse(c, "the token is not good any more");
+}
+
+static bool
+by_certificate(struct call *c, const struct pki_peer *p)
+{
+	const struct api_ports *ports = &c->api->config->ports;
+	char cn[100];
+
+	if (p->role != AUTHZ_ROLE_CONTROL)
+		return refuse(c, "the certificate is not of the Control CA");
+	if (!ports->stands(ports->ctx, p))
+		return refuse(c, "the certificate is not good any more");
+	(void)snprintf(c->actor.name, sizeof(c->actor.name), "certificate:%s",
+	    text_show(slice_str(p->cn != NULL ? p->cn : p->serial_hex), cn, sizeof(cn)));
+	c->actor.kind = ACTOR_CERTIFICATE;
+	return at_home(c);
+}
+
+static bool
+bearer(struct slice s, struct slice *ret)
+{
+	if (s.n < 7 || strncasecmp((const char *)s.p, "Bearer ", 7) != 0)
+		return false;
+	*ret = slice_from(s, 7);
+	return true;
+}
+
+bool
+auth_who(struct call *c)
+{
+	const struct pki_peer *p = chan_peer(c->chan);
+	struct slice header, text;
+
+	if ((c->op->flags & OP_OPEN) != 0)
+		return true;
+	if (!http_header(&c->head, "Authorization", &header))
+		return refuse(c, "there is more than one Authorization header");
+	if (header.p != NULL)
+		return bearer(header, &text) ? by_token(c, text) : refuse(c, "the Authorization header is not Bearer TOKEN");
+	if (chan_is_local(c->chan)) {
+		(void)snprintf(c->actor.name, sizeof(c->actor.name), "local");
+		c->actor.kind = ACTOR_LOCAL;
+		return at_home(c);
+	}
+	return p != NULL ? by_certificate(c, p) : refuse(c, "the request says not who asks");
+}
+
+/* ---- rules ---- */
+
+struct verdict {
+	const char *path, *method;
+	bool direct_permit, direct_deny, group_permit, group_deny;
+};
+
+/* At the front, as everywhere where these rules come from. One that cannot be read fits nothing if it permits, and all if it
+ * forbids. */
+static bool
+rule_fits(struct slice rule, const char *text, bool deny)
+{
+	char anchored[REGISTRY_LABEL_MAX + 8];
+	regex_t re;
+	bool fits;
+
+	(void)snprintf(anchored, sizeof(anchored), "^(%.*s)", SL_ARG(rule));
+	if (rule.n > REGISTRY_LABEL_MAX || regcomp(&re, anchored, REG_EXTENDED | REG_NOSUB) != 0)
+		return deny;
+	fits = regexec(&re, text, 0, NULL, 0) == 0;
+	regfree(&re);
+	return fits;
+}
+
+static bool
+one_rule(void *ctx, bool direct, const struct registry_permission *p)
+{
+	struct verdict *v = ctx;
+
+	if (!rule_fits(p->path, v->path, p->deny) || !rule_fits(p->method, v->method, p->deny))
+		return true;
+	if (direct)
+		*(p->deny ? &v->direct_deny : &v->direct_permit) = true;
+	else
+		*(p->deny ? &v->group_deny : &v->group_permit) = true;
+	return true;
+}
+
+/* Rules of the user stand above those of his groups, denying above permitting, and no rule is a no. */
+static bool
+permitted(struct call *c, const char *path)
+{
+	struct verdict v = { .path = path, .method = http_method_name(c->op->method) };
+
+	if (c->actor.kind != ACTOR_USER)
+		return true;
+	if (!registry_user_rules(c->api->registry, c->actor.user, one_rule, &v, NULL) || v.direct_deny)
+		return false;
+	return v.direct_permit || (v.group_permit && !v.group_deny);
+}
+
+/* As it is matched: decoded, with a slash at the end. */
+static void
+path_text(const struct http_path *p, char out[static HTTP_TARGET_MAX + 2])
+{
+	size_t n = 0;
+
+	out[n++] = '/';
+	for (unsigned i = 0; i < p->n; i++) {
+		memcpy(out + n, p->segments[i].p, p->segments[i].n);
+		n += p->segments[i].n;
+		out[n++] = '/';
+	}
+	out[n] = '\0';
+}
+
+static bool
+forbid(struct call *c, const char *what)
+{
+	call_problem(c, 403, "permission", "an administrator can give a permission for this method and path to you or a group of yours",
+	    "%s may not %s %s", c->actor.name, http_method_name(c->op->method), what);
+	return false;
+}
+
+/* In another tenant than one's own: only from the first one, and with a permission for that tenant as a whole. */
+static bool
+enter_tenant(struct call *c, struct slice wanted)
+{
+	char path[REGISTRY_NAME_MAX + 40];
+	bool first;
+
+	(void)text_copy(c->tenant, sizeof(c->tenant), wanted.p != NULL ? wanted : slice_str(c->actor.tenant));
+	if (strcmp(c->tenant, c->actor.tenant) == 0)
+		return true;
+	(void)snprintf(path, sizeof(path), "/api/v1/tenants/%s/", c->tenant);
+	if (!c->actor.first || !permitted(c, path))
+		return forbid(c, "anything in another tenant");
+	if (tenant_stands(c, wanted, &first))
+		return true;
+	call_problem(c, 404, "not-found", NULL, "there is no tenant \"%s\", or it is disabled", c->tenant);
+	return false;
+}
+
+bool
+auth_may(struct call *c)
+{
+	char path[HTTP_TARGET_MAX + 2], shown[API_TEXT_MAX];
+
+	if ((c->op->flags & OP_OPEN) != 0)
+		return true;
+	path_text(&c->path, path);
+	if ((c->op->flags & OP_SELF) == 0 && !permitted(c, path))
+		return forbid(c, text_show(slice_str(path), shown, sizeof(shown)));
+	if ((c->op->flags & OP_PLATFORM) != 0 && !c->actor.first)
+		return forbid(c, "what is for all tenants, as a user of another one than the first");
+	return enter_tenant(c, call_query(c, "tenant"));
+}
+
+static bool
+is_admin_group(void *ctx, const struct registry_group *g)
+{
+	bool *is = ctx;
+
+	*is = *is || slice_eq(g->name, SL(REGISTRY_ADMIN_GROUP));
+	return !*is;
+}
+
+bool
+user_is_admin(struct registry *r, int64_t user)
+{
+	bool is = false;
+
+	return registry_group_each(r, user, is_admin_group, &is, NULL) && is;
+}
+
+bool
+actor_is_admin(const struct call *c)
+{
+	return c->actor.kind != ACTOR_USER || user_is_admin(c->api->registry, c->actor.user);
+}

@@ -1,0 +1,154 @@
+/* The CAs and their revocation lists. */
+#include "api/internal.h"
+
+#include <openssl/pem.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "base/text.h"
+
+json_t *
+pem_json(struct slice der, const char *label)
+{
+	BIO *b = der.n > 0 ? BIO_new(BIO_s_mem()) : NULL;
+	json_t *v = NULL;
+	char *text;
+	long n;
+
+	if (der.n == 0)
+		return json_null();
+	if (b != NULL && PEM_write_bio(b, label, "", der.p, (long)der.n) > 0 && (n = BIO_get_mem_data(b, &text)) > 0)
+		v = json_stringn(text, (size_t)n);
+	(void)BIO_free(b);
+	return v;
+}
+
+static json_t *
+hex_json(struct slice s)
+{
+	char text[2 * REGISTRY_HASH + 1];
+
+	return json_string(text_hex(s, text, sizeof(text)));
+}
+
+static json_t *
+ca_json(const struct registry_ca *x)
+{
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:{s:I, s:o, s:o, s:b}}", "name", text_json(x->name), "role", text_json(x->role),
+	    "parent", text_json(x->parent), "subject", text_json(x->subject), "key_sha256", hex_json(x->key), "own", x->own, "retired", x->retired,
+	    "not_before", time_json(x->not_before), "not_after", time_json(x->not_after), "list", "number", (json_int_t)x->crl_number, "made",
+	    time_json(x->crl_this), "until", time_json(x->crl_next), "due", x->crl_due);
+}
+
+/* A CA of another tenant is none. */
+static bool
+is_visible(const struct call *c, const struct registry_ca *x)
+{
+	return x->tenant.n == 0 || slice_eq(x->tenant, call_tenant(c));
+}
+
+struct listing {
+	struct call *call;
+	json_t *items;
+};
+
+static bool
+add_row(void *ctx, const struct registry_ca *x)
+{
+	struct listing *l = ctx;
+
+	return !is_visible(l->call, x) || json_array_append_new(l->items, ca_json(x)) == 0;
+}
+
+static void
+list(struct call *c)
+{
+	struct listing l = { c, json_array() };
+	struct registry_page all = { 0 };
+	struct err err;
+
+	if (l.items == NULL || registry_ca_each(c->api->registry, add_row, &l, &err)) {
+		call_page_json(c, l.items, &all);
+		return;
+	}
+	json_decref(l.items);
+	call_error(c, &err);
+}
+
+static void
+get(struct call *c)
+{
+	struct registry_ca x;
+	struct err err;
+
+	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	c->version = x.version;
+	if (is_visible(c, &x))
+		call_json(c, 200, ca_json(&x));
+	else
+		call_problem(c, 404, "not-found", NULL, "there is no such CA");
+	free(x.mem);
+}
+
+/* What everybody may have who meets the CA's certificates. */
+static void
+get_certificate(struct call *c)
+{
+	struct registry_ca x;
+	struct err err;
+
+	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	call_bytes(c, 200, "application/pkix-cert", x.der);
+	free(x.mem);
+}
+
+static void
+get_list(struct call *c)
+{
+	struct slice der;
+	struct err err;
+	void *mem;
+
+	if (!registry_crl_get(c->api->registry, c->params[0], &der, &mem, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	call_bytes(c, 200, "application/pkix-crl", der);
+	free(mem);
+}
+
+static const struct field list_rows[] = {
+	{ "number", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX },
+	{ "made", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
+	{ "until", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
+	{ "due", FIELD_BOOL, FIELD_REQUIRED, .help = "Something was revoked or put back since" },
+	{ 0 },
+};
+static const struct field rows[] = {
+	{ "name", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX },
+	{ "role", FIELD_TEXT, FIELD_REQUIRED, 0, REGISTRY_NAME_MAX, .help = "What its certificates make of their owners" },
+	{ "parent", FIELD_TEXT, FIELD_REQUIRED, 0, REGISTRY_NAME_MAX },
+	{ "subject", FIELD_TEXT, FIELD_REQUIRED, 0, 1024 },
+	{ "key_sha256", FIELD_TEXT, FIELD_REQUIRED, 0, 64, .help = "Of the SubjectPublicKeyInfo, hex" },
+	{ "own", FIELD_BOOL, FIELD_REQUIRED, .help = "The signer has its key" },
+	{ "retired", FIELD_BOOL, FIELD_REQUIRED },
+	{ "not_before", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
+	{ "not_after", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
+	{ "list", FIELD_OBJECT, FIELD_REQUIRED, .of = list_rows, .help = "Its revocation list" },
+	{ 0 },
+};
+static const struct schema schema = { "Ca", rows };
+
+static const struct op ops[] = {
+	{ "listCas", "All CAs", HTTP_GET, "/api/v1/cas", OP_ALL, 200, list, .answer = &schema },
+	{ "getCa", "One CA", HTTP_GET, "/api/v1/cas/{ca}", 0, 200, get, .answer = &schema },
+	{ "getCaCertificate", "The CA's certificate, DER", HTTP_GET, "/api/v1/cas/{ca}/certificate", OP_OPEN, 200, get_certificate, .media = "application/pkix-cert" },
+	{ "getCaList", "The CA's revocation list, DER", HTTP_GET, "/api/v1/cas/{ca}/crl", OP_OPEN, 200, get_list, .media = "application/pkix-crl" },
+};
+const struct op_group group_cas = { "cas", "Certificate authorities", ops, ARRAY_LEN(ops) };

@@ -1,0 +1,314 @@
+/* Groups and permissions, which are for all tenants. */
+#include "api/internal.h"
+
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+
+/* ---- permissions ---- */
+
+static json_t *
+permission_json(const struct registry_permission *p)
+{
+	return json_pack("{s:o, s:o, s:o, s:s, s:b}", "name", text_json(p->name), "path", text_json(p->path), "method", text_json(p->method),
+	    "effect", p->deny ? "deny" : "permit", "system", p->system);
+}
+
+static bool
+add_permission(void *ctx, const struct registry_permission *p)
+{
+	return json_array_append_new(ctx, permission_json(p)) == 0;
+}
+
+static void
+answer_items(struct call *c, json_t *items, bool ok, const struct err *err)
+{
+	struct registry_page all = { 0 };
+
+	if (ok || items == NULL) {
+		call_page_json(c, items, &all);
+		return;
+	}
+	json_decref(items);
+	call_error(c, err);
+}
+
+static void
+list_permissions(struct call *c)
+{
+	json_t *items = json_array();
+	struct err err;
+
+	answer_items(c, items, registry_permission_each(c->api->registry, REGISTRY_GROUP_PERMISSION, 0, add_permission, items, &err), &err);
+}
+
+/* It is compiled at each request: what cannot be is refused here. */
+static bool
+check_pattern(struct call *c, const char *name, struct faults *f)
+{
+	char why[120], text[REGISTRY_LABEL_MAX + 8];
+	struct slice s = call_text(c, name);
+	char pointer[32];
+	regex_t re;
+	int rc;
+
+	(void)snprintf(text, sizeof(text), "^(%.*s)", SL_ARG(s));
+	rc = regcomp(&re, text, REG_EXTENDED | REG_NOSUB);
+	if (rc == 0) {
+		regfree(&re);
+		return true;
+	}
+	(void)regerror(rc, &re, why, sizeof(why));
+	(void)snprintf(pointer, sizeof(pointer), "/%s", name);
+	fault_add(f, pointer, "is no regular expression (POSIX, extended): %s", why);
+	return false;
+}
+
+static void
+create_permission(struct call *c)
+{
+	struct registry_permission p = { .name = call_text(c, "name"), .path = call_text(c, "path"), .method = call_text(c, "method"),
+		.deny = slice_eq(call_text(c, "effect"), SL("deny")) };
+	struct faults f = { 0 };
+	struct err err;
+	int64_t id;
+
+	(void)check_pattern(c, "path", &f);
+	(void)check_pattern(c, "method", &f);
+	if (f.list != NULL || f.failed) {
+		call_faults(c, 422, &f);
+		return;
+	}
+	if (!registry_permission_add(c->api->registry, &p, &id, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	call_location(c, "/api/v1/permissions/", p.name);
+	call_json(c, 201, permission_json(&p));
+}
+
+static void
+delete_permission(struct call *c)
+{
+	struct registry_permission p;
+	struct err err;
+	bool ok = registry_permission_find(c->api->registry, c->params[0], &p, &err);
+
+	if (ok) {
+		ok = registry_permission_remove(c->api->registry, p.id, &err);
+		free(p.mem);
+	}
+	if (ok)
+		call_nothing(c);
+	else
+		call_error(c, &err);
+}
+
+/* ---- groups ---- */
+
+static json_t *
+group_json(const struct registry_group *g)
+{
+	return json_pack("{s:o, s:o, s:b}", "name", text_json(g->name), "description", text_json(g->description), "system", g->system);
+}
+
+static bool
+add_group(void *ctx, const struct registry_group *g)
+{
+	return json_array_append_new(ctx, group_json(g)) == 0;
+}
+
+static void
+list_groups(struct call *c)
+{
+	json_t *items = json_array();
+	struct err err;
+
+	answer_items(c, items, registry_group_each(c->api->registry, 0, add_group, items, &err), &err);
+}
+
+static void
+create_group(struct call *c)
+{
+	struct registry_group g = { .name = call_text(c, "name"), .description = call_text(c, "description") };
+	struct err err;
+	int64_t id;
+
+	if (!registry_group_add(c->api->registry, &g, &id, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	call_location(c, "/api/v1/groups/", g.name);
+	call_json(c, 201, group_json(&g));
+}
+
+/* The group of the path; 0: answered. */
+static int64_t
+group_of(struct call *c)
+{
+	struct registry_group g;
+	struct err err;
+
+	if (!registry_group_find(c->api->registry, c->params[0], &g, &err)) {
+		call_error(c, &err);
+		return 0;
+	}
+	free(g.mem);
+	return g.id;
+}
+
+static void
+done(struct call *c, bool ok, const struct err *err)
+{
+	if (ok)
+		call_nothing(c);
+	else
+		call_error(c, err);
+}
+
+static void
+delete_group(struct call *c)
+{
+	int64_t id = group_of(c);
+	struct err err;
+
+	if (id != 0)
+		done(c, registry_group_remove(c->api->registry, id, &err), &err);
+}
+
+static void
+list_group_permissions(struct call *c)
+{
+	int64_t id = group_of(c);
+	json_t *items;
+	struct err err;
+
+	if (id == 0)
+		return;
+	items = json_array();
+	answer_items(c, items, registry_permission_each(c->api->registry, REGISTRY_GROUP_PERMISSION, id, add_permission, items, &err), &err);
+}
+
+typedef bool link_change(struct registry *r, enum registry_link kind, int64_t a, int64_t b, struct err *err);
+
+static void
+change_link(struct call *c, enum registry_link kind, int64_t of, link_change *change, enum err_code fine)
+{
+	struct registry_permission p;
+	struct err err;
+	bool ok = registry_permission_find(c->api->registry, c->params[1], &p, &err);
+
+	if (ok) {
+		ok = change(c->api->registry, kind, of, p.id, &err) || err.code == fine;
+		free(p.mem);
+	}
+	done(c, ok, &err);
+}
+
+static void
+put_group_permission(struct call *c)
+{
+	int64_t id = group_of(c);
+
+	if (id != 0)
+		change_link(c, REGISTRY_GROUP_PERMISSION, id, registry_link_add, ERR_EXISTS);
+}
+
+static void
+delete_group_permission(struct call *c)
+{
+	int64_t id = group_of(c);
+
+	if (id != 0)
+		change_link(c, REGISTRY_GROUP_PERMISSION, id, registry_link_remove, ERR_OK);
+}
+
+/* ---- a user's own permissions ---- */
+
+static int64_t
+user_of(struct call *c)
+{
+	struct registry_user u;
+	struct err err;
+
+	if (!registry_user_find(c->api->registry, c->params[0], &u, &err)) {
+		call_error(c, &err);
+		return 0;
+	}
+	free(u.mem);
+	return u.id;
+}
+
+static void
+list_user_permissions(struct call *c)
+{
+	int64_t id = user_of(c);
+	json_t *items;
+	struct err err;
+
+	if (id == 0)
+		return;
+	items = json_array();
+	answer_items(c, items, registry_permission_each(c->api->registry, REGISTRY_USER_PERMISSION, id, add_permission, items, &err), &err);
+}
+
+static void
+put_user_permission(struct call *c)
+{
+	int64_t id = user_of(c);
+
+	if (id != 0)
+		change_link(c, REGISTRY_USER_PERMISSION, id, registry_link_add, ERR_EXISTS);
+}
+
+static void
+delete_user_permission(struct call *c)
+{
+	int64_t id = user_of(c);
+
+	if (id != 0)
+		change_link(c, REGISTRY_USER_PERMISSION, id, registry_link_remove, ERR_OK);
+}
+
+/* ---- tables ---- */
+
+static const char *const effects[] = { "permit", "deny", NULL };
+static const struct field permission_rows[] = {
+	{ "name", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX, &rule_name, .example = "\"read_devices\"" },
+	{ "path", FIELD_TEXT, FIELD_REQUIRED, 1, 200, &rule_plain,
+	    .help = "Regular expression (POSIX, extended) on the path with a slash at its end, anchored at its front", .example = "\"/api/v1/devices/(.*)\"" },
+	{ "method", FIELD_TEXT, FIELD_REQUIRED, 1, 64, &rule_plain, .help = "Likewise on the method", .example = "\"GET\"" },
+	{ "effect", FIELD_TEXT, FIELD_REQUIRED, .choices = effects, .example = "\"permit\"" },
+	{ "system", FIELD_BOOL, FIELD_ANSWER, .help = "Ours: cannot be removed" },
+	{ 0 },
+};
+static const struct field group_rows[] = {
+	{ "name", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX, &rule_name, .example = "\"operators\"" },
+	{ "description", FIELD_TEXT, 0, 0, 200, &rule_plain, .example = "\"Who looks after the devices\"" },
+	{ "system", FIELD_BOOL, FIELD_ANSWER, .help = "Ours: cannot be removed" },
+	{ 0 },
+};
+static const struct schema permission_schema = { "Permission", permission_rows }, group_schema = { "Group", group_rows };
+
+static const struct op ops[] = {
+	{ "listPermissions", "All permissions", HTTP_GET, "/api/v1/permissions", OP_PLATFORM | OP_ALL, 200, list_permissions, .answer = &permission_schema },
+	{ "createPermission", "Make a permission", HTTP_POST, "/api/v1/permissions", OP_PLATFORM | OP_ONCE, 201, create_permission, .body = &permission_schema,
+	    .answer = &permission_schema, .example = "{\"name\":\"read_devices\",\"path\":\"/api/v1/devices/(.*)\",\"method\":\"GET\",\"effect\":\"permit\"}" },
+	{ "deletePermission", "Remove a permission", HTTP_DELETE, "/api/v1/permissions/{permission}", OP_PLATFORM, 204, delete_permission },
+	{ "listGroups", "All groups", HTTP_GET, "/api/v1/groups", OP_PLATFORM | OP_ALL, 200, list_groups, .answer = &group_schema },
+	{ "createGroup", "Make a group", HTTP_POST, "/api/v1/groups", OP_PLATFORM | OP_ONCE, 201, create_group, .body = &group_schema, .answer = &group_schema,
+	    .example = "{\"name\":\"operators\",\"description\":\"Who looks after the devices\"}" },
+	{ "deleteGroup", "Remove a group", HTTP_DELETE, "/api/v1/groups/{group}", OP_PLATFORM, 204, delete_group },
+	{ "listGroupPermissions", "What a group may do", HTTP_GET, "/api/v1/groups/{group}/permissions", OP_PLATFORM | OP_ALL, 200, list_group_permissions,
+	    .answer = &permission_schema },
+	{ "grantGroup", "Give a permission to a group", HTTP_PUT, "/api/v1/groups/{group}/permissions/{permission}", OP_PLATFORM, 204, put_group_permission },
+	{ "revokeGroup", "Take a permission from a group", HTTP_DELETE, "/api/v1/groups/{group}/permissions/{permission}", OP_PLATFORM, 204, delete_group_permission },
+	{ "listUserPermissions", "What a user may do beside what his groups may", HTTP_GET, "/api/v1/users/{user}/permissions", OP_PLATFORM | OP_ALL, 200,
+	    list_user_permissions, .answer = &permission_schema },
+	{ "grantUser", "Give a permission to a user; it stands above those of the groups", HTTP_PUT, "/api/v1/users/{user}/permissions/{permission}", OP_PLATFORM, 204,
+	    put_user_permission },
+	{ "revokeUser", "Take a permission from a user", HTTP_DELETE, "/api/v1/users/{user}/permissions/{permission}", OP_PLATFORM, 204, delete_user_permission },
+};
+const struct op_group group_groups = { "permissions", "Groups and permissions, for all tenants", ops, ARRAY_LEN(ops) };

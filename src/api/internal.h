@@ -1,0 +1,285 @@
+/* How the parts of the control process hang together. Private to api/. */
+#ifndef API_INTERNAL_H
+#define API_INTERNAL_H
+
+#include <event2/buffer.h>
+#include <event2/event.h>
+
+#include "api/api.h"
+#include "api/field.h"
+#include "api/http.h"
+#include "base/map.h"
+#include "registry/registry.h"
+
+enum {
+	API_BODY_MAX = 256 * 1024, /* of a body, unless its operation says another */
+	API_PARAMS_MAX = 4,        /* in a path */
+	API_TEXT_MAX = 200,
+	API_TOKEN_MAX = 2048,
+	PASSWORD_MIN = 10,         /* characters */
+	PASSWORD_MAX = 512,
+};
+
+struct call;
+struct chan;
+struct hash_job;
+struct signers;
+
+/* ---- operations: the router, the checks and the OpenAPI document read these rows ---- */
+
+struct schema {
+	const char *name;
+	const struct field *rows;
+};
+enum op_flags {
+	OP_OPEN = 1,      /* without a login */
+	OP_SELF = 2,      /* every login may, whatever its rules are */
+	OP_PLATFORM = 4,  /* only for users of the first tenant */
+	OP_LIST = 8,      /* the answer is a page of <answer> */
+	OP_ALL = 128,     /* the answer is all of them, in the form of a page */
+	OP_QUIET = 16,    /* not for the audit log */
+	OP_ONCE = 32,     /* takes an Idempotency-Key */
+	OP_MATCH = 64,    /* takes If-Match */
+};
+struct op {
+	const char *id, *summary;
+	enum http_method method;
+	const char *path;          /* "/api/v1/devices/{device}" */
+	unsigned flags;            /* enum op_flags */
+	unsigned status;           /* of success */
+	void (*run)(struct call *c);
+	const struct field *query; /* beside those that all have, or NULL */
+	const struct schema *body, *answer; /* NULL: none */
+	const char *example;       /* a body that is taken, JSON */
+	size_t body_max;           /* 0: API_BODY_MAX */
+	const char *media;         /* of an answer that is not JSON, or NULL */
+};
+struct op_group {
+	const char *name, *about;
+	const struct op *ops;
+	size_t n;
+};
+extern const struct op_group *const op_groups[];
+extern const size_t op_groups_n;
+extern const struct op_group group_login, group_tenants, group_users, group_groups, group_devices, group_issue, group_certificates,
+    group_cas, group_system;
+/* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
+ * there. ret_params: the parts of the path that stand for {…}. */
+const struct op *op_find(const struct http_path *p, enum http_method m, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed);
+/* What a {name} in a path must be; never NULL for those of the table. */
+const struct field *op_param(struct slice name);
+extern const struct field page_query[]; /* limit and cursor */
+extern const struct field tenant_query[]; /* "tenant": all that are logged in */
+
+/* ---- who asks ---- */
+
+enum actor_kind { ACTOR_NOBODY, ACTOR_USER, ACTOR_CERTIFICATE, ACTOR_LOCAL };
+struct actor {
+	enum actor_kind kind;
+	char name[128];       /* "user:admin", "certificate:controller", "uid:0" */
+	char tenant[REGISTRY_NAME_MAX + 1]; /* his own */
+	bool first;           /* it is the first one, so that he may act in all others */
+	int64_t user;         /* of ACTOR_USER */
+	char jti[33];         /* of his token */
+	int64_t expires;
+};
+
+/* ---- one request, from its head to its answer ---- */
+
+struct call {
+	struct call *prev, *next; /* of all calls */
+	struct api *api;
+	struct chan *chan;    /* NULL: the client has gone, and the answer has no reader */
+	const struct op *op;  /* NULL: there is none */
+	uint8_t *head_bytes;
+	size_t head_n;
+	struct http_head head;
+	struct http_path path;
+	struct slice params[API_PARAMS_MAX]; /* in the order of the path */
+	uint8_t *body_bytes;
+	size_t body_n, body_cap, body_max;
+	json_t *body;
+	char peer[80];        /* "192.0.2.1:50000" */
+	struct actor actor;
+	char tenant[REGISTRY_NAME_MAX + 1]; /* in which he acts */
+	int64_t version;      /* of the row that is shown, for its ETag */
+	char key[80];         /* Idempotency-Key that is held; "": none */
+	struct evbuffer *headers; /* of the answer */
+	void *work;           /* of a handler that goes on later; call_work() */
+	bool replayed;        /* the answer is that of an earlier request */
+};
+
+/* Answers; each call gets exactly one, now or later, and is no longer the handler's after it. */
+void call_json(struct call *c, unsigned status, json_t *body); /* takes <body>; NULL: out of memory */
+void call_nothing(struct call *c);                             /* 204 */
+void call_bytes(struct call *c, unsigned status, const char *type, struct slice body);
+/* A problem document (RFC 9457). <slug>: its type; <remedy>: one sentence, or NULL. */
+void call_problem(struct call *c, unsigned status, const char *slug, const char *remedy, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+void call_faults(struct call *c, unsigned status, struct faults *f); /* takes the list */
+void call_error(struct call *c, const struct err *err);             /* of the registry or the signer */
+void call_header(struct call *c, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+void call_location(struct call *c, const char *folder, struct slice name); /* Location: <folder><name> */
+
+/* The body's members. */
+struct slice call_text(const struct call *c, const char *name); /* .p NULL: none, or null */
+bool call_has(const struct call *c, const char *name);
+int64_t call_int(const struct call *c, const char *name, int64_t otherwise);
+bool call_bool(const struct call *c, const char *name, bool otherwise);
+/* A parameter of the query, decoded; .p NULL: none. */
+struct slice call_query(const struct call *c, const char *name);
+int64_t call_query_int(const struct call *c, const char *name, int64_t otherwise);
+struct slice call_tenant(const struct call *c);
+/* Compute the hash of a new password: <done> gets the call as its context. When too many wait, the call is answered instead. */
+void call_hash(struct call *c, struct slice password, void (*done)(void *ctx, struct hash_job *j));
+/* The page that the query asks for. */
+struct registry_page call_page(const struct call *c);
+/* Answer with a page: {"items": <items>, "next": …} and a Link. Takes <items>. */
+void call_page_json(struct call *c, json_t *items, const struct registry_page *page);
+/* Is <version> of the row still what If-Match says? False: the call is answered (412). */
+bool call_if_match(struct call *c, int64_t version);
+/* The request without its head is there: checks, then the operation. */
+void call_run(struct call *c);
+/* Before the body is read. False: it is answered. */
+bool call_admit(struct call *c);
+struct call *call_new(struct chan *chan, struct slice head);
+void call_free(struct call *c); /* NULL is fine */
+/* The connection is gone. */
+void call_orphan(struct call *c);
+
+/* ---- reply.c ---- */
+
+struct reply {
+	unsigned status;
+	const char *type;        /* Content-Type, or NULL */
+	struct slice body;
+	struct evbuffer *headers; /* lines, or NULL */
+	bool close;
+	bool head_only;          /* the answer to HEAD: lengths without bytes */
+};
+void reply_write(struct evbuffer *out, const struct reply *r);
+const char *reply_reason(unsigned status);
+json_t *problem_json(unsigned status, const char *slug, const char *detail, const char *remedy);
+
+/* ---- chan.c: connections; listen.c: where they come from ---- */
+
+enum { LISTENER_SOCKETS_MAX = 4 };
+struct listener {
+	struct api *api;
+	unsigned index, n;
+	struct evconnlistener *ev[LISTENER_SOCKETS_MAX];
+	struct tls_ctx *tls; /* NULL: a unix socket */
+};
+/* Takes <fd>. */
+void chan_accept(struct listener *l, int fd, const struct sockaddr *addr, socklen_t len);
+bool listeners_open(struct api *a, struct err *err);
+void listeners_close(struct api *a);
+void listeners_renew(struct api *a); /* with the TLS contexts of now */
+void chans_close(struct api *a); /* all of them */
+void chans_leave(struct api *a); /* those that wait for a request; the others after their answer */
+/* The answer of the request that is being worked on. */
+void chan_answer(struct chan *c, struct reply *r);
+const struct pki_peer *chan_peer(const struct chan *c); /* who was judged, or NULL */
+struct api *chan_api(const struct chan *c);
+bool chan_is_local(const struct chan *c);               /* over the unix socket, and one of those who may */
+const char *chan_peer_text(const struct chan *c);       /* "192.0.2.1:50000" */
+bool chan_continue(struct chan *c);                     /* "100 Continue" */
+
+/* ---- address.c ---- */
+
+struct address;
+/* Count one more from there. NULL: there are as many as may be, or no memory. */
+struct address *address_take(struct api *a, const struct sockaddr_storage *s);
+void address_give(struct api *a, struct address *x); /* NULL is fine */
+
+/* ---- auth.c ---- */
+
+struct tokens;
+struct tokens *tokens_new(unsigned life_s);
+void tokens_free(struct tokens *t); /* NULL is fine */
+struct token {
+	char jti[33];
+	char tenant[REGISTRY_NAME_MAX + 1];
+	int64_t user, generation, issued, expires;
+};
+/* free(). NULL: out of memory. <t>: user, generation and tenant; the rest comes out. */
+char *token_issue(struct tokens *ts, struct token *t, int64_t now);
+/* False: it is none of ours, changed, expired, not yet good, or given back; *ret_why: static. */
+bool token_read(struct tokens *ts, struct slice text, int64_t now, struct token *ret, const char **ret_why);
+bool token_revoke(struct tokens *ts, const char *jti, int64_t expires, int64_t now);
+
+/* Who asks? False: the call is answered (401). */
+bool auth_who(struct call *c);
+/* May he? False: the call is answered (403). */
+bool auth_may(struct call *c);
+/* Is he in the group of administrators? Certificates and the unix socket are. */
+bool actor_is_admin(const struct call *c);
+bool user_is_admin(struct registry *r, int64_t user);
+
+/* ---- signers.c: the process that signs, and the audit log ---- */
+
+/* certificates.c */
+extern const struct schema certificate_schema;
+const char *reason_name(int code);
+/* The certificate, if the call's tenant may see it; false: answered. */
+bool certificate_load(struct call *c, struct slice ca, struct slice serial, struct registry_certificate *ret);
+void certificate_show(struct call *c, struct slice ca, struct slice serial, unsigned status);
+/* The registry has the certificate of the path with another state: tell the signer, publish the list, then answer. */
+void lists_publish(struct call *c, int reason);
+bool signers_open(struct api *a, struct err *err);
+void signers_close(struct api *a);
+/* Something was revoked or put back: CAs whose lists are due get new ones. */
+void lists_due(struct api *a);
+void api_audit(struct api *a, const char *actor, const char *action, struct slice object);
+
+/* ---- hasher.c: passwords on a thread of their own ---- */
+
+struct hasher;
+enum { HASH_WAITING_MAX = 64 };
+struct hash_job {
+	struct hash_job *next;
+	char *hash;          /* what to compare with, in PASSWD_HASH_TEXT_MAX bytes; empty: one is made, and stands here */
+	uint8_t *password;   /* wiped and freed */
+	size_t password_n;
+	void (*done)(void *ctx, struct hash_job *j); /* on the loop's thread; frees it with hash_job_free() */
+	void *ctx;
+	bool right;          /* it is the password; or: a hash was made */
+};
+struct hasher *hasher_new(struct event_base *base);
+void hasher_free(struct hasher *h); /* NULL is fine; what waits is not done any more */
+struct hash_job *hash_job_new(struct slice hash, struct slice password); /* NULL: out of memory */
+void hash_job_free(struct hash_job *j);
+/* False: too many wait; <j> stays the caller's. */
+bool hasher_add(struct hasher *h, struct hash_job *j);
+
+/* ---- the process ---- */
+
+struct api {
+	const struct api_config *config;
+	struct event_base *base;
+	struct registry *registry;
+	struct tokens *tokens;
+	struct hasher *hasher;
+	char *decoy;              /* a hash of nobody's password */
+	struct signers *signers;
+	json_t *document;         /* OpenAPI */
+	struct listener listeners[API_LISTENERS_MAX];
+	struct chan *conns;
+	unsigned n_chans;
+	struct map addresses;     /* struct address */
+	struct event *signals[3], *chores;
+	struct call *calls;       /* all of them */
+	struct backup *backup;    /* that is being made, or NULL */
+	bool leaving;
+};
+void backup_stop(struct api *a);
+void api_chan_gone(struct api *a);
+int64_t api_now(const struct api *a); /* seconds since 1970 */
+json_t *document_json(void);          /* the OpenAPI document; NULL: out of memory */
+json_t *time_json(int64_t t);         /* RFC 3339; 0: null */
+int64_t time_read(struct slice s);    /* a text of rule_time; 0: none, or no such time */
+json_t *text_json(struct slice s);
+json_t *pem_json(struct slice der, const char *label); /* "CERTIFICATE"; null without bytes */
+
+#endif

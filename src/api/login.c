@@ -1,0 +1,263 @@
+/* Logging in and out. */
+#include "api/internal.h"
+
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "base/text.h"
+#include "passwd/passwd.h"
+
+struct attempt {
+	int64_t user; /* 0: nobody has this name, or nobody may log in under it */
+	int64_t generation;
+	char name[REGISTRY_NAME_MAX + 1], tenant[REGISTRY_NAME_MAX + 1];
+};
+
+static void
+answer_token(struct call *c, const struct attempt *t)
+{
+	struct token token = { .user = t->user, .generation = t->generation };
+	char *text;
+	json_t *v;
+
+	memcpy(token.tenant, t->tenant, sizeof(token.tenant));
+	text = token_issue(c->api->tokens, &token, api_now(c->api));
+	v = text != NULL ? json_pack("{s:s, s:s, s:I, s:o}", "token", text, "type", "Bearer", "expires_in",
+			       (json_int_t)(token.expires - token.issued), "expires", time_json(token.expires))
+			 : NULL;
+	free(text);
+	call_json(c, 200, v);
+}
+
+/* The same answer, after the same time, whether the name or the password is wrong. */
+static void
+on_password(void *ctx, struct hash_job *j)
+{
+	struct call *c = ctx;
+	const struct api_ports *ports = &c->api->config->ports;
+	struct attempt *t = c->work;
+	bool right = j->right && t->user != 0;
+
+	hash_job_free(j);
+	if (t->user != 0)
+		(void)registry_user_login(c->api->registry, t->user, right, 0, NULL);
+	if (right) {
+		api_audit(c->api, t->name, "login", slice_str(c->peer));
+		answer_token(c, t);
+		return;
+	}
+	ports->tried(ports->ctx, c->peer, slice_str(t->name));
+	api_audit(c->api, t->name, "login-refused", slice_str(c->peer));
+	call_problem(c, 401, "credentials", "an administrator can set a new password", "user name or password is wrong");
+}
+
+/* What to compare with: the user's hash, or one of nobody's password. */
+static struct hash_job *
+make_job(struct call *c, struct attempt *t)
+{
+	struct slice password = call_text(c, "password");
+	struct registry_tenant tenant = { 0 };
+	struct registry_user u;
+	struct hash_job *j;
+
+	if (!registry_user_find(c->api->registry, slice_str(t->name), &u, NULL))
+		return hash_job_new(slice_str(c->api->decoy), password);
+	if (!u.disabled && u.password.n > 0 && registry_tenant_get(c->api->registry, u.tenant, &tenant, NULL) && !tenant.disabled) {
+		t->user = u.id;
+		t->generation = u.generation;
+		(void)text_copy(t->tenant, sizeof(t->tenant), u.tenant);
+	}
+	j = hash_job_new(t->user != 0 ? u.password : slice_str(c->api->decoy), password);
+	free(tenant.mem);
+	free(u.mem);
+	return j;
+}
+
+static void
+login(struct call *c)
+{
+	const struct api_ports *ports = &c->api->config->ports;
+	struct slice name = call_text(c, "username");
+	struct attempt *t = c->work = calloc(1, sizeof(*t));
+	struct hash_job *j;
+
+	if (t == NULL) {
+		call_json(c, 503, NULL);
+		return;
+	}
+	(void)text_copy(t->name, sizeof(t->name), name);
+	for (char *p = t->name; *p != '\0'; p++)
+		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p | 0x20 : *p);
+	if (!ports->may_try(ports->ctx, c->peer, slice_str(t->name))) {
+		call_header(c, "Retry-After", "5");
+		call_problem(c, 429, "too-many-logins", "wait, or come from another address", "too many wrong passwords for this user from this address, or from this address");
+		return;
+	}
+	j = make_job(c, t);
+	if (j == NULL) {
+		call_json(c, 503, NULL);
+		return;
+	}
+	j->done = on_password;
+	j->ctx = c;
+	if (hasher_add(c->api->hasher, j))
+		return;
+	hash_job_free(j);
+	call_header(c, "Retry-After", "5");
+	call_problem(c, 503, "busy", "try again in a few seconds", "too many people log in at once");
+}
+
+static void
+logout(struct call *c)
+{
+	if (c->actor.kind != ACTOR_USER)
+		call_problem(c, 409, "no-token", NULL, "who asks has no token that could be given back");
+	else if (token_revoke(c->api->tokens, c->actor.jti, c->actor.expires, api_now(c->api)))
+		call_nothing(c);
+	else
+		call_json(c, 503, NULL);
+}
+
+/* ---- who am I ---- */
+
+static bool
+add_group(void *ctx, const struct registry_group *g)
+{
+	return json_array_append_new(ctx, text_json(g->name)) == 0;
+}
+
+static void
+me(struct call *c)
+{
+	static const char *const kinds[] = { "nobody", "user", "certificate", "local" };
+	json_t *groups = json_array();
+	struct err err;
+
+	if (groups != NULL && c->actor.kind == ACTOR_USER && !registry_group_each(c->api->registry, c->actor.user, add_group, groups, &err)) {
+		json_decref(groups);
+		call_error(c, &err);
+		return;
+	}
+	call_json(c, 200, json_pack("{s:s, s:s, s:s, s:b, s:o, s:o}", "name", c->actor.name, "kind", kinds[c->actor.kind], "tenant",
+			      c->actor.tenant, "platform", c->actor.first, "groups", groups, "expires", time_json(c->actor.expires)));
+}
+
+static void
+on_hashed(void *ctx, struct hash_job *j)
+{
+	struct call *c = ctx;
+	struct err err;
+	bool ok = j->right && registry_user_set_password(c->api->registry, c->actor.user, slice_str(j->hash), 4, &err);
+
+	if (!j->right)
+		(void)err_set(&err, ERR_MEMORY, "out of memory");
+	hash_job_free(j);
+	if (ok)
+		call_nothing(c);
+	else
+		call_error(c, &err);
+}
+
+/* The old one was right: now the new one. */
+static void
+on_old(void *ctx, struct hash_job *j)
+{
+	struct call *c = ctx;
+	const struct api_ports *ports = &c->api->config->ports;
+	bool right = j->right;
+
+	hash_job_free(j);
+	if (right) {
+		call_hash(c, call_text(c, "new_password"), on_hashed);
+		return;
+	}
+	ports->tried(ports->ctx, c->peer, slice_str(c->actor.name));
+	call_problem(c, 403, "credentials", NULL, "the old password is wrong");
+}
+
+void
+call_hash(struct call *c, struct slice password, void (*done)(void *ctx, struct hash_job *j))
+{
+	struct hash_job *j = hash_job_new((struct slice){ 0 }, password);
+
+	if (j != NULL) {
+		j->done = done;
+		j->ctx = c;
+		if (hasher_add(c->api->hasher, j))
+			return;
+		hash_job_free(j);
+	}
+	call_header(c, "Retry-After", "5");
+	call_problem(c, 503, "busy", "try again in a few seconds", "too many passwords are set at once");
+}
+
+static void
+set_own_password(struct call *c)
+{
+	const struct api_ports *ports = &c->api->config->ports;
+	struct registry_user u;
+	struct hash_job *j;
+
+	if (c->actor.kind != ACTOR_USER || !registry_user_get(c->api->registry, c->actor.user, &u, NULL)) {
+		call_problem(c, 409, "no-user", NULL, "who asks is no user with a password");
+		return;
+	}
+	if (!ports->may_try(ports->ctx, c->peer, slice_str(c->actor.name))) {
+		free(u.mem);
+		call_header(c, "Retry-After", "5");
+		call_problem(c, 429, "too-many-logins", "wait", "too many wrong passwords");
+		return;
+	}
+	j = hash_job_new(u.password, call_text(c, "old_password"));
+	free(u.mem);
+	if (j != NULL) {
+		j->done = on_old;
+		j->ctx = c;
+	}
+	if (j != NULL && hasher_add(c->api->hasher, j))
+		return;
+	hash_job_free(j);
+	call_header(c, "Retry-After", "5");
+	call_problem(c, 503, "busy", "try again in a few seconds", "too many people log in at once");
+}
+
+static const struct field login_rows[] = {
+	{ "username", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX, &rule_plain, .example = "\"admin\"" },
+	{ "password", FIELD_TEXT, FIELD_REQUIRED | FIELD_SECRET, 1, PASSWORD_MAX, .example = "\"correct horse battery\"" },
+	{ 0 },
+};
+static const struct field token_rows[] = {
+	{ "token", FIELD_TEXT, FIELD_REQUIRED, 1, API_TOKEN_MAX, .help = "For the header Authorization: Bearer TOKEN" },
+	{ "type", FIELD_TEXT, FIELD_REQUIRED, 1, 16 },
+	{ "expires_in", FIELD_INT, FIELD_REQUIRED, 1, 86400, .help = "Seconds" },
+	{ "expires", FIELD_TEXT, FIELD_REQUIRED, 20, 20, &rule_time },
+	{ 0 },
+};
+static const struct field group_name = { "name", FIELD_TEXT, 0, 1, REGISTRY_NAME_MAX };
+static const char *const kind_names[] = { "user", "certificate", "local", NULL };
+static const struct field me_rows[] = {
+	{ "name", FIELD_TEXT, FIELD_REQUIRED, 1, 128 },
+	{ "kind", FIELD_TEXT, FIELD_REQUIRED, .choices = kind_names },
+	{ "tenant", FIELD_TEXT, FIELD_REQUIRED, 0, REGISTRY_NAME_MAX },
+	{ "platform", FIELD_BOOL, FIELD_REQUIRED, .help = "Of the first tenant, whose users can look after all others" },
+	{ "groups", FIELD_LIST, FIELD_REQUIRED, 0, 1000, .of = &group_name },
+	{ "expires", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
+	{ 0 },
+};
+static const struct field password_rows[] = {
+	{ "old_password", FIELD_TEXT, FIELD_REQUIRED | FIELD_SECRET, 1, PASSWORD_MAX, .example = "\"correct horse battery\"" },
+	{ "new_password", FIELD_TEXT, FIELD_REQUIRED | FIELD_SECRET, PASSWORD_MIN, PASSWORD_MAX, .example = "\"staple of the century\"" },
+	{ 0 },
+};
+static const struct schema login_schema = { "Login", login_rows }, token_schema = { "Token", token_rows }, me_schema = { "Me", me_rows },
+			   password_schema = { "PasswordChange", password_rows };
+
+static const struct op ops[] = {
+	{ "login", "Log in with user name and password", HTTP_POST, "/api/v1/login", OP_OPEN | OP_QUIET, 200, login, .body = &login_schema,
+	    .answer = &token_schema, .example = "{\"username\":\"admin\",\"password\":\"correct horse battery\"}", .body_max = 4096 },
+	{ "logout", "Give the token back: it is void from now on", HTTP_POST, "/api/v1/logout", OP_SELF, 204, logout },
+	{ "me", "Who is asking", HTTP_GET, "/api/v1/me", OP_SELF, 200, me, .answer = &me_schema },
+	{ "setOwnPassword", "Change one's own password; all tokens of the user are void after it", HTTP_PUT, "/api/v1/me/password", OP_SELF, 204,
+	    set_own_password, .body = &password_schema, .example = "{\"old_password\":\"correct horse battery\",\"new_password\":\"staple of the century\"}", .body_max = 4096 },
+};
+const struct op_group group_login = { "login", "Logging in and out", ops, ARRAY_LEN(ops) };

@@ -1,0 +1,81 @@
+/* The operations, and which of them a path means. */
+#include "api/internal.h"
+
+#include "base/num.h"
+#include "base/text.h"
+
+const struct op_group *const op_groups[] = { &group_login, &group_tenants, &group_users, &group_groups, &group_devices,
+	&group_certificates, &group_cas, &group_system };
+const size_t op_groups_n = ARRAY_LEN(op_groups);
+
+const struct field page_query[] = {
+	{ "limit", FIELD_INT, .min = 1, .max = REGISTRY_PAGE_MAX, .help = "Entries of a page (100)", .example = "100" },
+	{ "cursor", FIELD_TEXT, .min = 1, .max = REGISTRY_CURSOR_MAX - 1, .help = "`next` of the page before" },
+	{ 0 },
+};
+const struct field tenant_query[] = {
+	{ "tenant", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .rule = &rule_name,
+	    .help = "The tenant that is meant; another one than one's own only for users of the first tenant, with a permission for /api/v1/tenants/{tenant}" },
+	{ 0 },
+};
+
+static const struct field params[] = {
+	{ "tenant", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .rule = &rule_name, .help = "Name of a tenant" },
+	{ "device", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .rule = &rule_device, .help = "Id of a device in its tenant" },
+	{ "user", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .help = "Name of a user" },
+	{ "group", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .help = "Name of a group" },
+	{ "permission", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .help = "Name of a permission" },
+	{ "ca", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .help = "Name of a CA" },
+	{ "serial", FIELD_TEXT, .min = 2, .max = 2 * REGISTRY_SERIAL_MAX, .rule = &rule_serial, .help = "Serial number, lower-case hex" },
+	{ "template", FIELD_INT, .min = 1, .max = INT64_MAX, .help = "Number of a template" },
+	{ 0 },
+};
+
+const struct field *
+op_param(struct slice name)
+{
+	const struct field *row = params;
+
+	while (row->name != NULL && !slice_eq(slice_str(row->name), name))
+		row++;
+	return row->name != NULL ? row : NULL;
+}
+
+/* {name} stands for one part of a path. */
+static bool
+fits(const char *path, const struct http_path *p, struct slice ret[static API_PARAMS_MAX])
+{
+	struct slice rest = slice_from(slice_str(path), 1);
+	unsigned n = 0, n_params = 0;
+	bool more = true;
+
+	for (; more; n++) {
+		struct slice part = slice_cut(&rest, '/', &more);
+
+		if (n == p->n)
+			return false;
+		if (part.n > 0 && part.p[0] == '{')
+			ret[n_params++] = p->segments[n];
+		else if (!slice_eq(part, p->segments[n]))
+			return false;
+	}
+	return n == p->n;
+}
+
+const struct op *
+op_find(const struct http_path *p, enum http_method m, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed)
+{
+	*ret_allowed = 0;
+	for (size_t g = 0; g < op_groups_n; g++) {
+		for (size_t i = 0; i < op_groups[g]->n; i++) {
+			const struct op *o = &op_groups[g]->ops[i];
+
+			if (!fits(o->path, p, ret_params))
+				continue;
+			*ret_allowed |= 1u << o->method;
+			if (o->method == m)
+				return o;
+		}
+	}
+	return NULL;
+}

@@ -1,0 +1,71 @@
+/* Answers as bytes. */
+#include "api/internal.h"
+
+#include <stdio.h>
+
+#include "base/num.h"
+
+static const struct {
+	unsigned status;
+	const char *reason;
+} reasons[] = {
+	{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" }, { 304, "Not Modified" },
+	{ 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
+	{ 408, "Request Timeout" }, { 409, "Conflict" }, { 412, "Precondition Failed" }, { 413, "Content Too Large" },
+	{ 414, "URI Too Long" }, { 415, "Unsupported Media Type" }, { 417, "Expectation Failed" }, { 422, "Unprocessable Content" },
+	{ 429, "Too Many Requests" }, { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
+	{ 501, "Not Implemented" }, { 503, "Service Unavailable" }, { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" },
+	{ 507, "Insufficient Storage" },
+};
+
+const char *
+reply_reason(unsigned status)
+{
+	for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+		if (reasons[i].status == status)
+			return reasons[i].reason;
+	return "Unknown";
+}
+
+/* What a browser must not do with an answer, whoever made it show one. */
+static const char security[] =
+    "Cache-Control: no-store\r\n"
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
+    "Referrer-Policy: no-referrer\r\n"
+    "Strict-Transport-Security: max-age=31536000\r\n"
+    "X-Content-Type-Options: nosniff\r\n"
+    "X-Frame-Options: DENY\r\n";
+
+void
+reply_write(struct evbuffer *out, const struct reply *r)
+{
+	bool bare = r->status == 204 || r->status == 304;
+
+	(void)evbuffer_add_printf(out, "HTTP/1.1 %u %s\r\n%s", r->status, reply_reason(r->status), security);
+	if (r->type != NULL && !bare)
+		(void)evbuffer_add_printf(out, "Content-Type: %s\r\n", r->type);
+	if (!bare)
+		(void)evbuffer_add_printf(out, "Content-Length: %zu\r\n", r->body.n);
+	if (r->close)
+		(void)evbuffer_add_printf(out, "Connection: close\r\n");
+	if (r->headers != NULL)
+		(void)evbuffer_add_buffer(out, r->headers);
+	(void)evbuffer_add(out, "\r\n", 2);
+	if (!bare && !r->head_only)
+		(void)evbuffer_add(out, r->body.p, r->body.n);
+}
+
+json_t *
+problem_json(unsigned status, const char *slug, const char *detail, const char *remedy)
+{
+	char type[96];
+	json_t *p;
+
+	(void)snprintf(type, sizeof(type), "urn:signet:problem:%s", slug);
+	p = json_pack("{s:s, s:s, s:i, s:s}", "type", type, "title", reply_reason(status), "status", (int)status, "detail", detail);
+	if (p != NULL && remedy != NULL && json_object_set_new(p, "remedy", json_string(remedy)) != 0) {
+		json_decref(p);
+		return NULL;
+	}
+	return p;
+}

@@ -1,0 +1,242 @@
+/* The control process: the configuration's part that is for it, and what the API asks of the program around it. */
+#include "server/internal.h"
+
+#include <openssl/ssl.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "api/api.h"
+#include "base/file.h"
+#include "base/num.h"
+#include "base/text.h"
+
+struct plane {
+	const struct server_options *options;
+	struct config *config;
+	struct judge judge;
+	struct buckets *buckets;
+	struct api_config api;
+	char dir[PKI_PATH_MAX], registry[PKI_PATH_MAX];
+};
+
+/* Whose certificate and CAs are control's, too. */
+static const struct config_listener *
+model(const struct config *c)
+{
+	for (unsigned i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].certfile != NULL)
+			return &c->listeners[i];
+	return NULL;
+}
+
+/* ---- ports ---- */
+
+static struct tls_ctx *
+make_tls(void *ctx, unsigned index, struct err *err)
+{
+	struct plane *p = ctx;
+	const struct config *c = p->config;
+	const struct config_listener *l = model(c);
+	struct tls_config t = { .cert_file = c->https_certfile, .key_file = c->https_keyfile, .alpn = "http/1.1" };
+	struct tls_ctx *made;
+
+	if (l != NULL) {
+		t.cert_file = t.cert_file != NULL ? t.cert_file : l->certfile;
+		t.key_file = t.key_file != NULL ? t.key_file : l->keyfile;
+		t.ciphers = l->ciphers;
+		t.ciphersuites = l->ciphersuites;
+		t.min_version = l->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION;
+	}
+	if (p->judge.trust != NULL) {
+		t.ask_client_cert = true;
+		t.ca_file = l->cafile;
+		t.ca_path = l->capath;
+		t.hooks = judge_hooks(&p->judge);
+		t.hooks.psk = NULL;
+	}
+	made = tls_ctx_new(&t, err);
+	if (made == NULL)
+		(void)err_prefix(err, "%s", c->https[index].name);
+	return made;
+}
+
+static bool
+load_trust(struct plane *p, struct err *err)
+{
+	const struct config_listener *l = model(p->config);
+	struct pki_trust *t;
+
+	if (l == NULL || (l->cafile == NULL && l->capath == NULL))
+		return true;
+	if (!world_trust(p->config, l, &t, err))
+		return false;
+	if (t == NULL)
+		return true;
+	judge_set_trust(&p->judge, t);
+	pki_trust_unref(t);
+	return true;
+}
+
+static void
+reload(void *ctx)
+{
+	struct plane *p = ctx;
+	struct err err;
+
+	if (load_trust(p, &err))
+		log_notice("Certificates, CAs and revocation lists of control were read again.");
+	else
+		log_error("Those that are trusted by control stay as they were: %s.", err.text);
+}
+
+/* Each listener may have twenty lines at once, and then one in five seconds. */
+static void
+refused(void *ctx, unsigned index, const struct net_peer *peer, const struct net_failure *f)
+{
+	static const struct bucket_rule lines = { .every_ns = UINT64_C(5000000000), .burst = 20 };
+	struct plane *p = ctx;
+	const struct pki_peer *who = peer->identity;
+	struct refusal r;
+	char addr[80];
+
+	refusal_of_failure(f, who, &r);
+	if (r.cause == REFUSAL_NONE || !buckets_try(p->buckets, index, &lines, server_now_ms() * 1000000))
+		return;
+	log_warning("Refused TLS handshake from %s on %s: %s [%s]; subject '%s', issuer '%s', serial %s. Remedy: %s.",
+	    net_addr_text(&peer->addr, addr, sizeof(addr)), p->config->https[index].name, r.text, r.name, who != NULL ? who->subject : "-",
+	    who != NULL ? who->issuer : "-", who != NULL ? who->serial_hex : "-", r.remedy);
+}
+
+static bool
+stands(void *ctx, const struct pki_peer *peer)
+{
+	struct plane *p = ctx;
+	struct pki_trust *t = judge_trust(&p->judge);
+	struct pki_standing standing;
+	struct authz_facts f;
+	bool ok;
+
+	if (t == NULL)
+		return false;
+	pki_peer_facts(peer, false, &f);
+	ok = pki_judge_again(t, &f, (int64_t)time(NULL), true, &standing);
+	pki_trust_unref(t);
+	return ok;
+}
+
+static bool
+may_try(void *ctx, const char *peer, struct slice user)
+{
+	struct plane *p = ctx;
+	struct attempts_key k;
+
+	attempts_key(&k, peer, user);
+	return attempts_may(p->buckets, &k, server_now_ms());
+}
+
+static void
+tried(void *ctx, const char *peer, struct slice user)
+{
+	struct plane *p = ctx;
+	struct attempts_key k;
+
+	attempts_key(&k, peer, user);
+	attempts_failed(p->buckets, &k, server_now_ms());
+}
+
+/* ---- start ---- */
+
+/* The folder of the configuration is the installation's. */
+static bool
+find_files(const struct config *c, const char *file, char dir[static PKI_PATH_MAX], char registry[static PKI_PATH_MAX], struct err *err)
+{
+	const char *slash = strrchr(file, '/');
+	struct slice folder = slash == NULL ? SL(".") : slice_of(file, (size_t)NUM_MAX(slash - file, 1));
+	bool ok = text_copy(dir, PKI_PATH_MAX, folder) && (c->registry_file != NULL ? text_copy(registry, PKI_PATH_MAX, slice_str(c->registry_file))
+										      : path_join(registry, PKI_PATH_MAX, dir, "registry.db"));
+
+	return ok || err_set(err, ERR_USAGE, "%s: the path is too long", file);
+}
+
+bool
+server_registry_path(const char *file, char *out, size_t cap, struct err *err)
+{
+	const struct server_options o = { .config_file = file };
+	struct config *c = config_load(&o, err);
+	char dir[PKI_PATH_MAX], path[PKI_PATH_MAX];
+	bool ok = c != NULL && find_files(c, file, dir, path, err) &&
+	    (text_copy(out, cap, slice_str(path)) || err_set(err, ERR_USAGE, "%s: the path is too long", path));
+
+	config_free(c);
+	return ok;
+}
+
+static void
+fill(struct plane *p)
+{
+	const struct config *c = p->config;
+	struct api_config *a = &p->api;
+
+	for (a->n_listeners = 0; a->n_listeners < c->n_https; a->n_listeners++) {
+		const struct config_https *h = &c->https[a->n_listeners];
+
+		a->listeners[a->n_listeners] = (struct api_listener){ h->host, h->port, h->path, h->name };
+	}
+	a->token_s = (unsigned)c->token_lifetime;
+	a->timeout_s = (unsigned)c->https_timeout;
+	a->max_connections = (unsigned)c->https_max_connections;
+	a->max_per_address = (unsigned)c->https_max_per_address;
+	a->dir = p->dir;
+	a->registry = p->registry;
+	a->signer_fd = -1;
+	a->ports = (struct api_ports){ p, make_tls, reload, refused, stands, may_try, tried };
+}
+
+static enum server_exit
+run(struct plane *p)
+{
+	struct logdest d = { .owner = (uid_t)-1 };
+	struct err err;
+	struct api *a;
+	bool ok;
+
+	if (p->config->n_https == 0) {
+		log_error("Control has nothing to listen on: the configuration needs an https_listener line, for example https_listener 8443.");
+		return SERVER_USAGE;
+	}
+	fill(p);
+	ok = find_files(p->config, p->options->config_file, p->dir, p->registry, &err) && logdest_open(p->config, &d, &err) && load_trust(p, &err);
+	a = ok ? api_new(&p->api, &err) : NULL;
+	ok = a != NULL && api_run(a, &err);
+	api_free(a);
+	if (!ok)
+		log_error("%s.", err.text);
+	log_reset_sinks();
+	return ok ? SERVER_OK : SERVER_FAILED;
+}
+
+enum server_exit
+server_control(const struct server_options *o)
+{
+	struct plane *p = calloc(1, sizeof(*p));
+	enum server_exit code = SERVER_FAILED;
+	struct err err;
+
+	if (p == NULL || !judge_init(&p->judge)) {
+		free(p);
+		return SERVER_FAILED;
+	}
+	p->options = o;
+	p->buckets = buckets_new();
+	p->config = config_load(o, &err);
+	if (p->config == NULL)
+		log_error("%s.", err.text);
+	else if (p->buckets != NULL)
+		code = run(p);
+	code = p->config == NULL ? SERVER_USAGE : code;
+	config_free(p->config);
+	buckets_free(p->buckets);
+	judge_done(&p->judge);
+	free(p);
+	return code;
+}

@@ -1,0 +1,216 @@
+"""Control as a process, and a client of its API that looks at every answer: headers, problem documents, schemas."""
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import time
+
+import kit
+
+SECURITY = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+class Control:
+    """`signet control` on a free port, with an administrator; a context manager that asserts a clean end."""
+
+    def __init__(self, pki, *lines):
+        self.pki, self.dir, self.lines = pki, pki.dir, lines
+        self.base = (self.dir / "signet.conf").read_text()
+        text = kit.signet("control", "--dir", self.dir, "--make-admin", "admin").stdout
+        self.password = re.search(r"password (\w+)", text)[1]
+        self.start()
+
+    def start(self):
+        # Another process may take a port between the look at it and our use of it.
+        for _ in range(20):
+            self.port = kit.free_port()
+            self.conf = self.dir / f"control-{self.port}.conf"
+            lines = [x for x in self.base.splitlines() if not x.startswith("https_listener")]
+            lines += [f"https_listener {self.port} 127.0.0.1", f"https_listener 0 {self.dir}/api.sock", *self.lines]
+            self.conf.write_text("\n".join(lines) + "\n")
+            if self.launch():
+                return
+        raise AssertionError("no port was free: " + self.log.read_text())
+
+    def launch(self):
+        self.log = self.conf.with_suffix(".log")
+        with open(self.log, "wb") as out:
+            self.process = subprocess.Popen([kit.SIGNET, "control", "-c", self.conf], stdout=out, stderr=out)
+        kit.wait_for(lambda: "Control listens on" in self.text() or self.process.poll() is not None, "control to listen")
+        if self.process.poll() is None:
+            return True
+        assert "in use" in self.text(), self.text()
+        return False
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        code = self.process.wait(timeout=kit.PATIENCE)
+        if how == signal.SIGTERM:
+            assert code == 0, f"exit code {code}: {self.text()}"
+        for word in ("Sanitizer", "runtime error", "LeakSanitizer"):
+            assert word not in self.text(), self.text()
+
+    def restart(self, how=signal.SIGTERM):
+        self.stop(how)
+        self.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is None:
+            self.stop()
+        else:
+            self.process.kill()
+            self.process.wait()
+            print(self.text())
+
+    def tls(self, who=None):
+        context = ssl.create_default_context(cafile=self.dir / "pki/ca.pem")
+        if who:
+            files = self.pki.files(who)
+            context.load_cert_chain(files["cert"], files["key"])
+        return context
+
+    def socket(self, who=None):
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=kit.PATIENCE)
+        return self.tls(who).wrap_socket(raw, server_hostname="localhost")
+
+    def client(self, token=None, who=None):
+        return Client(self, token, who)
+
+    def login(self, user="admin", password=None):
+        c = Client(self)
+        answer = c("POST", "/api/v1/login", {"username": user, "password": password or self.password})
+        assert answer.status == 200, answer
+        c.token = answer.json["token"]
+        return c
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=kit.PATIENCE)
+        self.path = str(path)
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, {k.lower(): v for k, v in headers}, body
+        self.type = self.headers.get("content-type", "")
+        self.json = json.loads(body) if body and self.type.endswith("json") else None
+
+    def __repr__(self):
+        return f"{self.status} {self.headers} {self.body[:2000]}"
+
+
+class Client:
+    """One connection that is kept, as long as the server keeps it."""
+
+    def __init__(self, control, token=None, who=None, unix=False):
+        self.control, self.token, self.who, self.unix = control, token, who, unix
+        self.connection = None
+
+    def connect(self):
+        if self.unix:
+            return UnixConnection(self.control.dir / "api.sock")
+        return http.client.HTTPSConnection("localhost", self.control.port, timeout=kit.PATIENCE, context=self.control.tls(self.who))
+
+    def __call__(self, method, path, body=None, headers=None, raw=None, token=None):
+        send = dict(headers or {})
+        token = token if token is not None else self.token
+        if token:
+            send.setdefault("Authorization", f"Bearer {token}")
+        data = raw
+        if body is not None:
+            data = json.dumps(body).encode()
+        if data is not None:
+            send.setdefault("Content-Type", "application/json")
+        if self.connection is None:
+            self.connection = self.connect()
+        self.connection.request(method, path, body=data, headers=send)
+        response = self.connection.getresponse()
+        answer = Answer(response.status, response.getheaders(), response.read())
+        if answer.headers.get("connection") == "close":
+            self.connection.close()
+            self.connection = None
+        check(answer)
+        return answer
+
+    def close(self):
+        if self.connection:
+            self.connection.close()
+            self.connection = None
+
+
+def check(answer):
+    """What holds of every answer."""
+    for name, value in SECURITY.items():
+        assert answer.headers.get(name) == value, (name, answer)
+    if answer.status >= 400:
+        assert answer.type == "application/problem+json", answer
+        problem = answer.json
+        assert problem is None or (problem["status"] == answer.status and problem["type"].startswith("urn:signet:problem:")
+                                   and problem["title"] and problem["detail"]), answer
+
+
+# ---- schemas: what of JSON Schema the document uses ----
+
+TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict, "null": type(None)}
+
+
+def resolve(document, schema):
+    while "$ref" in schema:
+        node = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            node = node[part]
+        schema = node
+    return schema
+
+
+def conforms(document, schema, value, at=""):
+    schema = resolve(document, schema)
+    types = schema.get("type")
+    if types is not None:
+        types = [types] if isinstance(types, str) else types
+        assert any(isinstance(value, TYPES[t]) and not (t == "integer" and isinstance(value, bool)) for t in types), (at, value, types)
+    if value is None:
+        return
+    if "enum" in schema:
+        assert value in schema["enum"], (at, value)
+    if isinstance(value, str):
+        assert schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", 1 << 40), (at, value)
+        if "pattern" in schema:
+            assert re.search(schema["pattern"], value), (at, value, schema["pattern"])
+    if isinstance(value, int) and not isinstance(value, bool):
+        assert schema.get("minimum", value) <= value <= schema.get("maximum", value), (at, value)
+    if isinstance(value, list):
+        assert schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 1 << 40), (at, value)
+        for i, item in enumerate(value):
+            conforms(document, schema.get("items", {}), item, f"{at}/{i}")
+    if isinstance(value, dict):
+        for name in schema.get("required", []):
+            assert name in value, (at, name, value)
+        for name, member in value.items():
+            if name in schema.get("properties", {}):
+                conforms(document, schema["properties"][name], member, f"{at}/{name}")
+            else:
+                assert schema.get("additionalProperties", True), (at, name)

@@ -1,0 +1,309 @@
+"""What nobody who means well sends: every answer is a problem document or a closed connection, and the next request is served."""
+import base64
+import hashlib
+import hmac
+import json
+import socket
+import statistics
+import time
+
+import apikit
+import certs
+import kit
+import pytest
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory):
+    with apikit.Control(kit.Pki(tmp_path_factory.mktemp("api") / "d")) as c:
+        yield c
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory):
+    """With short times, and few connections."""
+    with apikit.Control(kit.Pki(tmp_path_factory.mktemp("api") / "d"), "https_timeout 1", "https_max_connections_per_address 4") as c:
+        yield c
+
+
+@pytest.fixture(autouse=True)
+def still_serves(request):
+    yield
+    for name in ("control", "impatient"):
+        if name in request.fixturenames:
+            c = request.getfixturevalue(name)
+            local = apikit.Client(c, unix=True)
+            assert local("GET", "/api/v1/health").status == 200
+            local.close()
+
+
+def read_all(sock):
+    data = b""
+    while True:
+        try:
+            piece = sock.recv(65536)
+        except ConnectionError:
+            break
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def answers(data):
+    """The status of each answer in <data>, which ends with the last one."""
+    found = []
+    while data:
+        head, _, rest = data.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines[1:])
+        found.append(int(lines[0].split()[1]))
+        if found[-1] >= 400:
+            assert headers["content-type"] == "application/problem+json", head
+        data = rest[int(headers.get("content-length", 0)):] if found[-1] not in (100, 204, 304) else rest
+    return found
+
+
+def exchange(control, data, half_close=False):
+    with control.socket() as s:
+        s.sendall(data)
+        if half_close:
+            s.unwrap()
+        return answers(read_all(s))
+
+
+HOST = b"Host: localhost\r\n"
+END = b"Connection: close\r\n\r\n"
+
+HEADS = [
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + END, [200]),
+    (b"GET /api/v1/health HTTP/1.0\r\n\r\n", [200]),
+    (b"GET https://elsewhere/api/v1/health HTTP/1.1\r\n" + HOST + END, [200]),
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"\r\nGET /api/v1/none HTTP/1.1\r\n" + HOST + END, [200, 404]),
+    (b"GET /api/v1/health HTTP/1.1\r\n\r\n", [400]),
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + HOST + END, [400]),
+    (b"GET /api/v1/health HTTP/1.1\nHost: h\n\n", [400]),
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b" folded: x\r\n" + END, [400]),
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n" + END, [400]),
+    (b"GET /api/v1/he\0alth HTTP/1.1\r\n" + HOST + END, [400]),
+    (b"GET /api/v1/he%00alth HTTP/1.1\r\n" + HOST + END, [400]),
+    (b"GET /api/v1/../v1/health HTTP/1.1\r\n" + HOST + END, [400]),
+    (b"GET /api/v1/%2e%2E/v1/health HTTP/1.1\r\n" + HOST + END, [400]),
+    (b"GET /api%2fv1%2fhealth HTTP/1.1\r\n" + HOST + END, [400]),
+    (b"GET //api/v1/health HTTP/1.1\r\n" + HOST + END, [400]),
+    (b"GET /api/v1/health?a=1&a=2 HTTP/1.1\r\n" + HOST + END, [400]),
+    (b"GET /api/v1/" + b"a" * 5000 + b" HTTP/1.1\r\n" + HOST + END, [414]),
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 64 + END, [431]),
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 20000 + b"\r\n" + END, [431]),
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"X: " + b"a" * 2000000 + b"\r\n" + END, [431]),
+    (b"GET /api/v1/health HTTP/3\r\n" + HOST + END, [505]),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [505]),
+    (b"BREW /api/v1/health HTTP/1.1\r\n" + HOST + END, [501]),
+    (b"TRACE /api/v1/health HTTP/1.1\r\n" + HOST + END, [501]),
+    (b"CONNECT elsewhere:443 HTTP/1.1\r\n" + HOST + END, [501]),
+    (b"\x10\x10\0\4MQTT\5\2\0\x3c\0\0\0\0\r\n\r\n", [400]),
+    # Framing that could be read in two ways.
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", [400]),
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", [400]),
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n", [400]),
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: identity\r\n\r\n", [501]),
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", [400]),
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nExpect: 200-ok\r\nContent-Length: 2\r\n\r\n{}", [417]),
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 2\r\n" + END + b"{}", [100, 422]),
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 99999999999\r\n\r\n", [413]),
+    (b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", [415]),
+    (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"Content-Length: 2\r\n\r\n{}", [400]),
+]
+
+
+@pytest.mark.parametrize("n", range(len(HEADS)))
+def test_heads(control, n):
+    data, expected = HEADS[n]
+    assert exchange(control, data) == expected
+
+
+def test_bodies(control):
+    def login(body, headers=b""):
+        return exchange(control, b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body) +
+                        headers + END + body)
+
+    assert login(b"{" * 1000) == [400]
+    assert login(b'{"username":"a","username":"b","password":"c"}') == [400]
+    assert login(b'{"username":' + b"[" * 100 + b"]" * 100 + b"}") == [400]
+    assert login(b'{"username":"a\xff","password":"c"}') == [400]
+    assert login(b'{"username":"a\\u0000b","password":"c"}') == [400]
+    assert login(b'{"username":"a","password":"c"}x') == [400]
+    assert login(b"null") == [400]
+    assert login(b"[]") == [422]
+    assert login(b"a" * 5000) == [413]
+    assert login(b"a" * (1 << 20)) == [413]
+    assert login(b'{"username":1e400,"password":"c"}') == [400]
+
+
+def test_a_body_that_ends_early(control):
+    with control.socket() as s:
+        s.sendall(b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{\"user")
+    with control.socket() as s:
+        s.sendall(b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"u")
+
+
+def test_an_answer_is_sent_though_the_client_has_closed_its_half(control):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(kit.PATIENCE)
+    sock.connect(str(control.dir / "api.sock"))
+    sock.sendall(b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"\r\n")
+    sock.shutdown(socket.SHUT_WR)
+    assert answers(read_all(sock)) == [200]
+    sock.close()
+
+
+def test_pieces_of_one_byte(control):
+    body = b'{"username":"nobody","password":"x"}'
+    data = b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n" + END
+    for i in range(0, len(body), 5):
+        piece = body[i:i + 5]
+        data += b"%x\r\n%s\r\n" % (len(piece), piece)
+    data += b"0\r\n\r\n"
+    with control.socket() as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for i in range(len(data)):
+            s.sendall(data[i:i + 1])
+        assert answers(read_all(s)) == [401]
+
+
+# ---- tokens ----
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def jwt(header, claims, key=None):
+    text = f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims).encode())}"
+    return f"{text}.{b64(hmac.new(key, text.encode(), hashlib.sha256).digest()) if key is not None else ''}"
+
+
+def claims_of(token):
+    part = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def test_forged_tokens(control):
+    admin = control.login()
+    claims = claims_of(admin.token)
+    assert claims["iss"] == "signet" and claims["aud"] == "signet-api" and claims["tenant"] == "default" and len(claims["jti"]) == 32
+    head, body, signature = admin.token.split(".")
+    public = (control.dir / "pki/broker/cert.pem").read_bytes()
+    forged = [
+        jwt({"alg": "none"}, claims), jwt({"alg": "None", "typ": "JWT"}, claims), jwt({"alg": "nOnE"}, claims) + signature,
+        jwt({"typ": "JWT"}, claims), jwt({"alg": "HS256", "typ": "JWT"}, claims, b""), jwt({"alg": "HS256"}, claims, b"secret"),
+        # The key that everybody has, taken as a secret.
+        jwt({"alg": "HS256"}, claims, public), jwt({"alg": "RS256"}, claims, public), jwt({"alg": "ES256"}, claims, public),
+        jwt({"alg": "HS512"}, claims, b"secret"), f"{head}.{body}.", f"{head}.{body}", f"{head}.{body}.{signature}x", f".{body}.{signature}",
+        f"{head}.{b64(json.dumps({**claims, 'sub': 2}).encode())}.{signature}", f"{head}.{b64(json.dumps({**claims, 'tenant': 'acme'}).encode())}.{signature}",
+        f"{b64(b'{')}.{body}.{signature}", "..", ".", "x" * 2000, "x" * 5000, admin.token.swapcase(),
+    ]
+    for token in forged:
+        assert control.client()("GET", "/api/v1/me", token=token).status == 401, token
+    for header in ("Basic YTpi", "Bearer", "Bearer  " + admin.token, admin.token, "bearer\t" + admin.token):
+        assert control.client()("GET", "/api/v1/me", headers={"Authorization": header}).status == 401, header
+    assert control.client()("GET", "/api/v1/me", headers={"Authorization": "bearer " + admin.token}).status == 200
+    # A token that is wrong is not made good by a certificate.
+    assert control.client(who="controller")("GET", "/api/v1/me", token=forged[0]).status == 401
+
+
+def test_tokens_of_another_process(control, impatient):
+    token = impatient.login().token
+    assert impatient.client()("GET", "/api/v1/me", token=token).status == 200
+    assert control.client()("GET", "/api/v1/me", token=token).status == 401
+    old = control.login().token
+    # Its key ends with the process.
+    control.restart()
+    assert control.client()("GET", "/api/v1/me", token=old).status == 401
+
+
+# ---- passwords ----
+
+def test_who_exists_cannot_be_found_out(control):
+    admin = control.login()
+    assert admin("POST", "/api/v1/users", {"name": "sleeper"}).status == 201
+    seen, times = set(), {}
+    for user in ("admin", "sleeper", "nobody", "x" * 64):
+        for _ in range(3):
+            begin = time.monotonic()
+            answer = control.client()("POST", "/api/v1/login", {"username": user, "password": "wrong"})
+            times.setdefault(user, []).append(time.monotonic() - begin)
+            assert answer.status == 401
+            seen.add(answer.body)
+    assert len(seen) == 1
+    # One hash each: the work is the same, so no median is a small part of another.
+    medians = [statistics.median(t) for t in times.values()]
+    assert min(medians) > max(medians) / 10, times
+
+
+def test_guessing_is_rationed(impatient):
+    client = impatient.client()
+    statuses = [client("POST", "/api/v1/login", {"username": "target", "password": f"guess {i}"}).status for i in range(14)]
+    assert statuses[:10] == [401] * 10 and 429 in statuses[10:], statuses
+    answer = client("POST", "/api/v1/login", {"username": "target", "password": "x"})
+    if answer.status == 429:
+        assert int(answer.headers["retry-after"]) > 0 and answer.json["remedy"]
+    # Others are not in it.
+    assert impatient.login().token
+    client.close()
+
+
+# ---- time and number ----
+
+def expect_end(sock, statuses):
+    assert answers(read_all(sock)) == statuses
+
+
+def test_slow_heads_and_bodies(impatient):
+    with impatient.socket() as s:
+        s.sendall(b"GET /api/v1/health HTTP/1.1\r\n")
+        expect_end(s, [408])
+    with impatient.socket() as s:
+        s.sendall(b"POST /api/v1/login HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
+        expect_end(s, [408])
+    raw = socket.create_connection(("127.0.0.1", impatient.port), timeout=kit.PATIENCE)
+    assert raw.recv(100) == b""
+    raw.close()
+    kit.wait_for(lambda: "[handshake-timeout]" in impatient.text(), "the refusal in the log")
+
+
+def test_connections_of_one_address_are_counted(impatient):
+    held = []
+    try:
+        for _ in range(4):
+            held.append(impatient.socket())
+        with pytest.raises(OSError):
+            impatient.socket()
+        kit.wait_for(lambda: "too many from this address" in impatient.text(), "the refusal in the log")
+    finally:
+        for s in held:
+            s.close()
+
+    def again():
+        try:
+            impatient.socket().close()
+            return True
+        except OSError:
+            return False
+    kit.wait_for(again, "room for another connection")
+
+
+def test_refused_handshakes_are_told_with_their_cause(control, tmp_path):
+    raw = socket.create_connection(("127.0.0.1", control.port), timeout=kit.PATIENCE)
+    raw.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    read_all(raw)
+    raw.close()
+    kit.wait_for(lambda: "[http-on-tls]" in control.text(), "the refusal in the log")
+    stranger = certs.Ca(tmp_path, "Stranger").leaf("controller")
+    context = control.tls()
+    context.load_cert_chain(stranger["cert"], stranger["key"])
+    with pytest.raises(OSError):
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", control.port), timeout=kit.PATIENCE), server_hostname="localhost") as s:
+            s.sendall(b"GET /api/v1/me HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert s.recv(1)
+    kit.wait_for(lambda: "[issuer-unknown]" in control.text(), "the refusal in the log")
+    assert "Remedy: " in control.text()
