@@ -130,7 +130,6 @@ bool
 pki_judge_resumed(const struct pki_trust *t, const struct pki_returned *who, struct pki_peer **ret, struct pki_standing *why)
 {
 	struct pki_peer *p = peer_new(who->leaf);
-	char url[PKI_URL_MAX];
 	bool ok = false;
 
 	if (p == NULL)
@@ -140,8 +139,6 @@ pki_judge_resumed(const struct pki_trust *t, const struct pki_returned *who, str
 	else
 		ok = stands(t, who->leaf, p, pki_clock(who->now), why);
 	if (ok) {
-		if (t->ocsp && cert_ocsp_url(who->leaf, url))
-			p->ocsp_url = strdup(url);
 		*ret = p;
 		return true;
 	}

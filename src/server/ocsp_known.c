@@ -175,12 +175,11 @@ ocsp_know(struct ocsp *o, unsigned listener, const struct pki_peer *peer)
 	struct responder *r;
 	struct subject *e;
 
-	/* Who stands in the cafile himself is not asked about; who comes back by a ticket shows no issuer. */
-	if (peer == NULL || (peer->issuer_cert == NULL && peer->ocsp_url == NULL))
+	if (peer == NULL || peer->issuer_cert == NULL) /* who stands in the cafile himself is not asked about */
 		return;
 	(void)pthread_mutex_lock(&o->lock);
 	if (o->rules[listener].check != CONFIG_OCSP_OFF) {
-		if (peer->issuer_cert != NULL && issuer_find(o, peer->issuer_key) == NULL)
+		if (issuer_find(o, peer->issuer_key) == NULL)
 			(void)issuer_add(o, peer->issuer_key, pki_cert_ref(peer->issuer_cert));
 		e = ocsp_subject(o, listener, peer->issuer_key, slice_of(peer->serial, peer->serial_n));
 		r = o->rules[listener].responder == NULL && peer->ocsp_url != NULL ? ocsp_responder(o, peer->ocsp_url) : NULL;
