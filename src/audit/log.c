@@ -59,7 +59,7 @@ put_line(struct audit *a, size_t n, struct err *err)
 		if (put <= 0) {
 			(void)err_sys(err, "cannot write %s", a->path);
 			/* What is torn all the same is seen and cut by the next who writes. */
-			return ftruncate(a->fd, a->size) == 0 && false;
+			return ftruncate(a->fd, a->size) == 0 ? false : err_prefix(err, "a torn end stays");
 		}
 		done += (size_t)put;
 	}
