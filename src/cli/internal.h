@@ -30,6 +30,7 @@ int cmd_why(int argc, char *argv[]);
 int cmd_store(int argc, char *argv[]);
 int cmd_retrieve(int argc, char *argv[]);
 int cmd_audit(int argc, char *argv[]);
+int cmd_serve(int argc, char *argv[]);
 
 /* Subcommands of "signet ca". */
 int ca_issue(int argc, char *argv[]);

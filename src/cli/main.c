@@ -17,6 +17,7 @@ struct command {
 static const struct command commands[] = {
 	{ "init", "make a certificate authority and a configuration that works", cmd_init },
 	{ "broker", "run the MQTT broker; reads the syntax of mosquitto.conf", cmd_broker },
+	{ "serve", "run broker and signer, each in a process of its own", cmd_serve },
 	{ "control", "run the control process: API and registry", cmd_control },
 	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
@@ -144,6 +145,8 @@ main(int argc, char *argv[])
 	}
 	if (describe_asked(argc, argv))
 		return finish(describe_all());
+	if (argv[1][0] == '@')
+		return serve_child_main(argc, argv);
 	if (strcmp(argv[1], "help") == 0)
 		return finish(help_for(argv[2]));
 	c = find(argv[1]);

@@ -438,5 +438,7 @@ config_free(struct config *c)
 	free(c->warnings);
 	free(c->log_file);
 	free(c->log_timestamp_format);
+	free(c->crl_url);
+	free(c->ocsp_url);
 	free(c);
 }

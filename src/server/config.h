@@ -120,6 +120,7 @@ struct config_listener {
 	    *security; /* <own> or the common one; set by config_finish() */
 };
 
+enum { CONFIG_SIGNER_PROFILES_MAX = 32 };
 struct config_role_ca {
 	enum authz_role role;
 	char *file;
@@ -225,6 +226,13 @@ struct config {
 	unsigned n_https;
 	char *https_certfile, *https_keyfile, *registry_file;
 	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime;
+	/* of the signer; the broker alone takes no notice */
+	char *signer_user, *crl_url, *ocsp_url;
+	int64_t signer_rate;
+	struct config_signer_profile {
+		char ca[33], profile[16];
+	} signer_profiles[CONFIG_SIGNER_PROFILES_MAX];
+	unsigned n_signer_profiles;
 
 	char **warnings; /* what is legal and probably not meant */
 	unsigned n_warnings;
@@ -364,6 +372,9 @@ bool read_log_dest(struct parse *p, struct slice value);
 bool read_log_type(struct parse *p, struct slice value);
 bool read_timestamp_format(struct parse *p, struct slice value);
 bool read_role_ca(struct parse *p, struct slice value);
+bool read_signer_profile(struct parse *p, struct slice value);
+bool read_crl_url(struct parse *p, struct slice value);
+bool read_ocsp_url(struct parse *p, struct slice value);
 bool read_versions(struct parse *p, struct slice value);
 bool read_websockets_origin(struct parse *p, struct slice value);
 bool read_proxy_from(struct parse *p, struct slice value);

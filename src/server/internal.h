@@ -567,9 +567,10 @@ void inherit_done(struct inherited *in, bool say);
 /* ---- notify.c: messages to the service manager ---- */
 
 void notify_ready(const struct server *s);
-void notify_reloading(void);
-void notify_reload_failed(void);
-void notify_stopping(void);
+void notify_reloading(const struct server *s);
+void notify_reload_failed(const struct server *s);
+void notify_stopping(const struct server *s); /* NULL: of the supervisor of `signet serve` */
+void notify_text(const char *text);           /* to the service manager itself */
 /* How often it wants a sign of life at the least; 0: never. */
 uint64_t watchdog_interval_ms(void);
 /* Give one, unless a worker has been busy with one turn for more than half of that time. To be

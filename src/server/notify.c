@@ -3,6 +3,8 @@
 #include "server/internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <sys/socket.h>
 
 #include "base/num.h"
 
@@ -18,14 +20,6 @@ sd_notify(int unset, const char *text)
 }
 
 static int
-sd_notifyf(int unset, const char *fmt, ...)
-{
-	(void)unset;
-	(void)fmt;
-	return 0;
-}
-
-static int
 sd_watchdog_enabled(int unset, uint64_t *ret_us)
 {
 	(void)unset;
@@ -35,37 +29,52 @@ sd_watchdog_enabled(int unset, uint64_t *ret_us)
 #endif
 
 /* A message that does not arrive cannot be helped: the manager's own time limits decide then. */
-static void
-say(const char *text)
+void
+notify_text(const char *text)
 {
 	(void)sd_notify(0, text);
+}
+
+/* To the supervisor of `signet serve`, which tells the manager, or to the manager. */
+static void
+say(const struct server *s, const char *text)
+{
+	if (s != NULL && s->options.notify_fd > 0)
+		(void)send(s->options.notify_fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+	else
+		notify_text(text);
 }
 
 void
 notify_ready(const struct server *s)
 {
-	(void)sd_notifyf(0, "READY=1\nSTATUS=Running: %u listener%s, %u worker%s.", s->n_listeners,
+	char text[160];
+
+	(void)snprintf(text, sizeof(text), "READY=1\nSTATUS=Running: %u listener%s, %u worker%s.", s->n_listeners,
 	    s->n_listeners == 1 ? "" : "s", s->n_workers, s->n_workers == 1 ? "" : "s");
+	say(s, text);
 }
 
 void
-notify_reloading(void)
+notify_reloading(const struct server *s)
 {
+	char text[160];
+
 	/* The time is for Type=notify-reload: it tells this reload from one before. */
-	(void)sd_notifyf(
-	    0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "000\nSTATUS=Reloading.", server_now_ms());
+	(void)snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "000\nSTATUS=Reloading.", server_now_ms());
+	say(s, text);
 }
 
 void
-notify_reload_failed(void)
+notify_reload_failed(const struct server *s)
 {
-	say("READY=1\nSTATUS=Running as before: the last reload failed, the log says why.");
+	say(s, "READY=1\nSTATUS=Running as before: the last reload failed, the log says why.");
 }
 
 void
-notify_stopping(void)
+notify_stopping(const struct server *s)
 {
-	say("STOPPING=1\nSTATUS=Stopping.");
+	say(s, "STOPPING=1\nSTATUS=Stopping.");
 }
 
 /* ---- the watchdog ---- */
@@ -114,5 +123,5 @@ watchdog_tick(struct server *s, uint64_t now_ms)
 	for (i = 0; i < s->n_workers; i++)
 		all = worker_turns(&s->workers[i], now_ms, s->watchdog_ms / 2) && all;
 	if (all)
-		say("WATCHDOG=1");
+		say(s, "WATCHDOG=1");
 }

@@ -500,6 +500,18 @@ const struct option options[] = {
 	{ "bridge_tls_version", "tlsv1.2|tlsv1.3", "The oldest TLS version that is spoken",
 	  IN_BRIDGE(tls_version), .type = OPTION_CHOICE, .choices = tls_versions, .def = 2 },
 
+	/* the signer of `signet serve`; the broker alone takes no notice */
+	{ "signer_user", "NAME", "signet serve, started as root: the signer runs as this user; root: it stays root",
+	  IN_CONFIG(signer_user), .type = OPTION_TEXT, .def_text = "_signet-signer, nobody", .flags = OPTION_NEXT_START },
+	{ "signer_profile", "CA PROFILE", "signet serve: the CA may also issue by this profile: client, server, cfree (dojot's, RSA only)",
+	  BY(read_signer_profile), .flags = OPTION_REPEATS | OPTION_NEXT_START },
+	{ "signer_rate", "N", "signet serve: certificates a second over time; ten seconds' worth at once",
+	  IN_CONFIG(signer_rate), .type = OPTION_INT, .min = 1, .max = 100000, .def = 200, .flags = OPTION_NEXT_START },
+	{ "crl_url", "URL", "signet serve: certificates say that the revocation list is at URL (http:); %c is the CA's name",
+	  BY(read_crl_url), .flags = OPTION_NEXT_START },
+	{ "ocsp_url", "URL", "signet serve: certificates say that OCSP requests go to URL (http:); %c is the CA's name",
+	  BY(read_ocsp_url), .flags = OPTION_NEXT_START },
+
 	/* the process and its log */
 	{ "enable_control_api", "false", "true is refused: $CONTROL/broker/v1 tells which plugins there are, and there are none",
 	  BY(read_only_false), .def_text = "false" },

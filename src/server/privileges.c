@@ -1,5 +1,5 @@
 /* What the process may do: less than it started with, for good. */
-#include "server/internal.h"
+#include "server/serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +25,18 @@ lookup(const char *name, struct privileges *p)
 	p->uid = pw.pw_uid;
 	p->gid = pw.pw_gid;
 	(void)snprintf(p->name, sizeof(p->name), "%s", name);
+	return true;
+}
+
+bool
+privileges_named(const char *name, struct privileges *ret)
+{
+	struct privileges p = { .drop = true };
+
+	if (!lookup(name, &p))
+		return false;
+	p.drop = p.uid != 0;
+	*ret = p;
 	return true;
 }
 

@@ -1,5 +1,5 @@
 /* The broker process: start, wait for signals, stop. */
-#include "server/internal.h"
+#include "server/serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -322,11 +323,11 @@ block_signals(sigset_t *ret, struct err *err)
 static void
 reload(struct server *s)
 {
-	notify_reloading();
+	notify_reloading(s);
 	if (server_reload(s))
 		notify_ready(s);
 	else
-		notify_reload_failed();
+		notify_reload_failed(s);
 }
 
 static void
@@ -368,8 +369,8 @@ wait_for_end(struct server *s, const sigset_t *set)
 /* ---- the process ---- */
 
 /* Into the background: the parent ends once everything that can fail at a start has not. */
-static bool
-daemonize(struct err *err)
+bool
+server_daemonize(struct err *err)
 {
 	pid_t pid = fork();
 	int fd;
@@ -391,8 +392,8 @@ daemonize(struct err *err)
 	return true;
 }
 
-static bool
-write_pid(const struct config *c, struct err *err)
+bool
+server_write_pid(const struct config *c, struct err *err)
 {
 	char where[CONFIG_PLACE_CAP], text[32];
 	int fd, n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
@@ -450,6 +451,13 @@ say_start(const struct server *s)
 		log_warning("%s.", c->warnings[i]);
 }
 
+/* One of the processes of `signet serve`, whose pid file and place in the background are the supervisor's. */
+static bool
+supervised(const struct server *s)
+{
+	return s->options.notify_fd > 0;
+}
+
 /* From a configuration to running threads. */
 static bool
 server_start(struct server *s, struct err *err)
@@ -476,10 +484,13 @@ server_start(struct server *s, struct err *err)
 	if (!listen_all(s, err))
 		return false;
 	inherit_done(&s->inherited, true);
-	if (s->options.daemon && !daemonize(err))
+	if (s->options.daemon && !server_daemonize(err))
 		return false;
-	if (!write_pid(s->config, err) || !privileges_drop(p, err))
+	if ((!supervised(s) && !server_write_pid(s->config, err)) || !privileges_drop(p, err))
 		return false;
+	/* The kernel forgets this when the user changes. */
+	if (supervised(s) && prctl(PR_SET_PDEATHSIG, SIGTERM) == -1)
+		return err_sys(err, "cannot follow the supervisor");
 	if (p->drop)
 		log_info("Running as user %s.", p->name);
 	/* The kernel resets this when the user changes. */
@@ -499,17 +510,17 @@ serve(struct server *s)
 	if (ok) {
 		log_notice("signet version %s running with %u worker%s.", SIGNET_VERSION,
 		    s->n_workers, s->n_workers == 1 ? "" : "s");
-		s->watchdog_ms = watchdog_interval_ms();
+		s->watchdog_ms = supervised(s) ? s->options.watchdog_ms : watchdog_interval_ms();
 		notify_ready(s);
 		wait_for_end(s, &set);
-		notify_stopping();
+		notify_stopping(s);
 		log_notice("signet version %s terminating.", SIGNET_VERSION);
 	} else {
 		log_error("Cannot start: %s.", err.text);
 	}
 	server_stop(s);
 	server_done(s);
-	if (ok && s->config->pid_file != NULL)
+	if (ok && !supervised(s) && s->config->pid_file != NULL)
 		(void)unlink(
 		    s->config
 			->pid_file); /* may be a directory of root's, where we cannot any more */

@@ -4,6 +4,7 @@
 #define SERVER_SERVER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include "base/err.h"
 
 struct config;
@@ -24,6 +25,8 @@ struct server_options {
 	bool quiet;       /* log nothing, whatever the file says */
 	bool verbose;     /* log everything, whatever the file says */
 	bool daemon;      /* go to the background once all sockets are open */
+	int notify_fd;    /* of a process of serve_run(): where its supervisor hears it; 0: there is none */
+	uint64_t watchdog_ms; /* of the same */
 };
 
 /* Read and check the configuration. NULL and <err> on the first mistake. */
@@ -59,6 +62,17 @@ bool server_explain(const struct server_question *q, struct server_answer *ret, 
 enum server_exit server_run(const struct server_options *o);
 /* The control process alone, with what the configuration says of it. As server_run(). <o> has a config_file. */
 enum server_exit server_control(const struct server_options *o);
+
+/* `signet serve`: signer, broker and control, each a process that this one starts and watches, until SIGTERM or SIGINT. */
+struct pki_secret;
+struct serve_options {
+	const char *config_file, *dir;   /* of the installation */
+	bool quiet, verbose, daemon;     /* as above; a person is asked before it goes to the background */
+	const struct pki_secret *secret; /* asked once when the CAs' keys are encrypted */
+};
+enum server_exit serve_run(const struct serve_options *o);
+/* What such a process runs, by the words that serve_run() gives it. The exit code, or -1: these are no such words. */
+int serve_child_main(int argc, char *argv[]);
 /* Load everything that server_run() would, open nothing, and print what would listen and what looks
  * wrong. */
 enum server_exit server_test_config(const struct server_options *o);

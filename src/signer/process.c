@@ -11,9 +11,11 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <openssl/crypto.h>
 #include "base/log.h"
 #include "base/secret.h"
 
+enum { SECURE_HEAP = 1 << 18, SECURE_LEAST = 32 };
 enum { LINKS_MAX = 4, BATCH = 32, TICK_MS = 5000 };
 
 /* One who asks: control, or the next one while the last is still being closed. */
@@ -266,7 +268,13 @@ begin(struct process *p, const struct signer_setup *s, struct err *err)
 	p->buf = malloc(MESSAGE_MAX + 1);
 	if (p->buf == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	if (!open_signals(p, err) || (p->core = core_new(s, err)) == NULL || !confine(s, err))
+	/* Private numbers go to memory of their own, locked and wiped, also where the rest cannot be locked. */
+	(void)CRYPTO_secure_malloc_init(SECURE_HEAP, SECURE_LEAST);
+	if (!open_signals(p, err) || (p->core = core_new(s, err)) == NULL)
+		return false;
+	if (s->wipe != NULL)
+		secret_wipe(s->wipe, s->wipe_n);
+	if (!confine(s, err))
 		return false;
 	core_tick(p->core, now_ms(), true);
 	if (send(p->channel, "R", 1, MSG_NOSIGNAL) != 1)

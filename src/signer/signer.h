@@ -12,6 +12,8 @@ enum { SIGNER_RULES_MAX = 32 };
 struct signer_setup {
 	const char *dir;                  /* of the installation */
 	const struct pki_secret *secret;  /* of the keys; NULL: they are not encrypted */
+	char *wipe;                       /* overwritten once the keys are open: what <secret> gives; NULL: nothing */
+	size_t wipe_n;
 	int channel;                      /* SOCK_SEQPACKET to the supervisor: "C" with a descriptor brings an asker's socket, its end ours */
 	bool drop;                        /* become <uid>, <gid> */
 	uid_t uid;

@@ -1,0 +1,62 @@
+/* Private to server/: the supervisor of `signet serve` and the processes that it starts. */
+#ifndef SERVER_SERVE_H
+#define SERVER_SERVE_H
+
+#include "pki/pki.h"
+#include "server/internal.h"
+
+enum serve_role { SERVE_SIGNER, SERVE_BROKER, SERVE_CONTROL, SERVE_ROLES };
+
+/* One process, or the wish for one. */
+struct serve_child {
+	enum serve_role role;
+	const char *name;
+	bool wanted;         /* started again when it ends */
+	pid_t pid;           /* 0: not running */
+	int channel;         /* SOCK_SEQPACKET to it; -1 */
+	int log;             /* what it writes to standard error; -1: it has its own */
+	bool ready, was_ready;
+	bool told;           /* was asked to end */
+	uint64_t started_ms, next_ms;
+	unsigned pause_ms;   /* before it is started the next time */
+	size_t line_n;
+	char line[2048];     /* of its log, so far */
+};
+
+struct serve {
+	const struct serve_options *options;
+	struct config *config;
+	char dir[PKI_PATH_MAX], file[PKI_PATH_MAX];
+	struct serve_child children[SERVE_ROLES];
+	char *pass;          /* PKI_PASSPHRASE_MAX bytes, locked in memory; "": the keys are not encrypted */
+	int signals;
+	uint64_t watchdog_ms, watched_ms;
+	bool announced;      /* everything was ready once */
+	bool stopping;
+	enum server_exit code;
+};
+
+/* ---- server.c, privileges.c ---- */
+
+bool server_daemonize(struct err *err); /* into the background; the parent ends */
+bool server_write_pid(const struct config *c, struct err *err);
+bool privileges_named(const char *name, struct privileges *ret); /* false: there is no such user */
+
+/* ---- serve_child.c ---- */
+
+/* fork and exec of this program. <c> has its pid and channel afterwards. <signer_fd>: control's end of its socket to the signer, or -1. */
+bool serve_spawn(struct serve *s, struct serve_child *c, int signer_fd, struct err *err);
+/* A new pair of sockets between control and the signer: one end goes to the signer, the other is *ret_fd. */
+bool serve_link(struct serve *s, int *ret_fd, struct err *err);
+/* It has ended: close what was ours of it. */
+void serve_reap(struct serve_child *c);
+/* Its lines become ours. */
+void serve_read_log(struct serve_child *c);
+
+/* ---- serve_signer.c ---- */
+
+/* Are the keys of the CAs below <dir> encrypted? */
+bool serve_needs_passphrase(const char *dir);
+int serve_signer_main(int argc, char *argv[]);
+
+#endif

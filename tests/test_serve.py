@@ -1,0 +1,253 @@
+"""signet serve: each process is started, watched, killed and started again, and the others do not notice."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+import kit
+
+ROOT = os.geteuid() == 0
+
+
+class Serve:
+    """`signet serve` on an installation; what kit.Client wants to know of a broker."""
+
+    def __init__(self, pki, *options, port=None, stdin=subprocess.DEVNULL, lines=()):
+        self.pki, self.options, self.stdin, self.host = pki, options, stdin, "127.0.0.1"
+        self.port = port or kit.free_port()
+        # Folders of tests are for nobody but who made them; and one installation may be served twice.
+        first = pki.dir / "signet.conf.first"
+        if first.exists():
+            shutil.copy(first, pki.dir / "signet.conf")
+        else:
+            shutil.copy(pki.dir / "signet.conf", first)
+        conf = pki.conf(self.port, *lines, persistence="true", persistence_location=str(pki.dir / "store"))
+        (pki.dir / "store").mkdir(exist_ok=True)
+        (pki.dir / "signet.conf").write_text(conf + kit.STAY_ROOT)
+        self.log_file = pki.dir / "serve.log"
+
+    def start(self, wait=True):
+        mark = self.mark()
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen([kit.SIGNET, "serve", "--dir", str(self.pki.dir), *map(str, self.options)], stdin=self.stdin,
+                                            stdout=log, stderr=log)
+        if wait:
+            self.wait_log(r"serves\.$", mark)
+        return self
+
+    def log(self):
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def mark(self):
+        return len(self.log())
+
+    def wait_log(self, pattern, after=0, alive=True):
+        def look():
+            found = re.search(pattern, self.log()[after:], re.M)
+            assert found or not alive or self.process.poll() is None, f"it exited with {self.process.poll()}:\n{self.log()[-4000:]}"
+            return found
+        return kit.wait_for(look, f"log line {pattern!r}")
+
+    def pid(self, name, after=0):
+        """Of the newest process of that name."""
+        self.wait_log(rf"The {name} is process \d+\.", after)
+        return int(re.findall(rf"The {name} is process (\d+)\.", self.log())[-1])
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        return self.process.wait(kit.PATIENCE)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        alive = self.process.poll() is None
+        code = self.stop()
+        if kind is None:
+            assert alive and code == 0, f"{alive} {code}:\n{self.log()[-6000:]}"
+
+
+@pytest.fixture
+def pki(tmp_path):
+    return kit.Pki(tmp_path / "site")
+
+
+def gone(pid):
+    """Ended, or only waiting to be asked how."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_it_starts_serves_and_ends_in_order(pki):
+    pid_file = pki.dir / "pid"
+    serve = Serve(pki, lines=[f"pid_file {pid_file}"]).start()
+    try:
+        assert int(pid_file.read_text()) == serve.process.pid
+        signer, broker = serve.pid("signer"), serve.pid("broker")
+        words = [pathlib.Path(f"/proc/{p}/cmdline").read_bytes() for p in (signer, broker)]
+        assert b"@signer" in words[0] and b"@broker" in words[1]
+        # The keys are with one alone, and nothing of the others' descriptors is.
+        inside = [os.readlink(f"/proc/{broker}/fd/{fd}") for fd in os.listdir(f"/proc/{broker}/fd")] if ROOT else []
+        assert not [p for p in inside if "index.txt" in p or "audit.log" in p or "key.pem" in p]
+        client = kit.Client(serve, "watcher", pki.files("watcher"))
+        client.subscribe(f"{kit.PREFIX}/#")
+        client.close()
+        mark = serve.mark()
+        serve.process.send_signal(signal.SIGHUP)
+        serve.wait_log("[Rr]eloaded", mark)
+        serve.process.send_signal(signal.SIGUSR2)
+        serve.wait_log(rf"State of the signer: process {signer}\.", mark)
+        serve.wait_log(r"State of worker 0", mark)
+        assert serve.stop() == 0
+        assert gone(signer) and gone(broker) and not pid_file.exists()
+    finally:
+        serve.stop()
+    with Serve(pki):
+        pass
+    told = json.loads(kit.signet("audit", "verify", "--dir", pki.dir, "--json").stdout)
+    assert told["checkpoints"] >= 1 and told["behind_checkpoint"] == 0
+
+
+def test_each_is_killed_under_load(pki):
+    """SIGKILL of signer and broker in turn, while messages of QoS 1 flow: the signer's end is not noticed, and after the broker's nothing
+    that was acknowledged is missing."""
+    device = pki.device("sensor01")
+    with Serve(pki) as serve:
+        hears = kit.Client(serve, "watcher", pki.files("watcher"), clean=False)
+        hears.subscribe(f"{kit.PREFIX}/#", qos=1)
+        acknowledged, seen, stop = [], set(), threading.Event()
+        speaker = kit.Client(serve, "sensor01", device)
+
+        def speak():
+            n = 0
+            while not stop.is_set():
+                n += 1
+                info = speaker.client.publish(f"{kit.PREFIX}/sensor01/x", str(n), 1)
+                try:
+                    info.wait_for_publish(kit.PATIENCE)
+                except RuntimeError:  # not connected just now; paho sends it later, and nobody counts it
+                    kit.wait_for(speaker.client.is_connected, "the broker again")
+                if info.is_published():
+                    acknowledged.append(n)
+        topic = f"{kit.PREFIX}/sensor01/x"
+        probe = speaker.publish(topic, "0", qos=1)
+        assert probe.is_published()
+        first = hears.message()
+        assert first.payload == b"0"
+        thread = threading.Thread(target=speak, daemon=True)
+        thread.start()
+        for _ in range(3):
+            mark, old = serve.mark(), serve.pid("signer")
+            os.kill(old, signal.SIGKILL)
+            serve.wait_log(r"The signer was killed by signal 9", mark)
+            assert serve.pid("signer", mark) != old
+            serve.wait_log(r"\[signer\] .*holds the keys", mark)
+            before = len(acknowledged)
+            kit.wait_for(lambda: len(acknowledged) > before + 5, "messages while the signer comes back")
+        assert "disconnect" not in {e[0] for c in (hears, speaker) for e in list(c.events.queue)}, "a client noticed the signer"
+        mark, old = serve.mark(), serve.pid("broker")
+        os.kill(old, signal.SIGKILL)
+        serve.wait_log(r"The broker was killed by signal 9", mark)
+        assert serve.pid("broker", mark) != old
+        # paho connects again by itself, and sends what had no answer.
+        before = len(acknowledged)
+        kit.wait_for(lambda: len(acknowledged) > before + 5, "messages after the broker came back")
+        stop.set()
+        thread.join(kit.PATIENCE)
+        assert not thread.is_alive()
+
+        def all_heard():
+            while not hears.messages.empty():
+                seen.add(int(hears.messages.get().payload))
+            return seen >= set(acknowledged)
+        kit.wait_for(all_heard, "everything that was acknowledged")
+        speaker.close()
+        hears.close()
+    kit.signet("audit", "verify", "--dir", pki.dir)
+
+
+def test_a_passphrase_is_asked_once(tmp_path):
+    word = tmp_path / "pass"
+    word.write_text("open sesame\n")
+    pki = kit.Pki.__new__(kit.Pki)
+    pki.dir = tmp_path / "site"
+    kit.signet("init", "--dir", pki.dir, "--host", "localhost", "--passphrase-file", word)
+    with Serve(pki, "--passphrase-file", word) as serve:
+        word.unlink()
+        mark, old = serve.mark(), serve.pid("signer")
+        os.kill(old, signal.SIGKILL)
+        serve.wait_log(r"\[signer\] .*holds the keys of 5 CAs", mark)
+        for pid in (serve.process.pid, serve.pid("signer"), serve.pid("broker")):
+            try:
+                assert b"sesame" not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() + pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+            except PermissionError:
+                assert not ROOT
+        assert "sesame" not in serve.log()
+    # As systemd brings it; and what is wrong is told before anything listens.
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "signet-passphrase").write_text("open sesame")
+    os.environ["CREDENTIALS_DIRECTORY"] = str(folder)
+    try:
+        with Serve(pki):
+            pass
+        (folder / "signet-passphrase").write_text("wrong word")
+        serve = Serve(pki)
+        serve.start(wait=False)
+        assert serve.process.wait(kit.PATIENCE) == 1
+        assert "the passphrase is wrong" in serve.log()
+    finally:
+        del os.environ["CREDENTIALS_DIRECTORY"]
+
+
+def test_what_cannot_start_ends_it(pki, tmp_path):
+    result = kit.signet("serve", "--dir", tmp_path / "nothing", check=False)
+    assert result.returncode in (1, 3) and "nothing" in result.stderr
+    (pki.dir / "signet.conf").write_text("nonsense 1\n")
+    assert kit.signet("serve", "--dir", pki.dir, check=False).returncode == 3
+    (pki.dir / "signet.conf").write_text("signer_profile client boss\n")
+    result = kit.signet("serve", "--dir", pki.dir, check=False)
+    assert result.returncode == 3 and "boss" in result.stderr
+    # The broker has no port: it says so, and the signer ends with the rest.
+    with socket.create_server(("127.0.0.1", kit.free_port())) as taken:
+        serve = Serve(kit.Pki(tmp_path / "other"), port=taken.getsockname()[1])
+        serve.start(wait=False)
+        assert serve.process.wait(kit.PATIENCE) == 1
+        assert "choose another port" in serve.log() and "The broker ended with code 1 before it was ready" in serve.log()
+        assert all(gone(int(pid)) for pid in re.findall(r"is process (\d+)", serve.log()))
+
+
+def test_the_supervisor_is_killed(pki):
+    """Then nobody is left: who starts it next finds no port taken and no key in memory."""
+    serve = Serve(pki).start()
+    pids = [serve.pid("signer"), serve.pid("broker")]
+    serve.process.kill()
+    serve.process.wait()
+    for pid in pids:
+        kit.wait_for(lambda: gone(pid), f"the end of {pid}")
+    with Serve(pki):
+        pass
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root")
+def test_each_has_a_user_of_its_own(tmp_path):
+    pki = kit.Pki(tmp_path / "site")
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != pathlib.Path("/"):
+            os.chmod(folder, os.stat(folder).st_mode | 0o011)
+    serve = Serve(pki, lines=["signer_user daemon", "user nobody"])
+    (pki.dir / "signet.conf").write_text((pki.dir / "signet.conf").read_text().replace(kit.STAY_ROOT, "").replace("persistence true", "persistence false"))
+    with serve:
+        def uid(pid):
+            return int(re.search(r"^Uid:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
+        assert (uid(serve.pid("signer")), uid(serve.pid("broker"))) == (1, 65534)
