@@ -49,8 +49,8 @@ cmd_serve(int argc, char *argv[])
 		{ "quiet", NULL, ARG_FLAG, &o.quiet, 0, 0, "log nothing", NULL, 'q' },
 	};
 	const struct args args = { "signet serve [-c FILE|--dir DIR] [options]",
-		"Runs the broker and the signer, each in a process of its own with the rights that it needs and no others, until Ctrl-C or\n"
-		"SIGTERM. The signer alone holds the CAs' keys. A process that ends is started again, and the others go on meanwhile.\n"
+		"Runs the broker, the signer and (with an https_listener) control, each in a process of its own, until Ctrl-C or SIGTERM.\n"
+		"The signer alone holds the CAs' keys. A process that ends is started again, and the others go on meanwhile.\n"
 		"SIGHUP, SIGUSR1 and SIGUSR2 do what they do to `signet broker`.",
 		table, ARRAY_LEN(table),
 		"Examples:\n  signet serve --dir /etc/signet\n  signet serve -c /etc/signet/signet.conf --passphrase-file /root/ca.pass -d\n\n"

@@ -17,7 +17,7 @@ struct command {
 static const struct command commands[] = {
 	{ "init", "make a certificate authority and a configuration that works", cmd_init },
 	{ "broker", "run the MQTT broker; reads the syntax of mosquitto.conf", cmd_broker },
-	{ "serve", "run broker and signer, each in a process of its own", cmd_serve },
+	{ "serve", "run broker, signer and control, each in a process of its own", cmd_serve },
 	{ "control", "run the control process: API and registry", cmd_control },
 	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },

@@ -188,7 +188,7 @@ fill(struct plane *p)
 	a->max_per_address = (unsigned)c->https_max_per_address;
 	a->dir = p->dir;
 	a->registry = p->registry;
-	a->signer_fd = -1;
+	a->signer_fd = p->options->signer_fd > 0 ? p->options->signer_fd : -1;
 	a->ports = (struct api_ports){ p, make_tls, reload, refused, stands, may_try, tried };
 }
 

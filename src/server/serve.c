@@ -414,6 +414,8 @@ serve_run(const struct serve_options *o)
 		free(s);
 		return SERVER_USAGE;
 	}
+	/* Without an address it has nothing to do. */
+	s->children[SERVE_CONTROL].wanted = s->config->n_https > 0;
 	code = serve(s);
 	config_free(s->config);
 	free(s);
@@ -425,7 +427,7 @@ serve_run(const struct serve_options *o)
 int
 serve_child_main(int argc, char *argv[])
 {
-	uint64_t channel = 0, watchdog_ms = 0;
+	uint64_t channel = 0, watchdog_ms = 0, signer = 0;
 	struct server_options o = { 0 };
 
 	if (argc < 8)
@@ -439,5 +441,11 @@ serve_child_main(int argc, char *argv[])
 		return -1;
 	o.notify_fd = (int)channel;
 	o.watchdog_ms = watchdog_ms;
-	return strcmp(argv[1], "@broker") == 0 ? (int)server_run(&o) : -1;
+	if (strcmp(argv[1], "@broker") == 0)
+		return (int)server_run(&o);
+	if (strcmp(argv[1], "@control") != 0 || !text_u64(slice_str(argv[3]), 3, 1 << 20, &signer))
+		return -1;
+	o.signer_fd = (int)signer;
+	privileges_harden();
+	return (int)server_control(&o);
 }

@@ -27,6 +27,7 @@ struct server_options {
 	bool daemon;      /* go to the background once all sockets are open */
 	int notify_fd;    /* of a process of serve_run(): where its supervisor hears it; 0: there is none */
 	uint64_t watchdog_ms; /* of the same */
+	int signer_fd;    /* of the same, of control: its socket to the signer; 0: there is none */
 };
 
 /* Read and check the configuration. NULL and <err> on the first mistake. */
