@@ -28,6 +28,7 @@ int cmd_policy(int argc, char *argv[]);
 int cmd_backup(int argc, char *argv[]);
 int cmd_why(int argc, char *argv[]);
 int cmd_store(int argc, char *argv[]);
+int cmd_registry(int argc, char *argv[]);
 int cmd_retrieve(int argc, char *argv[]);
 int cmd_audit(int argc, char *argv[]);
 int cmd_serve(int argc, char *argv[]);

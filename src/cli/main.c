@@ -25,6 +25,7 @@ static const struct command commands[] = {
 	{ "passwd", "manage a password file; the arguments of mosquitto_passwd", cmd_passwd },
 	{ "restore", "put a backup of the store back", cmd_restore },
 	{ "store", "check and show the store of sessions and messages, import mosquitto's", cmd_store },
+	{ "registry", "check and show the registry of devices, certificates and people", cmd_registry },
 	{ "backup", "copy the store of the running broker", cmd_backup },
 	{ "audit", "verify and show the log of what was issued and revoked", cmd_audit },
 	{ "inspect", "say what is in a certificate, request, CRL or key file", cmd_inspect },

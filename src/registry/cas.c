@@ -35,8 +35,8 @@ fields_ok(const struct registry_ca *c, struct err *err)
 {
 	if (c->der.n == 0 || c->der.n > REGISTRY_DER_MAX)
 		return err_set(err, ERR_INPUT, "a CA's certificate has 1 to %d bytes", REGISTRY_DER_MAX);
-	return name_ok(c->name, "_-.", true, "CA's name", err) && text_ok(c->role, REGISTRY_NAME_MAX, "role", err) &&
-	    text_ok(c->subject, 4 * REGISTRY_LABEL_MAX, "subject", err) && hash_ok(c->key, "CA's key", err);
+	return word_name(c->name, "_-.", true, "CA's name", err) && word_text(c->role, REGISTRY_NAME_MAX, "role", err) &&
+	    word_text(c->subject, 4 * REGISTRY_LABEL_MAX, "subject", err) && word_hash(c->key, "CA's key", err);
 }
 
 static bool
@@ -165,7 +165,7 @@ registry_crl_get(struct registry *r, struct slice ca, struct slice *ret_der, voi
 	void *mem = NULL;
 	int more;
 
-	if (!query(&q, r, "SELECT l.der FROM cas c JOIN crls l ON l.ca_id = c.id WHERE c.name = ?1", VALUES(v_text(ca)), err))
+	if (!query_begin(&q, r, "SELECT l.der FROM cas c JOIN crls l ON l.ca_id = c.id WHERE c.name = ?1", VALUES(v_text(ca)), err))
 		return false;
 	more = query_next(&q);
 	if (more == 1) {
@@ -193,7 +193,7 @@ registry_revoked_each(struct registry *r, struct slice ca, bool (*each)(void *ct
 
 	if (!db_int(r, "SELECT id FROM cas WHERE name = ?1", VALUES(v_text(ca)), &id, err))
 		return r->failed == ERR_MISSING ? row_missing(err, kind.what, ca) : false;
-	if (!query(&q, r, "SELECT serial, revoked_at, reason FROM certificates INDEXED BY certificates_revoked WHERE ca_id = ?1 AND state >= 2"
+	if (!query_begin(&q, r, "SELECT serial, revoked_at, reason FROM certificates INDEXED BY certificates_revoked WHERE ca_id = ?1 AND state >= 2"
 	                  " AND not_after >= (SELECT crl_this FROM cas WHERE id = ?1) ORDER BY serial", VALUES(v_int(id)), err))
 		return false;
 	while ((more = query_next(&q)) == 1) {

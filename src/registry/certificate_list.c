@@ -33,7 +33,7 @@ registry_certificate_get(struct registry *r, struct slice ca, struct slice seria
 	uint8_t buf[REGISTRY_SERIAL_MAX];
 	struct slice bytes;
 
-	if (!hex_bytes(serial, buf, sizeof buf, &bytes))
+	if (!word_hex(serial, buf, sizeof buf, &bytes))
 		return row_missing(err, certificate_kind.what, serial);
 	return row_get(r,
 	    &(struct row_query){ &certificate_kind, CERTIFICATE_SELECT("x.der") "c.name = ?1 AND x.serial = ?2",
@@ -58,7 +58,7 @@ registry_certificate_find_fingerprint(struct registry *r, struct slice fingerpri
 	uint8_t buf[REGISTRY_HASH];
 	struct slice bytes;
 
-	if (!hex_bytes(fingerprint, buf, sizeof buf, &bytes))
+	if (!word_hex(fingerprint, buf, sizeof buf, &bytes))
 		return row_missing(err, certificate_kind.what, fingerprint);
 	return row_get(r,
 	    &(struct row_query){ &certificate_kind, CERTIFICATE_SELECT("x.der") "x.fingerprint = ?1", VALUES(v_blob(bytes)), fingerprint },
@@ -126,7 +126,7 @@ find_who(struct registry *r, const struct registry_certificate_filter *f, struct
 {
 	struct device_ref ref = { 0 };
 
-	if (!text_ok(f->cn, CN_BYTES_MAX, "common name", err) || !tenant_number(r, f->tenant, &ret->tenant, err) ||
+	if (!word_text(f->cn, CN_BYTES_MAX, "common name", err) || !tenant_number(r, f->tenant, &ret->tenant, err) ||
 	    (f->device.n > 0 && !device_ref(r, f->tenant, f->device, &ref, err)))
 		return false;
 	ret->device = ref.number;
@@ -173,7 +173,7 @@ registry_expiry_days(struct registry *r, struct slice tenant, int64_t from, size
 	if (n > INT32_MAX)
 		return err_set(err, ERR_LIMIT, "too many days");
 	if (!tenant_number(r, tenant, &number, err) ||
-	    !query(&q, r, "SELECT day, SUM(n) FROM end_tally WHERE (?1 = 0 OR tenant_id = ?1) AND day >= ?2 AND day < ?3 GROUP BY day",
+	    !query_begin(&q, r, "SELECT day, SUM(n) FROM end_tally WHERE (?1 = 0 OR tenant_id = ?1) AND day >= ?2 AND day < ?3 GROUP BY day",
 	        VALUES(v_int(number), v_int(first), v_int(first + (int64_t)n)), err))
 		return false;
 	memset(ret, 0, n * sizeof *ret);

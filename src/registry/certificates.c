@@ -44,20 +44,20 @@ text_fields_ok(const struct registry_certificate *c, struct err *err)
 		return err_set(err, ERR_LIMIT, "the certificate is too large: at most %d bytes", REGISTRY_DER_MAX);
 	if ((unsigned)c->state >= REGISTRY_CERT_STATES)
 		return err_set(err, ERR_INPUT, "there is no such state of a certificate");
-	return text_ok(c->cn, CN_BYTES_MAX, "common name", err) && text_ok(c->profile, REGISTRY_LABEL_MAX, "profile", err) &&
-	    text_ok(c->origin, REGISTRY_LABEL_MAX, "origin", err) && text_ok(c->by, REGISTRY_LABEL_MAX, "issuer's name", err);
+	return word_text(c->cn, CN_BYTES_MAX, "common name", err) && word_text(c->profile, REGISTRY_LABEL_MAX, "profile", err) &&
+	    word_text(c->origin, REGISTRY_LABEL_MAX, "origin", err) && word_text(c->by, REGISTRY_LABEL_MAX, "issuer's name", err);
 }
 
 static bool
 hex_fields(const struct registry_certificate *c, struct facts *f, struct err *err)
 {
-	if (!hex_bytes(slice_str(c->serial), f->serial_buf, sizeof f->serial_buf, &f->serial))
+	if (!word_hex(slice_str(c->serial), f->serial_buf, sizeof f->serial_buf, &f->serial))
 		return err_set(err, ERR_INPUT, "a serial number is 1 to %d bytes in hex", REGISTRY_SERIAL_MAX);
-	if (!hex_bytes(slice_str(c->fingerprint), f->fingerprint_buf, sizeof f->fingerprint_buf, &f->fingerprint) ||
-	    !hash_ok(f->fingerprint, "fingerprint", NULL))
+	if (!word_hex(slice_str(c->fingerprint), f->fingerprint_buf, sizeof f->fingerprint_buf, &f->fingerprint) ||
+	    !word_hash(f->fingerprint, "fingerprint", NULL))
 		return err_set(err, ERR_INPUT, "a fingerprint is a SHA-256 in hex");
-	if (c->spki[0] != '\0' && (!hex_bytes(slice_str(c->spki), f->spki_buf, sizeof f->spki_buf, &f->spki) ||
-	                              !hash_ok(f->spki, "key", NULL)))
+	if (c->spki[0] != '\0' && (!word_hex(slice_str(c->spki), f->spki_buf, sizeof f->spki_buf, &f->spki) ||
+	                              !word_hash(f->spki, "key", NULL)))
 		return err_set(err, ERR_INPUT, "a key is a SHA-256 in hex");
 	return true;
 }
@@ -68,7 +68,7 @@ find_ca(struct registry *r, struct slice ca, struct facts *f, struct err *err)
 	struct query q;
 	int more;
 
-	if (!query(&q, r, "SELECT id, role = 'client' FROM cas WHERE name = ?1", VALUES(v_text(ca)), err))
+	if (!query_begin(&q, r, "SELECT id, role = 'client' FROM cas WHERE name = ?1", VALUES(v_text(ca)), err))
 		return false;
 	more = query_next(&q);
 	if (more == 1) {
@@ -128,7 +128,7 @@ add(struct registry *r, const struct registry_certificate_new *n, struct err *er
 
 	c.state = REGISTRY_CERT_ACTIVE;
 	c.revoked_at = c.reason = 0;
-	return find_facts(r, &c, &f, err) && (n->secret == 0 || secret_use(r, n->secret, err)) && insert(r, &c, &f, err) &&
+	return find_facts(r, &c, &f, err) && (n->secret == 0 || secrets_use(r, n->secret, err)) && insert(r, &c, &f, err) &&
 	    (!n->supersede || supersede(r, &c, &f, err)) && (n->keep_entity || entity_generated(r, c.cn, err)) &&
 	    device_dates(r, f.device.number, err);
 }
@@ -154,7 +154,7 @@ find_known(struct registry *r, const struct facts *f, struct known *ret, struct 
 	int more;
 
 	*ret = (struct known){ 0 };
-	if (!query(&q, r, "SELECT id, state, fingerprint = ?3, der <> x'', spki <> x'', device_id IS NOT NULL FROM certificates"
+	if (!query_begin(&q, r, "SELECT id, state, fingerprint = ?3, der <> x'', spki <> x'', device_id IS NOT NULL FROM certificates"
 	                  " WHERE ca_id = ?1 AND serial = ?2", VALUES(v_int(f->ca), v_blob(f->serial), v_blob(f->fingerprint)), err))
 		return false;
 	more = query_next(&q);
@@ -236,9 +236,9 @@ find_one(struct registry *r, struct slice ca, struct slice serial, struct one *r
 	struct query q;
 	int more;
 
-	if (!hex_bytes(serial, buf, sizeof buf, &bytes))
+	if (!word_hex(serial, buf, sizeof buf, &bytes))
 		return row_missing(err, certificate_kind.what, serial);
-	if (!query(&q, r, "SELECT x.id, x.ca_id, COALESCE(x.device_id, 0), x.state, x.revoked_at FROM cas c JOIN certificates x"
+	if (!query_begin(&q, r, "SELECT x.id, x.ca_id, COALESCE(x.device_id, 0), x.state, x.revoked_at FROM cas c JOIN certificates x"
 	                  " ON x.ca_id = c.id AND x.serial = ?2 WHERE c.name = ?1", VALUES(v_text(ca), v_blob(bytes)), err))
 		return false;
 	more = query_next(&q);
@@ -370,7 +370,7 @@ assign(struct registry *r, struct slice fingerprint, struct slice tenant, struct
 	struct device_ref ref = { 0 };
 	int64_t before;
 
-	if (!hex_bytes(fingerprint, buf, sizeof buf, &bytes) ||
+	if (!word_hex(fingerprint, buf, sizeof buf, &bytes) ||
 	    !db_int(r, "SELECT COALESCE(device_id, 0) FROM certificates WHERE fingerprint = ?1", VALUES(v_blob(bytes)), &before, err))
 		return bytes.n == 0 || r->failed == ERR_MISSING ? row_missing(err, certificate_kind.what, fingerprint) : false;
 	if (device.n > 0 ? !device_ref(r, tenant, device, &ref, err) : !tenant_number(r, tenant, &ref.tenant, err))

@@ -79,7 +79,7 @@ registry_changes(struct registry *r, int64_t after, unsigned limit, registry_cha
 		return false;
 	if (after < floor)
 		return err_set(err, ERR_CONFLICT, "changes up to %lld are not kept any more: take a snapshot", (long long)floor);
-	if (!query(&q, r, "SELECT generation, tenant, cn, state, removed FROM changes WHERE generation > ?1 ORDER BY generation LIMIT ?2",
+	if (!query_begin(&q, r, "SELECT generation, tenant, cn, state, removed FROM changes WHERE generation > ?1 ORDER BY generation LIMIT ?2",
 	        VALUES(v_int(after), v_int(limit)), err))
 		return false;
 	while ((more = query_next(&q)) == 1)
@@ -111,7 +111,7 @@ registry_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_chan
 	unsigned n = 0;
 	int more;
 
-	if (!query(&q, r, "SELECT 0, t.name, d.cn, d.state, 0, d.id FROM devices d JOIN tenants t ON t.id = d.tenant_id WHERE d.id > ?1"
+	if (!query_begin(&q, r, "SELECT 0, t.name, d.cn, d.state, 0, d.id FROM devices d JOIN tenants t ON t.id = d.tenant_id WHERE d.id > ?1"
 	                  " ORDER BY d.id LIMIT ?2", VALUES(v_int(last), v_int((int64_t)limit + 1)), err))
 		return false;
 	while ((more = query_next(&q)) == 1 && n < limit) {

@@ -207,7 +207,7 @@ quick_check(struct registry *r, struct err *err)
 	bool ok;
 	int more;
 
-	if (!query(&q, r, "PRAGMA quick_check(1)", NULL, err))
+	if (!query_begin(&q, r, "PRAGMA quick_check(1)", NULL, err))
 		return false;
 	more = query_next(&q);
 	ok = more == 1 && slice_eq(query_text(&q, 0), SL("ok"));
@@ -233,7 +233,7 @@ open_write(struct registry *r, const struct registry_options *o, struct err *err
 {
 	int version;
 
-	if (!lock_take(o->path, false, &r->lock_fd, err) || !make_file(o->path, o->create, err) ||
+	if (!db_lock(o->path, false, &r->lock_fd, err) || !make_file(o->path, o->create, err) ||
 	    !db_open(r, o->path, DB_WRITE, err) || !db_version(r, &version, err))
 		return false;
 	if (version == 0 && !o->create)
@@ -247,7 +247,7 @@ open_read(struct registry *r, const struct registry_options *o, struct err *err)
 {
 	int version;
 
-	if (!lock_take(o->path, true, &r->lock_fd, err) || !db_open(r, o->path, DB_READ, err) || !db_version(r, &version, err))
+	if (!db_lock(o->path, true, &r->lock_fd, err) || !db_open(r, o->path, DB_READ, err) || !db_version(r, &version, err))
 		return false;
 	if ((size_t)version != schema_version)
 		return err_set(err, ERR_INPUT, "%s has version %d and this program reads version %zu: %s", o->path, version, schema_version,
@@ -285,7 +285,7 @@ registry_close(struct registry *r)
 		free(r->statements[i].sql);
 	}
 	(void)sqlite3_close(r->db); /* writes the log back; what fails there is done by the next who opens it */
-	lock_drop(r->lock_fd);
+	db_unlock(r->lock_fd);
 	free(r->path);
 	free(r);
 }

@@ -103,7 +103,7 @@ prepare_list(struct registry *r, const struct registry_device_filter *f, struct 
 	struct slice above;
 	struct sql fits = { .n = 0 };
 
-	if (!text_ok(f->prefix, REGISTRY_LABEL_MAX, "prefix", err))
+	if (!word_text(f->prefix, REGISTRY_LABEL_MAX, "prefix", err))
 		return false;
 	l->sql.n = 0;
 	put_fits(&fits, f, d);
@@ -155,7 +155,7 @@ registry_device_totals(struct registry *r, struct slice tenant, int64_t ret[stat
 	int more;
 
 	if (!tenant_number(r, tenant, &number, err) ||
-	    !query(&q, r, "SELECT state, SUM(n) FROM device_tally WHERE ?1 = 0 OR tenant_id = ?1 GROUP BY state", VALUES(v_int(number)), err))
+	    !query_begin(&q, r, "SELECT state, SUM(n) FROM device_tally WHERE ?1 = 0 OR tenant_id = ?1 GROUP BY state", VALUES(v_int(number)), err))
 		return false;
 	while ((more = query_next(&q)) == 1)
 		if (query_int(&q, 0) >= 0 && query_int(&q, 0) < REGISTRY_DEVICE_STATES)

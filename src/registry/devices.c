@@ -36,7 +36,7 @@ device_cn(struct registry *r, int64_t tenant, struct slice id, char out[CN_BYTES
 	if (!registry_cn_ok(id) || memchr(id.p, ':', id.n) != NULL)
 		return err_set(err, ERR_INPUT, "a device's id is 1 to %d characters of UTF-8 without / + # : and control characters",
 		    REGISTRY_NAME_MAX);
-	if (!query(&q, r, "SELECT CASE first WHEN 1 THEN '' ELSE name || ':' END FROM tenants WHERE id = ?1", VALUES(v_int(tenant)), err))
+	if (!query_begin(&q, r, "SELECT CASE first WHEN 1 THEN '' ELSE name || ':' END FROM tenants WHERE id = ?1", VALUES(v_int(tenant)), err))
 		return false;
 	more = query_next(&q);
 	n = snprintf(out, CN_BYTES_MAX + 1, "%.*s%.*s", SL_ARG(query_text(&q, 0)), SL_ARG(id));
@@ -58,7 +58,7 @@ ref_of(struct registry *r, const char *sql, const struct values *v, struct devic
 	int more;
 
 	*ret = (struct device_ref){ 0 };
-	if (!query(&q, r, sql, v, err))
+	if (!query_begin(&q, r, sql, v, err))
 		return false;
 	more = query_next(&q);
 	if (more == 1) {
@@ -123,7 +123,7 @@ fields_ok(const struct registry_device *d, struct err *err)
 		for (size_t j = 0; j < i; j++)
 			if (d->templates[i] == d->templates[j])
 				return err_set(err, ERR_INPUT, "template %lld is named twice", (long long)d->templates[i]);
-	return text_ok(d->label, REGISTRY_LABEL_MAX, "label", err) && kept_json_ok(d->attrs, "attributes", err);
+	return word_text(d->label, REGISTRY_LABEL_MAX, "label", err) && word_json(d->attrs, "attributes", err);
 }
 
 /* "1,2,3": with the row, so that to show a device needs no other table. */
@@ -193,7 +193,7 @@ add(struct registry *r, const struct registry_device_new *n, struct err *err)
 	int64_t id;
 
 	return insert(r, &n->device, &ref, err) && entity_of_device(r, n, &ref, err) && adopt_certificates(r, &ref, err) &&
-	    (n->secret.n == 0 || secret_add(r, &s, &id, err)) && tell(r, &ref, n->device.state, false, err);
+	    (n->secret.n == 0 || secrets_add(r, &s, &id, err)) && tell(r, &ref, n->device.state, false, err);
 }
 
 bool

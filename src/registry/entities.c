@@ -44,11 +44,11 @@ fields_ok(const struct registry_entity *e, struct err *err)
 	if (!registry_cn_ok(e->name))
 		return err_set(err, ERR_INPUT, "an end entity's name is 1 to %d characters of UTF-8 without / + # and control characters",
 		    REGISTRY_NAME_MAX);
-	return text_ok(e->ca, REGISTRY_LABEL_MAX, "CA's name", err) && text_ok(e->profile, REGISTRY_LABEL_MAX, "profile", err) &&
-	    text_ok(e->ee_profile, REGISTRY_LABEL_MAX, "end entity profile", err) &&
-	    text_ok(e->token_type, REGISTRY_LABEL_MAX, "token type", err) &&
-	    text_ok(e->subject, 4 * REGISTRY_LABEL_MAX, "subject", err) && text_ok(e->password, 1024, "password's hash", err) &&
-	    kept_json_ok(e->other, "end entity", err) && state_ok((int)e->state, err);
+	return word_text(e->ca, REGISTRY_LABEL_MAX, "CA's name", err) && word_text(e->profile, REGISTRY_LABEL_MAX, "profile", err) &&
+	    word_text(e->ee_profile, REGISTRY_LABEL_MAX, "end entity profile", err) &&
+	    word_text(e->token_type, REGISTRY_LABEL_MAX, "token type", err) &&
+	    word_text(e->subject, 4 * REGISTRY_LABEL_MAX, "subject", err) && word_text(e->password, 1024, "password's hash", err) &&
+	    word_json(e->other, "end entity", err) && state_ok((int)e->state, err);
 }
 
 /* A device's entity is of the device's tenant; one without a device is of the tenant that is named. */

@@ -12,7 +12,7 @@ enum {
 	APPLICATION_ID = 0x53475247, /* "SGRG" */
 	STATEMENTS_MAX = 256,        /* kept prepared; there are fewer texts than that */
 	CN_BYTES_MAX = 4 * REGISTRY_NAME_MAX,
-	SCAN_MAX = 1000,             /* entries of an index that one page looks at beyond those that it shows */
+	SCAN_MAX = 2000,             /* entries of an index that one page looks at beyond those that it shows */
 	COUNT_SCAN_MAX = 50000,      /* and one count */
 };
 
@@ -50,8 +50,8 @@ bool db_version(struct registry *r, int *ret_version, struct err *err);
 /* ---- lock.c ---- */
 
 /* path.lock; fd -1 for a reader where no writer ever was. */
-bool lock_take(const char *path, bool shared, int *ret_fd, struct err *err);
-void lock_drop(int fd);
+bool db_lock(const char *path, bool shared, int *ret_fd, struct err *err);
+void db_unlock(int fd);
 
 /* ---- schema.c ---- */
 
@@ -106,7 +106,7 @@ struct query {
 	struct err *err;
 };
 /* <v> are ?1, ?2, …: as many as the text has; NULL: none. They are borrowed until query_end(). False: query_end() is not needed. */
-bool query(struct query *q, struct registry *r, const char *sql, const struct values *v, struct err *err);
+bool query_begin(struct query *q, struct registry *r, const char *sql, const struct values *v, struct err *err);
 int query_next(struct query *q); /* 1: a row, 0: the end, -1: <err> is set */
 void query_end(struct query *q);
 struct slice query_text(const struct query *q, int column);
@@ -179,18 +179,18 @@ bool row_unchanged(struct registry *r, const struct row_query *g, struct err *er
 
 /* ---- words.c: what may stand in a field ---- */
 
-bool text_ok(struct slice s, size_t max, const char *what, struct err *err);
-bool kept_json_ok(struct slice s, const char *what, struct err *err);
+bool word_text(struct slice s, size_t max, const char *what, struct err *err);
+bool word_json(struct slice s, const char *what, struct err *err);
 /* Letters, digits and <more>; begins with a letter or digit; <upper>: capitals may be. */
-bool name_ok(struct slice s, const char *more, bool upper, const char *what, struct err *err);
-bool hash_ok(struct slice s, const char *what, struct err *err);
+bool word_name(struct slice s, const char *more, bool upper, const char *what, struct err *err);
+bool word_hash(struct slice s, const char *what, struct err *err);
 /* ASCII letters in lower case, into <out>; false: longer than <cap>. */
-bool text_lower(struct slice s, char *out, size_t cap, struct slice *ret);
+bool word_lower(struct slice s, char *out, size_t cap, struct slice *ret);
 /* In decimal, for errors. */
 enum { NUMBER_TEXT = 24 };
-struct slice number_text(int64_t n, char out[NUMBER_TEXT]);
+struct slice word_number(int64_t n, char out[NUMBER_TEXT]);
 /* Hex to bytes; false: odd, not hex, too long or empty. Capitals are fine. */
-bool hex_bytes(struct slice hex, uint8_t *out, size_t cap, struct slice *ret);
+bool word_hex(struct slice hex, uint8_t *out, size_t cap, struct slice *ret);
 
 /* ---- lists.c ---- */
 
@@ -258,9 +258,9 @@ bool change_put(struct registry *r, const struct registry_change *c, int64_t ten
 bool entity_of_device(struct registry *r, const struct registry_device_new *d, const struct device_ref *ref, struct err *err);
 /* A certificate has come to its CN: GENERATED, if there is such an entity. */
 bool entity_generated(struct registry *r, struct slice cn, struct err *err);
-bool secret_add(struct registry *r, const struct registry_secret *s, int64_t *ret_id, struct err *err);
+bool secrets_add(struct registry *r, const struct registry_secret *s, int64_t *ret_id, struct err *err);
 /* The claim becomes a use. */
-bool secret_use(struct registry *r, int64_t id, struct err *err);
+bool secrets_use(struct registry *r, int64_t id, struct err *err);
 /* All certificates of a device that are not revoked. */
 bool certificates_revoke(struct registry *r, const struct device_ref *device, int reason, unsigned *ret_n, struct err *err);
 

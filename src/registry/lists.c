@@ -52,7 +52,7 @@ cursor_read(struct slice cursor, uint8_t tag, struct place *ret, struct err *err
 {
 	struct slice s;
 
-	if (!hex_bytes(cursor, ret->bytes, sizeof ret->bytes, &s) || s.n < CURSOR_HEAD || s.p[0] != tag)
+	if (!word_hex(cursor, ret->bytes, sizeof ret->bytes, &s) || s.n < CURSOR_HEAD || s.p[0] != tag)
 		return err_set(err, ERR_INPUT, "the cursor is not one of this list: begin with the first page");
 	ret->tenant = get64(s.p + 1);
 	ret->key = get64(s.p + 9);
@@ -183,7 +183,7 @@ walk_tenant(struct walk *w)
 	if (n > 0)
 		memcpy(key, w->at.text.p, n);
 	memcpy(v + 4, w->l->more, w->l->n_more * sizeof *v);
-	if (!query(&q, w->r, w->l->scan, &(struct values){ v, 4 + w->l->n_more }, w->err))
+	if (!query_begin(&q, w->r, w->l->scan, &(struct values){ v, 4 + w->l->n_more }, w->err))
 		return STEP_FAILED;
 	while (step == STEP_ON && (more = query_next(&q)) == 1)
 		step = look(w, &q);

@@ -45,7 +45,7 @@ sign(int fd)
 }
 
 bool
-lock_take(const char *path, bool shared, int *ret_fd, struct err *err)
+db_lock(const char *path, bool shared, int *ret_fd, struct err *err)
 {
 	char name[LOCK_PATH_MAX];
 	int fd, n = snprintf(name, sizeof name, "%s.lock", path);
@@ -74,7 +74,7 @@ lock_take(const char *path, bool shared, int *ret_fd, struct err *err)
 }
 
 void
-lock_drop(int fd)
+db_unlock(int fd)
 {
 	if (fd == -1)
 		return;

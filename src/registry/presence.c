@@ -5,7 +5,7 @@ static bool
 put(struct registry *r, const struct registry_presence *p, struct err *err)
 {
 	/* ?2 online, ?3 since, ?4 last seen. A change of online without a time of its own happened when it was seen. */
-	return text_ok(p->address, REGISTRY_LABEL_MAX, "address", err) && text_ok(p->status, REGISTRY_LABEL_MAX, "status", err) &&
+	return word_text(p->address, REGISTRY_LABEL_MAX, "address", err) && word_text(p->status, REGISTRY_LABEL_MAX, "status", err) &&
 	    db_run(r, "INSERT INTO presence(device_id, tenant_id, online, since, last_seen, address, status)"
 	              " SELECT id, tenant_id, ?2, CASE ?3 WHEN 0 THEN ?4 ELSE ?3 END, ?4, ?5, ?6 FROM devices WHERE cn = ?1"
 	              " ON CONFLICT DO UPDATE SET online = ?2,"

@@ -86,7 +86,7 @@ bind(sqlite3_stmt *s, int at, const struct value *v)
 }
 
 bool
-query(struct query *q, struct registry *r, const char *sql, const struct values *v, struct err *err)
+query_begin(struct query *q, struct registry *r, const char *sql, const struct values *v, struct err *err)
 {
 	*q = (struct query){ .r = r, .err = err };
 	if (!statement(q, sql))
@@ -161,7 +161,7 @@ db_run(struct registry *r, const char *sql, const struct values *v, struct err *
 	struct query q;
 	int more;
 
-	if (!query(&q, r, sql, v, err))
+	if (!query_begin(&q, r, sql, v, err))
 		return false;
 	do
 		more = query_next(&q);
@@ -182,7 +182,7 @@ db_int(struct registry *r, const char *sql, const struct values *v, int64_t *ret
 	struct query q;
 	int more;
 
-	if (!query(&q, r, sql, v, err))
+	if (!query_begin(&q, r, sql, v, err))
 		return false;
 	more = query_next(&q);
 	if (more == 1)

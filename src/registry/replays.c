@@ -10,7 +10,7 @@ key_ok(struct slice scope, struct slice key, struct err *err)
 {
 	if (key.n == 0)
 		return err_set(err, ERR_INPUT, "an idempotency key is not empty");
-	return text_ok(scope, SCOPE_MAX, "scope", err) && text_ok(key, KEY_MAX, "idempotency key", err);
+	return word_text(scope, SCOPE_MAX, "scope", err) && word_text(key, KEY_MAX, "idempotency key", err);
 }
 
 static const struct column columns[] = {
@@ -57,7 +57,7 @@ registry_replay_begin(struct registry *r, struct slice scope, struct slice key, 
 {
 	struct asked a = { .scope = scope, .key = key, .hash = hash };
 
-	if (!key_ok(scope, key, err) || !hash_ok(hash, "request's hash", err) || !change_begin(r, err))
+	if (!key_ok(scope, key, err) || !word_hash(hash, "request's hash", err) || !change_begin(r, err))
 		return false;
 	if (!change_end(r, begin(r, &a, err), err)) {
 		free(a.reply.mem);
@@ -107,7 +107,7 @@ registry_setting_get(struct registry *r, struct slice name, struct slice *ret_va
 	void *mem = NULL;
 	int more;
 
-	if (!query(&q, r, "SELECT value FROM settings WHERE name = ?1", VALUES(v_text(name)), err))
+	if (!query_begin(&q, r, "SELECT value FROM settings WHERE name = ?1", VALUES(v_text(name)), err))
 		return false;
 	more = query_next(&q);
 	if (more == 1) {
@@ -128,7 +128,7 @@ registry_setting_set(struct registry *r, struct slice name, struct slice value, 
 {
 	if (value.n > REGISTRY_JSON_MAX)
 		return err_set(err, ERR_LIMIT, "a setting has at most %d bytes", REGISTRY_JSON_MAX);
-	if (name.n == 0 || !text_ok(name, REGISTRY_LABEL_MAX, "setting's name", err))
+	if (name.n == 0 || !word_text(name, REGISTRY_LABEL_MAX, "setting's name", err))
 		return name.n > 0 ? false : err_set(err, ERR_INPUT, "a setting has a name");
 	return change_begin(r, err) &&
 	    change_end(r,

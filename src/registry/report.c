@@ -69,7 +69,7 @@ run_check(struct registry *r, const char *sql, struct faults *f, struct err *err
 	char line[512];
 	int more;
 
-	if (!query(&q, r, sql, NULL, err))
+	if (!query_begin(&q, r, sql, NULL, err))
 		return false;
 	while ((more = query_next(&q)) == 1) {
 		f->n++;
@@ -121,7 +121,7 @@ dump_table(struct registry *r, const char *sql, struct dump *d, struct err *err)
 	struct query q;
 	int more;
 
-	if (!query(&q, r, sql, NULL, err))
+	if (!query_begin(&q, r, sql, NULL, err))
 		return false;
 	while ((more = query_next(&q)) == 1 && !d->stopped) {
 		struct slice s = query_text(&q, 0);
@@ -140,7 +140,7 @@ dump_all(struct registry *r, struct dump *d, struct err *err)
 	int more;
 	bool ok = true;
 
-	if (!query(&q, r, tables_sql, NULL, err))
+	if (!query_begin(&q, r, tables_sql, NULL, err))
 		return false;
 	while (ok && !d->stopped && (more = query_next(&q)) == 1) {
 		sql = text_dup(query_text(&q, 1));

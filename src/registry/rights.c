@@ -78,7 +78,7 @@ remove_row(struct registry *r, const struct removal *d, struct err *err)
 	int64_t system, admins;
 
 	if (!db_int(r, d->system, VALUES(v_int(d->id)), &system, err))
-		return r->failed == ERR_MISSING ? row_missing(err, d->kind->what, number_text(d->id, buf)) : false;
+		return r->failed == ERR_MISSING ? row_missing(err, d->kind->what, word_number(d->id, buf)) : false;
 	if (system != 0)
 		return err_set(err, ERR_DENIED, "this %s is a part of the system and stays", d->kind->what);
 	return admin_count(r, &admins, err) && db_run(r, d->sql, VALUES(v_int(d->id)), err) && admin_left(r, admins, err);
@@ -89,7 +89,7 @@ remove_row(struct registry *r, const struct removal *d, struct err *err)
 static bool
 group_ok(const struct registry_group *g, struct err *err)
 {
-	return name_ok(g->name, "_-.", true, "group's name", err) && text_ok(g->description, REGISTRY_LABEL_MAX, "description", err);
+	return word_name(g->name, "_-.", true, "group's name", err) && word_text(g->description, REGISTRY_LABEL_MAX, "description", err);
 }
 
 bool
@@ -136,7 +136,7 @@ registry_group_get(struct registry *r, int64_t id, struct registry_group *ret, s
 	char buf[NUMBER_TEXT];
 
 	return row_get(r,
-	    &(struct row_query){ &group_kind, GROUP_SELECT "WHERE g.id = ?1", VALUES(v_int(id)), number_text(id, buf) }, ret, err);
+	    &(struct row_query){ &group_kind, GROUP_SELECT "WHERE g.id = ?1", VALUES(v_int(id)), word_number(id, buf) }, ret, err);
 }
 
 bool
@@ -150,8 +150,8 @@ registry_group_find(struct registry *r, struct slice name, struct registry_group
 static bool
 permission_ok(const struct registry_permission *p, struct err *err)
 {
-	return name_ok(p->name, "_-.", true, "permission's name", err) && text_ok(p->path, REGISTRY_LABEL_MAX, "path", err) &&
-	    text_ok(p->method, REGISTRY_LABEL_MAX, "method", err);
+	return word_name(p->name, "_-.", true, "permission's name", err) && word_text(p->path, REGISTRY_LABEL_MAX, "path", err) &&
+	    word_text(p->method, REGISTRY_LABEL_MAX, "method", err);
 }
 
 bool
@@ -191,7 +191,7 @@ registry_permission_get(struct registry *r, int64_t id, struct registry_permissi
 	char buf[NUMBER_TEXT];
 
 	return row_get(r,
-	    &(struct row_query){ &permission_kind, PERMISSION_SELECT "WHERE p.id = ?1", VALUES(v_int(id)), number_text(id, buf) }, ret, err);
+	    &(struct row_query){ &permission_kind, PERMISSION_SELECT "WHERE p.id = ?1", VALUES(v_int(id)), word_number(id, buf) }, ret, err);
 }
 
 bool

@@ -121,7 +121,7 @@ row_get(struct registry *r, const struct row_query *g, void *ret, struct err *er
 	int more;
 	bool ok;
 
-	if (!query(&q, r, g->sql, g->v, err))
+	if (!query_begin(&q, r, g->sql, g->v, err))
 		return false;
 	more = query_next(&q);
 	if (more == 1)
@@ -140,7 +140,7 @@ row_each(struct registry *r, const struct row_query *g, row_fn *fn, void *ctx, s
 	_Alignas(max_align_t) char row[ROW_MAX];
 	int more;
 
-	if (!query(&q, r, g->sql, g->v, err))
+	if (!query_begin(&q, r, g->sql, g->v, err))
 		return false;
 	while ((more = query_next(&q)) == 1) {
 		read_row(&q, g->kind, row);

@@ -28,15 +28,15 @@ no_secret(int64_t id, struct err *err)
 {
 	char buf[NUMBER_TEXT];
 
-	return row_missing(err, kind.what, number_text(id, buf));
+	return row_missing(err, kind.what, word_number(id, buf));
 }
 
 bool
-secret_add(struct registry *r, const struct registry_secret *s, int64_t *ret_id, struct err *err)
+secrets_add(struct registry *r, const struct registry_secret *s, int64_t *ret_id, struct err *err)
 {
 	struct device_ref ref = { 0 };
 
-	if (!hash_ok(s->hash, "secret's hash", err))
+	if (!word_hash(s->hash, "secret's hash", err))
 		return false;
 	if (s->device.n > 0 ? !device_ref(r, s->tenant, s->device, &ref, err) : !tenant_number(r, s->tenant, &ref.tenant, err))
 		return false;
@@ -56,9 +56,9 @@ registry_secret_add(struct registry *r, const struct registry_secret *s, int64_t
 
 	if (s->max_uses < 0)
 		return err_set(err, ERR_INPUT, "a secret has no negative number of uses");
-	if (!text_ok(s->purpose, REGISTRY_LABEL_MAX, "purpose", err) || !kept_json_ok(s->note, "note", err) ||
-	    !text_ok(s->by, REGISTRY_LABEL_MAX, "maker's name", err) || !change_begin(r, err) ||
-	    !change_end(r, secret_add(r, s, &id, err), err))
+	if (!word_text(s->purpose, REGISTRY_LABEL_MAX, "purpose", err) || !word_json(s->note, "note", err) ||
+	    !word_text(s->by, REGISTRY_LABEL_MAX, "maker's name", err) || !change_begin(r, err) ||
+	    !change_end(r, secrets_add(r, s, &id, err), err))
 		return false;
 	*ret_id = id;
 	return true;
@@ -78,7 +78,7 @@ find(struct registry *r, struct slice hash, struct claim *ret, struct err *err)
 	int more;
 
 	*ret = (struct claim){ 0 };
-	if (!query(&q, r, "SELECT id, max_uses, uses + claimed, expires, COALESCE(device_id, 0), COALESCE(tenant_id, 0), revoked"
+	if (!query_begin(&q, r, "SELECT id, max_uses, uses + claimed, expires, COALESCE(device_id, 0), COALESCE(tenant_id, 0), revoked"
 	                  " FROM secrets WHERE hash = ?1", VALUES(v_blob(hash)), err))
 		return false;
 	more = query_next(&q);
@@ -140,7 +140,7 @@ registry_secret_claim(struct registry *r, struct slice hash, struct slice cn, st
 	struct claim c;
 	struct row_query g = { &kind, SELECT "s.id = ?1", NULL, SL("") };
 
-	if (!hash_ok(hash, "secret's hash", err) || !change_begin(r, err))
+	if (!word_hash(hash, "secret's hash", err) || !change_begin(r, err))
 		return false;
 	if (!claim(r, hash, cn, &c, err))
 		return change_end(r, false, err);
@@ -170,7 +170,7 @@ registry_secret_unclaim(struct registry *r, int64_t id, struct err *err)
 }
 
 bool
-secret_use(struct registry *r, int64_t id, struct err *err)
+secrets_use(struct registry *r, int64_t id, struct err *err)
 {
 	if (!db_run(r, "UPDATE secrets SET claimed = claimed - 1, uses = uses + 1 WHERE id = ?1 AND claimed > 0 AND revoked = 0",
 	        VALUES(v_int(id)), err))

@@ -24,7 +24,7 @@ fields_ok(const struct registry_template *t, struct err *err)
 {
 	if (t->tenant.n == 0)
 		return err_set(err, ERR_INPUT, "a template belongs to a tenant");
-	return text_ok(t->label, REGISTRY_LABEL_MAX, "label", err) && kept_json_ok(t->attrs, "attributes", err);
+	return word_text(t->label, REGISTRY_LABEL_MAX, "label", err) && word_json(t->attrs, "attributes", err);
 }
 
 static bool
@@ -32,7 +32,7 @@ no_template(int64_t id, struct err *err)
 {
 	char buf[NUMBER_TEXT];
 
-	return row_missing(err, kind.what, number_text(id, buf));
+	return row_missing(err, kind.what, word_number(id, buf));
 }
 
 static bool
@@ -73,7 +73,7 @@ set(struct registry *r, const struct registry_template *t, struct err *err)
 	return db_changed(r) == 1 ||
 	    row_unchanged(r,
 	        &(struct row_query){ &kind, "SELECT COUNT(*) FROM templates WHERE id = ?1 AND tenant_id = ?2",
-	            VALUES(v_int(t->id), v_int(tenant)), number_text(t->id, buf) }, err);
+	            VALUES(v_int(t->id), v_int(tenant)), word_number(t->id, buf) }, err);
 }
 
 bool
@@ -106,7 +106,7 @@ registry_template_get(struct registry *r, struct slice tenant, int64_t id, struc
 	char buf[NUMBER_TEXT];
 
 	return row_get(r,
-	    &(struct row_query){ &kind, SELECT "p.id = ?1 AND t.name = ?2", VALUES(v_int(id), v_text(tenant)), number_text(id, buf) }, ret,
+	    &(struct row_query){ &kind, SELECT "p.id = ?1 AND t.name = ?2", VALUES(v_int(id), v_text(tenant)), word_number(id, buf) }, ret,
 	    err);
 }
 
@@ -121,7 +121,7 @@ registry_template_list(struct registry *r, struct slice tenant, struct slice pre
 		.scan = "SELECT substr(CAST(label AS BLOB), 1, ?6) = CAST(?5 AS BLOB), id, 0 FROM templates"
 			" WHERE id > ?2 AND ?1 = 0 AND ?4 = 0 ORDER BY id LIMIT ?3" };
 
-	if (!text_ok(prefix, REGISTRY_LABEL_MAX, "prefix", err) || !tenant_number(r, tenant, &l.tenant, err))
+	if (!word_text(prefix, REGISTRY_LABEL_MAX, "prefix", err) || !tenant_number(r, tenant, &l.tenant, err))
 		return false;
 	if (l.tenant != 0) {
 		l.tag = 5;

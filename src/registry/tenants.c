@@ -20,7 +20,7 @@ static const struct kind kind = { columns, ARRAY_LEN(columns), sizeof(struct reg
 bool
 registry_tenant_add(struct registry *r, const struct registry_tenant *t, struct err *err)
 {
-	if (!name_ok(t->name, "_-", false, "tenant's name", err) || !kept_json_ok(t->quotas, "quotas", err))
+	if (!word_name(t->name, "_-", false, "tenant's name", err) || !word_json(t->quotas, "quotas", err))
 		return false;
 	if (!change_begin(r, err))
 		return false;
@@ -46,7 +46,7 @@ set(struct registry *r, const struct registry_tenant *t, struct err *err)
 bool
 registry_tenant_set(struct registry *r, const struct registry_tenant *t, struct err *err)
 {
-	return kept_json_ok(t->quotas, "quotas", err) && change_begin(r, err) && change_end(r, set(r, t, err), err);
+	return word_json(t->quotas, "quotas", err) && change_begin(r, err) && change_end(r, set(r, t, err), err);
 }
 
 static bool

@@ -33,14 +33,14 @@ struct folded {
 static bool
 fold_email(struct slice email, struct folded *f, struct err *err)
 {
-	return text_ok(email, sizeof f->email_buf, "e-mail address", err) &&
-	    text_lower(email, f->email_buf, sizeof f->email_buf, &f->email);
+	return word_text(email, sizeof f->email_buf, "e-mail address", err) &&
+	    word_lower(email, f->email_buf, sizeof f->email_buf, &f->email);
 }
 
 static bool
 fields_ok(const struct registry_user *u, struct folded *f, struct err *err)
 {
-	return text_ok(u->full_name, REGISTRY_LABEL_MAX, "full name", err) && text_ok(u->profile, REGISTRY_LABEL_MAX, "profile", err) &&
+	return word_text(u->full_name, REGISTRY_LABEL_MAX, "full name", err) && word_text(u->profile, REGISTRY_LABEL_MAX, "profile", err) &&
 	    fold_email(u->email, f, err);
 }
 
@@ -50,7 +50,7 @@ password_ok(struct slice hash, struct err *err)
 	/* Whoever mistakes this field for a password's is told at once, and the password is not written anywhere. */
 	if (hash.n > 0 && hash.p[0] != '$')
 		return err_set(err, ERR_INPUT, "a user's password is kept as an encoded hash only");
-	return text_ok(hash, 1024, "password's hash", err);
+	return word_text(hash, 1024, "password's hash", err);
 }
 
 static bool
@@ -80,9 +80,9 @@ registry_user_add(struct registry *r, const struct registry_user *u, int64_t *re
 	struct folded f;
 	int64_t id;
 
-	if (!text_lower(u->name, f.name_buf, sizeof f.name_buf, &f.name))
+	if (!word_lower(u->name, f.name_buf, sizeof f.name_buf, &f.name))
 		return err_set(err, ERR_INPUT, "the user's name is too long: at most %d bytes", REGISTRY_NAME_MAX);
-	if (!name_ok(f.name, "_-.@", false, "user's name", err) || !fields_ok(u, &f, err) || !password_ok(u->password, err) ||
+	if (!word_name(f.name, "_-.@", false, "user's name", err) || !fields_ok(u, &f, err) || !password_ok(u->password, err) ||
 	    !change_begin(r, err) || !change_end(r, add(r, u, &f, &id, err), err))
 		return false;
 	*ret_id = id;
@@ -112,7 +112,7 @@ no_user(int64_t id, struct err *err)
 {
 	char buf[NUMBER_TEXT];
 
-	return row_missing(err, kind.what, number_text(id, buf));
+	return row_missing(err, kind.what, word_number(id, buf));
 }
 
 static bool
@@ -120,7 +120,7 @@ set(struct registry *r, const struct registry_user *u, const struct folded *f, s
 {
 	int64_t admins;
 	char buf[NUMBER_TEXT];
-	struct row_query g = { &kind, "SELECT COUNT(*) FROM users WHERE id = ?1", VALUES(v_int(u->id)), number_text(u->id, buf) };
+	struct row_query g = { &kind, "SELECT COUNT(*) FROM users WHERE id = ?1", VALUES(v_int(u->id)), word_number(u->id, buf) };
 
 	if (!admin_count(r, &admins, err))
 		return false;
@@ -162,7 +162,7 @@ bool
 registry_user_get(struct registry *r, int64_t id, struct registry_user *ret, struct err *err)
 {
 	char buf[NUMBER_TEXT];
-	struct row_query g = { &kind, SELECT "u.id = ?1", VALUES(v_int(id)), number_text(id, buf) };
+	struct row_query g = { &kind, SELECT "u.id = ?1", VALUES(v_int(id)), word_number(id, buf) };
 
 	return row_get(r, &g, ret, err);
 }
@@ -173,7 +173,7 @@ registry_user_find(struct registry *r, struct slice name, struct registry_user *
 	char buf[REGISTRY_NAME_MAX];
 	struct slice folded;
 
-	if (!text_lower(name, buf, sizeof buf, &folded))
+	if (!word_lower(name, buf, sizeof buf, &folded))
 		return row_missing(err, kind.what, name);
 	return row_get(r, &(struct row_query){ &kind, SELECT "u.name = ?1", VALUES(v_text(folded)), name }, ret, err);
 }
@@ -184,7 +184,7 @@ registry_user_find_email(struct registry *r, struct slice email, struct registry
 	char buf[REGISTRY_LABEL_MAX];
 	struct slice folded;
 
-	if (email.n == 0 || !text_lower(email, buf, sizeof buf, &folded))
+	if (email.n == 0 || !word_lower(email, buf, sizeof buf, &folded))
 		return row_missing(err, "user with the e-mail address", email);
 	return row_get(r, &(struct row_query){ &kind, SELECT "u.email = ?1 AND u.email <> ''", VALUES(v_text(folded)), email }, ret, err);
 }
@@ -202,7 +202,7 @@ registry_user_list(struct registry *r, const struct registry_user_filter *f, str
 
 	char prefix[REGISTRY_NAME_MAX];
 
-	if (!text_ok(f->prefix, sizeof prefix, "prefix", err) || !text_lower(f->prefix, prefix, sizeof prefix, &l.prefix) ||
+	if (!word_text(f->prefix, sizeof prefix, "prefix", err) || !word_lower(f->prefix, prefix, sizeof prefix, &l.prefix) ||
 	    !tenant_number(r, f->tenant, &l.tenant, err))
 		return false;
 	if (l.tenant != 0) {
@@ -244,7 +244,7 @@ registry_user_passwords(struct registry *r, int64_t id, bool (*each)(void *ctx, 
 	struct query q;
 	int more;
 
-	if (!query(&q, r, "SELECT password FROM (SELECT 9223372036854775807 AS n, password FROM users WHERE id = ?1 UNION ALL"
+	if (!query_begin(&q, r, "SELECT password FROM (SELECT 9223372036854775807 AS n, password FROM users WHERE id = ?1 UNION ALL"
 	                  " SELECT id, password FROM user_passwords WHERE user_id = ?1) WHERE password <> '' ORDER BY n DESC",
 	        VALUES(v_int(id)), err))
 		return false;

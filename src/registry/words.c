@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 bool
-text_ok(struct slice s, size_t max, const char *what, struct err *err)
+word_text(struct slice s, size_t max, const char *what, struct err *err)
 {
 	if (s.n > max)
 		return err_set(err, ERR_INPUT, "the %s is too long: at most %zu bytes", what, max);
@@ -12,9 +12,9 @@ text_ok(struct slice s, size_t max, const char *what, struct err *err)
 }
 
 bool
-kept_json_ok(struct slice s, const char *what, struct err *err)
+word_json(struct slice s, const char *what, struct err *err)
 {
-	return text_ok(s, REGISTRY_JSON_MAX, what, err);
+	return word_text(s, REGISTRY_JSON_MAX, what, err);
 }
 
 static bool
@@ -24,7 +24,7 @@ is_plain(uint8_t c, bool upper)
 }
 
 bool
-name_ok(struct slice s, const char *more, bool upper, const char *what, struct err *err)
+word_name(struct slice s, const char *more, bool upper, const char *what, struct err *err)
 {
 	bool ok = s.n > 0 && s.n <= REGISTRY_NAME_MAX && is_plain(s.p[0], upper);
 
@@ -35,7 +35,7 @@ name_ok(struct slice s, const char *more, bool upper, const char *what, struct e
 }
 
 bool
-hash_ok(struct slice s, const char *what, struct err *err)
+word_hash(struct slice s, const char *what, struct err *err)
 {
 	return s.n == REGISTRY_HASH || err_set(err, ERR_INPUT, "the %s is no SHA-256: it has %zu bytes", what, s.n);
 }
@@ -58,7 +58,7 @@ registry_cn_ok(struct slice cn)
 }
 
 bool
-text_lower(struct slice s, char *out, size_t cap, struct slice *ret)
+word_lower(struct slice s, char *out, size_t cap, struct slice *ret)
 {
 	if (s.n > cap)
 		return false;
@@ -69,7 +69,7 @@ text_lower(struct slice s, char *out, size_t cap, struct slice *ret)
 }
 
 struct slice
-number_text(int64_t n, char out[NUMBER_TEXT])
+word_number(int64_t n, char out[NUMBER_TEXT])
 {
 	int len = snprintf(out, NUMBER_TEXT, "%lld", (long long)n);
 
@@ -87,7 +87,7 @@ digit(uint8_t c)
 }
 
 bool
-hex_bytes(struct slice hex, uint8_t *out, size_t cap, struct slice *ret)
+word_hex(struct slice hex, uint8_t *out, size_t cap, struct slice *ret)
 {
 	if (hex.n == 0 || hex.n % 2 != 0 || hex.n / 2 > cap)
 		return false;
