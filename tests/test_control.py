@@ -410,11 +410,12 @@ def test_every_connection_is_an_event(open_site):
 
 
 def test_a_slow_reader_is_told_what_is_missing(open_site):
-    n = 25000
+    # Such an event has 680 bytes: 8 MiB, and what is on its way, have room for 13,300 of them.
+    n, name, topic = 16000, "busy" + "y" * 180, "no/rights/" + "x" * 70
     with control.Control(open_site.control, "slow", events=True) as slow:
-        with wire.Peer(open_site.port, "busy", 5) as peer:
+        with wire.Peer(open_site.port, name, 5) as peer:
             for _ in range(n // 100):
-                peer.send(wire.publish("no/rights", "x", version=5) * 100)
+                peer.send(wire.publish(topic, "x", version=5) * 100)
             peer.fence()
             # All of it has happened; now it reads.
             slow.events(lambda all_of: slow.batches[-1:] != [] and sum(b["dropped"] for b in slow.batches) > 0)

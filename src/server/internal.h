@@ -337,6 +337,7 @@ struct metrics {
 	unsigned memory_level;
 	const struct metrics_counters *counters;
 	const struct tls_ticket_stats *tickets;
+	struct registration_facts registry;
 	const struct ocsp_counters *ocsp;
 	const struct store *store; /* NULL: there is none */
 	int64_t started;

@@ -343,6 +343,9 @@ put_process(FILE *f, const struct metrics *m)
 	put_gauge(f, "signet_memory_used_bytes", "What counts for memory_limit, far below it an upper bound; 0 without a limit.", m->memory_used);
 	put_gauge(f, "signet_memory_shed_level", "What is shed for memory_limit: 0 nothing, 1 QoS 0, 2 and connections, 3 and publishers, 4 and queues.",
 	    m->memory_level);
+	put_gauge(f, "signet_registry_devices", "Devices that the control process has stated, for require_registration.", m->registry.devices);
+	put_gauge(f, "signet_registry_generation", "Of what it has stated last; 0: nothing since the start, and devices are refused.",
+	    m->registry.known ? (uint64_t)m->registry.generation : 0);
 }
 
 char *
@@ -476,6 +479,7 @@ text_of_server(struct server *s, size_t *ret_n)
 		.started = s->started };
 	char *text;
 
+	registration_facts(s->registrations, &m.registry);
 	for (unsigned i = 0; i < m.n_shards; i++) {
 		shards[i] = shard_stats(s->workers[i].shard);
 		loops[i] = loop_stats(s->workers[i].loop);

@@ -236,7 +236,7 @@ counters_are_summed(void **state)
 	static const struct loop_stats busy = { .lag = { 1, 2, 3, [LOOP_LAGS - 1] = 4 }, .busy_ns = 5000000001, .shake_ns = 3000000000 };
 	static const struct loop_stats *const loops[] = { &busy, &busy };
 	struct metrics m = { .shards = both, .n_shards = 2, .loops = loops, .counters = &some, .tickets = &tickets, .started = 1234, .memory_limit = 100,
-		.memory_used = 90, .memory_level = 2 };
+		.memory_used = 90, .memory_level = 2, .registry = { .known = true, .generation = 41, .devices = 1000 } };
 	struct slice text;
 
 	(void)state;
@@ -255,6 +255,8 @@ counters_are_summed(void **state)
 	assert_int_equal(value_of(text, "signet_connections{worker=\"1\",role=\"none\"}"), 0);
 	assert_int_equal(value_of(text, "signet_worker_backlog_bytes{worker=\"1\"}"), 5);
 	assert_int_equal(value_of(text, "signet_memory_limit_bytes"), 100);
+	assert_int_equal(value_of(text, "signet_registry_devices"), 1000);
+	assert_int_equal(value_of(text, "signet_registry_generation"), 41);
 	assert_int_equal(value_of(text, "signet_memory_used_bytes"), 90);
 	assert_int_equal(value_of(text, "signet_memory_shed_level"), 2);
 	assert_int_equal(value_of(text, "signet_tls_handshakes_total{result=\"ok\"}"), 11);
