@@ -33,7 +33,7 @@ struct options {
 	const char *mode_name, *host, *ca, *cert, *key, *cert_pattern, *id_prefix, *topic, *json;
 	unsigned port, pid, mqtt, conns, pubs, subs, qos, payload, window, refill, batch, certs,
 	    sources, ramp, moderate, revoked;
-	bool tls, tls12, id_from_cert, persistent, quiet, wait, away;
+	bool tls, tls12, resume, id_from_cert, persistent, quiet, wait, away;
 	double rate, warmup, time, drain; /* messages a second; seconds */
 };
 
@@ -107,6 +107,7 @@ struct conn {
 	bool is_publisher, out_watched;
 	unsigned number, index; /* among all; among those of its role */
 	struct ssl_st *ssl;
+	struct ssl_session_st *session; /* with --resume: of the connection before */
 	struct buf in, out; /* the beginning of a packet; what the socket did not take */
 	uint64_t started;
 	struct publisher pub;

@@ -31,6 +31,7 @@ static const char help[] =
     "  --mqtt 4|5          protocol version [4]\n"
     "  --tls               TLS 1.3; implied by the options below\n"
     "  --tls12             TLS 1.2\n"
+    "  --resume            come back by session tickets, if the broker gives any\n"
     "  --ca FILE           check the broker's chain (default: it costs time and is not checked)\n"
     "  --cert FILE --key FILE    client certificate of all connections\n"
     "  --cert-pattern P --certs N    connection i uses number i modulo N: %u in P is the number;\n"
@@ -79,6 +80,7 @@ static const struct entry entries[] = {
 	{ "mqtt", NUMBER, AT(mqtt), 4, 5 },
 	{ "tls", FLAG, AT(tls), 0, 0 },
 	{ "tls12", FLAG, AT(tls12), 0, 0 },
+	{ "resume", FLAG, AT(resume), 0, 0 },
 	{ "ca", TEXT, AT(ca), 0, 0 },
 	{ "cert", TEXT, AT(cert), 0, 0 },
 	{ "key", TEXT, AT(key), 0, 0 },

@@ -170,6 +170,8 @@ tls_init(struct bench *b, struct err *err)
 void
 tls_done(struct bench *b)
 {
+	for (unsigned i = 0; b->conns != NULL && i < b->n_conns; i++)
+		SSL_SESSION_free(b->conns[i].session);
 	for (unsigned i = 0; i < b->n_ctx; i++)
 		SSL_CTX_free(b->ctx[i]);
 	free(b->ctx);
@@ -187,6 +189,8 @@ tls_attach(struct conn *c)
 		BIO_free(bio);
 		return false;
 	}
+	if (c->session != NULL)
+		(void)SSL_set_session(c->ssl, c->session); /* else it is a full handshake */
 	BIO_set_data(bio, &b->io);
 	SSL_set_bio(c->ssl, bio, bio);
 	SSL_set_connect_state(c->ssl);
@@ -196,6 +200,13 @@ tls_attach(struct conn *c)
 void
 tls_free(struct conn *c)
 {
+	if (c->ssl != NULL && c->bench->o.resume && SSL_SESSION_has_ticket(SSL_get0_session(c->ssl)) &&
+	    SSL_SESSION_is_resumable(SSL_get0_session(c->ssl))) {
+		SSL_SESSION_free(c->session);
+		c->session = SSL_get1_session(c->ssl);
+	}
+	if (c->ssl != NULL) /* else libssl would not use the session again */
+		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(c->ssl);
 	c->ssl = NULL;
 }
