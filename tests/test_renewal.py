@@ -26,7 +26,8 @@ def site(place, broker_of):
     pki, port = kit.Pki(place / "ca"), kit.free_port()
 
     def start(*lines):
-        broker = broker_of(kit.STAY_ROOT + pki.conf(port, f"listener 0 {place / 'c'}", "protocol control", persistence="false").replace(
+        (place / "kept").mkdir(exist_ok=True)
+        broker = broker_of(kit.STAY_ROOT + pki.conf(port, f"listener 0 {place / 'c'}", "protocol control", persistence="true", persistence_location=place / "kept").replace(
             "use_identity_as_username true", "\n".join(["use_identity_as_username true", *lines])), port)
         broker.pki, broker.control = pki, place / "c"
         return broker
@@ -143,23 +144,22 @@ def test_out_of_quarantine(site, place):
     new = renew(broker, "dev4", old, place, "dev4")
     with wire.Peer(broker.port, "dev4", 5, files=new) as peer:
         assert peer.subscribe(f"{kit.PREFIX}/dev4/#") == [0]
-        # The old certificate puts nobody out of his session.
-        with kit.Raw(broker.port, files=old) as raw:
-            assert raw.send(wire.connect("dev4", 5)).packet()[1][1] == 0x85
+        # The old certificate puts nobody out of his session, and is not good for any other.
+        for name in ("dev4", "other"):
+            with kit.Raw(broker.port, files=old) as raw:
+                assert raw.send(wire.connect(name, 5)).packet()[1][1] == 0x87
         peer.publish(f"{kit.PREFIX}/dev4/x", "still here", qos=1)
         assert last(peer, 1) == b"still here"
 
 
 def test_renewal_in_the_last_third(site, place):
-    """Old and new overlap: the old one stays good. What was answered waits for who was away."""
+    """What was answered waits for who was away. A request is no right: the administrator may say no."""
     broker = site("device_renewal true")
     old = made(broker.pki, "dev5", certs.now() - certs.days(9), certs.now() + certs.days(3))
-    new = renew(broker, "dev5", old, place, "dev5")
-    for files in (old, new):
-        with wire.Peer(broker.port, "dev5", 5, files=files) as peer:
-            assert peer.subscribe(f"{kit.PREFIX}/dev5/#", "$signet/renew/dev5/reply") == [0, 0]
-            assert last(peer, 1) == new["cert"].read_bytes()
-    # A request is no right: the administrator may say no.
+    new = approved(broker, "dev5", old, place)
+    with wire.Peer(broker.port, "dev5", 5, files=old) as peer:
+        assert peer.subscribe(f"{kit.PREFIX}/dev5/#", "$signet/renew/dev5/reply") == [0, 0]
+        assert last(peer, 1) == new["cert"].read_bytes()
     _, request = csr(place, "/CN=dev5")
     with wire.Peer(broker.port, "dev5", 5, files=old) as peer:
         peer.publish("$signet/renew/dev5/request", request.read_bytes(), qos=1)
@@ -172,6 +172,57 @@ def test_renewal_in_the_last_third(site, place):
         with wire.Peer(broker.port, "dev5", 5, files=old) as other:
             other.publish("$signet/health/dev5", "fine", qos=1)
         assert last(peer, 1) == b"fine"
+
+
+def approved(broker, name, files, place):
+    """The new certificate, which has not been used yet."""
+    key, request = csr(place, f"/CN={name}")
+    with wire.Peer(broker.port, name, 5, files=files) as peer:
+        ask(peer, name, request.read_bytes())
+        assert json.loads(last(peer, 1)) == {"status": "pending"}
+        said = device(broker, "approve", name).stdout
+        assert "until the new one has connected" in said
+        new = place / f"{name}.pem"
+        new.write_bytes(last(peer, 2))
+    return {"ca": files["ca"], "cert": new, "key": key}
+
+
+def code(broker, name, files):
+    with kit.Raw(broker.port, files=files) as raw:
+        return raw.send(wire.connect(name, 5)).packet()[1][1]
+
+
+@pytest.mark.parametrize("first", ["old", "new"])
+def test_old_and_new_overlap_until_the_new_one_has_connected(site, place, first):
+    """In both orders, over restarts of the broker; then the CA's list has the old one."""
+    broker = site("device_renewal true")
+    old = made(broker.pki, "dev7", certs.now() - certs.days(9), certs.now() + certs.days(3))
+    new = approved(broker, "dev7", old, place)
+    if first == "old":
+        assert code(broker, "dev7", old) == 0
+        broker.stop()
+        broker.start()
+        assert code(broker, "dev7", old) == 0
+    assert code(broker, "dev7", new) == 0
+    broker.wait_log("new certificate of dev7 is in use")
+    assert code(broker, "dev7", old) == 0x87
+    broker.stop()
+    broker.start()
+    assert code(broker, "dev7", old) == 0x87
+    assert code(broker, "dev7", new) == 0
+    assert "superseded" in kit.signet("why", "dev7", "--socket", broker.control).stdout
+    # The next time that the CA is at hand, it is taken back for everybody.
+    other = made(broker.pki, "dev8", certs.now() - certs.days(9), certs.now() + certs.days(3))
+    key, request = csr(place, "/CN=dev8")
+    with wire.Peer(broker.port, "dev8", 5, files=other) as peer:
+        ask(peer, "dev8", request.read_bytes())
+        last(peer, 1)
+        said = device(broker, "approve", "dev8").stdout
+    assert f"serial {old['hex'].lower()}) is revoked as superseded" in said
+    crl = certs.openssl("crl", "-in", broker.pki.dir / "crls" / "client.pem", "-noout", "-text").decode()
+    assert "Superseded" in crl and old["hex"].lstrip("0").upper() in crl.upper()
+    index = (broker.pki.dir / "pki" / "client" / "index.txt").read_text()
+    assert not any(line.startswith(("replaced\t", "revoked\t")) for line in index.splitlines() if other["hex"].lower() in line)
 
 
 def test_off_unless_asked_for(site, place):

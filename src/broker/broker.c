@@ -142,6 +142,7 @@ broker_free(struct broker *b)
 	crowd_free(b->crowd);
 	free(b->shards);
 	once_done(&b->once);
+	notes_done(b);
 	free(b);
 }
 

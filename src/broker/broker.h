@@ -217,6 +217,8 @@ struct broker_ports {
 	 * then. False: nobody knows what to do with it, it is acknowledged and dropped. NULL: always that. */
 	bool (*request)(void *ctx, struct broker_request *request);
 	void (*event)(void *ctx, const struct broker_event *e);
+	/* Within broker_recover(): what broker_note() was told, for each name. NULL is fine. */
+	void (*note)(void *ctx, struct slice name, struct slice value);
 	/* Wall clock, seconds since 1970: for certificates that expire during a session. */
 	int64_t (*wall)(void *ctx);
 };
@@ -234,6 +236,10 @@ struct broker_recovered {
 	uint64_t rejected; /* records that belong to nothing or make no sense; they are removed */
 };
 bool broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, struct err *err);
+/* Something small of the server's own that outlives the process if there is a store: <value> under <name>; an empty one forgets it. Any
+ * thread; what was said last counts. It is on the disk soon. False: out of memory, or the name is too long. */
+enum { BROKER_NOTE_NAME_MAX = 128 };
+bool broker_note(struct broker *b, struct slice name, struct slice value);
 /* What mosquitto 2.0 kept becomes what the store keeps: sessions, subscriptions, messages queued and in flight, retained ones. A
  * session may be taken once by whoever has its user name, with or without a certificate; one without a user name by whoever may use
  * its client id. From then on it is his. */

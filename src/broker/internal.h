@@ -279,6 +279,7 @@ struct broker {
 	struct listener_pace *paces;   /* one a listener */
 	struct crowd *crowd;
 	struct once once;
+	struct map notes; /* notes.c: the first shard's */
 	struct shed {
 		_Atomic uint32_t seq; /* measurements; 0: there is no limit */
 		_Atomic uint8_t level;
@@ -572,6 +573,11 @@ void throttle_forget(struct client *c); /* the client is going */
 bool throttle_turn(struct shard *sh);   /* true: somebody still waits */
 /* Has shard <to> so much to do that QoS 0 is dropped? */
 bool throttle_is_full(const struct broker *b, unsigned to);
+
+/* ---- notes.c ---- */
+
+bool note_load(struct broker *b, uint64_t record, struct slice name, struct slice value); /* false: out of memory */
+void notes_done(struct broker *b);
 
 /* ---- shard.c ---- */
 

@@ -588,6 +588,30 @@ wills_source(void **state, unsigned n, unsigned m)
 	}
 }
 
+/* The newest word under each name. */
+static void
+noted(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	char name[BROKER_NOTE_NAME_MAX + 2];
+
+	memset(name, 'x', sizeof name);
+	assert_false(broker_note(r->kit.broker, slice_of(name, sizeof name), SL("v")));
+	assert_false(broker_note(r->kit.broker, SL(""), SL("v")));
+	assert_true(broker_note(r->kit.broker, SL("a"), SL("1")));
+	assert_true(broker_note(r->kit.broker, SL("b"), SL("2")));
+	assert_true(broker_note(r->kit.broker, SL("a"), SL("3")));
+	assert_true(broker_note(r->kit.broker, SL("c"), SL("")));
+	kit_pump(&r->kit);
+	rig_kill(r, m);
+	assert_true(strcmp(r->kit.notes, "a=3;b=2;") == 0 || strcmp(r->kit.notes, "b=2;a=3;") == 0);
+	assert_true(broker_note(r->kit.broker, SL("a"), SL("")));
+	assert_true(broker_note(r->kit.broker, SL("b"), SL("4")));
+	kit_pump(&r->kit);
+	rig_kill(r, n);
+	assert_string_equal(r->kit.notes, "b=4;");
+}
+
 /* The publisher hears nothing before the disk has it. */
 static void
 acknowledged_means_kept(void **state)
@@ -780,6 +804,7 @@ EACH(left_to_another)
 EACH(left_after_a_restart)
 EACH(listeners_move)
 EACH(wills_source)
+EACH(noted)
 EACH(spread)
 
 int
@@ -798,6 +823,7 @@ main(void)
 		cmocka_unit_test_teardown(left_after_a_restart_each, teardown),
 		cmocka_unit_test_teardown(listeners_move_each, teardown),
 		cmocka_unit_test_teardown(wills_source_each, teardown),
+		cmocka_unit_test_teardown(noted_each, teardown),
 		cmocka_unit_test_teardown(spread_each, teardown),
 		cmocka_unit_test_teardown(acknowledged_means_kept, teardown),
 		cmocka_unit_test_teardown(every_promise_waits, teardown),

@@ -381,3 +381,23 @@ record_get_will(struct slice s, struct record_will *ret)
 	ret->has_expiry = rd_u8(&r) != 0;
 	return whole(&r);
 }
+
+struct slice
+record_put_note(uint8_t *out, struct slice name)
+{
+	struct wr w = wr_of(out, RECORD_NOTE_HEAD + name.n);
+
+	wr_u8(&w, VERSION);
+	wr_str(&w, name);
+	return wr_slice(&w);
+}
+
+bool
+record_get_note(struct slice s, struct slice *ret_name, struct slice *ret_value)
+{
+	struct rd r = open_record(s);
+
+	*ret_name = rd_str(&r);
+	*ret_value = rd_take(&r, rd_left(&r));
+	return rd_ok(&r) && ret_name->n > 0 && ret_value->n > 0;
+}

@@ -14,6 +14,7 @@ enum {
 	RECORD_INBOUND = 29,
 	RECORD_PART = 20,
 	RECORD_WILL = 18,
+	RECORD_NOTE_HEAD = 3, /* and the name */
 };
 
 /* Of user properties that only the broker writes: see stamp.c. */
@@ -98,6 +99,10 @@ struct record_part {
 };
 struct slice record_put_part(uint8_t out[static RECORD_PART], const struct record_part *r);
 bool record_get_part(struct slice s, struct record_part *ret);
+
+/* What the server notes: this, then the value to the record's end. */
+struct slice record_put_note(uint8_t *out, struct slice name); /* RECORD_NOTE_HEAD + name.n bytes */
+bool record_get_note(struct slice s, struct slice *ret_name, struct slice *ret_value);
 
 struct record_will {
 	uint64_t session;

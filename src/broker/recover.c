@@ -311,6 +311,18 @@ load_retained(struct recovery *r, const struct store_record *rec)
 }
 
 static bool
+load_note(struct recovery *r, const struct store_record *rec)
+{
+	struct slice name, value;
+
+	if (!record_get_note(rec->bytes, &name, &value) || (r->broker->notes.key != NULL && map_get(&r->broker->notes, name) != NULL))
+		return reject(r, rec);
+	if (note_load(r->broker, rec->id, name, value))
+		return true;
+	return !(r->nomem = true);
+}
+
+static bool
 on_record(void *ctx, const struct store_record *rec)
 {
 	struct recovery *r = ctx;
@@ -332,6 +344,8 @@ on_record(void *ctx, const struct store_record *rec)
 		return load_will(r, rec);
 	case STORE_PART:
 		return load_part(r, rec);
+	case STORE_NOTE:
+		return load_note(r, rec);
 	default:
 		return reject(r, rec);
 	}

@@ -217,6 +217,15 @@ port_judge_again(void *ctx, unsigned listener, const struct authz_principal *who
 	return MQTT_RC_NOT_AUTHORIZED;
 }
 
+static void
+port_note(void *ctx, struct slice name, struct slice value)
+{
+	struct kit *k = ctx;
+	size_t n = strlen(k->notes);
+
+	(void)snprintf(k->notes + n, sizeof k->notes - n, "%.*s=%.*s;", (int)name.n, (const char *)name.p, (int)value.n, (const char *)value.p);
+}
+
 static int64_t
 port_wall(void *ctx)
 {
@@ -240,7 +249,7 @@ kit_init_listeners(struct kit *k, unsigned shards, const struct broker_settings 
 	struct broker_settings def;
 	struct broker_ports ports = { .ctx = k, .wake = port_wake, .vouch = port_vouch, .authenticate = port_authenticate,
 		.judge_again = port_judge_again, .exchange = port_exchange,
-		.exchange_end = port_exchange_end, .request = port_request, .event = port_event, .wall = port_wall };
+		.exchange_end = port_exchange_end, .request = port_request, .event = port_event, .note = port_note, .wall = port_wall };
 	struct broker_listener *l = calloc(n, sizeof *l);
 
 	*k = (struct kit){ .n = shards, .now_ms = 1000000, .wall = 1800000000 };

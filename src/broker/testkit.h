@@ -20,7 +20,7 @@ struct kit {
 	bool awake[KIT_SHARDS_MAX];
 	unsigned counts[32];            /* events by kind */
 	enum broker_event_kind last;
-	char last_text[200], last_id[100], last_came_by[100];
+	char last_text[200], last_id[100], last_came_by[100], notes[200]; /* notes: "NAME=VALUE;" of each that was kept */
 	uint8_t last_reason;
 	uint32_t drops[BROKER_DROPS], drops_total, drops_clients; /* of the last BROKER_DROPPING */
 	bool manual;                    /* kit_pump() does nothing: kit_turn() is the only motion */

@@ -108,7 +108,7 @@ static bool
 issue_for(const struct device_order *d, const json_t *asker, struct pki_issued *ret, struct err *err)
 {
 	struct origin x = { .fingerprint = text_of(asker, "fingerprint") };
-	struct pki_order o = { .cn = text_of(asker, "name"), .csr = slice_str(text_of(asker, "request")), .days = d->days, .reissue = true,
+	struct pki_order o = { .cn = text_of(asker, "name"), .csr = slice_str(text_of(asker, "request")), .days = d->days, .reissue = true, .overlap = true,
 		.secret = d->secret };
 
 	if (o.csr.n == 0 && is_unregistered(asker))
@@ -126,6 +126,48 @@ issue_for(const struct device_order *d, const json_t *asker, struct pki_issued *
 	return pki_issue(&o, ret, err);
 }
 
+static void
+settle_one(const struct device_order *d, const char *dir, const char *fingerprint)
+{
+	struct origin x = { .fingerprint = fingerprint };
+	struct pki_revocation r = { .dir = dir, .what = x.found.serial, .secret = d->secret };
+	struct pki_revoked done;
+	struct err err;
+	json_t *in, *out = NULL;
+	bool ok = pki_reason_parse(SL("superseded"), &r.reason) && pki_list(dir, NULL, 0, look, &x, &err) && x.found.ca[0] != '\0';
+
+	if (!ok)
+		return; /* another CA's */
+	r.ca = x.found.ca;
+	if (x.found.status != PKI_REVOKED && x.found.status != PKI_EXPIRED) {
+		if (!pki_revoke(&r, &done, &err)) {
+			(void)fprintf(stderr, "The former certificate of %s (serial %s) could not be revoked: %s\n", x.found.cn, x.found.serial, err.text);
+			return;
+		}
+		(void)printf("The former certificate of %s (serial %s) is revoked as superseded.\n", x.found.cn, x.found.serial);
+	}
+	in = json_pack("{s:s}", "fingerprint", fingerprint);
+	if (in != NULL)
+		(void)ctl_ask(&d->ctl, "renew-settled", in, &out, &err); /* else it is asked for again the next time */
+	json_decref(in);
+	json_decref(out);
+}
+
+/* Certificates whose successors have been seen since: the CA is at hand now. */
+static void
+settle(const struct device_order *d, const json_t *list)
+{
+	const char *dir;
+	struct err err;
+	json_t *o;
+	size_t i;
+
+	if (!site_dir(d->ctl.dir, &dir, &err))
+		return;
+	json_array_foreach(list, i, o)
+		settle_one(d, dir, text_of(o, "fingerprint"));
+}
+
 bool
 device_approve(const struct device_order *d, struct err *err)
 {
@@ -139,10 +181,12 @@ device_approve(const struct device_order *d, struct err *err)
 	asker = find_asker(out, d->name, d->serial, err);
 	ok = asker != NULL && issue_for(d, asker, &made, err) && send_answer(&d->ctl, asker, made.pem, err);
 	if (ok)
-		(void)printf("%s has its new certificate: serial %s, SHA-256 %s\nThe old one stays good until it ends or is revoked.\n", d->name,
+		(void)printf("%s has its new certificate: serial %s, SHA-256 %s\nThe old one stays good until the new one has connected.\n", d->name,
 		    made.serial, made.fingerprint);
 	if (ok)
 		(void)fputs(made.notes, stderr);
+	if (ok)
+		settle(d, json_object_get(out, "superseded"));
 	free(made.pem);
 	json_decref(out);
 	return ok;

@@ -189,3 +189,14 @@ pki_request_check(struct slice csr, char **ret_pem, struct err *err)
 	X509_REQ_free(req);
 	return ok;
 }
+
+bool
+pki_fingerprint(struct slice pem, uint8_t ret[static 32])
+{
+	auto_bio in = pem.n <= INT32_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
+	auto_x509 x = in != NULL ? PEM_read_bio_X509(in, NULL, NULL, NULL) : NULL;
+
+	if (x == NULL)
+		ERR_clear_error();
+	return x != NULL && cert_fingerprint(x, ret);
+}

@@ -147,7 +147,7 @@ book(struct work *w, struct err *err)
 	for (size_t i = 0; i < w->index.n; i++) {
 		struct pki_entry *e = &w->index.entries[i];
 
-		if (e->status == PKI_LIVE && strcmp(e->cn, cn) == 0 &&
+		if (!w->o->overlap && e->status == PKI_LIVE && strcmp(e->cn, cn) == 0 &&
 		    !index_mark(&w->index, e->serial, PKI_REPLACED, w->now, err))
 			return false;
 	}

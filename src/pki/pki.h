@@ -68,6 +68,7 @@ struct pki_order {
 	unsigned days;                /* 0 = the profile's; always clipped to the CA's end */
 	bool server;                  /* of an adopted CA: a server's certificate (the cloud CA always makes these) */
 	bool reissue;                 /* replace a live certificate of the same name */
+	bool overlap;                 /* with it: the old one stays live until somebody revokes it as superseded */
 	const char *out;              /* without CSR: folder (NULL = clients/CN or servers/CN); with: file (NULL = none) */
 	const struct pki_secret *secret; /* NULL: an encrypted CA key is an error */
 	int64_t now;                  /* 0 = the clock */
@@ -137,6 +138,8 @@ bool pki_export(const char *dir, const char *ca, bool der, bool chain, uint8_t *
 
 /* Is it a request that a CA here would take (PEM or DER, signature, key)? *ret_pem: the same as PEM; free(). */
 bool pki_request_check(struct slice csr, char **ret_pem, struct err *err);
+/* SHA-256 of the first certificate in <pem>. False: there is none. */
+bool pki_fingerprint(struct slice pem, uint8_t ret[static 32]);
 
 /* The other side: a key and a request for a certificate of one's own, in files (RFC 2986). */
 struct pki_request {

@@ -8,8 +8,9 @@
 
 #include "base/num.h"
 #include "base/text.h"
+#include "server/succeed.h"
 
-enum { WHY_MAX = 512, WHY_DEFAULT = 10 };
+enum { WHY_MAX = 512, WHY_DEFAULT = 10, SUCCEEDED_MAX = 256 };
 
 const char control_policy[] = "connect anonymous\n"
 			      "allow anonymous publish " CONTROL_TOPIC "#\n"
@@ -44,6 +45,20 @@ do_why(struct server *s, struct broker_request *r, const json_t *in, json_t **re
 }
 
 static void
+add_succeeded(void *ctx, const struct succeeded *e)
+{
+	json_t *list = ctx, *o;
+
+	if (e->since == 0 || e->settled || json_array_size(list) >= SUCCEEDED_MAX || (o = json_object()) == NULL)
+		return;
+	control_put_text(o, "name", e->name);
+	control_put_text(o, "serial", e->serial);
+	control_put_text(o, "fingerprint", e->fingerprint);
+	control_put_time(o, "since", e->since);
+	(void)json_array_append_new(list, o);
+}
+
+static void
 add_renewal(void *ctx, const struct renewal *r)
 {
 	json_t *o = json_object();
@@ -61,16 +76,31 @@ add_renewal(void *ctx, const struct renewal *r)
 	(void)json_array_append_new(ctx, o);
 }
 
-/* {}: who asks for a new certificate, and who is in quarantine. */
+/* {}: who asks for a new certificate, who is in quarantine, and which certificates have a successor that is in use. */
 static bool
 do_renewals(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
 {
-	json_t *list = json_array();
+	json_t *list = json_array(), *gone = json_array();
 
 	(void)r;
 	(void)in;
 	renewals_read(s->renewals, add_renewal, list);
-	*ret_out = json_pack("{s:o}", "renewals", list);
+	successions_read(s->successions, add_succeeded, gone);
+	*ret_out = json_pack("{s:o,s:o}", "renewals", list, "superseded", gone);
+	return false;
+}
+
+/* {"fingerprint": "…"}: that one is on its CA's list now. */
+static bool
+do_renew_settled(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
+{
+	const char *fingerprint = json_string_value(json_object_get(in, "fingerprint"));
+
+	(void)r;
+	if (fingerprint == NULL || !succession_settle(s, fingerprint))
+		*ret_out = control_error("missing", "no certificate with that fingerprint was superseded");
+	else
+		*ret_out = json_pack("{s:b}", "done", 1);
 	return false;
 }
 
@@ -102,6 +132,7 @@ static const struct {
 	{ "backup", control_backup },
 	{ "renewals", do_renewals },
 	{ "renew-answer", do_renew_answer },
+	{ "renew-settled", do_renew_settled },
 	{ "hello", control_hello },
 	{ "registry/begin", control_registry },
 	{ "registry/chunk", control_registry },

@@ -8,6 +8,7 @@
 
 #include "base/num.h"
 #include "base/text.h"
+#include "server/succeed.h"
 
 enum {
 	RATION_BURST = 20,     /* refusals of one listener that are logged at once */
@@ -363,6 +364,8 @@ event_of_broker(struct server *s, const struct broker_event *e)
 	case BROKER_CONNECTED:
 		if (e->who != NULL && authz_principal_role(e->who) == AUTHZ_ROLE_QUARANTINE)
 			renew_seen(s, e->who);
+		if (e->who != NULL)
+			succession_seen(s, e->who);
 		if (c->connection_messages && log_on(LOG_LVL_NOTICE))
 			connected(e, id);
 		return;

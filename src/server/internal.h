@@ -178,6 +178,7 @@ struct server {
 	struct persist *persist; /* NULL: sessions and retained messages are in memory only */
 	struct diary *diary;
 	struct renewals *renewals;
+	struct successions *successions;
 	struct registrations *registrations;
 	struct feed *feed;
 	char id[17];           /* of this life of the broker */

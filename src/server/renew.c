@@ -1,6 +1,6 @@
 /* New certificates over MQTT. A device publishes a request below "$signet/renew/"; it is kept here until the administrator, who has
  * the CA's key, answers it (`signet device approve`). The broker itself signs nothing. */
-#include "server/internal.h"
+#include "server/succeed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -217,6 +217,8 @@ renew_answer(struct server *s, const char *name, const char *fingerprint, const 
 		if (x->v[i].time != 0 && strcmp(x->v[i].name, name) == 0 && strcmp(x->v[i].fingerprint, fingerprint) == 0)
 			r = &x->v[i];
 	found = r != NULL;
+	if (found && certificate != NULL && !succession_begin(s, r, certificate))
+		log_warning("That the old certificate of %s ends when the new one is used could not be noted: it stays good until it ends or is revoked.", name);
 	if (found) {
 		free(r->csr);
 		*r = (struct renewal){ .time = 0 };

@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
+#include "server/succeed.h"
 
 enum { FLUSH_EVERY_S = 5 };
 
@@ -187,6 +188,7 @@ server_prepare(struct server *s, struct err *err)
 	s->counters = calloc(1, sizeof(*s->counters));
 	s->diary = diary_new();
 	s->renewals = renewals_new();
+	s->successions = successions_new();
 	s->registrations = registrations_new(s);
 	s->feed = feed_new(s);
 	random_bytes(id, sizeof(id));
@@ -194,7 +196,7 @@ server_prepare(struct server *s, struct err *err)
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
 	if (s->nobody == NULL || s->logins == NULL || s->ocsp == NULL || s->staples == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL ||
-	    s->renewals == NULL || s->registrations == NULL || s->feed == NULL || s->workers == NULL)
+	    s->renewals == NULL || s->successions == NULL || s->registrations == NULL || s->feed == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	for (i = 0; i < s->n_listeners; i++)
 		s->judges[i].registrations = s->registrations;
@@ -245,6 +247,7 @@ server_done(struct server *s)
 	free(s->bridge_certificates);
 	diary_free(s->diary);
 	renewals_free(s->renewals);
+	successions_free(s->successions);
 	registrations_free(s->registrations);
 	feed_free(s->feed);
 }

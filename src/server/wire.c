@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/num.h"
+#include "server/succeed.h"
 
 enum { LEAVE_MS = 1000, LEAVE_TURN_MS = 10 };
 
@@ -263,6 +264,9 @@ port_judge_again(void *ctx, unsigned listener, const struct authz_principal *who
 		return MQTT_RC_OK;
 	rules = atomic_load(&s->listeners[listener].rules);
 	rc = judge_again(&s->judges[listener], rules, who, fresh, why);
+	/* Who is here already goes when his successor takes over the session. */
+	if (rc == MQTT_RC_OK && fresh)
+		rc = succession_judge(s->successions, who, why);
 	if (rc != MQTT_RC_OK || (rules & RULE_OCSP) == 0)
 		return rc;
 	authz_principal_facts(who, &f);
@@ -313,6 +317,12 @@ port_wall(void *ctx)
 	return (int64_t)time(NULL);
 }
 
+static void
+port_note(void *ctx, struct slice name, struct slice value)
+{
+	successions_note(((struct server *)ctx)->successions, name, value);
+}
+
 struct broker_ports
 server_ports(struct server *s)
 {
@@ -325,6 +335,7 @@ server_ports(struct server *s)
 		.exchange_end = port_exchange_end,
 		.request = port_request,
 		.event = port_event,
+		.note = port_note,
 		.wall = port_wall };
 }
 

@@ -13,6 +13,7 @@ store_kind_name(uint8_t kind)
 		[STORE_INBOUND] = "inbound",
 		[STORE_WILL] = "will",
 		[STORE_PART] = "part",
+		[STORE_NOTE] = "note",
 	};
 
 	return names[kind];

@@ -42,6 +42,7 @@ enum store_kind {
 	STORE_INBOUND = STORE_LATE | 6, /* QoS 2 packet id received and not released */
 	STORE_WILL = STORE_LATE | 7,
 	STORE_PART = STORE_LATE | 8, /* a QoS 2 message has arrived at a part of the sessions */
+	STORE_NOTE = 9, /* the keeper's own */
 };
 
 struct store_record {
