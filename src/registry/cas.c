@@ -42,7 +42,7 @@ fields_ok(const struct registry_ca *c, struct err *err)
 static bool
 put(struct registry *r, const struct registry_ca *c, struct err *err)
 {
-	int64_t tenant, parent = 0;
+	int64_t tenant = 0, parent = 0;
 
 	if (!tenant_number(r, c->tenant, &tenant, err))
 		return false;
@@ -123,7 +123,7 @@ begin(struct registry *r, struct slice ca, int64_t *ret_number, struct err *err)
 bool
 registry_crl_begin(struct registry *r, struct slice ca, int64_t *ret_number, struct err *err)
 {
-	int64_t number;
+	int64_t number = 0;
 
 	if (!change_begin(r, err) || !change_end(r, begin(r, ca, &number, err), err))
 		return false;
@@ -134,7 +134,7 @@ registry_crl_begin(struct registry *r, struct slice ca, int64_t *ret_number, str
 static bool
 put_crl(struct registry *r, const struct registry_crl *c, struct err *err)
 {
-	int64_t last;
+	int64_t last = 0;
 
 	if (!db_int(r, "SELECT crl_number FROM cas WHERE name = ?1", VALUES(v_text(c->ca)), &last, err))
 		return r->failed == ERR_MISSING ? row_missing(err, kind.what, c->ca) : false;
@@ -188,7 +188,7 @@ registry_revoked_each(struct registry *r, struct slice ca, bool (*each)(void *ct
     struct err *err)
 {
 	struct query q;
-	int64_t id;
+	int64_t id = 0;
 	int more;
 
 	if (!db_int(r, "SELECT id FROM cas WHERE name = ?1", VALUES(v_text(ca)), &id, err))

@@ -272,7 +272,7 @@ set_state(struct registry *r, const struct one *c, enum registry_certificate_sta
 static bool
 revoke(struct registry *r, struct slice ca, struct slice serial, int reason, struct err *err)
 {
-	struct one c;
+	struct one c = { 0 };
 
 	if (!find_one(r, ca, serial, &c, err))
 		return false;
@@ -291,7 +291,7 @@ registry_certificate_revoke(struct registry *r, struct slice ca, struct slice se
 static bool
 unhold(struct registry *r, struct slice ca, struct slice serial, struct err *err)
 {
-	struct one c;
+	struct one c = { 0 };
 
 	if (!find_one(r, ca, serial, &c, err))
 		return false;
@@ -338,7 +338,7 @@ certificates_revoke(struct registry *r, const struct device_ref *device, int rea
 static bool
 revoke_cn(struct registry *r, struct slice cn, int reason, unsigned *ret_n, struct err *err)
 {
-	struct device_ref ref;
+	struct device_ref ref = { 0 };
 	unsigned n = 0;
 
 	/* The device's first: they are its whatever CN they have. */
@@ -368,7 +368,7 @@ assign(struct registry *r, struct slice fingerprint, struct slice tenant, struct
 	uint8_t buf[REGISTRY_HASH];
 	struct slice bytes = { 0 };
 	struct device_ref ref = { 0 };
-	int64_t before;
+	int64_t before = 0;
 
 	if (!word_hex(fingerprint, buf, sizeof buf, &bytes) ||
 	    !db_int(r, "SELECT COALESCE(device_id, 0) FROM certificates WHERE fingerprint = ?1", VALUES(v_blob(bytes)), &before, err))

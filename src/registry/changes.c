@@ -40,7 +40,7 @@ forget(struct registry *r, const struct registry_change *c, struct err *err)
 bool
 change_put(struct registry *r, const struct registry_change *c, int64_t tenant, struct err *err)
 {
-	int64_t generation;
+	int64_t generation = 0;
 
 	/* What was said of it before and not heard yet is no longer true; only that it was gone in between stays true. */
 	if (!count_kept(r, err) || !forget(r, c, err) || !next_generation(r, &generation, err) ||
@@ -72,7 +72,7 @@ bool
 registry_changes(struct registry *r, int64_t after, unsigned limit, registry_change_fn *each, void *ctx, struct err *err)
 {
 	struct query q;
-	int64_t floor;
+	int64_t floor = 0;
 	int more;
 
 	if (!db_int(r, "SELECT value FROM meta WHERE name = 'changes_floor'", NULL, &floor, err))

@@ -169,7 +169,7 @@ db_pragmas(struct registry *r, struct err *err)
 bool
 db_version(struct registry *r, int *ret_version, struct err *err)
 {
-	int64_t id, version, tables;
+	int64_t id = 0, version = 0, tables = 0;
 
 	if (!db_int(r, "PRAGMA application_id", NULL, &id, err) || !db_int(r, "PRAGMA user_version", NULL, &version, err) ||
 	    !db_int(r, "SELECT COUNT(*) FROM sqlite_schema", NULL, &tables, err))
@@ -231,7 +231,7 @@ repair(struct registry *r, struct err *err)
 static bool
 open_write(struct registry *r, const struct registry_options *o, struct err *err)
 {
-	int version;
+	int version = 0;
 
 	if (!db_lock(o->path, false, &r->lock_fd, err) || !make_file(o->path, o->create, err) ||
 	    !db_open(r, o->path, DB_WRITE, err) || !db_version(r, &version, err))
@@ -245,7 +245,7 @@ open_write(struct registry *r, const struct registry_options *o, struct err *err
 static bool
 open_read(struct registry *r, const struct registry_options *o, struct err *err)
 {
-	int version;
+	int version = 0;
 
 	if (!db_lock(o->path, true, &r->lock_fd, err) || !db_open(r, o->path, DB_READ, err) || !db_version(r, &version, err))
 		return false;

@@ -157,7 +157,7 @@ static bool
 insert(struct registry *r, const struct registry_device *d, struct device_ref *ref, struct err *err)
 {
 	char templates[REGISTRY_TEMPLATES_MAX * NUMBER_TEXT];
-	struct slice cn;
+	struct slice cn = { 0 };
 
 	if (d->tenant.n == 0)
 		return err_set(err, ERR_INPUT, "a device belongs to a tenant");
@@ -190,7 +190,7 @@ add(struct registry *r, const struct registry_device_new *n, struct err *err)
 	struct device_ref ref = { 0 };
 	struct registry_secret s = { .tenant = n->device.tenant, .device = n->device.id, .purpose = SL("one-time"), .hash = n->secret,
 		.max_uses = 1, .expires = n->secret_expires, .by = n->by };
-	int64_t id;
+	int64_t id = 0;
 
 	return insert(r, &n->device, &ref, err) && entity_of_device(r, n, &ref, err) && adopt_certificates(r, &ref, err) &&
 	    (n->secret.n == 0 || secrets_add(r, &s, &id, err)) && tell(r, &ref, n->device.state, false, err);
@@ -217,7 +217,7 @@ static bool
 set(struct registry *r, const struct registry_device *d, struct err *err)
 {
 	char templates[REGISTRY_TEMPLATES_MAX * NUMBER_TEXT];
-	struct device_ref ref;
+	struct device_ref ref = { 0 };
 	struct row_query g = { &device_kind, "SELECT COUNT(*) FROM devices WHERE id = ?1", NULL, d->id };
 
 	if (!ref_named(r, d, &ref, err) ||
@@ -242,7 +242,7 @@ registry_device_set(struct registry *r, const struct registry_device *d, struct 
 bool
 registry_device_set_state(struct registry *r, struct slice tenant, struct slice id, enum registry_device_state state, struct err *err)
 {
-	struct device_ref ref;
+	struct device_ref ref = { 0 };
 
 	if ((unsigned)state >= REGISTRY_DEVICE_STATES)
 		return err_set(err, ERR_INPUT, "there is no such state of a device");
@@ -264,7 +264,7 @@ remove_it(struct registry *r, const struct device_ref *ref, int reason, unsigned
 bool
 registry_device_remove(struct registry *r, struct slice tenant, struct slice id, int reason, unsigned *ret_revoked, struct err *err)
 {
-	struct device_ref ref;
+	struct device_ref ref = { 0 };
 	unsigned n = 0;
 
 	if (!change_begin(r, err) ||

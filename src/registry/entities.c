@@ -67,7 +67,7 @@ put(struct registry *r, const struct registry_entity *e, const struct device_ref
 static bool
 put_named(struct registry *r, const struct registry_entity *e, struct err *err)
 {
-	struct device_ref ref;
+	struct device_ref ref = { 0 };
 
 	if (!device_ref_cn(r, e->name, &ref, err) || (ref.number == 0 && !tenant_number(r, e->tenant, &ref.tenant, err)))
 		return false;

@@ -30,7 +30,7 @@ struct asked {
 static bool
 begin(struct registry *r, struct asked *a, struct err *err)
 {
-	int64_t same, status;
+	int64_t same = 0, status = 0;
 	struct row_query g = { &kind, "SELECT status, head, body FROM replays WHERE scope = ?1 AND key = ?2",
 		VALUES(v_text(a->scope), v_text(a->key)), a->key };
 

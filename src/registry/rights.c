@@ -52,7 +52,7 @@ write_row(struct registry *r, const struct write *w, struct err *err)
 static bool
 insert_row(struct registry *r, const struct write *w, int64_t *ret_id, struct err *err)
 {
-	int64_t id;
+	int64_t id = 0;
 	bool ok;
 
 	if (!change_begin(r, err))
@@ -75,7 +75,7 @@ static bool
 remove_row(struct registry *r, const struct removal *d, struct err *err)
 {
 	char buf[NUMBER_TEXT];
-	int64_t system, admins;
+	int64_t system = 0, admins = 0;
 
 	if (!db_int(r, d->system, VALUES(v_int(d->id)), &system, err))
 		return r->failed == ERR_MISSING ? row_missing(err, d->kind->what, word_number(d->id, buf)) : false;
@@ -110,7 +110,7 @@ group_set(struct registry *r, const struct registry_group *g, struct err *err)
 		       " WHERE id = ?1 AND (?4 = 0 OR version = ?4)",
 		.count = "SELECT COUNT(*) FROM groups WHERE id = ?1",
 		.v = VALUES(v_int(g->id), v_text(g->name), v_text(g->description), v_int(g->version)) };
-	int64_t admins;
+	int64_t admins = 0;
 
 	/* A name is all that makes the administrators' group what it is. */
 	return admin_count(r, &admins, err) && write_row(r, &w, err) && admin_left(r, admins, err);
@@ -232,7 +232,7 @@ registry_link_add(struct registry *r, enum registry_link kind, int64_t a, int64_
 static bool
 unlink_rows(struct registry *r, enum registry_link kind, int64_t a, int64_t b, struct err *err)
 {
-	int64_t admins;
+	int64_t admins = 0;
 
 	if (!admin_count(r, &admins, err) || !db_run(r, link_words[kind].remove, VALUES(v_int(a), v_int(b)), err))
 		return false;

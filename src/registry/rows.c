@@ -154,7 +154,7 @@ row_each(struct registry *r, const struct row_query *g, row_fn *fn, void *ctx, s
 bool
 row_unchanged(struct registry *r, const struct row_query *g, struct err *err)
 {
-	int64_t n;
+	int64_t n = 0;
 	char shown[160];
 
 	if (!db_int(r, g->sql, g->v, &n, err))

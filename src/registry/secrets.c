@@ -52,7 +52,7 @@ secrets_add(struct registry *r, const struct registry_secret *s, int64_t *ret_id
 bool
 registry_secret_add(struct registry *r, const struct registry_secret *s, int64_t *ret_id, struct err *err)
 {
-	int64_t id;
+	int64_t id = 0;
 
 	if (s->max_uses < 0)
 		return err_set(err, ERR_INPUT, "a secret has no negative number of uses");
@@ -93,7 +93,7 @@ find(struct registry *r, struct slice hash, struct claim *ret, struct err *err)
 static bool
 is_for(struct registry *r, const struct claim *c, struct slice cn, bool *ret, struct err *err)
 {
-	struct device_ref ref;
+	struct device_ref ref = { 0 };
 	int64_t tenant = 0;
 
 	*ret = true;

@@ -51,7 +51,7 @@ add(struct registry *r, const struct registry_template *t, int64_t *ret_id, stru
 bool
 registry_template_add(struct registry *r, const struct registry_template *t, int64_t *ret_id, struct err *err)
 {
-	int64_t id;
+	int64_t id = 0;
 
 	if (!fields_ok(t, err) || !change_begin(r, err) || !change_end(r, add(r, t, &id, err), err))
 		return false;
@@ -62,7 +62,7 @@ registry_template_add(struct registry *r, const struct registry_template *t, int
 static bool
 set(struct registry *r, const struct registry_template *t, struct err *err)
 {
-	int64_t tenant;
+	int64_t tenant = 0;
 	char buf[NUMBER_TEXT];
 
 	if (!tenant_number(r, t->tenant, &tenant, err) ||
@@ -85,7 +85,7 @@ registry_template_set(struct registry *r, const struct registry_template *t, str
 static bool
 remove_it(struct registry *r, struct slice tenant, int64_t id, struct err *err)
 {
-	int64_t number;
+	int64_t number = 0;
 
 	if (!tenant_number(r, tenant, &number, err))
 		return false;
@@ -141,7 +141,7 @@ attr_ids(struct registry *r, unsigned n, int64_t *ret, struct err *err)
 bool
 registry_attr_ids(struct registry *r, unsigned n, int64_t *ret, struct err *err)
 {
-	int64_t last;
+	int64_t last = 0;
 
 	if (!change_begin(r, err) || !change_end(r, attr_ids(r, n, &last, err), err))
 		return false;

@@ -52,7 +52,7 @@ registry_tenant_set(struct registry *r, const struct registry_tenant *t, struct 
 static bool
 remove_it(struct registry *r, struct slice name, struct err *err)
 {
-	int64_t id, first;
+	int64_t id = 0, first = 0;
 
 	if (!tenant_number(r, name, &id, err) || !db_int(r, "SELECT first FROM tenants WHERE id = ?1", VALUES(v_int(id)), &first, err))
 		return false;

@@ -78,7 +78,7 @@ bool
 registry_user_add(struct registry *r, const struct registry_user *u, int64_t *ret_id, struct err *err)
 {
 	struct folded f;
-	int64_t id;
+	int64_t id = 0;
 
 	if (!word_lower(u->name, f.name_buf, sizeof f.name_buf, &f.name))
 		return err_set(err, ERR_INPUT, "the user's name is too long: at most %d bytes", REGISTRY_NAME_MAX);
@@ -99,7 +99,7 @@ admin_count(struct registry *r, int64_t *ret, struct err *err)
 bool
 admin_left(struct registry *r, int64_t before, struct err *err)
 {
-	int64_t n;
+	int64_t n = 0;
 
 	return admin_count(r, &n, err) &&
 	    (n > 0 || before == 0 ||
@@ -118,7 +118,7 @@ no_user(int64_t id, struct err *err)
 static bool
 set(struct registry *r, const struct registry_user *u, const struct folded *f, struct err *err)
 {
-	int64_t admins;
+	int64_t admins = 0;
 	char buf[NUMBER_TEXT];
 	struct row_query g = { &kind, "SELECT COUNT(*) FROM users WHERE id = ?1", VALUES(v_int(u->id)), word_number(u->id, buf) };
 
@@ -143,7 +143,7 @@ registry_user_set(struct registry *r, const struct registry_user *u, struct err 
 static bool
 remove_it(struct registry *r, int64_t id, struct err *err)
 {
-	int64_t admins;
+	int64_t admins = 0;
 
 	if (!admin_count(r, &admins, err) || !db_run(r, "DELETE FROM users WHERE id = ?1", VALUES(v_int(id)), err))
 		return false;
