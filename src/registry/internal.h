@@ -12,7 +12,7 @@ enum {
 	APPLICATION_ID = 0x53475247, /* "SGRG" */
 	STATEMENTS_MAX = 256,        /* kept prepared; there are fewer texts than that */
 	CN_BYTES_MAX = 4 * REGISTRY_NAME_MAX,
-	SCAN_MAX = 2000,             /* entries of an index that one page looks at beyond those that it shows */
+	SCAN_MAX = 1000,             /* entries of an index that one page looks at beyond those that it shows */
 	COUNT_SCAN_MAX = 50000,      /* and one count */
 };
 
