@@ -59,15 +59,12 @@ on_read_enable(void *conn, bool on)
 	if (c->paused == !on)
 		return;
 	c->paused = !on;
-	/* epoll is told when the connection is flushed: a pause that ends in the same turn costs
-	 * nothing. */
+	/* epoll is told when the connection is flushed: a pause that ends in the same turn costs nothing. */
 	conn_mark_dirty(c);
 	want_resume(c, on && !c->feeding);
 }
 
-static const struct waker_ops waker = {
-	.wake = on_wake, .move = on_move, .read_enable = on_read_enable
-};
+static const struct waker_ops waker = { .wake = on_wake, .move = on_move, .read_enable = on_read_enable };
 
 /* ---- lists and readiness ---- */
 
@@ -112,18 +109,15 @@ leave_poll(struct conn *c)
 	return true;
 }
 
-/* Tell epoll what changed; mostly nothing has. EPOLLOUT is asked for only while the socket is
- * full. */
+/* Tell epoll what changed; mostly nothing has. EPOLLOUT is asked for only while the socket is full. */
 void
 conn_watch(struct conn *c)
 {
-	uint32_t want =
-	    (wants_input(c) ? (uint32_t)EPOLLIN : 0) | (c->tail != NULL ? (uint32_t)EPOLLOUT : 0);
+	uint32_t want = (wants_input(c) ? (uint32_t)EPOLLIN : 0) | (c->tail != NULL ? (uint32_t)EPOLLOUT : 0);
 	bool apart = c->secure && (c->state == CONN_PROXY || c->state == CONN_WAIT || c->state == CONN_SHAKE);
 
 	if (c->state == CONN_DIAL)
 		want = EPOLLOUT;
-
 	if (c->polled && want == c->watched && apart == c->apart)
 		return;
 	if (c->polled && apart != c->apart)
@@ -250,8 +244,7 @@ conn_fail(struct conn *c, const struct net_failure *f)
 		conn_close(c, NULL);
 		return;
 	}
-	/* A peer that learns nothing tries again and again: what we have to say, the alert, must
-	 * not be lost to a reset. */
+	/* A peer that learns nothing tries again and again: what we have to say, the alert, must not be lost to a reset. */
 	c->state = CONN_FLUSH;
 	secure_send(c);
 	conn_mark_dirty(c);
@@ -366,8 +359,7 @@ conn_timeout(struct conn *c)
 	struct net_failure f = { .kind = NET_FAIL_TIMEOUT,
 		.alert = -1,
 		.probe = c->rest == NULL && c->raw == NULL && (c->state == CONN_WAIT || c->state == CONN_PROXY),
-		.detail = c->secure ? "the TLS handshake was not done in time"
-				    : "nothing was sent in time" };
+		.detail = c->secure ? "the TLS handshake was not done in time" : "nothing was sent in time" };
 
 	if (c->state == CONN_DIAL) {
 		f.detail = "no answer in time";
@@ -399,8 +391,7 @@ finish(struct conn *c)
 			conn_close(c, NULL);
 		return;
 	}
-	/* Closing with input unread would reset the connection, and the peer might never see the
-	 * end of our output. */
+	/* Closing with input unread would reset the connection, and the peer might never see the end of our output. */
 	if (c->eof || shutdown(c->src.fd, SHUT_WR) == -1 || !end_by(c, LINGER_MS)) {
 		conn_close(c, NULL);
 		return;
@@ -541,9 +532,8 @@ pull(struct conn *c)
 	}
 }
 
-/* As long as the socket takes nothing the stream is not pulled, and cannot say that it wants to
- * close. An empty feed() asks: a peer that reads nothing must not outlive its session, its keep
- * alive or its certificate. */
+/* As long as the socket takes nothing the stream is not pulled, and cannot say that it wants to close. An empty feed() asks: a peer
+ * that reads nothing must not outlive its session, its keep alive or its certificate. */
 static void
 ask_stuck(struct conn *c)
 {
