@@ -157,8 +157,8 @@ json(const struct bench *b, const struct figures *f, FILE *out)
 	    f->sent, f->delivered, f->connects, f->broker_us, f->broker_load, f->own_us);
 	(void)fprintf(out,
 	    "\"latency_us\":{\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f},"
-	    "\"ack_us\":{\"p50\":%.1f,\"p99\":%.1f},\"rss_per_connection\":%.1f,\"stalls\":%llu,",
-	    f->p50, f->p99, f->p999, f->max, f->ack50, f->ack99, f->rss,
+	    "\"ack_us\":{\"p50\":%.1f,\"p99\":%.1f},\"all_messages\":%llu,\"rss_per_connection\":%.1f,\"stalls\":%llu,",
+	    f->p50, f->p99, f->p999, f->max, f->ack50, f->ack99, (unsigned long long)b->total.sent, f->rss,
 	    (unsigned long long)(b->to.stalls - b->from.stalls));
 	(void)fprintf(out,
 	    "\"lost\":%llu,\"duplicates\":%llu,\"reordered\":%llu,\"foreign\":%llu,"
