@@ -136,7 +136,16 @@ class Broker:
                                             stdout=log, stderr=log, env={**os.environ, **(self.env or {})})
         for port in self.ports:
             wait_for(lambda: self.listens(port), f"port {port}")
+        # It may be opened behind the others.
+        for path in re.findall(r"^listener 0 (\S+)\nprotocol control$", self.conf.read_text(), re.M):
+            wait_for(lambda: self.has_socket(path), f"the control socket {path}")
         return self
+
+    def has_socket(self, path):
+        if self.process.poll() is not None:
+            raise AssertionError(f"the broker exited with {self.process.returncode}:\n{self.log()}")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+            return s.connect_ex(path) == 0
 
     def listens(self, port):
         if self.process.poll() is not None:

@@ -420,8 +420,10 @@ def test_a_slow_reader_is_told_what_is_missing(open_site):
             # All of it has happened; now it reads.
             slow.events(lambda all_of: slow.batches[-1:] != [] and sum(b["dropped"] for b in slow.batches) > 0)
             count, dropped = in_order(slow.batches)
-            assert count + dropped == n + 1 and count >= 8000
+            # Not one less; whoever else finds the port may add to it.
+            assert count + dropped >= n + 1 and count >= 8000
             with wire.Peer(open_site.port, "later", 5):
                 pass
             slow.events(lambda all_of: any(e.get("client_id") == "later" and e["event"] == "disconnect" for e in all_of))
-            assert in_order(slow.batches) == (count + 2, dropped)
+            after = in_order(slow.batches)
+            assert after[0] >= count + 2 and after[1] == dropped

@@ -52,7 +52,7 @@ read_payload(const json_t *in, struct parcel *x)
 		     EVP_DecodeFinal(ctx, x->payload + n, &rest) == 1;
 	}
 	EVP_ENCODE_CTX_free(ctx);
-	x->p.payload = slice_of(x->payload, (size_t)(n + rest));
+	x->p.payload = slice_of(x->payload, (size_t)n + (size_t)rest);
 	return ok ? NULL : "payload_base64 is not base64";
 }
 

@@ -255,8 +255,29 @@ generation_of(const json_t *in, const char *key, int64_t *ret)
 	return true;
 }
 
-/* NULL: fine; else what is wrong. */
-static json_t *
+/* Why something is not done. */
+struct complaint {
+	const char *code, *text;
+};
+
+static const struct complaint no_lists = { "argument", "enabled, disabled, pending and removed are lists of names" },
+			      no_name = { "argument", "a name is a string of 1 to 256 bytes" },
+			      too_many_names = { "limit", "more names than names_max" },
+			      too_many_devices = { "limit", "no memory for more devices, or more than 4000000 of them" },
+			      no_numbers = { "argument", "a number is missing, is none, or is out of its range" },
+			      not_begun = { "order", "no snapshot of this generation was begun, or another one since" },
+			      chunk_missing = { "gap", "a chunk before this one is missing" },
+			      wrong_count = { "count", "not as many devices as begin said: the snapshot is dropped" };
+
+static bool
+complain(const struct complaint *c, json_t **ret_out)
+{
+	*ret_out = control_error(c->code, c->text);
+	return false;
+}
+
+/* NULL: fine. */
+static const struct complaint *
 check_names(const json_t *in, size_t n_lists)
 {
 	size_t n = 0;
@@ -266,13 +287,13 @@ check_names(const json_t *in, size_t n_lists)
 		size_t i;
 
 		if (list != NULL && !json_is_array(list))
-			return control_error("argument", "enabled, disabled, pending and removed are lists of names");
+			return &no_lists;
 		json_array_foreach(list, i, v)
 			if (!json_is_string(v) || json_string_length(v) < 1 || json_string_length(v) > CONTROL_NAME_MAX)
-				return control_error("argument", "a name is a string of 1 to 256 bytes");
+				return &no_name;
 		n += json_array_size(list);
 	}
-	return n > NAMES_MAX ? control_error("limit", "more names than names_max") : NULL;
+	return n > NAMES_MAX ? &too_many_names : NULL;
 }
 
 /* False: no room. */
@@ -298,55 +319,59 @@ drop_next(struct registrations *r)
 	r->next_generation = 0;
 }
 
-static json_t *
-done(void)
-{
-	return json_pack("{s:b}", "done", 1);
-}
-
-static json_t *
+/* NULL: done. */
+static const struct complaint *
 begin(struct registrations *r, const json_t *in)
 {
 	const json_t *devices = json_object_get(in, "devices");
 	int64_t generation;
 
 	if (!generation_of(in, "generation", &generation) || !json_is_integer(devices) || json_integer_value(devices) < 0)
-		return control_error("argument", "generation (from 1) and devices are needed");
+		return &no_numbers;
 	if (json_integer_value(devices) > REGSET_MAX)
-		return control_error("limit", "more than 4000000 devices");
+		return &too_many_devices;
 	drop_next(r);
 	r->next = regset_new((size_t)json_integer_value(devices));
 	if (r->next == NULL)
-		return control_error("memory", "out of memory");
+		return &too_many_devices;
 	r->next_generation = generation;
 	r->next_devices = (uint64_t)json_integer_value(devices);
 	r->next_chunk = 0;
-	return done();
+	return NULL;
 }
 
-static json_t *
+static const struct complaint *
 chunk(struct registrations *r, const json_t *in)
 {
 	const json_t *index = json_object_get(in, "index");
+	const struct complaint *bad;
 	int64_t generation;
-	json_t *bad;
 
 	if (!generation_of(in, "generation", &generation) || !json_is_integer(index) || json_integer_value(index) < 0)
-		return control_error("argument", "generation and index are needed");
+		return &no_numbers;
 	if ((bad = check_names(in, ARRAY_LEN(lists) - 1)) != NULL)
 		return bad;
 	if (r->next == NULL || r->next_generation != generation)
-		return control_error("order", "no snapshot of this generation was begun, or another one since");
+		return &not_begun;
 	if (json_integer_value(index) > r->next_chunk)
-		return control_error("gap", "a chunk before this one is missing");
+		return &chunk_missing;
 	if (json_integer_value(index) < r->next_chunk)
-		return done();
+		return NULL;
 	if (!put_names(r->next, in, ARRAY_LEN(lists) - 1)) {
 		drop_next(r);
-		return control_error("count", "more devices than begin said: the snapshot is dropped");
+		return &wrong_count;
 	}
 	r->next_chunk++;
-	return done();
+	return NULL;
+}
+
+static bool
+answer_done(const struct complaint *c, json_t **ret_out)
+{
+	if (c != NULL)
+		return complain(c, ret_out);
+	*ret_out = json_pack("{s:b}", "done", 1);
+	return false;
 }
 
 /* True: an answer follows. */
@@ -358,20 +383,17 @@ commit(struct registrations *r, struct broker_request *q, const json_t *in, json
 	int64_t generation;
 
 	registration_facts(r, &now);
-	if (!generation_of(in, "generation", &generation)) {
-		*ret_out = control_error("argument", "generation is needed");
-		return false;
-	}
+	if (!generation_of(in, "generation", &generation))
+		return complain(&no_numbers, ret_out);
 	if (r->next == NULL || r->next_generation != generation) {
-		*ret_out = now.known && now.generation == generation
-			       ? answer_now(r, 0)
-			       : control_error("order", "no snapshot of this generation was begun, or another one since");
+		if (!now.known || now.generation != generation)
+			return complain(&not_begun, ret_out);
+		*ret_out = answer_now(r, 0);
 		return false;
 	}
 	if (regset_count(r->next) != r->next_devices) {
 		drop_next(r);
-		*ret_out = control_error("count", "not as many devices as begin said: the snapshot is dropped");
-		return false;
+		return complain(&wrong_count, ret_out);
 	}
 	set = r->next;
 	r->next = NULL;
@@ -383,51 +405,51 @@ commit(struct registrations *r, struct broker_request *q, const json_t *in, json
 	return judge_all(r, q, ret_out);
 }
 
-static json_t *
-gap(const struct registration_facts *now)
+static bool
+gap(const struct registration_facts *now, json_t **ret_out)
 {
-	json_t *o = control_error("gap", "changes are missing between the generation in force and this one: state the whole truth");
-
-	(void)json_object_set_new(o, "generation", now->known ? json_integer((json_int_t)now->generation) : json_null());
-	return o;
+	*ret_out = control_error("gap", "changes are missing between the generation in force and this one: state the whole truth");
+	(void)json_object_set_new(*ret_out, "generation", now->known ? json_integer((json_int_t)now->generation) : json_null());
+	return false;
 }
 
-/* So that all of a change finds room, or none of it is made. NULL: <r->set> has it; else an error. */
-static json_t *
+/* So that all of a change finds room, or none of it is made. */
+static bool
 make_room(struct registrations *r, int64_t generation)
 {
 	struct regset *bigger;
 
 	if (regset_has_room(r->set, NAMES_MAX))
-		return NULL;
+		return true;
 	bigger = regset_grown(r->set);
 	if (bigger == NULL || !regset_has_room(bigger, NAMES_MAX)) {
 		regset_unref(bigger);
-		return control_error("limit", "no memory for more devices, or more than 4000000 of them");
+		return false;
 	}
 	exchange(r, bigger, generation);
-	return NULL;
+	return true;
 }
 
 static bool
 change(struct registrations *r, struct broker_request *q, const json_t *in, json_t **ret_out)
 {
+	const struct complaint *bad = check_names(in, ARRAY_LEN(lists));
 	struct registration_facts now;
-	int64_t from, to;
+	int64_t from = 0, to = 0;
 
 	registration_facts(r, &now);
 	if (!generation_of(in, "from", &from) || !generation_of(in, "to", &to) || to <= from)
-		*ret_out = control_error("argument", "from and to are needed, and to is above from");
-	else if ((*ret_out = check_names(in, ARRAY_LEN(lists))) != NULL)
-		return false;
-	else if (!now.known || (from != now.generation && to > now.generation))
-		*ret_out = gap(&now);
-	else if (to <= now.generation)
+		return complain(&no_numbers, ret_out);
+	if (bad != NULL)
+		return complain(bad, ret_out);
+	if (!now.known || (from != now.generation && to > now.generation))
+		return gap(&now, ret_out);
+	if (to <= now.generation) {
 		*ret_out = answer_now(r, 0);
-	else
-		*ret_out = make_room(r, from);
-	if (*ret_out != NULL)
 		return false;
+	}
+	if (!make_room(r, from))
+		return complain(&too_many_devices, ret_out);
 	(void)put_names(r->set, in, ARRAY_LEN(lists));
 	exchange(r, r->set, to);
 	return judge_all(r, q, ret_out);
@@ -442,9 +464,9 @@ control_registry(struct server *s, struct broker_request *q, const json_t *in, j
 
 	(void)pthread_mutex_lock(&r->writing);
 	if (slice_eq(name, SL("begin")))
-		*ret_out = begin(r, in);
+		later = answer_done(begin(r, in), ret_out);
 	else if (slice_eq(name, SL("chunk")))
-		*ret_out = chunk(r, in);
+		later = answer_done(chunk(r, in), ret_out);
 	else if (slice_eq(name, SL("commit")))
 		later = commit(r, q, in, ret_out);
 	else
