@@ -1,50 +1,451 @@
-/* Who signs, and where it is written down who did what. */
+/* The signer: its socket in our loop, the audit log, and each CA's revocation list. */
 #include "api/internal.h"
 
+#include <errno.h>
+#include <openssl/pem.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
+#include "api/signers.h"
+#include "base/file.h"
 #include "base/log.h"
+#include "base/num.h"
 #include "base/text.h"
+
+enum { LIST_DAYS = 30, LIST_ENTRIES_MAX = 4000000 };
+
+/* One CA's list that is being made, and who waits for it. */
+struct making {
+	struct making *next;
+	struct signers *s;
+	char ca[REGISTRY_NAME_MAX + 1];
+	int64_t number, begun;
+	bool again;              /* something was revoked after it was begun */
+	struct waiter *now, *then;
+};
+struct waiter {
+	struct waiter *next;
+	struct call *call;
+};
+
+struct signers {
+	struct api *api;
+	struct signer_client *client;
+	struct event *read, *write;
+	struct making *makings;
+};
+
+/* ---- the socket ---- */
+
+static void
+lose(struct signers *s)
+{
+	if (s->read != NULL)
+		event_free(s->read);
+	if (s->write != NULL)
+		event_free(s->write);
+	signer_client_free(s->client);
+	s->read = s->write = NULL;
+	s->client = NULL;
+}
+
+static void
+watch_write(struct signers *s)
+{
+	if (s->client != NULL && signer_client_wants_write(s->client))
+		(void)event_add(s->write, NULL);
+}
+
+static void
+on_ready(evutil_socket_t fd, short what, void *ctx)
+{
+	struct signers *s = ctx;
+	struct err err;
+
+	(void)fd;
+	(void)what;
+	if (signer_client_ready(s->client, &err)) {
+		watch_write(s);
+		return;
+	}
+	log_warning("The signer is gone: %s; nothing is signed until it is back.", err.text);
+	lose(s);
+}
+
+bool
+signers_connect(struct api *a, int fd)
+{
+	struct signers *s = a->signers;
+
+	lose(s);
+	s->client = signer_client_new(fd);
+	if (s->client == NULL)
+		return false;
+	s->read = event_new(a->base, fd, EV_READ | EV_PERSIST, on_ready, s);
+	s->write = event_new(a->base, fd, EV_WRITE, on_ready, s);
+	if (s->read != NULL && s->write != NULL && event_add(s->read, NULL) == 0) {
+		cas_import(a);
+		watch_write(s);
+		return true;
+	}
+	lose(s);
+	return false;
+}
+
+struct signer_client *
+call_signer(struct call *c)
+{
+	struct signers *s = c->api->signers;
+
+	if (s->client != NULL)
+		return s->client;
+	call_header(c, "Retry-After", "5");
+	call_problem(c, 503, "no-signer", "start `signet serve`, which runs the signer beside this process", "the signer is not there, so nothing can be signed");
+	return NULL;
+}
+
+struct signer_client *
+signers_client(struct api *a)
+{
+	return a->signers->client;
+}
+
+void
+signers_asked(struct api *a)
+{
+	watch_write(a->signers);
+}
 
 bool
 signers_open(struct api *a, struct err *err)
 {
-	(void)a;
-	(void)err;
+	struct signers *s = a->signers = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	s->api = a;
+	if (a->config->signer_fd != -1 && !signers_connect(a, a->config->signer_fd))
+		return err_set(err, ERR_MEMORY, "out of memory");
 	return true;
+}
+
+static void
+free_waiters(struct waiter *w)
+{
+	while (w != NULL) {
+		struct waiter *next = w->next;
+
+		free(w);
+		w = next;
+	}
 }
 
 void
 signers_close(struct api *a)
 {
-	(void)a;
+	struct signers *s = a->signers;
+
+	if (s == NULL)
+		return;
+	lose(s);
+	while (s->makings != NULL) {
+		struct making *m = s->makings;
+
+		s->makings = m->next;
+		free_waiters(m->now);
+		free_waiters(m->then);
+		free(m);
+	}
+	free(s);
+	a->signers = NULL;
+}
+
+/* ---- the audit log ---- */
+
+static void
+on_logged(void *ctx, uint64_t n, const char *hash, const struct err *err)
+{
+	(void)ctx;
+	(void)n;
+	if (hash == NULL)
+		log_error("The audit log has missed a record: %s.", err->text);
 }
 
 void
 api_audit(struct api *a, const char *actor, const char *action, struct slice object)
 {
 	char who[128], what[400];
+	struct signer_record q = { .actor = who, .action = action, .object = what };
+	struct err err;
 
-	(void)a;
-	log_notice("Control: %s by %s: %s.", action, text_show(slice_str(actor), who, sizeof(who)), text_show(object, what, sizeof(what)));
+	(void)text_show(slice_str(actor), who, sizeof(who));
+	(void)text_show(object, what, sizeof(what));
+	if (a->signers->client == NULL) {
+		log_notice("Control: %s by %s: %s.", action, who, what);
+		return;
+	}
+	if (!signer_log(a->signers->client, &q, on_logged, NULL, &err))
+		log_error("The audit log has missed a record (%s by %s: %s): %s.", action, who, what, err.text);
+	watch_write(a->signers);
 }
 
-void
-lists_due(struct api *a)
+/* ---- lists ---- */
+
+static void begin(struct making *m);
+
+static void
+answer_all(struct making *m, const struct err *err)
 {
-	(void)a;
+	struct waiter *w = m->now, *next;
+
+	m->now = NULL;
+	for (; w != NULL; w = next) {
+		next = w->next;
+		if (err == NULL)
+			certificate_show(w->call, w->call->params[0], w->call->params[1], 200);
+		else
+			lists_pending(w->call, err);
+		free(w);
+	}
+}
+
+static void
+end(struct making *m, const struct err *err)
+{
+	struct making **at = &m->s->makings;
+
+	answer_all(m, err);
+	m->now = m->then;
+	m->then = NULL;
+	if (m->again && m->s->client != NULL) {
+		m->again = false;
+		begin(m);
+		return;
+	}
+	answer_all(m, err);
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+	free(m);
+}
+
+/* Where the broker looks for it; it watches the folder. */
+static bool
+write_file(const struct api *a, const char *ca, struct slice der, struct err *err)
+{
+	char folder[PKI_PATH_MAX], path[PKI_PATH_MAX], name[REGISTRY_NAME_MAX + 8];
+	BIO *b = BIO_new(BIO_s_mem());
+	char *text;
+	long n;
+	bool ok;
+
+	(void)snprintf(name, sizeof(name), "%s.pem", ca);
+	ok = b != NULL && PEM_write_bio(b, "X509 CRL", "", der.p, (long)der.n) > 0;
+	if (!ok)
+		(void)err_set(err, ERR_MEMORY, "out of memory");
+	ok = ok && ((path_join(folder, sizeof(folder), a->config->dir, "crls") && path_join(path, sizeof(path), folder, name)) ||
+		       err_set(err, ERR_LIMIT, "%s: the path is too long", a->config->dir));
+	if (ok) {
+		n = BIO_get_mem_data(b, &text);
+		ok = dir_make(folder, 0755, err) && file_write(path, slice_of(text, (size_t)n), 0644, FILE_REPLACE, err);
+	}
+	(void)BIO_free(b);
+	return ok;
+}
+
+static void
+on_list(void *ctx, struct slice der, const struct err *why)
+{
+	struct making *m = ctx;
+	struct api *a = m->s->api;
+	struct registry_crl list = { .ca = slice_str(m->ca), .der = der, .number = m->number, .this_update = m->begun,
+		.next_update = m->begun + (int64_t)LIST_DAYS * 86400 };
+	struct err err;
+
+	if (der.n == 0) {
+		log_error("The revocation list of CA %s cannot be signed: %s.", m->ca, why->text);
+		end(m, why);
+		return;
+	}
+	if (registry_crl_put(a->registry, &list, &err) && write_file(a, m->ca, der, &err)) {
+		end(m, NULL);
+		return;
+	}
+	log_error("The revocation list of CA %s cannot be published: %s.", m->ca, err.text);
+	end(m, &err);
+}
+
+struct entries {
+	struct signer_entry *v;
+	size_t n, cap;
+	bool failed;
+};
+
+static int
+nibble(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+static bool
+add_entry(void *ctx, const struct registry_revoked *x)
+{
+	struct entries *e = ctx;
+	struct signer_entry *one;
+	size_t digits = strlen(x->serial);
+
+	if (e->n == e->cap) {
+		size_t cap = NUM_MAX((size_t)64, 2 * e->cap);
+		void *p = cap <= LIST_ENTRIES_MAX ? realloc(e->v, cap * sizeof(*e->v)) : NULL;
+
+		e->failed = p == NULL;
+		if (p == NULL)
+			return false;
+		e->v = p;
+		e->cap = cap;
+	}
+	one = &e->v[e->n++];
+	*one = (struct signer_entry){ .reason = (int8_t)x->reason, .at = x->at };
+	for (size_t i = 0; i + 1 < digits && one->serial_n < SIGNER_SERIAL_MAX; i += 2)
+		one->serial[one->serial_n++] = (uint8_t)(nibble(x->serial[i]) << 4 | nibble(x->serial[i + 1]));
+	return true;
+}
+
+static void
+begin(struct making *m)
+{
+	struct api *a = m->s->api;
+	struct entries e = { 0 };
+	struct signer_crl q = { .ca = m->ca, .days = LIST_DAYS, .actor = "lists" };
+	struct err err;
+	bool ok = registry_crl_begin(a->registry, slice_str(m->ca), &m->number, &err) &&
+	    registry_revoked_each(a->registry, slice_str(m->ca), add_entry, &e, &err);
+
+	if (ok && e.failed)
+		ok = err_set(&err, ERR_MEMORY, "out of memory");
+	m->begun = api_now(a);
+	q.entries = e.v;
+	q.n = e.n;
+	q.number = (uint64_t)m->number;
+	ok = ok && signer_crl(m->s->client, &q, on_list, m, &err);
+	free(e.v);
+	watch_write(m->s);
+	if (ok)
+		return;
+	log_error("The revocation list of CA %s cannot be made: %s.", m->ca, err.text);
+	m->again = false;
+	end(m, &err);
+}
+
+/* Make the list of <ca>; <c> (or NULL) is answered when one is published that was begun after now. */
+static void
+want(struct signers *s, struct slice ca, struct call *c)
+{
+	struct making *m = s->makings;
+	struct waiter *w = c != NULL ? calloc(1, sizeof(*w)) : NULL;
+
+	while (m != NULL && !slice_eq(slice_str(m->ca), ca))
+		m = m->next;
+	if (w != NULL)
+		w->call = c;
+	if (m != NULL) {
+		m->again = true;
+		if (w != NULL) {
+			w->next = m->then;
+			m->then = w;
+		}
+	} else if ((m = calloc(1, sizeof(*m))) != NULL) {
+		m->s = s;
+		m->now = w;
+		(void)text_copy(m->ca, sizeof(m->ca), ca);
+		m->next = s->makings;
+		s->makings = m;
+		begin(m);
+		return;
+	} else {
+		free(w);
+		w = NULL;
+	}
+	if (c != NULL && w == NULL)
+		call_json(c, 503, NULL);
 }
 
 void
-lists_publish(struct call *c, int reason)
+lists_pending(struct call *c, const struct err *err)
 {
 	struct registry_certificate x;
 
-	(void)reason;
 	if (!certificate_load(c, c->params[0], c->params[1], &x))
 		return;
 	free(x.mem);
 	call_header(c, "Retry-After", "60");
 	call_problem(c, 503, "list-pending", "the list is made as soon as the signer can; ask for the CA's list.due",
-	    "the registry knows it, but the CA's revocation list is not published yet: the signer is not there");
+	    "the registry knows it, but the CA's revocation list is not published yet: %s", err->text);
+}
+
+
+static void
+on_booked(void *ctx, bool ok, const struct err *err)
+{
+	struct call *c = ctx;
+
+	if (!ok)
+		log_error("The signer does not book a revocation: %s.", err->text);
+	if (c->api->signers->client == NULL)
+		lists_pending(c, err);
+	else
+		want(c->api->signers, c->params[0], c);
+}
+
+void
+lists_publish(struct call *c, int reason)
+{
+	char ca[REGISTRY_NAME_MAX + 1], serial[2 * REGISTRY_SERIAL_MAX + 1];
+	struct signer_revoke q = { .ca = ca, .serial = serial, .reason = reason, .actor = c->actor.name };
+	struct err err;
+
+	(void)text_copy(ca, sizeof(ca), c->params[0]);
+	(void)text_copy(serial, sizeof(serial), c->params[1]);
+	if (c->api->signers->client == NULL) {
+		(void)err_set(&err, ERR_SYSTEM, "the signer is not there");
+		lists_pending(c, &err);
+		return;
+	}
+	if (signer_revoke(c->api->signers->client, &q, on_booked, c, &err))
+		watch_write(c->api->signers);
+	else
+		lists_pending(c, &err);
+}
+
+struct due {
+	struct signers *s;
+	int64_t soon;
+	char names[64][REGISTRY_NAME_MAX + 1];
+	size_t n;
+};
+
+static bool
+note_due(void *ctx, const struct registry_ca *x)
+{
+	struct due *d = ctx;
+
+	if (x->own && (x->crl_due || (x->crl_next != 0 && x->crl_next < d->soon)) && d->n < ARRAY_LEN(d->names))
+		(void)text_copy(d->names[d->n++], sizeof(d->names[0]), x->name);
+	return true;
+}
+
+void
+lists_due(struct api *a)
+{
+	struct signers *s = a->signers;
+	struct due *d = s->client != NULL ? calloc(1, sizeof(*d)) : NULL;
+
+	if (d == NULL)
+		return;
+	d->soon = api_now(a) + (int64_t)LIST_DAYS * 86400 / 2;
+	(void)registry_ca_each(a->registry, note_due, d, NULL);
+	for (size_t i = 0; i < d->n; i++)
+		want(s, slice_str(d->names[i]), NULL);
+	free(d);
 }

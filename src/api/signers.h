@@ -1,0 +1,19 @@
+/* What handlers need of the signer. Private to api/. */
+#ifndef API_SIGNERS_H
+#define API_SIGNERS_H
+
+#include "api/internal.h"
+#include "signer/signer.h"
+
+/* The signer, to ask it something for <c>; NULL: it is not there, and the call is answered (503). signers_asked() after it. */
+struct signer_client *call_signer(struct call *c);
+struct signer_client *signers_client(struct api *a); /* NULL: it is not there */
+void signers_asked(struct api *a);
+/* Take <fd> as the signer's socket, in the place of another one. */
+bool signers_connect(struct api *a, int fd);
+/* Ask the signer for its CAs, and take them into the registry. */
+void cas_import(struct api *a);
+/* What was asked for is in the registry, and the list is not published because of <err>. */
+void lists_pending(struct call *c, const struct err *err);
+
+#endif
