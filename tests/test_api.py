@@ -71,14 +71,13 @@ def test_each_example_is_taken_and_each_answer_is_as_described(control, document
     admin = control.login()
     # Would end the session in the middle.
     skipped = {"logout", "setOwnPassword", "login"}
+    elsewhere = {"broker", "issuing"}  # test_api_broker.py, test_api_certificates.py
     done = 0
     for method, path, operation in sorted(operations(document), key=order):
-        if operation["operationId"] in skipped or not is_reachable(path):
+        if operation["operationId"] in skipped or set(operation["tags"]) & elsewhere or not is_reachable(path):
             continue
         headers = {}
         body = body_of(operation)["example"] if "requestBody" in operation else None
-        if operation["operationId"] in ("issueCertificate",):
-            continue  # test_api_certificates.py
         answer = admin(method, fill(path, PARAMS), body, headers)
         success = [s for s in operation["responses"] if s != "default"][0]
         assert answer.status == int(success), (operation["operationId"], answer)
@@ -151,7 +150,7 @@ def test_each_bound_of_each_parameter_is_kept(admin, document):
         if method != "GET" or not is_reachable(path):
             continue
         for p in operation["parameters"]:
-            if p["in"] != "query":
+            if p["in"] != "query" or p["schema"].get("type") is None:
                 continue
             row, bad = p["schema"], []
             if row.get("type") == "integer":

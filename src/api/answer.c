@@ -81,6 +81,8 @@ call_bytes(struct call *c, unsigned status, const char *type, struct slice body)
 	end_once(c, status, type, body);
 	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed)
 		api_audit(c->api, c->actor.name, c->op->id, c->head.target);
+	if (c->head.method > HTTP_HEAD && status < 400)
+		broker_poke(c->api);
 	if (c->chan != NULL)
 		chan_answer(c->chan, &r); /* frees the call */
 	else

@@ -71,6 +71,7 @@ on_chores(evutil_socket_t fd, short what, void *ctx)
 	if (!registry_purge(a->registry, PURGE_MAX, &n, &err))
 		log_warning("The registry cannot forget what has expired: %s.", err.text);
 	lists_due(a);
+	broker_poke(a);
 }
 
 void
@@ -128,7 +129,7 @@ open_all(struct api *a, struct err *err)
 	a->document = document_json();
 	if (a->tokens == NULL || a->hasher == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return signers_open(a, err) && listeners_open(a, err);
+	return signers_open(a, err) && broker_open(a, err) && listeners_open(a, err);
 }
 
 struct api *
@@ -169,6 +170,7 @@ api_free(struct api *a)
 	/* Their calls are nobody's any more. */
 	hasher_free(a->hasher);
 	backup_stop(a);
+	broker_close(a);
 	signers_close(a);
 	while (a->calls != NULL)
 		call_free(a->calls);

@@ -43,6 +43,7 @@ struct api_config {
 	unsigned timeout_s;           /* for a handshake, a head, a body and an answer each */
 	unsigned max_connections;     /* of all listeners */
 	unsigned max_per_address;
+	const char *broker;           /* its control socket; NULL: none */
 	int signer_fd;                /* a socket to the signer, taken over; -1: none */
 	struct api_ports ports;
 };

@@ -23,6 +23,7 @@ enum {
 struct call;
 struct chan;
 struct hash_job;
+struct broker;
 struct signers;
 
 /* ---- operations: the router, the checks and the OpenAPI document read these rows ---- */
@@ -61,7 +62,7 @@ struct op_group {
 };
 extern const struct op_group *const op_groups[];
 extern const size_t op_groups_n;
-extern const struct op_group group_login, group_tenants, group_users, group_groups, group_devices, group_issue, group_certificates,
+extern const struct op_group group_login, group_tenants, group_users, group_groups, group_devices, group_issue, group_certificates, group_broker,
     group_cas, group_system;
 /* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
  * there. ret_params: the parts of the path that stand for {…}. */
@@ -233,6 +234,13 @@ void signers_close(struct api *a);
 void lists_due(struct api *a);
 void api_audit(struct api *a, const char *actor, const char *action, struct slice object);
 
+/* ---- broker.c ---- */
+
+bool broker_open(struct api *a, struct err *err);
+void broker_close(struct api *a);
+/* Something may have changed that the broker is to know. */
+void broker_poke(struct api *a);
+
 /* ---- hasher.c: passwords on a thread of their own ---- */
 
 struct hasher;
@@ -263,6 +271,7 @@ struct api {
 	struct hasher *hasher;
 	char *decoy;              /* a hash of nobody's password */
 	struct signers *signers;
+	struct broker *broker;    /* NULL: there is none to speak to */
 	json_t *document;         /* OpenAPI */
 	struct listener listeners[API_LISTENERS_MAX];
 	struct chan *conns;

@@ -182,6 +182,9 @@ fill(struct plane *p)
 
 		a->listeners[a->n_listeners] = (struct api_listener){ h->host, h->port, h->path, h->name };
 	}
+	for (unsigned i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].protocol == CONFIG_CONTROL && c->listeners[i].path != NULL)
+			a->broker = c->listeners[i].path;
 	a->token_s = (unsigned)c->token_lifetime;
 	a->timeout_s = (unsigned)c->https_timeout;
 	a->max_connections = (unsigned)c->https_max_connections;

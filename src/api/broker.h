@@ -1,0 +1,10 @@
+/* The broker as control knows it. Private to api/. */
+#ifndef API_BROKER_H
+#define API_BROKER_H
+
+#include "api/internal.h"
+
+/* Ask the broker <command> for <c>: takes <body>. <done> gets the answer and answers the call; refusals and silence are answered here. */
+void broker_ask(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer));
+
+#endif

@@ -1,0 +1,165 @@
+/* What the broker knows and does: sessions, refusals, messages. */
+#include "api/broker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+
+/* The broker's list under <name> as a page. */
+static void
+answer_list(struct call *c, const json_t *answer, const char *name)
+{
+	struct registry_page page = { 0 };
+	const char *next = json_string_value(json_object_get(answer, "next"));
+
+	if (next != NULL && strlen(next) < sizeof(page.next))
+		memcpy(page.next, next, strlen(next) + 1);
+	call_page_json(c, json_deep_copy(json_object_get(answer, name)), &page);
+}
+
+static void
+on_sessions(struct call *c, const json_t *answer)
+{
+	answer_list(c, answer, "sessions");
+}
+
+/* What the query has of these, under the broker's names. */
+static json_t *
+narrowed(const struct call *c, json_t *body)
+{
+	static const char *const names[] = { "role", "listener", "cn", "user", "about" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct slice s = call_query(c, names[i]);
+
+		if (s.p != NULL)
+			(void)json_object_set_new(body, names[i], text_json(s));
+	}
+	return body;
+}
+
+static void
+list_sessions(struct call *c)
+{
+	struct slice connected = call_query(c, "connected"), cursor = call_query(c, "cursor");
+	json_t *body = narrowed(c, json_pack("{s:I}", "limit", (json_int_t)call_query_int(c, "limit", 100)));
+
+	if (connected.p != NULL)
+		(void)json_object_set_new(body, "connected", json_boolean(slice_eq(connected, SL("true"))));
+	if (cursor.p != NULL)
+		(void)json_object_set_new(body, "after", text_json(cursor));
+	broker_ask(c, "sessions", body, on_sessions);
+}
+
+static void
+on_refusals(struct call *c, const json_t *answer)
+{
+	answer_list(c, answer, "refusals");
+}
+
+static void
+list_refusals(struct call *c)
+{
+	broker_ask(c, "why", narrowed(c, json_pack("{s:I, s:s}", "count", (json_int_t)call_query_int(c, "count", 20), "about", "")), on_refusals);
+}
+
+static void
+on_done(struct call *c, const json_t *answer)
+{
+	call_json(c, 200, json_pack("{s:I}", "sessions", json_integer_value(json_object_get(answer, "sessions"))));
+}
+
+/* Of one's own tenant: the registry says which common name it has. */
+static void
+disconnect(struct call *c)
+{
+	struct registry_device d;
+	struct err err;
+	json_t *body;
+
+	if (!registry_device_get(c->api->registry, call_tenant(c), c->params[0], &d, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	body = json_pack("{s:o, s:s}", "cn", text_json(d.cn), "reason", "disconnected by an administrator");
+	free(d.mem);
+	broker_ask(c, "disconnect", body, on_done);
+}
+
+static void
+on_published(struct call *c, const json_t *answer)
+{
+	call_json(c, 200, json_pack("{s:b}", "subscribers", json_is_true(json_object_get(answer, "subscribers"))));
+}
+
+static void
+publish(struct call *c)
+{
+	broker_ask(c, "publish", json_incref(c->body), on_published);
+}
+
+/* ---- tables ---- */
+
+static const struct field session_query[] = {
+	{ "connected", FIELD_BOOL },
+	{ "role", FIELD_TEXT, .min = 1, .max = 32, .rule = &rule_name },
+	{ "listener", FIELD_TEXT, .min = 1, .max = 160, .rule = &rule_plain },
+	{ "cn", FIELD_TEXT, .min = 1, .max = 160, .rule = &rule_plain },
+	{ "user", FIELD_TEXT, .min = 1, .max = 256, .rule = &rule_plain },
+	{ 0 },
+};
+static const struct field refusal_query[] = {
+	{ "about", FIELD_TEXT, .min = 1, .max = 256, .rule = &rule_plain, .help = "Address, client id, common name, serial number or cause" },
+	{ "count", FIELD_INT, .min = 1, .max = 100 },
+	{ 0 },
+};
+/* docs/control-protocol.md says what is in them. */
+static const struct field any_row = { "value", FIELD_ANY };
+static const struct field session_rows[] = {
+	{ "client_id", FIELD_ANY, FIELD_REQUIRED }, { "connected", FIELD_BOOL, FIELD_REQUIRED }, { "listener", FIELD_ANY }, { "role", FIELD_ANY }, { "cn", FIELD_ANY },
+	{ "user", FIELD_ANY }, { "issuer", FIELD_ANY }, { "serial", FIELD_ANY }, { "fingerprint", FIELD_ANY }, { "address", FIELD_ANY }, { "protocol", FIELD_ANY },
+	{ "keep_alive", FIELD_ANY }, { "seen", FIELD_ANY }, { "offline_since", FIELD_ANY }, { "expiry", FIELD_ANY }, { "subscriptions", FIELD_ANY },
+	{ "waiting", FIELD_ANY }, { "inflight", FIELD_ANY }, { "dropped", FIELD_ANY },
+	{ 0 },
+};
+static const struct field refusal_rows[] = {
+	{ "time", FIELD_ANY, FIELD_REQUIRED }, { "what", FIELD_ANY }, { "address", FIELD_ANY }, { "listener", FIELD_ANY }, { "client_id", FIELD_ANY }, { "cause", FIELD_ANY, FIELD_REQUIRED },
+	{ "text", FIELD_ANY, FIELD_REQUIRED }, { "remedy", FIELD_ANY, FIELD_REQUIRED }, { "sni", FIELD_ANY }, { "tls_version", FIELD_ANY }, { "tls_alert", FIELD_ANY }, { "subject", FIELD_ANY },
+	{ "issuer", FIELD_ANY }, { "serial", FIELD_ANY }, { "fingerprint", FIELD_ANY }, { "not_before", FIELD_ANY }, { "not_after", FIELD_ANY },
+	{ 0 },
+};
+static const struct field done_rows[] = {
+	{ "sessions", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX },
+	{ 0 },
+};
+static const struct field pair_row = { "pair", FIELD_LIST, 0, 2, 2, .of = &any_row };
+static const struct field message_rows[] = {
+	{ "topic", FIELD_TEXT, FIELD_REQUIRED, 1, 4096, &rule_plain, .example = "\"/acme/sensor01/config\"" },
+	{ "payload", FIELD_TEXT, 0, 0, 200000, .example = "\"{\\\"fan\\\":100}\"" },
+	{ "qos", FIELD_INT, 0, 0, 2, .example = "1" },
+	{ "retain", FIELD_BOOL },
+	{ "expiry", FIELD_INT, 0, 0, 4294967295, .help = "Seconds" },
+	{ "content_type", FIELD_TEXT, 0, 1, 256, &rule_plain },
+	{ "user_properties", FIELD_LIST, 0, 0, 32, .of = &pair_row },
+	{ 0 },
+};
+static const struct field published_rows[] = {
+	{ "subscribers", FIELD_BOOL, FIELD_REQUIRED, .help = "Somebody has subscribed" },
+	{ 0 },
+};
+static const struct schema session_schema = { "Session", session_rows }, refusal_schema = { "Refusal", refusal_rows },
+			   done_schema = { "Disconnected", done_rows }, message_schema = { "Message", message_rows },
+			   published_schema = { "Published", published_rows };
+
+static const struct op ops[] = {
+	{ "listSessions", "Sessions of the broker, connected or kept", HTTP_GET, "/api/v1/sessions", OP_PLATFORM | OP_LIST, 200, list_sessions, .query = session_query,
+	    .answer = &session_schema },
+	{ "listRefusals", "Whom the broker refused last, and why", HTTP_GET, "/api/v1/refusals", OP_PLATFORM | OP_ALL, 200, list_refusals, .query = refusal_query,
+	    .answer = &refusal_schema },
+	{ "disconnectDevice", "End the connections of a device; it may come back", HTTP_POST, "/api/v1/devices/{device}/disconnect", 0, 200, disconnect,
+	    .answer = &done_schema },
+	{ "publish", "Publish a message as the broker itself; at QoS 1 and 2 it waits for sessions that are away", HTTP_POST, "/api/v1/publish", OP_PLATFORM | OP_ONCE, 200,
+	    publish, .body = &message_schema, .answer = &published_schema, .example = "{\"topic\":\"/acme/sensor01/config\",\"payload\":\"{\\\"fan\\\":100}\",\"qos\":1}" },
+};
+const struct op_group group_broker = { "broker", "The running broker", ops, ARRAY_LEN(ops) };
