@@ -33,6 +33,7 @@ class Control:
     def start(self):
         # Another process may take a port between the look at it and our use of it.
         for _ in range(20):
+            self.prepare()
             self.port = kit.free_port()
             self.conf = self.dir / f"control-{self.port}.conf"
             lines = [x for x in self.base.splitlines() if not x.startswith("https_listener")]
@@ -42,15 +43,23 @@ class Control:
                 return
         raise AssertionError("no port was free: " + self.log.read_text())
 
+    command = "control"
+
     def launch(self):
         self.log = self.conf.with_suffix(".log")
         with open(self.log, "wb") as out:
-            self.process = subprocess.Popen([kit.SIGNET, "control", "-c", self.conf], stdout=out, stderr=out)
-        kit.wait_for(lambda: "Control listens on" in self.text() or self.process.poll() is not None, "control to listen")
+            self.process = subprocess.Popen([kit.SIGNET, self.command, "-c", self.conf], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        kit.wait_for(lambda: self.is_whole() or self.process.poll() is not None, f"the start: {self.log}", 3 * kit.PATIENCE)
         if self.process.poll() is None:
             return True
-        assert "in use" in self.text(), self.text()
+        assert re.search("in use|uses this port", self.text()), self.text()
         return False
+
+    def prepare(self):
+        """Before each attempt to start."""
+
+    def is_whole(self):
+        return "Control listens on" in self.text()
 
     def text(self):
         return self.log.read_text(errors="replace")
@@ -99,6 +108,30 @@ class Control:
         assert answer.status == 200, answer
         c.token = answer.json["token"]
         return c
+
+
+class Served(Control):
+    """`signet serve`: signer, broker and control. <host> and <port> of the broker are what kit.Client wants to know of one; <lines> are for its
+    listener."""
+    command, host = "serve", "127.0.0.1"
+
+    def __init__(self, pki, *lines):
+        self.broker_lines = lines
+        super().__init__(pki)
+
+    def prepare(self):
+        self.mqtt = kit.free_port()
+        (self.dir / "store").mkdir(exist_ok=True)
+        self.base = kit.STAY_ROOT + self.pki.conf(self.mqtt, *self.broker_lines, f"listener 0 {self.dir}/control.sock", "protocol control",
+                                                  persistence="true", persistence_location=str(self.dir / "store"))
+
+    def is_whole(self):
+        return re.search(r"serves\.$", self.text(), re.M) and "Control listens on" in self.text() and "is connected to the broker" in self.text()
+
+    def kill(self, name):
+        """The newest process of that name."""
+        pid = int(re.findall(rf"The {name} is process (\d+)\.", self.text())[-1])
+        os.kill(pid, signal.SIGKILL)
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -43,6 +43,7 @@ def test_devices_of_the_registry_get_in_and_others_do_not(both, pki):
     one = kit.Client(broker, "one", pki.files("one"), version=kit.V5)
     assert admin("PATCH", "/api/v1/devices/one", {"state": "disabled"}).status == 200
     one.wait_closed()
+    one.close()
     assert not connects(broker, pki, "one")
     assert admin("PATCH", "/api/v1/devices/one", {"state": "enabled"}).status == 200
     kit.wait_for(lambda: connects(broker, pki, "one"), "the device to get in again")
@@ -50,6 +51,7 @@ def test_devices_of_the_registry_get_in_and_others_do_not(both, pki):
     # Gone and made anew in one go: both are told, in their order.
     assert admin("DELETE", "/api/v1/devices/one").status == 204
     one.wait_closed()
+    one.close()
     assert admin("POST", "/api/v1/devices", {"id": "one"}).status == 201
     kit.wait_for(lambda: connects(broker, pki, "one"), "the device that was made anew")
 

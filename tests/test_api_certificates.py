@@ -1,0 +1,183 @@
+"""Certificates by the API, signed by the signer beside it: `signet serve` with all three processes; openssl is the referee."""
+import signal
+import subprocess
+
+import apikit
+import certs
+import kit
+import pytest
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with apikit.Served(kit.Pki(tmp_path_factory.mktemp("s") / "d"), "require_registration true") as s:
+        yield s
+
+
+@pytest.fixture(scope="module")
+def admin(served):
+    return served.login()
+
+
+def openssl(*words, data=None, check=True):
+    done = subprocess.run(["openssl", *map(str, words)], input=data, capture_output=True, timeout=kit.PATIENCE)
+    assert not check or done.returncode == 0, done
+    return done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+
+
+def request(folder, name, *words, key=("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
+    """(PEM of a request, its key's file)"""
+    path = folder / f"{name}.key"
+    text = openssl("req", "-new", *key, "-nodes", "-keyout", path, "-subj", f"/CN={name}", "-outform", "PEM", *words)
+    return text[text.index("-----BEGIN CERTIFICATE REQUEST"):], path
+
+
+def device(admin, folder, name, tenant=""):
+    """Registered, with a certificate: the answer, and the files for a client."""
+    assert admin("POST", "/api/v1/devices" + tenant, {"id": name}).status == 201
+    csr, key = request(folder, name)
+    issued = admin("POST", f"/api/v1/devices/{name}/certificates" + tenant, {"csr": csr})
+    assert issued.status == 201, issued
+    cert = folder / f"{name}.pem"
+    cert.write_text(issued.json["pem"])
+    return issued.json, {"cert": cert, "key": key}
+
+
+def chain(served, files):
+    """With the CA below the root, which a client sends, too."""
+    cert = files["cert"].with_suffix(".chain")
+    cert.write_text(files["cert"].read_text() + (served.dir / "pki/client/cert.pem").read_text())
+    return {"cert": cert, "key": files["key"], "ca": served.dir / "pki/ca.pem"}
+
+
+def one(certificate):
+    return f"/api/v1/certificates/{certificate['ca']}/{certificate['serial']}"
+
+
+def connects(served, name, files):
+    try:
+        kit.Client(served, name, files, version=kit.V5, port=served.mqtt).close()
+        return True
+    except kit.Refused:
+        return False
+
+
+def revoked_in_file(served, serial):
+    path = served.dir / "crls/client.pem"
+    return path.exists() and serial.upper() in openssl("crl", "-in", path, "-noout", "-text").upper()
+
+
+def test_a_device_from_its_registration_to_its_end(served, admin, tmp_path):
+    document = admin("GET", "/api/v1/openapi.json").json
+    certificate, files = device(admin, tmp_path, "sensor01")
+    apikit.conforms(document, {"$ref": "#/components/schemas/Certificate"}, certificate)
+    assert certificate["cn"] == certificate["device"] == "sensor01" and certificate["by"] == "user:admin" and certificate["origin"] == "api"
+    assert ": OK" in openssl("verify", "-purpose", "sslclient", "-CAfile", served.dir / "pki/ca.pem", files["cert"])
+    assert certificate["serial"].upper() in openssl("x509", "-in", files["cert"], "-noout", "-serial").replace(":", "")
+    assert admin("GET", one(certificate)).json == certificate
+    listed = admin("GET", "/api/v1/certificates?device=sensor01").json["items"]
+    assert [c["serial"] for c in listed] == [certificate["serial"]]
+    client = chain(served, files)
+    kit.wait_for(lambda: connects(served, "sensor01", client), "the device to get in")
+    live = kit.Client(served, "sensor01", client, version=kit.V5, port=served.mqtt)
+    answer = admin("POST", one(certificate) + "/revoke", {"reason": "keyCompromise"})
+    assert answer.status == 200 and answer.json["state"] == "revoked" and answer.json["reason"] == "keyCompromise"
+    # The list is out when the answer is.
+    assert revoked_in_file(served, certificate["serial"])
+    live.wait_closed()
+    live.close()
+    verdict = openssl("verify", "-crl_check", "-CAfile", served.dir / "pki/ca.pem", "-CRLfile", served.dir / "crls/client.pem", files["cert"], check=False)
+    assert "revoked" in verdict
+    der = admin("GET", "/api/v1/cas/client/crl")
+    assert der.type == "application/pkix-crl" and certificate["serial"].upper() in openssl("crl", "-inform", "DER", "-noout", "-text", data=der.body).upper()
+    assert admin("POST", one(certificate) + "/revoke", {"reason": "superseded"}).status == 409
+    assert admin("POST", one(certificate) + "/release").status == 409
+    ca = admin("GET", "/api/v1/cas/client").json
+    assert ca["own"] is True and ca["role"] == "client" and ca["list"]["due"] is False and ca["list"]["number"] >= 1
+    assert ": OK" in openssl("verify", "-CAfile", served.dir / "pki/ca.pem", served.dir / "pki/client/cert.pem")
+
+
+def test_hold_release_and_renewal(served, admin, tmp_path):
+    first, _ = device(admin, tmp_path, "sensor02")
+    assert admin("POST", one(first) + "/hold").json["state"] == "hold"
+    assert revoked_in_file(served, first["serial"])
+    csr, _ = request(tmp_path, "sensor02")
+    assert admin("POST", one(first) + "/renew", {"csr": csr}).status == 409
+    assert admin("POST", one(first) + "/release").json["state"] == "active"
+    assert not revoked_in_file(served, first["serial"])
+    second = admin("POST", one(first) + "/renew", {"csr": csr})
+    assert second.status == 201 and second.json["serial"] != first["serial"] and second.json["cn"] == "sensor02"
+    assert admin("GET", one(first)).json["state"] == "superseded"
+    # With a key of idempotency one certificate, however often it is asked for.
+    key = {"Idempotency-Key": "k1"}
+    again = [admin("POST", "/api/v1/devices/sensor02/certificates", {"csr": csr, "days": 7}, headers=key) for _ in range(2)]
+    assert again[0].status == 201 and again[0].body == again[1].body
+    # Removal revokes what is left.
+    assert admin("DELETE", "/api/v1/devices/sensor02").status == 204
+    kit.wait_for(lambda: revoked_in_file(served, again[0].json["serial"]) and revoked_in_file(served, second.json["serial"]), "the list")
+
+
+def test_requests_that_must_not_be_signed(served, admin, tmp_path):
+    assert admin("POST", "/api/v1/devices", {"id": "sensor03"}).status == 201
+
+    def issue(csr):
+        return admin("POST", "/api/v1/devices/sensor03/certificates", {"csr": csr})
+
+    # What it wishes to be is not asked.
+    csr, _ = request(tmp_path, "other", "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "extendedKeyUsage=serverAuth,OCSPSigning")
+    issued = issue(csr)
+    assert issued.status == 201 and issued.json["cn"] == "sensor03"
+    text = openssl("x509", "-noout", "-text", data=issued.json["pem"].encode())
+    assert "CA:TRUE" not in text and "OCSP Signing" not in text and "TLS Web Server" not in text
+    weak, _ = request(tmp_path, "weak", key=("-newkey", "rsa:1024"))
+    md5, _ = request(tmp_path, "md5", "-md5", key=("-newkey", "rsa:2048"))
+    good = certs.pem_bytes(csr)
+    broken = certs.pem("CERTIFICATE REQUEST", good[:-4] + bytes([good[-4] ^ 1]) + good[-3:])
+    for bad in (weak, md5, broken, certs.pem("CERTIFICATE REQUEST", good[:-9]), certs.pem("CERTIFICATE REQUEST", b"0\x80"),
+                "-----BEGIN CERTIFICATE REQUEST-----\n!\n-----END CERTIFICATE REQUEST-----\n", "-----BEGIN "):
+        answer = issue(bad)
+        assert 400 <= answer.status < 500, (bad, answer)
+    assert admin("POST", "/api/v1/devices/nobody/certificates", {"csr": csr}).status == 404
+
+
+def test_one_device_id_in_two_tenants(served, admin, tmp_path):
+    made = {}
+    for tenant in ("red", "blue"):
+        assert admin("POST", "/api/v1/tenants", {"name": tenant}).status == 201
+        (tmp_path / tenant).mkdir()
+        made[tenant], _ = device(admin, tmp_path / tenant, "twin", f"?tenant={tenant}")
+        assert made[tenant]["cn"] == f"{tenant}:twin" and made[tenant]["tenant"] == tenant
+    assert admin("DELETE", "/api/v1/devices/twin?tenant=red").status == 204
+    kit.wait_for(lambda: revoked_in_file(served, made["red"]["serial"]), "the list")
+    assert admin("GET", one(made["blue"]) + "?tenant=blue").json["state"] == "active"
+    assert not revoked_in_file(served, made["blue"]["serial"])
+    assert admin("GET", one(made["blue"]) + "?tenant=red").status == 404
+
+
+def test_what_was_done_is_in_the_audit_log(served, admin):
+    assert admin("POST", "/api/v1/devices", {"id": "audited"}).status == 201
+    text = kit.wait_for(lambda: next((x for x in (served.dir / "audit.log").read_text().splitlines() if "createDevice" in x and "user:admin" in x), None),
+                        "the record")
+    assert "control/user:admin" in text
+    assert kit.signet("audit", "verify", "--dir", served.dir).returncode == 0
+
+
+def test_the_signer_and_control_are_killed(served, tmp_path):
+    admin = served.login()
+    certificate, files = device(admin, tmp_path, "sensor04")
+    client = chain(served, files)
+    kit.wait_for(lambda: connects(served, "sensor04", client), "the device to get in")
+    live = kit.Client(served, "sensor04", client, version=kit.V5, port=served.mqtt)
+    for name in ("signer", "control"):
+        mark = len(served.text())
+        served.kill(name)
+        kit.wait_for(lambda: "Control listens on" in served.text()[mark:], f"control after the end of the {name}")
+        admin = served.login()
+        assert admin("GET", one(certificate)).json["state"] == "active"
+    # The broker has not noticed.
+    live.subscribe(f"{kit.PREFIX}/sensor04/config")
+    answer = kit.wait_for(lambda: (lambda a: a if a.status != 503 else None)(admin("POST", one(certificate) + "/revoke", {"reason": "superseded"})), "the signer")
+    assert answer.status == 200
+    live.wait_closed()
+    live.close()
+    assert revoked_in_file(served, certificate["serial"])
