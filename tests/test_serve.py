@@ -6,8 +6,10 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
+import urllib.request
 
 import pytest
 
@@ -251,3 +253,37 @@ def test_each_has_a_user_of_its_own(tmp_path):
         def uid(pid):
             return int(re.search(r"^Uid:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
         assert (uid(serve.pid("signer")), uid(serve.pid("broker"))) == (1, 65534)
+
+
+def test_control_is_killed_and_so_is_its_signer(pki):
+    """Control answers again after its own end and after the signer's, each time with a socket to the signer, and MQTT goes on."""
+    password = re.search(r"password (\w+)", kit.signet("control", "--dir", pki.dir, "--make-admin", "admin").stdout)[1]
+    port = kit.free_port()
+    with Serve(pki, lines=[f"https_listener {port} 127.0.0.1"]) as serve:
+        context = ssl.create_default_context(cafile=pki.dir / "pki/ca.pem")
+
+        def cas():
+            """An answer that takes a login and the registry."""
+            try:
+                request = urllib.request.Request(f"https://localhost:{port}/api/v1/login", json.dumps({"username": "admin", "password": password}).encode(),
+                                                 {"Content-Type": "application/json"})
+                with urllib.request.urlopen(request, context=context, timeout=kit.PATIENCE) as answer:
+                    token = json.load(answer)["token"]
+                request = urllib.request.Request(f"https://localhost:{port}/api/v1/cas", headers={"Authorization": f"Bearer {token}"})
+                with urllib.request.urlopen(request, context=context, timeout=kit.PATIENCE) as answer:
+                    return answer.read().decode()
+            except OSError:
+                return None
+        client = kit.Client(serve, "watcher", pki.files("watcher"))
+        assert '"items"' in kit.wait_for(cas, "control")
+        mark, old = serve.mark(), serve.pid("control")
+        os.kill(old, signal.SIGKILL)
+        serve.wait_log(r"The control was killed by signal 9", mark)
+        assert serve.pid("control", mark) != old
+        assert '"items"' in kit.wait_for(cas, "control after its end")
+        mark, old, signer = serve.mark(), serve.pid("control"), serve.pid("signer")
+        os.kill(signer, signal.SIGKILL)
+        assert serve.pid("signer", mark) != signer and serve.pid("control", mark) != old
+        assert '"items"' in kit.wait_for(cas, "control after the signer's end")
+        assert "disconnect" not in {e[0] for e in list(client.events.queue)}
+        client.close()

@@ -140,6 +140,17 @@ reap(struct serve *s)
 				ended(s, &s->children[i], status);
 }
 
+/* Who was asked to end has his time for it. */
+static void
+end_late(struct serve_child *c)
+{
+	if (c->pid == 0 || !c->told || server_now_ms() - c->started_ms <= (c->role == SERVE_BROKER ? END_BROKER_MS : END_MS))
+		return;
+	log_error("The %s does not end; it is killed.", c->name);
+	(void)kill(c->pid, SIGKILL);
+	c->started_ms = server_now_ms();
+}
+
 /* Control first, so that nobody asks for more; the signer last, as others may still ask it. True: all have ended. */
 static bool
 end_in_order(struct serve *s)
@@ -152,11 +163,6 @@ end_in_order(struct serve *s)
 		if (c->pid == 0)
 			continue;
 		ask_to_end(c);
-		if (server_now_ms() - c->started_ms > (c->role == SERVE_BROKER ? END_BROKER_MS : END_MS)) {
-			log_error("The %s does not end; it is killed.", c->name);
-			(void)kill(c->pid, SIGKILL);
-			c->started_ms = server_now_ms();
-		}
 		return false;
 	}
 	return true;
@@ -290,6 +296,8 @@ turn(struct serve *s)
 			(void)close(s->children[i].channel), s->children[i].channel = -1;
 	}
 	hear_signals(s);
+	for (unsigned i = 0; i < SERVE_ROLES; i++)
+		end_late(&s->children[i]);
 	start_due(s);
 	watchdog(s);
 }
