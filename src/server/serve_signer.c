@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -42,12 +43,16 @@ serve_needs_passphrase(const char *dir)
 
 /* ---- in the process ---- */
 
-/* To the supervisor, which has the log. */
+/* To the supervisor, which has the log. Not by stdio, which would ask the kernel what standard error is. */
 static void
 to_supervisor(void *ctx, enum log_level level, const char *line, size_t n)
 {
+	char head[2] = { (char)('0' + NUM_MIN(level, LOG_LVL_DEBUG)), ' ' };
+	struct iovec v[3] = { { head, sizeof(head) }, { (void *)(uintptr_t)line, n }, { (void *)(uintptr_t) "\n", 1 } };
+
 	(void)ctx;
-	(void)dprintf(STDERR_FILENO, "%d %.*s\n", (int)NUM_MIN(level, LOG_LVL_DEBUG), (int)n, line);
+	if (writev(STDERR_FILENO, v, ARRAY_LEN(v)) == -1)
+		return; /* nobody is there to hear it */
 }
 
 static bool

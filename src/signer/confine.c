@@ -8,11 +8,13 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/log.h"
 
@@ -134,6 +136,10 @@ filter_calls(struct err *err)
 bool
 confine(const struct signer_setup *s, struct err *err)
 {
+	/* Without a zone that is named, the C library looks at /etc/localtime each time that it writes a time, also of UTC. */
+	if (setenv("TZ", "UTC", 1) == -1)
+		return err_sys(err, "cannot set the time zone");
+	tzset();
 	/* Needs root; the filter forbids sockets in any case. */
 	if (unshare(CLONE_NEWNET) == -1)
 		log_info("The signer shares the network of this machine, which its system call filter keeps it from (%s).", strerror(errno));
