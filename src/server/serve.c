@@ -203,7 +203,6 @@ hear(struct serve *s, struct serve_child *c)
 	/* The broker's word is ours: a reload, its watchdog. */
 	if (c->role == SERVE_BROKER && s->announced && !s->stopping)
 		notify_text(text);
-	announce(s);
 }
 
 /* A broker that is being started gives no sign of life; it is watched again when it is there. */
@@ -299,6 +298,7 @@ turn(struct serve *s)
 	for (unsigned i = 0; i < SERVE_ROLES; i++)
 		end_late(&s->children[i]);
 	start_due(s);
+	announce(s);
 	watchdog(s);
 }
 
