@@ -125,6 +125,8 @@ bool certs_pem(X509 *const *x, size_t n, char **ret, struct err *err);
 
 EVP_PKEY *key_new(enum pki_key_type t, struct err *err);
 bool key_write(const char *path, const EVP_PKEY *k, const struct pki_secret *secret, const char *what, struct err *err);
+/* In the place of one that is there, whose owner it keeps; not encrypted. */
+bool key_replace(const char *path, const EVP_PKEY *k, struct err *err);
 EVP_PKEY *key_parse(struct slice file, const char *name, const struct pki_secret *secret, const char *what, struct err *err);
 EVP_PKEY *key_read(const char *path, const struct pki_secret *secret, const char *what, struct err *err);
 /* May it be in a certificate of ours: RSA 2048 to 8192 in steps of 8, EC P-256, P-384, P-521. <why> follows "the key ". */
@@ -191,6 +193,11 @@ bool draft_request(struct draft *d, struct slice csr, struct err *err); /* takes
 const char *draft_cn(const struct draft *d);                            /* NULL: the request has none that can be used */
 bool draft_make(struct draft *d, struct err *err);                      /* the name has been looked at already */
 void draft_done(struct draft *d);
+
+/* ---- request.c ---- */
+
+/* A request with this CN and these alternative names, signed with <k>. */
+X509_REQ *req_make(const char *cn, const char *const *hosts, size_t n, EVP_PKEY *k, struct err *err);
 
 /* ---- index.c: which certificates a CA issued; one event a line, append only ---- */
 

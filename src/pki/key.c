@@ -90,8 +90,8 @@ put_encrypted(BIO *out, PKCS8_PRIV_KEY_INFO *p8, const struct pki_secret *secret
 	return ok;
 }
 
-bool
-key_write(const char *path, const EVP_PKEY *k, const struct pki_secret *secret, const char *what, struct err *err)
+static bool
+put(const char *path, const EVP_PKEY *k, const struct pki_secret *secret, const char *what, int flags, struct err *err)
 {
 	/* A "secmem" BIO wipes what it held. */
 	auto_bio out = BIO_new(BIO_s_secmem());
@@ -108,10 +108,22 @@ key_write(const char *path, const EVP_PKEY *k, const struct pki_secret *secret, 
 	if (ok) {
 		long n = BIO_get_mem_data(out, &data);
 
-		ok = file_write(path, slice_of(data, (size_t)n), 0600, 0, err);
+		ok = file_write(path, slice_of(data, (size_t)n), 0600, flags, err);
 	}
 	PKCS8_PRIV_KEY_INFO_free(p8);
 	return ok;
+}
+
+bool
+key_write(const char *path, const EVP_PKEY *k, const struct pki_secret *secret, const char *what, struct err *err)
+{
+	return put(path, k, secret, what, 0, err);
+}
+
+bool
+key_replace(const char *path, const EVP_PKEY *k, struct err *err)
+{
+	return put(path, k, NULL, path, FILE_REPLACE | FILE_KEEP_OWNER, err);
 }
 
 struct ask {

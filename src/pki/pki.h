@@ -159,6 +159,37 @@ bool pki_request(const struct pki_request *r, struct pki_requested *ret, struct 
  * what is not. *ret_pem: the certificate as PEM; free(). */
 bool pki_answer_check(const struct pki_request *r, struct slice cert, struct slice ca, char **ret_pem, struct err *err);
 
+/* A server's own certificate, kept good by whoever has its key. */
+enum { PKI_OWN_NAMES_MAX = 64, PKI_WHY_MAX = 320 };
+struct pki_own {
+	const char *cert_file, *key_file;
+	const char *const *names;      /* that it shall have, the first is its CN; none: those that it has */
+	size_t n_names;                /* at most PKI_OWN_NAMES_MAX */
+	bool new_key;                  /* with each new certificate; else the key stays */
+	int64_t now;                   /* 0 = the clock */
+};
+enum pki_own_state {
+	PKI_OWN_GOOD,
+	PKI_OWN_DUE,      /* it works, and is to be replaced: other names, or 30 days or a third of its time are left */
+	PKI_OWN_UNUSABLE, /* missing, damaged, expired, or of another key */
+};
+/* <why>: in words that follow the file's name, unless it is good. */
+enum pki_own_state pki_own_look(const struct pki_own *o, char why[static PKI_WHY_MAX]);
+struct pki_own_request {
+	char cn[4 * PKI_CN_MAX + 1];
+	char *names[PKI_OWN_NAMES_MAX];
+	size_t n_names;
+	uint8_t *csr; /* DER */
+	size_t csr_n;
+	void *key;    /* the new one, until its certificate is there */
+};
+/* ERR_MISSING: there is neither a certificate nor a name. */
+bool pki_own_ask(const struct pki_own *o, struct pki_own_request *ret, struct err *err);
+/* <leaf> (DER) is the answer, <issuer> (PEM) its CA's certificate, which goes behind it: checked against key and names, and written, with the
+ * new key. Owners of the files stay. */
+bool pki_own_take(const struct pki_own *o, const struct pki_own_request *q, struct slice leaf, struct slice issuer, struct err *err);
+void pki_own_request_done(struct pki_own_request *q);
+
 /* Key and certificates in one file (RFC 7292): AES-256, PBKDF2 with SHA-256. */
 struct pki_pkcs12 {
 	struct slice key, certs, ca; /* PEM or DER; the first of <certs> belongs to the key */

@@ -29,19 +29,19 @@ take_key(const struct pki_request *r, bool *ret_made, struct err *err)
 }
 
 static bool
-add_names(X509_REQ *req, const struct pki_request *r, struct err *err)
+add_names(X509_REQ *req, const char *const *hosts, size_t n, struct err *err)
 {
 	auto_gens names = GENERAL_NAMES_new();
 	STACK_OF(X509_EXTENSION) *list = NULL;
 	X509_EXTENSION *e;
 	bool ok;
 
-	if (r->n_hosts == 0)
+	if (n == 0)
 		return true;
 	if (names == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	for (size_t i = 0; i < r->n_hosts; i++)
-		if (!hosts_add(names, r->hosts[i], err))
+	for (size_t i = 0; i < n; i++)
+		if (!hosts_add(names, hosts[i], err))
 			return false;
 	e = X509V3_EXT_i2d(NID_subject_alt_name, 0, names);
 	ok = e != NULL && X509v3_add_ext(&list, e, -1) != NULL && X509_REQ_add_extensions(req, list) == 1;
@@ -50,22 +50,41 @@ add_names(X509_REQ *req, const struct pki_request *r, struct err *err)
 	return ok || crypto_err(err, "cannot make the request");
 }
 
-static bool
-make(const struct pki_request *r, EVP_PKEY *k, X509_REQ **ret, struct err *err)
+X509_REQ *
+req_make(const char *cn, const char *const *hosts, size_t n, EVP_PKEY *k, struct err *err)
 {
 	auto_req req = X509_REQ_new();
 	X509_NAME *name = req != NULL ? X509_REQ_get_subject_name(req) : NULL;
+	X509_REQ *ret;
+
+	if (name == NULL || X509_REQ_set_version(req, X509_REQ_VERSION_1) != 1 || X509_REQ_set_pubkey(req, k) != 1 ||
+	    X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8, (const unsigned char *)cn, -1, -1, 0) != 1) {
+		(void)crypto_err(err, "cannot make the request");
+		return NULL;
+	}
+	if (!add_names(req, hosts, n, err))
+		return NULL;
+	if (X509_REQ_sign(req, k, key_digest(k)) == 0) {
+		(void)crypto_err(err, "cannot sign the request");
+		return NULL;
+	}
+	ret = req;
+	req = NULL;
+	return ret;
+}
+
+static bool
+make(const struct pki_request *r, EVP_PKEY *k, X509_REQ **ret, struct err *err)
+{
+	auto_req req = req_make(r->cn, r->hosts, r->n_hosts, k, err);
 	auto_bio out = BIO_new(BIO_s_mem());
 	char *text;
 	long n;
 
-	if (name == NULL || out == NULL || X509_REQ_set_version(req, X509_REQ_VERSION_1) != 1 || X509_REQ_set_pubkey(req, k) != 1 ||
-	    X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8, (const unsigned char *)r->cn, -1, -1, 0) != 1)
-		return crypto_err(err, "cannot make the request");
-	if (!add_names(req, r, err))
+	if (req == NULL)
 		return false;
-	if (X509_REQ_sign(req, k, key_digest(k)) == 0 || PEM_write_bio_X509_REQ(out, req) != 1)
-		return crypto_err(err, "cannot sign the request");
+	if (out == NULL || PEM_write_bio_X509_REQ(out, req) != 1)
+		return crypto_err(err, "cannot encode the request");
 	n = BIO_get_mem_data(out, &text);
 	if (!file_write(r->csr_file, slice_of(text, (size_t)n), 0644, FILE_REPLACE, err))
 		return false;

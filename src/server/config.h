@@ -227,8 +227,8 @@ struct config {
 	char *https_certfile, *https_keyfile, *registry_file;
 	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime;
 	/* of the signer; the broker alone takes no notice */
-	char *signer_user, *crl_url, *ocsp_url;
-	int64_t signer_rate;
+	char *signer_user, *crl_url, *ocsp_url, *broker_names;
+	int64_t signer_rate, broker_key; /* 1: new */
 	struct config_signer_profile {
 		char ca[33], profile[16];
 	} signer_profiles[CONFIG_SIGNER_PROFILES_MAX];

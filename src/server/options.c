@@ -38,6 +38,12 @@ static const struct option_choice sessions[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice keys[] = {
+	{ "same", 0, NULL },
+	{ "new", 1, NULL },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice quarantines[] = {
 	{ "false", 0, NULL },
 	{ "true", CONFIG_QUARANTINE_DATES, NULL },
@@ -501,6 +507,10 @@ const struct option options[] = {
 	  IN_BRIDGE(tls_version), .type = OPTION_CHOICE, .choices = tls_versions, .def = 2 },
 
 	/* the signer of `signet serve`; the broker alone takes no notice */
+	{ "broker_names", "NAME[,NAME…]", "signet serve: host names and addresses that the broker's own certificate is for; another list brings a new one",
+	  IN_CONFIG(broker_names), .type = OPTION_TEXT, .def_text = "$MOSCA_TLS_DNS_LIST, else those that it has", .flags = OPTION_NEXT_START },
+	{ "broker_key", "same|new", "signet serve: a new certificate of the broker is for the key that it has, or for a new one",
+	  IN_CONFIG(broker_key), .type = OPTION_CHOICE, .choices = keys, .flags = OPTION_NEXT_START },
 	{ "signer_user", "NAME", "signet serve, started as root: the signer runs as this user; root: it stays root",
 	  IN_CONFIG(signer_user), .type = OPTION_TEXT, .def_text = "_signet-signer, nobody", .flags = OPTION_NEXT_START },
 	{ "signer_profile", "CA PROFILE", "signet serve: the CA may also issue by this profile: client, server, cfree (dojot's, RSA only)",

@@ -47,7 +47,7 @@ make_tls(void *ctx, unsigned index, struct err *err)
 		t.ciphersuites = l->ciphersuites;
 		t.min_version = l->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION;
 	}
-	if (p->judge.trust != NULL) {
+	if (l != NULL && p->judge.trust != NULL) {
 		t.ask_client_cert = true;
 		t.ca_file = l->cafile;
 		t.ca_path = l->capath;

@@ -52,7 +52,7 @@ static bool
 may_start(const struct serve *s, const struct serve_child *c)
 {
 	return c->wanted && c->pid == 0 && !s->stopping && server_now_ms() >= c->next_ms &&
-	    (c->role != SERVE_CONTROL || s->children[SERVE_SIGNER].ready);
+	    (c->role != SERVE_CONTROL || s->children[SERVE_SIGNER].ready) && (c->role == SERVE_SIGNER || serve_cert_usable(s));
 }
 
 static void
@@ -200,6 +200,9 @@ hear(struct serve *s, struct serve_child *c)
 	text[n] = '\0';
 	if (c->role == SERVE_SIGNER || strncmp(text, "READY=1", 7) == 0)
 		c->ready = c->was_ready = true;
+	if (c->ready && c->stale)
+		(void)kill(c->pid, SIGHUP);
+	c->stale = c->stale && !c->ready;
 	/* The broker's word is ours: a reload, its watchdog. */
 	if (c->role == SERVE_BROKER && s->announced && !s->stopping)
 		notify_text(text);
@@ -223,6 +226,15 @@ forward(struct serve *s, int sig)
 	for (unsigned i = 0; i < SERVE_ROLES; i++)
 		if (i != SERVE_SIGNER && s->children[i].ready)
 			(void)kill(s->children[i].pid, sig);
+}
+
+/* Who is still starting may have read the old one already. */
+static void
+certificate_is_new(struct serve *s)
+{
+	forward(s, SIGHUP);
+	for (unsigned i = 0; i < SERVE_ROLES; i++)
+		s->children[i].stale = i != SERVE_SIGNER && s->children[i].pid != 0 && !s->children[i].ready;
 }
 
 static void
@@ -253,6 +265,8 @@ hear_signals(struct serve *s)
 				log_reopen();
 			if (i.ssi_signo == SIGUSR2)
 				say_state(s);
+			if (i.ssi_signo == SIGHUP)
+				serve_cert_soon(s);
 			forward(s, (int)i.ssi_signo);
 		}
 	}
@@ -276,12 +290,14 @@ time_to_next(const struct serve *s)
 static void
 turn(struct serve *s)
 {
-	struct pollfd fds[1 + 2 * SERVE_ROLES] = { { s->signals, POLLIN, 0 } };
+	struct pollfd fds[2 + 2 * SERVE_ROLES] = { { s->signals, POLLIN, 0 } };
+	struct pollfd *cert = &fds[1 + 2 * SERVE_ROLES];
 
 	for (unsigned i = 0; i < SERVE_ROLES; i++) {
 		fds[1 + i] = (struct pollfd){ s->children[i].channel, POLLIN, 0 };
 		fds[1 + SERVE_ROLES + i] = (struct pollfd){ s->children[i].log, POLLIN, 0 };
 	}
+	cert->events = serve_cert_wants(s, &cert->fd);
 	(void)poll(fds, ARRAY_LEN(fds), time_to_next(s)); /* interrupted: as if the time had come */
 	for (unsigned i = 0; i < SERVE_ROLES; i++) {
 		if ((fds[1 + SERVE_ROLES + i].revents & POLLIN) != 0)
@@ -294,6 +310,8 @@ turn(struct serve *s)
 		if ((fds[1 + i].revents & (POLLIN | POLLHUP)) == POLLHUP)
 			(void)close(s->children[i].channel), s->children[i].channel = -1;
 	}
+	if (serve_cert_turn(s, cert->revents))
+		certificate_is_new(s);
 	hear_signals(s);
 	for (unsigned i = 0; i < SERVE_ROLES; i++)
 		end_late(&s->children[i]);
@@ -373,7 +391,7 @@ begin(struct serve *s, struct err *err)
 	if (s->options->daemon && !server_daemonize(err))
 		return false;
 	s->watchdog_ms = watchdog_interval_ms();
-	return open_signals(s, err) && server_write_pid(s->config, err);
+	return serve_cert_new(s, err) && open_signals(s, err) && server_write_pid(s->config, err);
 }
 
 static enum server_exit
@@ -395,6 +413,7 @@ serve(struct serve *s)
 	}
 	if (ok && s->config->pid_file != NULL)
 		(void)unlink(s->config->pid_file); /* another start writes over it */
+	serve_cert_free(s);
 	if (s->signals != -1)
 		(void)close(s->signals);
 	log_reset_sinks();

@@ -17,6 +17,7 @@ struct serve_child {
 	int log;             /* what it writes to standard error; -1: it has its own */
 	bool ready, was_ready;
 	bool told;           /* was asked to end */
+	bool stale;          /* started before there was a new certificate, and not ready yet to hear of it */
 	uint64_t started_ms, next_ms;
 	unsigned pause_ms;   /* before it is started the next time */
 	size_t line_n;
@@ -30,6 +31,7 @@ struct serve {
 	struct serve_child children[SERVE_ROLES];
 	char *pass;          /* PKI_PASSPHRASE_MAX bytes, locked in memory; "": the keys are not encrypted */
 	int signals;
+	struct serve_cert *cert;
 	uint64_t watchdog_ms, watched_ms;
 	bool announced;      /* everything was ready once */
 	bool stopping;
@@ -52,6 +54,20 @@ bool serve_link(struct serve *s, int *ret_fd, struct err *err);
 void serve_reap(struct serve_child *c);
 /* Its lines become ours. */
 void serve_read_log(struct serve_child *c);
+
+/* ---- serve_cert.c: the broker's own certificate ---- */
+
+/* What is to be kept good. False: the names are not such. */
+bool serve_cert_new(struct serve *s, struct err *err);
+void serve_cert_free(struct serve *s);
+/* False: nobody can start with it; it is asked for, as soon as there is a signer. */
+bool serve_cert_usable(const struct serve *s);
+/* Look in the next turn, not in an hour. */
+void serve_cert_soon(struct serve *s);
+/* What to wait for; 0: nothing. */
+short serve_cert_wants(const struct serve *s, int *ret_fd);
+/* Look, ask, take the answer. True: there is a new one, and those who run are to read it. */
+bool serve_cert_turn(struct serve *s, short revents);
 
 /* ---- serve_signer.c ---- */
 

@@ -88,6 +88,8 @@ become(const struct start *st)
 	const char *flag = s->options->verbose ? "-v" : s->options->quiet ? "-q" : "-";
 	char *argv[] = { (char *)(uintptr_t) "signet", (char *)(uintptr_t)words[st->role], channel, link, watchdog,
 		(char *)(uintptr_t)s->dir, (char *)(uintptr_t)s->file, (char *)(uintptr_t)flag, NULL };
+	static const int others[] = { SIGHUP, SIGUSR1, SIGUSR2 };
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
 	sigset_t none;
 
 	/* Ctrl-C is for the supervisor, which ends all in order; its own end is the end of all. */
@@ -95,6 +97,9 @@ become(const struct start *st)
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) == -1 || sigemptyset(&none) == -1 || sigprocmask(SIG_SETMASK, &none, NULL) == -1)
 		quit("prctl");
 	clean_environment(st->role);
+	/* What is forwarded to all; it hears SIGHUP once it can. */
+	for (size_t i = 0; st->role == SERVE_CONTROL && i < ARRAY_LEN(others); i++)
+		(void)sigaction(others[i], &ignore, NULL);
 	(void)snprintf(channel, sizeof(channel), "%d", st->channel);
 	(void)snprintf(link, sizeof(link), "%d", st->signer_fd);
 	(void)snprintf(watchdog, sizeof(watchdog), "%llu", (unsigned long long)s->watchdog_ms);
@@ -132,7 +137,7 @@ serve_reap(struct serve_child *c)
 	shut(&c->channel);
 	shut(&c->log);
 	c->pid = 0;
-	c->ready = false;
+	c->ready = c->stale = false;
 	c->line_n = 0;
 }
 

@@ -167,7 +167,7 @@ core_new(const struct signer_setup *s, struct err *err)
 		(void)err_set(err, ERR_LIMIT, "%s: path too long", s->dir);
 	else
 		c->audit = audit_open(path, err);
-	if (c->audit == NULL) {
+	if (c->audit == NULL || by == NULL) {
 		core_free(c);
 		return NULL;
 	}
@@ -497,7 +497,7 @@ do_ocsp(struct core *c, struct asker *k, const struct req *r, struct answer *a)
 			e->reason == -1 ? PKI_OCSP_GOOD : e->reason == -2 ? PKI_OCSP_UNKNOWN : PKI_OCSP_REVOKED, e->at, e->reason > 0 ? e->reason : -1 };
 	}
 	(void)snprintf(count, sizeof count, "%zu", r->n_entries);
-	(void)text_hex(about[0].serial, first, sizeof first);
+	(void)text_hex(r->n_entries > 0 ? about[0].serial : slice_of(NULL, 0), first, sizeof first);
 	if (by != NULL && take_token(&c->others, &a->err) && note(c, &rec, NULL, &a->err))
 		(void)pki_ca_ocsp(by->ca, &t, &a->body, &a->n, &a->err);
 }

@@ -78,7 +78,7 @@ struct answer {
 	bool begun;
 };
 /* NULL: no answer is due (a part of a list), or out of memory (*ret_fatal). */
-struct answer *core_ask(struct core *c, struct asker *a, struct slice message, bool *ret_fatal);
+struct answer *core_ask(struct core *c, struct asker *k, struct slice message, bool *ret_fatal);
 void answer_free(struct answer *a);
 /* All that was done is on the disk. */
 bool core_sync(struct core *c, struct err *err);

@@ -87,7 +87,9 @@ parse_revoke(struct req *r, struct rd *in)
 {
 	if (!text(in, r->ca, sizeof r->ca) || !text(in, r->actor, sizeof r->actor) || !text(in, r->serial, sizeof r->serial))
 		return false;
-	r->reason = (int8_t)rd_u8(in);
+	r->reason = rd_u8(in);
+	if (r->reason == 0xff) /* -1 in a byte */
+		r->reason = -1;
 	r->at = get_i64(in);
 	return serial_ok(r->serial) && r->reason >= -1 && r->reason <= 10 && r->reason != 7 && time_ok(r->at);
 }
