@@ -358,12 +358,15 @@ def index_line(leaf, revoked_at=None):
 
 
 def test_openssl_answers_and_mosquitto_pub_asks_to_come_in(site_of):
+    """In the CA's name, with a certificate that `signet ca issue --ocsp` made."""
     site = site_of(url=False)
+    delegate = site.folder / "responder"
+    kit.signet("ca", "issue", "--dir", site.pki.dir, "--ca", "client", "--ocsp", f"responder {site.hard}", "--out", delegate)
     port = kit.free_port()
     index = site.folder / "index.txt"
     good, bad = site.leaf("good"), site.leaf("bad")
     index.write_text(index_line(good) + index_line(bad, certs.now() - certs.days(2)))
-    server = subprocess.Popen(["openssl", "ocsp", "-index", index, "-CA", site.ca.file, "-rsigner", site.ca.file, "-rkey", site.ca.key.path,
+    server = subprocess.Popen(["openssl", "ocsp", "-index", index, "-CA", site.ca.file, "-rsigner", delegate / "cert.pem", "-rkey", delegate / "key.pem",
                                "-port", str(port), "-nmin", "5"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         while "waiting for OCSP client connections" not in (line := server.stdout.readline()):
@@ -468,6 +471,34 @@ def test_a_file_is_stapled_and_taken_over_as_it_changes(stapled, tmp_path):
     site.broker.wait_log("ALARM: .*another certificate; clients that ask are shown none", mark)
     site.put(site.answer(end=600))
     site.wait_shown("good")
+
+
+def test_the_ca_makes_what_is_stapled(pki, tmp_path, broker_of):
+    """The broker's certificate of `signet init`; no responder anywhere. The openssl command believes it."""
+    folder, port = tmp_path / "site", kit.free_port()
+    own = kit.Pki(folder)
+    conf = own.conf(port, f"ocsp_stapling_file {tmp_path / 'staple.der'}")
+    certificate = next(line.split(None, 1)[1] for line in conf.splitlines() if line.startswith("certfile"))
+    certificate = certificate if certificate.startswith("/") else folder / certificate
+
+    def make(*words, check=True):
+        return kit.signet("ca", "ocsp", certificate, "--dir", folder, "--ca", "cloud", "--out", tmp_path / "staple.der", *words, check=check)
+
+    def says():
+        return certs.openssl("ocsp", "-respin", tmp_path / "staple.der", "-issuer", folder / "pki/cloud/cert.pem", "-cert", certificate,
+                             "-CAfile", own.dir / "pki/ca.pem", "-no_nonce").decode()
+    assert "is good" in make("--days", "2").stdout
+    assert ": good" in says()
+    broker_of(kit.STAY_ROOT + conf, port)
+    device = own.device("dev")
+    done = subprocess.run(["openssl", "s_client", "-connect", f"localhost:{port}", "-status", "-CAfile", own.dir / "pki/ca.pem", "-cert",
+                           device["cert"], "-key", device["key"]], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=kit.PATIENCE)
+    assert "Cert Status: good" in done.stdout, done.stdout
+    kit.signet("ca", "revoke", "--dir", folder, "--ca", "cloud", certs.openssl("x509", "-in", certificate, "-noout", "-serial").decode().strip().split("=")[1])
+    assert "is revoked" in make().stdout
+    assert ": revoked" in says()
+    wrong = kit.signet("ca", "ocsp", device["cert"], "--dir", folder, "--ca", "cloud", "--out", tmp_path / "x", check=False)
+    assert wrong.returncode == 1 and "was not issued by the CA cloud" in wrong.stderr and not (tmp_path / "x").exists()
 
 
 def test_what_has_expired_is_not_stapled(stapled, tmp_path):

@@ -1,4 +1,4 @@
-/* signet ca: issue and sign; the other subcommands are in ca_revoke.c, ca_show.c and ca_trust.c. */
+/* signet ca: issue and sign; the other subcommands are in ca_ocsp.c, ca_revoke.c, ca_show.c and ca_trust.c. */
 #include "cli/internal.h"
 
 #include <stdlib.h>
@@ -10,6 +10,7 @@ static const struct subcommand subcommands[] = {
 	{ "issue", "a key and a certificate", ca_issue },
 	{ "sign", "a certificate for a request (CSR); the key stays where it is", ca_sign },
 	{ "revoke", "take certificates back; their connections end at once", ca_revoke },
+	{ "ocsp", "what the CA says of a certificate, as an OCSP answer to staple", ca_ocsp },
 	{ "list", "what was issued, and what expires soon", ca_list },
 	{ "show", "one certificate: by name, serial number or file", ca_show },
 	{ "export", "a CA's certificate, PEM or DER", ca_export },
@@ -62,7 +63,7 @@ try_it(const struct pki_order *o, const struct pki_issued *r, struct err *err)
 	enum authz_role role;
 	char *text = NULL;
 
-	if (o->server || !authz_role_parse(slice_str(o->ca), &role) || role == AUTHZ_ROLE_CLOUD || role == AUTHZ_ROLE_NONE)
+	if (o->server || o->ocsp || !authz_role_parse(slice_str(o->ca), &role) || role == AUTHZ_ROLE_CLOUD || role == AUTHZ_ROLE_NONE)
 		return true;
 	if (!site_commands(o->dir, r->place, r->cn, role, &text, err))
 		return false;
@@ -98,8 +99,9 @@ ca_issue(int argc, char *argv[])
 		{ "host", "NAME|IP[,...]", ARG_HOSTS, &hosts, 0, 0, "names for subjectAltName" },
 		{ "days", "N", ARG_NUMBER, &o.days, 1, 36500, "validity (clients 730, servers 398; never beyond the CA's)" },
 		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0, "p256 (default), p384, p521, rsa2048, ..., rsa8192", CHOICES_KEY },
-		{ "out", "DIR", ARG_TEXT, &o.out, 0, 0, "folder to make (clients/NAME or servers/NAME)" },
+		{ "out", "DIR", ARG_TEXT, &o.out, 0, 0, "folder to make (clients/NAME, servers/NAME or responders/NAME)" },
 		{ "server", NULL, ARG_FLAG, &o.server, 0, 0, "a server's certificate (adopted CAs; cloud always does)" },
+		{ "ocsp", NULL, ARG_FLAG, &o.ocsp, 0, 0, "of an OCSP responder that answers for the CA (90 days)" },
 		{ "reissue", NULL, ARG_FLAG, &o.reissue, 0, 0, "replace a live certificate of the same name" },
 		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "the CA key's passphrase (or SIGNET_PASSPHRASE)" },
 	};

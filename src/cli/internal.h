@@ -42,6 +42,7 @@ int ca_export(int argc, char *argv[]);
 int ca_adopt(int argc, char *argv[]);
 int ca_trust(int argc, char *argv[]);
 int ca_revoke(int argc, char *argv[]);
+int ca_ocsp(int argc, char *argv[]);
 
 /* A subcommand of "signet device". */
 int device_bundle(int argc, char *argv[]);

@@ -275,25 +275,10 @@ pki_crl_end(struct pki_crl_draft *p, uint8_t **ret, size_t *ret_n, struct err *e
 	return *ret != NULL;
 }
 
-/* The names by which a CertID of this CA's goes (RFC 6960 4.1.1). */
-static bool
-issuer_id(struct pki_ca *c, bool sha256, struct pki_ocsp_id *id)
-{
-	const EVP_MD *md = sha256 ? EVP_sha256() : EVP_sha1();
-	unsigned a = 0, b = 0;
-
-	id->digest = EVP_MD_get_type(md);
-	if (X509_NAME_digest(X509_get_subject_name(c->ca.cert), md, id->name_hash, &a) != 1 ||
-	    X509_pubkey_digest(c->ca.cert, md, id->key_hash, &b) != 1 || a != b)
-		return false;
-	id->hash_n = (uint8_t)a;
-	return true;
-}
-
 bool
 pki_ca_ocsp(struct pki_ca *c, const struct pki_ocsp_terms *t, uint8_t **ret, size_t *ret_n, struct err *err)
 {
-	struct pki_ocsp_id ids[PKI_OCSP_IDS_MAX] = { 0 };
+	struct pki_ocsp_id ids[PKI_OCSP_IDS_MAX];
 	struct pki_ocsp_single singles[PKI_OCSP_IDS_MAX];
 	struct pki_ocsp_signing s = { .cert = c->ca.cert, .key = c->ca.key, .nonce = t->nonce, .this_update = t->from, .next_update = t->until };
 
@@ -302,10 +287,8 @@ pki_ca_ocsp(struct pki_ca *c, const struct pki_ocsp_terms *t, uint8_t **ret, siz
 	for (size_t i = 0; i < t->n; i++) {
 		const struct pki_ocsp_about *a = &t->about[i];
 
-		if (!issuer_id(c, t->sha256, &ids[i]))
-			return crypto_err(err, "cannot name the CA %s", c->ca.name);
-		ids[i].serial_n = (uint8_t)NUM_MIN(a->serial.n, sizeof ids[i].serial);
-		memcpy(ids[i].serial, a->serial.p, ids[i].serial_n);
+		if (!ocsp_id_for(c->ca.cert, t->sha256 ? EVP_sha256() : EVP_sha1(), a->serial, &ids[i]))
+			return crypto_err(err, "cannot name a certificate of the CA %s", c->ca.name);
 		singles[i] = (struct pki_ocsp_single){ &ids[i], a->status, a->revoked_at, a->reason };
 	}
 	return pki_ocsp_sign(&s, singles, t->n, ret, ret_n, err);

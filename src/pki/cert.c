@@ -13,6 +13,7 @@ struct profile_row {
 	const char *constraints;
 	const char *usage, *usage_rsa; /* usage NULL: for RSA keys only */
 	const char *extended;
+	bool nocheck;                  /* not to be looked up itself (RFC 6960 4.2.2.2.1) */
 };
 
 /* RFC 5280 4.2.1.3, 4.2.1.9, 4.2.1.12. The client's key usage is not critical (checklist A11): some embedded stacks refuse
@@ -27,6 +28,8 @@ static const struct profile_row profiles[PROFILE_COUNT] = {
 	/* What dojot's EJBCA makes: no extended key usage, so that a device may also be a server; RSA only. */
 	[PROFILE_CFREE] = { "cfree", 730, "CA:FALSE", NULL,
 	    "digitalSignature,nonRepudiation,keyEncipherment,dataEncipherment,keyAgreement", NULL },
+	/* Short, as nobody asks whether it was revoked. */
+	[PROFILE_OCSP] = { "ocsp", 90, "critical,CA:FALSE", "critical,digitalSignature", NULL, "critical,OCSPSigning", true },
 };
 
 const char *
@@ -89,6 +92,7 @@ add_extensions(X509 *x, const struct cert_spec *s)
 	if (!add_urls(x, &ctx, s) || !add_extension(x, &ctx, NID_basic_constraints, p->constraints) ||
 	    !add_extension(x, &ctx, NID_key_usage, usage) ||
 	    (p->extended != NULL && !add_extension(x, &ctx, NID_ext_key_usage, p->extended)) ||
+	    (p->nocheck && !add_extension(x, &ctx, NID_id_pkix_OCSP_noCheck, "ignored")) ||
 	    !add_extension(x, &ctx, NID_subject_key_identifier, "hash"))
 		return false;
 	/* An adopted CA may lack the identifier that this one would repeat. */

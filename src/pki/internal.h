@@ -136,7 +136,7 @@ const EVP_MD *key_digest(const EVP_PKEY *k);
 
 /* ---- cert.c: certificates by profile ---- */
 
-enum profile { PROFILE_ROOT, PROFILE_ROLE_CA, PROFILE_SERVER, PROFILE_CLIENT, PROFILE_CFREE, PROFILE_COUNT };
+enum profile { PROFILE_ROOT, PROFILE_ROLE_CA, PROFILE_SERVER, PROFILE_CLIENT, PROFILE_CFREE, PROFILE_OCSP, PROFILE_COUNT };
 const char *profile_name(enum profile p);
 unsigned profile_days(enum profile p);
 
@@ -258,6 +258,7 @@ bool entry_of(X509 *leaf, const char *ca, enum profile p, const char *cn, struct
 
 bool note_certificate(const char *dir, const char *action, const struct pki_entry *e, struct err *err);
 bool note_ca(const char *dir, const char *action, const char *name, X509 *cert, struct err *err);
+bool note_ocsp(const char *dir, const char *ca, const char *serial, const char *status, struct err *err);
 bool note_crl(const char *dir, const char *ca, uint64_t number, size_t n, struct err *err);
 
 /* ---- crl.c, ocsp.c ---- */
@@ -265,6 +266,8 @@ bool note_crl(const char *dir, const char *ca, uint64_t number, size_t n, struct
 /* Exactly one answer in DER that is not a refusal. */
 OCSP_BASICRESP *ocsp_parse(struct slice der, struct err *err);
 bool ocsp_id_of(const OCSP_CERTID *cid, struct pki_ocsp_id *ret); /* false: with a digest or a serial number that is not taken */
+/* Of the certificate <serial> of <ca>, with hashes by <md>. */
+bool ocsp_id_for(const X509 *ca, const EVP_MD *md, struct slice serial, struct pki_ocsp_id *ret);
 bool cert_ocsp_url(X509 *x, char out[static PKI_URL_MAX]);        /* the first http: URL of a responder in it */
 
 /* ---- crl_make.c ---- */

@@ -86,11 +86,13 @@ check_order(struct work *w, struct err *err)
 
 	if (strcmp(o->ca, "root") == 0)
 		return err_set(err, ERR_DENIED, "the root CA only issues the CAs below it: choose client, watch, control or cloud");
+	if (o->server && o->ocsp)
+		return err_set(err, ERR_USAGE, "a certificate is for a server or for an OCSP responder, not for both");
 	if (o->server && role && !cloud)
 		return err_set(err, ERR_DENIED, "the %s CA issues no server certificates: choose --ca cloud", o->ca);
 	if (o->days > DAYS_MAX)
 		return err_set(err, ERR_USAGE, "%u days are more than the %d that are allowed", o->days, DAYS_MAX);
-	w->draft.profile = cloud || o->server ? PROFILE_SERVER : PROFILE_CLIENT;
+	w->draft.profile = o->ocsp ? PROFILE_OCSP : cloud || o->server ? PROFILE_SERVER : PROFILE_CLIENT;
 	return true;
 }
 
@@ -192,7 +194,7 @@ swap_folder(const char *made, const char *place, bool replace, struct err *err)
 static bool
 folder_of(const struct work *w, char place[PKI_PATH_MAX], struct err *err)
 {
-	const char *parent = w->draft.profile == PROFILE_SERVER ? "servers" : "clients";
+	const char *parent = w->draft.profile == PROFILE_SERVER ? "servers" : w->draft.profile == PROFILE_OCSP ? "responders" : "clients";
 	char dir[PKI_PATH_MAX];
 
 	if (w->o->out != NULL)
@@ -202,7 +204,7 @@ folder_of(const struct work *w, char place[PKI_PATH_MAX], struct err *err)
 	return path_join(place, PKI_PATH_MAX, dir, draft_cn(&w->draft)) || err_set(err, ERR_LIMIT, "%s: path too long", dir);
 }
 
-/* "clients" or "servers", if it was made for this order and has stayed empty. Returns false. */
+/* "clients", "servers" or "responders", if it was made for this order and has stayed empty. Returns false. */
 static bool
 drop_parent(const struct work *w, char place[PKI_PATH_MAX])
 {

@@ -47,6 +47,16 @@ note_crl(const char *dir, const char *ca, uint64_t number, size_t n, struct err 
 }
 
 bool
+note_ocsp(const char *dir, const char *ca, const char *serial, const char *status, struct err *err)
+{
+	char actor[AUDIT_ACTOR_MAX + 1];
+	struct audit_detail d[] = { { "serial", serial }, { "status", status } };
+	struct audit_record r = { .actor = audit_actor(actor), .action = "ocsp", .object = ca, .details = d, .n_details = 2 };
+
+	return audit_note(dir, &r, err);
+}
+
+bool
 pki_signed_by(const char *cert_file, struct slice statement, struct slice signature, struct err *err)
 {
 	STACK_OF(X509) *certs;

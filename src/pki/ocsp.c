@@ -206,15 +206,27 @@ ocsp_id_of(const OCSP_CERTID *cid, struct pki_ocsp_id *ret)
 }
 
 bool
+ocsp_id_for(const X509 *ca, const EVP_MD *md, struct slice serial, struct pki_ocsp_id *ret)
+{
+	unsigned n = 0, k = 0;
+
+	*ret = (struct pki_ocsp_id){ .digest = EVP_MD_get_type(md), .serial_n = (uint8_t)serial.n };
+	if (serial.n < 1 || serial.n > sizeof ret->serial || X509_NAME_digest(X509_get_subject_name(ca), md, ret->name_hash, &n) != 1 ||
+	    X509_pubkey_digest(ca, md, ret->key_hash, &k) != 1 || n != k)
+		return false;
+	memcpy(ret->serial, serial.p, serial.n);
+	ret->hash_n = (uint8_t)n;
+	return true;
+}
+
+bool
 pki_ocsp_is_of(const struct pki_ocsp_id *id, const struct x509_st *issuer)
 {
 	const EVP_MD *md = EVP_get_digestbynid(id->digest);
-	uint8_t name[EVP_MAX_MD_SIZE], key[EVP_MAX_MD_SIZE];
-	unsigned n = 0, k = 0;
+	struct pki_ocsp_id own;
 
-	return md != NULL && X509_NAME_digest(X509_get_subject_name(issuer), md, name, &n) == 1 &&
-	    X509_pubkey_digest(issuer, md, key, &k) == 1 && n == id->hash_n && k == n && memcmp(name, id->name_hash, n) == 0 &&
-	    memcmp(key, id->key_hash, n) == 0;
+	return md != NULL && ocsp_id_for(issuer, md, slice_of(id->serial, id->serial_n), &own) && own.hash_n == id->hash_n &&
+	    memcmp(own.name_hash, id->name_hash, id->hash_n) == 0 && memcmp(own.key_hash, id->key_hash, id->hash_n) == 0;
 }
 
 static OCSP_SINGLERESP *

@@ -167,8 +167,8 @@ pki_ocsp_sign(const struct pki_ocsp_signing *s, const struct pki_ocsp_single *v,
 	ASN1_TIME_free(to);
 	if (ok && s->nonce.n > 0)
 		ok = OCSP_basic_add1_nonce(b, (unsigned char *)(uintptr_t)s->nonce.p, (int)s->nonce.n) == 1;
-	/* The issuer's own certificate is with everybody who asks. */
-	ok = ok && OCSP_basic_sign(b, s->cert, s->key, key_digest(s->key), NULL, delegate ? 0 : OCSP_NOCERTS) == 1;
+	/* The issuer's own certificate is with everybody who asks. By key: a name says no more (RFC 5019 2.2.3). */
+	ok = ok && OCSP_basic_sign(b, s->cert, s->key, key_digest(s->key), NULL, OCSP_RESPID_KEY | (delegate ? 0 : OCSP_NOCERTS)) == 1;
 	return ok ? give_response(OCSP_RESPONSE_STATUS_SUCCESSFUL, b, ret, ret_n, err) : crypto_err(err, "cannot sign an OCSP response");
 }
 

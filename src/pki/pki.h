@@ -67,6 +67,7 @@ struct pki_order {
 	enum pki_key_type key_type;
 	unsigned days;                /* 0 = the profile's; always clipped to the CA's end */
 	bool server;                  /* of an adopted CA: a server's certificate (the cloud CA always makes these) */
+	bool ocsp;                    /* a certificate for an OCSP responder of this CA */
 	bool reissue;                 /* replace a live certificate of the same name */
 	bool overlap;                 /* with it: the old one stays live until somebody revokes it as superseded */
 	const char *out;              /* without CSR: folder (NULL = clients/CN or servers/CN); with: file (NULL = none) */
@@ -335,6 +336,19 @@ struct pki_ocsp_signing {
 /* One answer about <n> certificates, DER, free(). <cert> must be a CA's, or have extended key usage OCSPSigning. */
 bool pki_ocsp_sign(const struct pki_ocsp_signing *s, const struct pki_ocsp_single *v, size_t n, uint8_t **ret, size_t *ret_n,
     struct err *err);
+/* Write to <out> what the CA <ca> of the installation <dir> says of the first certificate in <cert_file>, by its index and signed by its own key. */
+struct pki_ocsp_order {
+	const char *dir, *ca, *cert_file, *out;
+	unsigned days;           /* for which it is good; 0: 7 */
+	const struct pki_secret *secret;
+	int64_t now;             /* 0 = the clock */
+};
+struct pki_ocsp_made {
+	enum pki_ocsp_status status;
+	int64_t from, until;
+	char serial[2 * AUTHZ_SERIAL_MAX + 1];
+};
+bool pki_ocsp_make(const struct pki_ocsp_order *o, struct pki_ocsp_made *ret, struct err *err);
 /* One that only refuses, unsigned (4.2.1). */
 enum pki_ocsp_refusal { PKI_OCSP_MALFORMED = 1, PKI_OCSP_INTERNAL = 2, PKI_OCSP_TRY_LATER = 3, PKI_OCSP_UNAUTHORIZED = 6 };
 bool pki_ocsp_refuse(enum pki_ocsp_refusal why, uint8_t **ret, size_t *ret_n, struct err *err);
