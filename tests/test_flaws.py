@@ -161,8 +161,10 @@ def numbers():
     for line in kit.signet("broker", "--directives-markdown").stdout.splitlines():
         cells = [c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]]
         name = re.match(r"`([^`]+)` ", cells[0]) if cells else None
-        if name and re.search(r" (N|BYTES|SECONDS|MINUTES|MILLISECONDS)$", cells[0]):
-            found.append((name[1], cells[1].split(",")[0]))
+        scope = cells[1].split(",")[0] if name else ""
+        # Control's are of another process.
+        if name and scope != "control" and re.search(r" (N|BYTES|SECONDS|MINUTES|MILLISECONDS)$", cells[0]):
+            found.append((name[1], scope))
     return found
 
 

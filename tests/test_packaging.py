@@ -358,7 +358,7 @@ def test_every_command_option_and_directive_has_its_place():
     for key, value in described():
         if key == "command":
             command = value
-            section = 8 if command == "broker" else 1
+            section = 8 if command in ("broker", "serve") else 1
             pages[command] = rendered(f"signet-{command}.{section}")[0]
             assert f"signet-{command}({section})" in rendered("signet.1")[0]
         elif key == "directive":

@@ -298,21 +298,13 @@ on_down(void *ctx, const char *why)
 
 /* ---- questions of the API ---- */
 
-struct question {
-	struct call *call;
-	void (*done)(struct call *c, const json_t *answer);
-};
-
 static void
 on_answer(void *ctx, const struct link_reply *r)
 {
-	struct question *q = ctx;
-	struct call *c = q->call;
-	void (*done)(struct call *c, const json_t *answer) = q->done;
+	struct call *c = ctx;
 
-	free(q);
 	if (r->result == LINK_OK) {
-		done(c, r->answer);
+		c->answered(c, r->answer);
 		return;
 	}
 	if (r->result == LINK_REFUSED)
@@ -322,21 +314,18 @@ on_answer(void *ctx, const struct link_reply *r)
 }
 
 void
-broker_ask(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer))
+broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer))
 {
 	struct broker *b = c->api->broker;
-	struct question *q = calloc(1, sizeof(*q));
 	struct err err = { .text = "no listener has `protocol control`" };
 
-	if (q != NULL)
-		*q = (struct question){ c, done };
-	if (q != NULL && b != NULL && request(b, command, body, ASK_MS, on_answer, q, &err)) {
+	c->answered = done;
+	if (b != NULL && request(b, command, body, ASK_MS, on_answer, c, &err)) {
 		arm(b);
 		return;
 	}
-	if (b == NULL || q == NULL)
+	if (b == NULL)
 		json_decref(body);
-	free(q);
 	call_header(c, "Retry-After", "5");
 	call_problem(c, 503, "no-broker", "start the broker, with a `listener 0 PATH` and `protocol control`", "the broker cannot be asked: %s", err.text);
 }

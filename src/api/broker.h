@@ -5,6 +5,6 @@
 #include "api/internal.h"
 
 /* Ask the broker <command> for <c>: takes <body>. <done> gets the answer and answers the call; refusals and silence are answered here. */
-void broker_ask(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer));
+void broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer));
 
 #endif

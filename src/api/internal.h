@@ -107,6 +107,7 @@ struct call {
 	char key[80];         /* Idempotency-Key that is held; "": none */
 	struct evbuffer *headers; /* of the answer */
 	void *work;           /* of a handler that goes on later; call_work() */
+	void (*answered)(struct call *c, const json_t *answer); /* what follows the broker's answer */
 	bool replayed;        /* the answer is that of an earlier request */
 };
 

@@ -45,7 +45,7 @@ op_param(struct slice name)
 static bool
 fits(const char *path, const struct http_path *p, struct slice ret[static API_PARAMS_MAX])
 {
-	struct slice rest = slice_from(slice_str(path), 1);
+	struct slice rest = slice_str(path + 1);
 	unsigned n = 0, n_params = 0;
 	bool more = true;
 

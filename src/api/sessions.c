@@ -49,7 +49,7 @@ list_sessions(struct call *c)
 		(void)json_object_set_new(body, "connected", json_boolean(slice_eq(connected, SL("true"))));
 	if (cursor.p != NULL)
 		(void)json_object_set_new(body, "after", text_json(cursor));
-	broker_ask(c, "sessions", body, on_sessions);
+	broker_inquire(c, "sessions", body, on_sessions);
 }
 
 static void
@@ -61,7 +61,7 @@ on_refusals(struct call *c, const json_t *answer)
 static void
 list_refusals(struct call *c)
 {
-	broker_ask(c, "why", narrowed(c, json_pack("{s:I, s:s}", "count", (json_int_t)call_query_int(c, "count", 20), "about", "")), on_refusals);
+	broker_inquire(c, "why", narrowed(c, json_pack("{s:I, s:s}", "count", (json_int_t)call_query_int(c, "count", 20), "about", "")), on_refusals);
 }
 
 static void
@@ -84,7 +84,7 @@ disconnect(struct call *c)
 	}
 	body = json_pack("{s:o, s:s}", "cn", text_json(d.cn), "reason", "disconnected by an administrator");
 	free(d.mem);
-	broker_ask(c, "disconnect", body, on_done);
+	broker_inquire(c, "disconnect", body, on_done);
 }
 
 static void
@@ -96,7 +96,7 @@ on_published(struct call *c, const json_t *answer)
 static void
 publish(struct call *c)
 {
-	broker_ask(c, "publish", json_incref(c->body), on_published);
+	broker_inquire(c, "publish", json_incref(c->body), on_published);
 }
 
 /* ---- tables ---- */

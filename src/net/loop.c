@@ -363,13 +363,13 @@ loop_run(struct loop *l)
 	bool last;
 
 	do {
-		int n = epoll_wait(l->epfd, ev, EVENTS_A_TURN, wait_ms(l, next));
+		int n = epoll_wait(l->epfd, ev, EVENTS_A_TURN, atomic_load(&l->stop) ? 0 : wait_ms(l, next));
 
 		ASSERT(n >= 0 || errno == EINTR);
-		/* Read before the turn: what was posted before loop_stop() is still done. */
+		/* Read before the turn, and a whole turn follows: what was posted before loop_stop() is still done. */
 		last = atomic_load(&l->stop);
 		next = turn(l, ev, n);
-	} while (!last && !atomic_load(&l->stop));
+	} while (!last);
 	/* On this thread, while the other loops are still there: what streams say at their end may
 	 * wake them. */
 	close_all(l);

@@ -153,7 +153,7 @@ pki_ocsp_sign(const struct pki_ocsp_signing *s, const struct pki_ocsp_single *v,
 {
 	ASN1_TIME *from = ASN1_GENERALIZEDTIME_set(NULL, (time_t)s->this_update), *to = ASN1_GENERALIZEDTIME_set(NULL, (time_t)s->next_update);
 	auto_basic b = OCSP_BASICRESP_new();
-	bool ok = b != NULL && from != NULL && to != NULL, delegate;
+	bool ok = b != NULL && from != NULL && to != NULL, delegate = false;
 
 	ERR_clear_error();
 	if (!may_sign(s->cert, s->key, &delegate, err)) {

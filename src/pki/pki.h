@@ -394,7 +394,7 @@ struct pki_crl_draft;
 struct pki_crl_draft *pki_crl_begin(struct pki_ca *c, int64_t from, int64_t until, uint64_t number, struct err *err);
 bool pki_crl_add(struct pki_crl_draft *d, struct slice serial, int64_t at, int reason, struct err *err);
 bool pki_crl_end(struct pki_crl_draft *d, uint8_t **ret, size_t *ret_n, struct err *err); /* DER, free(); <d> is gone in any case */
-void pki_crl_drop(struct pki_crl_draft *d); /* NULL is fine */
+void pki_crl_drop(struct pki_crl_draft *p); /* NULL is fine */
 
 struct pki_ocsp_about {
 	struct slice serial;
