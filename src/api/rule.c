@@ -25,7 +25,7 @@ is_user(struct slice s)
 		uint8_t c = s.p[i];
 		bool letter = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 
-		if (!letter && (i == 0 || memchr("_-.@", c, 4) == NULL))
+		if (!letter && (i == 0 || c == 0 || strchr("_-.@", c) == NULL))
 			return false;
 	}
 	return s.n > 0;
@@ -85,7 +85,7 @@ is_host(struct slice s)
 	for (size_t i = 0; i < s.n; i++) {
 		uint8_t c = s.p[i], lower = (uint8_t)(c | 0x20);
 
-		if (!((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || memchr("-.:_*", c, 5) != NULL))
+		if (!((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || (c != 0 && strchr("-.:_*", c) != NULL)))
 			return false;
 	}
 	return s.n > 0;

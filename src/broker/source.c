@@ -146,15 +146,15 @@ listener_recorded(const struct shard *sh, const struct record_listener *r)
 
 	if (r->name.n == 0)
 		return r->at < sh->listeners->n ? r->at : LISTENER_NONE;
-	for (uint16_t i = 0; i < sh->listeners->n; i++)
+	for (unsigned i = 0; i < sh->listeners->n; i++)
 		if (slice_eq(slice_str(listener_of(sh, i)->name), r->name))
-			return i;
-	for (uint16_t i = 0; port.n > 0 && i < sh->listeners->n; i++) {
+			return (uint16_t)i;
+	for (unsigned i = 0; port.n > 0 && i < sh->listeners->n; i++) {
 		if (!slice_eq(port_of(slice_str(listener_of(sh, i)->name)), port))
 			continue;
 		if (found != LISTENER_NONE)
 			return LISTENER_NONE;
-		found = i;
+		found = (uint16_t)i;
 	}
 	return found;
 }

@@ -446,7 +446,7 @@ struct pki_trust;
 struct pki_trust *pki_trust_new(const struct pki_trust_config *c, struct err *err);
 struct pki_trust *pki_trust_ref(struct pki_trust *t);
 /* The role of what the CA with this key issues; the key as in authz_facts. */
-enum authz_role pki_trust_role(const struct pki_trust *t, const uint8_t issuer_key[32]);
+enum authz_role pki_trust_role(const struct pki_trust *t, const uint8_t spki[32]);
 void pki_trust_unref(struct pki_trust *t); /* NULL is fine */
 
 /* The same with the revocation lists read again. Those of a file that cannot be read stay; so does each whose successor is

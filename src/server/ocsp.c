@@ -264,9 +264,10 @@ ocsp_overdue(struct ocsp *o, int64_t now_ms)
 
 	(void)snprintf(text, sizeof(text), "no answer within %d s", (int)(o->timeout_ms / 1000));
 	while ((w = o->waiting) != NULL && (w->due_ms <= now_ms || o->stop)) {
-		for (at = &w->subject->waiters; *at != w; at = &(*at)->next)
+		for (at = &w->subject->waiters; *at != NULL && *at != w; at = &(*at)->next)
 			;
-		*at = w->next;
+		if (*at != NULL)
+			*at = w->next;
 		waiter_remove(o, w);
 		w->reason = verdict(o, w->listener, w->subject, text, w->login->why);
 		w->next = all;
