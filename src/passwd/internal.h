@@ -2,6 +2,7 @@
 #ifndef PASSWD_INTERNAL_H
 #define PASSWD_INTERNAL_H
 
+#include "base/base64.h"
 #include "passwd/passwd.h"
 
 enum {
@@ -83,10 +84,5 @@ enum scram_result scram_server_begin(
     const struct scram_given *g, struct slice in, struct scram_server **ret, struct scram_answer *ret_answer);
 /* scram_client.c: the first message with a nonce of the caller's */
 bool scram_client_begin(struct scram_client *c, const char *nonce, struct scram_answer *ret);
-
-/* base64.c: RFC 4648 4, with or without padding; canonical only. False: not that, or more than <cap>. */
-bool base64_get(struct slice text, uint8_t *out, size_t cap, size_t *ret_n);
-/* NUL-terminated; <cap> >= 4 * (n / 3 + 1) + 1. */
-void base64_put(struct slice in, bool pad, char *out);
 
 #endif

@@ -1,5 +1,5 @@
-/* Base64 as password files have it. Strict: each value has one text, so that a file cannot hide a second one. */
-#include "passwd/internal.h"
+/* Base64. Strict: each value has one text, so that a file cannot hide a second one. */
+#include "base/base64.h"
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
