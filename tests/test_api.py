@@ -10,7 +10,7 @@ import apikit
 import kit
 import pytest
 
-PARAMS = {"tenant": "acme", "device": "sensor01", "user": "anna", "group": "operators", "permission": "read_devices"}
+PARAMS = {"tenant": "acme", "device": "sensor01", "user": "anna", "group": "operators", "permission": "read_devices", "template": 1}
 
 
 @pytest.fixture(scope="module")

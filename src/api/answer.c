@@ -249,6 +249,36 @@ call_page_json(struct call *c, json_t *items, const struct registry_page *page)
 	call_json(c, 200, more ? json_pack("{s:o, s:s}", "items", items, "next", page->next) : json_pack("{s:o, s:n}", "items", items, "next"));
 }
 
+void
+call_listed(struct call *c, bool ok, json_t *items, const struct registry_page *page, const struct err *err)
+{
+	if (ok) {
+		call_page_json(c, items, page);
+		return;
+	}
+	json_decref(items);
+	call_error(c, err);
+}
+
+bool
+call_found(struct call *c, bool ok, const int64_t *version, const struct err *err)
+{
+	if (ok)
+		c->version = *version;
+	else
+		call_error(c, err);
+	return ok;
+}
+
+void
+call_done(struct call *c, bool ok, const struct err *err)
+{
+	if (ok)
+		call_nothing(c);
+	else
+		call_error(c, err);
+}
+
 bool
 call_if_match(struct call *c, int64_t version)
 {

@@ -340,6 +340,14 @@ call_query_int(const struct call *c, const char *name, int64_t otherwise)
 	return text_u64(call_query(c, name), 0, INT64_MAX, &n) ? (int64_t)n : otherwise;
 }
 
+int64_t
+call_param_int(const struct call *c, unsigned i)
+{
+	uint64_t n;
+
+	return text_u64(c->params[i], 0, INT64_MAX, &n) ? (int64_t)n : 0;
+}
+
 struct slice
 call_tenant(const struct call *c)
 {

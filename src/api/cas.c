@@ -66,13 +66,10 @@ list(struct call *c)
 	struct listing l = { c, json_array() };
 	struct registry_page all = { 0 };
 	struct err err;
+	bool ok;
 
-	if (l.items == NULL || registry_ca_each(c->api->registry, add_row, &l, &err)) {
-		call_page_json(c, l.items, &all);
-		return;
-	}
-	json_decref(l.items);
-	call_error(c, &err);
+	ok = l.items == NULL || registry_ca_each(c->api->registry, add_row, &l, &err);
+	call_listed(c, ok, l.items, &all, &err);
 }
 
 static void

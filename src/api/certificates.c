@@ -38,16 +38,13 @@ list(struct call *c)
 	struct registry_page page = call_page(c);
 	json_t *items = json_array();
 	struct err err;
+	bool ok;
 
 	f.order = slice_eq(call_query(c, "order"), SL("expiry")) ? REGISTRY_CERT_BY_EXPIRY : REGISTRY_CERT_BY_AGE;
 	if (state.p != NULL && registry_certificate_state_parse(state, &one))
 		f.states = 1u << one;
-	if (items == NULL || registry_certificate_list(c->api->registry, &f, &page, add_row, items, &err)) {
-		call_page_json(c, items, &page);
-		return;
-	}
-	json_decref(items);
-	call_error(c, &err);
+	ok = items == NULL || registry_certificate_list(c->api->registry, &f, &page, add_row, items, &err);
+	call_listed(c, ok, items, &page, &err);
 }
 
 /* Those without a device are the platform's: the first tenant's to look after. */

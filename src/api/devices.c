@@ -62,15 +62,12 @@ list(struct call *c)
 	struct registry_page page = call_page(c);
 	json_t *items = json_array();
 	struct err err;
+	bool ok;
 
 	if (state.p != NULL && registry_device_state_parse(state, &one))
 		f.states = 1u << one;
-	if (items == NULL || registry_device_list(c->api->registry, &f, &page, add_row, items, &err)) {
-		call_page_json(c, items, &page);
-		return;
-	}
-	json_decref(items);
-	call_error(c, &err);
+	ok = items == NULL || registry_device_list(c->api->registry, &f, &page, add_row, items, &err);
+	call_listed(c, ok, items, &page, &err);
 }
 
 static bool
@@ -78,12 +75,7 @@ load(struct call *c, struct slice id, struct registry_device *ret)
 {
 	struct err err;
 
-	if (registry_device_get(c->api->registry, call_tenant(c), id, ret, &err)) {
-		c->version = ret->version;
-		return true;
-	}
-	call_error(c, &err);
-	return false;
+	return call_found(c, registry_device_get(c->api->registry, call_tenant(c), id, ret, &err), &ret->version, &err);
 }
 
 static void

@@ -13,7 +13,7 @@ struct rule {
 	const char *says;    /* "a word of …" */
 	bool (*ok)(struct slice s);
 };
-extern const struct rule rule_name, rule_user, rule_device, rule_serial, rule_email, rule_plain, rule_pem, rule_host, rule_time;
+extern const struct rule rule_name, rule_label, rule_user, rule_device, rule_serial, rule_email, rule_plain, rule_pem, rule_host, rule_time;
 
 enum field_type { FIELD_TEXT, FIELD_INT, FIELD_BOOL, FIELD_LIST, FIELD_OBJECT, FIELD_ANY };
 enum field_flags {

@@ -62,7 +62,7 @@ struct op_group {
 };
 extern const struct op_group *const op_groups[];
 extern const size_t op_groups_n;
-extern const struct op_group group_login, group_tenants, group_users, group_groups, group_devices, group_issue, group_certificates, group_broker,
+extern const struct op_group group_login, group_tenants, group_users, group_groups, group_templates, group_devices, group_issue, group_certificates, group_broker,
     group_cas, group_system;
 /* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
  * there. ret_params: the parts of the path that stand for {…}. */
@@ -132,6 +132,7 @@ bool call_bool(const struct call *c, const char *name, bool otherwise);
 /* A parameter of the query, decoded; .p NULL: none. */
 struct slice call_query(const struct call *c, const char *name);
 int64_t call_query_int(const struct call *c, const char *name, int64_t otherwise);
+int64_t call_param_int(const struct call *c, unsigned i); /* of a part of the path that is a number */
 struct slice call_tenant(const struct call *c);
 /* Compute the hash of a new password: <done> gets the call as its context. When too many wait, the call is answered instead. */
 void call_hash(struct call *c, struct slice password, void (*done)(void *ctx, struct hash_job *j));
@@ -139,6 +140,11 @@ void call_hash(struct call *c, struct slice password, void (*done)(void *ctx, st
 struct registry_page call_page(const struct call *c);
 /* Answer with a page: {"items": <items>, "next": …} and a Link. Takes <items>. */
 void call_page_json(struct call *c, json_t *items, const struct registry_page *page);
+/* What came of it: <ok>, or <err>. A list (takes <items>); the row that the path names, whose version is looked at only when it is there
+ * and is for the ETag (false: answered); something that has no answer of its own (204). */
+void call_listed(struct call *c, bool ok, json_t *items, const struct registry_page *page, const struct err *err);
+bool call_found(struct call *c, bool ok, const int64_t *version, const struct err *err);
+void call_done(struct call *c, bool ok, const struct err *err);
 /* Is <version> of the row still what If-Match says? False: the call is answered (412). */
 bool call_if_match(struct call *c, int64_t version);
 /* The request without its head is there: checks, then the operation. */

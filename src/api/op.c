@@ -4,7 +4,7 @@
 #include "base/num.h"
 #include "base/text.h"
 
-const struct op_group *const op_groups[] = { &group_login, &group_tenants, &group_users, &group_groups, &group_devices,
+const struct op_group *const op_groups[] = { &group_login, &group_tenants, &group_users, &group_groups, &group_templates, &group_devices,
 	&group_issue, &group_certificates, &group_broker, &group_cas, &group_system };
 const size_t op_groups_n = ARRAY_LEN(op_groups);
 

@@ -19,6 +19,19 @@ is_name(struct slice s)
 const struct rule rule_name = { "name", "^[a-z0-9][a-z0-9_-]*$", "lower-case letters, digits, _ and -, with a letter or digit first", is_name };
 
 static bool
+is_label(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		uint8_t c = s.p[i], lower = (uint8_t)(c | 0x20);
+
+		if (!((lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-'))
+			return false;
+	}
+	return s.n > 0;
+}
+const struct rule rule_label = { "label", "^[a-zA-Z0-9_-]+$", "letters, digits, _ and -", is_label };
+
+static bool
 is_user(struct slice s)
 {
 	for (size_t i = 0; i < s.n; i++) {

@@ -24,13 +24,10 @@ list(struct call *c)
 	struct registry_page page = call_page(c);
 	json_t *items = json_array();
 	struct err err;
+	bool ok;
 
-	if (items == NULL || registry_tenant_list(c->api->registry, &page, add_row, items, &err)) {
-		call_page_json(c, items, &page);
-		return;
-	}
-	json_decref(items);
-	call_error(c, &err);
+	ok = items == NULL || registry_tenant_list(c->api->registry, &page, add_row, items, &err);
+	call_listed(c, ok, items, &page, &err);
 }
 
 /* The tenant of the path; false: answered. */
@@ -39,12 +36,7 @@ load(struct call *c, struct slice name, struct registry_tenant *ret)
 {
 	struct err err;
 
-	if (registry_tenant_get(c->api->registry, name, ret, &err)) {
-		c->version = ret->version;
-		return true;
-	}
-	call_error(c, &err);
-	return false;
+	return call_found(c, registry_tenant_get(c->api->registry, name, ret, &err), &ret->version, &err);
 }
 
 static void
@@ -113,10 +105,7 @@ delete(struct call *c)
 	free(t.mem);
 	if (!match)
 		return;
-	if (registry_tenant_remove(c->api->registry, c->params[0], &err))
-		call_nothing(c);
-	else
-		call_error(c, &err);
+	call_done(c, registry_tenant_remove(c->api->registry, c->params[0], &err), &err);
 }
 
 static const struct field new_rows[] = {

@@ -247,9 +247,9 @@ on_certificate(void *ctx, const struct registry_certificate *c)
 	return true;
 }
 
-/* Page after page, all of the list or as many as are measured. */
+/* Page after page, all of the list or as many as are measured. One of the two filters is there. */
 static void
-bench_device_pages(struct bench *b, const char *what, const struct registry_device_filter *f)
+bench_list(struct bench *b, const char *what, const struct registry_device_filter *d, const struct registry_certificate_filter *c)
 {
 	struct registry_page page = { .limit = 100 };
 	char cursor[REGISTRY_CURSOR_MAX] = "", name[100];
@@ -261,28 +261,8 @@ bench_device_pages(struct bench *b, const char *what, const struct registry_devi
 
 		page.cursor = slice_str(cursor);
 		t = now();
-		MUST(b, registry_device_list(b->r, f, &page, on_device, b, &b->err));
-		b->samples[n++] = now() - t;
-		memcpy(cursor, page.next, sizeof cursor);
-	} while (cursor[0] != '\0' && n < SAMPLES);
-	(void)snprintf(name, sizeof name, "%s: %zu pages, %" PRIu64 " rows", what, n, b->rows);
-	print_latency(b, name, n);
-}
-
-static void
-bench_certificate_pages(struct bench *b, const char *what, const struct registry_certificate_filter *f)
-{
-	struct registry_page page = { .limit = 100 };
-	char cursor[REGISTRY_CURSOR_MAX] = "", name[100];
-	size_t n = 0;
-
-	b->rows = 0;
-	do {
-		double t;
-
-		page.cursor = slice_str(cursor);
-		t = now();
-		MUST(b, registry_certificate_list(b->r, f, &page, on_certificate, b, &b->err));
+		MUST(b, d != NULL ? registry_device_list(b->r, d, &page, on_device, b, &b->err)
+				  : registry_certificate_list(b->r, c, &page, on_certificate, b, &b->err));
 		b->samples[n++] = now() - t;
 		memcpy(cursor, page.next, sizeof cursor);
 	} while (cursor[0] != '\0' && n < SAMPLES);
@@ -293,20 +273,20 @@ bench_certificate_pages(struct bench *b, const char *what, const struct registry
 static void
 bench_pages(struct bench *b)
 {
-	bench_device_pages(b, "devices", &(struct registry_device_filter){ 0 });
-	bench_device_pages(b, "by label", &(struct registry_device_filter){ .order = REGISTRY_BY_LABEL });
-	bench_device_pages(b, "by expiry", &(struct registry_device_filter){ .order = REGISTRY_BY_EXPIRY });
-	bench_device_pages(b, "by last seen", &(struct registry_device_filter){ .order = REGISTRY_BY_LAST_SEEN });
-	bench_device_pages(b, "prefix", &(struct registry_device_filter){ .prefix = SL("00a") });
-	bench_device_pages(b, "pending", &(struct registry_device_filter){ .states = 1u << REGISTRY_PENDING });
-	bench_device_pages(b, "template", &(struct registry_device_filter){ .template = b->templates[3] });
-	bench_device_pages(b, "online", &(struct registry_device_filter){ .online = true });
-	bench_device_pages(b, "expires in 3 days", &(struct registry_device_filter){ .expires_before = b->from + 3 * 86400 });
-	bench_device_pages(b, "seen, that are not there", &(struct registry_device_filter){ .seen_after = b->from + 86400 });
-	bench_certificate_pages(b, "certificates", &(struct registry_certificate_filter){ 0 });
-	bench_certificate_pages(b, "certificates with DER", &(struct registry_certificate_filter){ .with_der = true });
-	bench_certificate_pages(b, "certificates by expiry", &(struct registry_certificate_filter){ .order = REGISTRY_CERT_BY_EXPIRY });
-	bench_certificate_pages(b, "revoked certificates", &(struct registry_certificate_filter){ .states = 1u << REGISTRY_CERT_REVOKED });
+	bench_list(b, "devices", &(struct registry_device_filter){ 0 }, NULL);
+	bench_list(b, "by label", &(struct registry_device_filter){ .order = REGISTRY_BY_LABEL }, NULL);
+	bench_list(b, "by expiry", &(struct registry_device_filter){ .order = REGISTRY_BY_EXPIRY }, NULL);
+	bench_list(b, "by last seen", &(struct registry_device_filter){ .order = REGISTRY_BY_LAST_SEEN }, NULL);
+	bench_list(b, "prefix", &(struct registry_device_filter){ .prefix = SL("00a") }, NULL);
+	bench_list(b, "pending", &(struct registry_device_filter){ .states = 1u << REGISTRY_PENDING }, NULL);
+	bench_list(b, "template", &(struct registry_device_filter){ .template = b->templates[3] }, NULL);
+	bench_list(b, "online", &(struct registry_device_filter){ .online = true }, NULL);
+	bench_list(b, "expires in 3 days", &(struct registry_device_filter){ .expires_before = b->from + 3 * 86400 }, NULL);
+	bench_list(b, "seen, that are not there", &(struct registry_device_filter){ .seen_after = b->from + 86400 }, NULL);
+	bench_list(b, "certificates", NULL, &(struct registry_certificate_filter){ 0 });
+	bench_list(b, "certificates with DER", NULL, &(struct registry_certificate_filter){ .with_der = true });
+	bench_list(b, "certificates by expiry", NULL, &(struct registry_certificate_filter){ .order = REGISTRY_CERT_BY_EXPIRY });
+	bench_list(b, "revoked certificates", NULL, &(struct registry_certificate_filter){ .states = 1u << REGISTRY_CERT_REVOKED });
 }
 
 /* ---- the whole ---- */

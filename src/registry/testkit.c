@@ -136,31 +136,15 @@ add_device(void *ctx, const struct registry_device *d)
 	return kit_add_name(ctx, d->cn);
 }
 
-unsigned
-kit_devices(struct kit *k, const struct registry_device_filter *f, unsigned limit, struct kit_names *ret)
-{
-	struct registry_page page = { .limit = limit };
-	char cursor[REGISTRY_CURSOR_MAX];
-	unsigned pages = 0;
-
-	*ret = (struct kit_names){ 0 };
-	do {
-		WORKS(k, registry_device_list(k->r, f, &page, add_device, ret, &k->err));
-		memcpy(cursor, page.next, sizeof cursor);
-		page.cursor = slice_str(cursor);
-		pages++;
-	} while (cursor[0] != '\0');
-	return pages;
-}
-
 static bool
 add_certificate(void *ctx, const struct registry_certificate *c)
 {
 	return kit_add_name(ctx, slice_str(c->serial));
 }
 
-unsigned
-kit_certificates(struct kit *k, const struct registry_certificate_filter *f, unsigned limit, struct kit_names *ret)
+/* One of the two filters is there. */
+static unsigned
+all_pages(struct kit *k, const struct registry_device_filter *d, const struct registry_certificate_filter *c, unsigned limit, struct kit_names *ret)
 {
 	struct registry_page page = { .limit = limit };
 	char cursor[REGISTRY_CURSOR_MAX];
@@ -168,10 +152,23 @@ kit_certificates(struct kit *k, const struct registry_certificate_filter *f, uns
 
 	*ret = (struct kit_names){ 0 };
 	do {
-		WORKS(k, registry_certificate_list(k->r, f, &page, add_certificate, ret, &k->err));
+		WORKS(k, d != NULL ? registry_device_list(k->r, d, &page, add_device, ret, &k->err)
+				   : registry_certificate_list(k->r, c, &page, add_certificate, ret, &k->err));
 		memcpy(cursor, page.next, sizeof cursor);
 		page.cursor = slice_str(cursor);
 		pages++;
 	} while (cursor[0] != '\0');
 	return pages;
+}
+
+unsigned
+kit_devices(struct kit *k, const struct registry_device_filter *f, unsigned limit, struct kit_names *ret)
+{
+	return all_pages(k, f, NULL, limit, ret);
+}
+
+unsigned
+kit_certificates(struct kit *k, const struct registry_certificate_filter *f, unsigned limit, struct kit_names *ret)
+{
+	return all_pages(k, NULL, f, limit, ret);
 }
