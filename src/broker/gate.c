@@ -86,6 +86,14 @@ gate_since(struct client *c, uint64_t mark)
 	return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
 }
 
+bool
+gate_turn(struct client *c, uint64_t seq)
+{
+	if (!journal_on(&c->shard->journal) || seq <= store_durable(c->shard->journal.writer) || gate_push(c, seq))
+		return true;
+	return client_fail(c, MQTT_RC_UNSPECIFIED, "out of memory");
+}
+
 uint32_t
 gate_open(const struct client *c)
 {

@@ -452,6 +452,7 @@ journal_received(struct session *s, uint16_t packet_id)
 	if (!keeps(s))
 		return true;
 	in.id = store_id(journal_of(s)->writer);
+	in.seq = store_seq(journal_of(s)->writer);
 	if (!journal_adopt_inbound(s, in))
 		return false;
 	if (journal_spread(s, &in, 0))

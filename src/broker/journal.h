@@ -30,7 +30,7 @@ struct entries {
 
 /* A QoS 2 packet id that was received and not released. */
 struct inbound {
-	uint64_t id;
+	uint64_t id, seq; /* seq: of the turn that makes it true; 0: one of another life */
 	uint16_t packet_id;
 	bool in_doubt; /* once.c */
 };
@@ -127,6 +127,8 @@ journal_on(const struct journal_shard *j)
 /* Has anything been written since <mark> was j->marks? Then what <c> is sent from now on waits for it. False: out of memory. */
 bool gate_since(struct client *c, uint64_t mark); /* ends it then */
 bool gate_try(struct client *c, uint64_t mark);
+/* The same for what was written in turn <seq>. */
+bool gate_turn(struct client *c, uint64_t seq);
 /* How many of the first packets of .out may go. */
 uint32_t gate_open(const struct client *c);
 void gate_forget(struct client *c);

@@ -45,7 +45,7 @@ once_add_part(struct once *o, uint64_t record, const struct record_part *r)
 {
 	if (!grow(&o->parts, o->n_parts, &o->cap_parts, sizeof *o->parts))
 		return false;
-	o->parts[o->n_parts++] = (struct once_part){ r->exchange, r->who, record, r->is_group };
+	o->parts[o->n_parts++] = (struct once_part){ r->exchange, r->who, record, { r->key[0], r->key[1] }, r->shards, r->is_group, r->has_key };
 	return true;
 }
 
@@ -94,12 +94,17 @@ once_loaded(struct broker *b)
 	if (o->n_parts > 0)
 		qsort(o->parts, o->n_parts, sizeof *o->parts, by_part);
 	for (size_t i = 0; i < o->n_parts; i++) {
-		struct doubt *d = doubt_find(b, o->parts[i].exchange);
+		struct once_part *p = &o->parts[i];
+		struct doubt *d = doubt_find(b, p->exchange);
 
-		if (d == NULL)
-			(void)store_del(b->shards[0]->journal.writer, STORE_PART, o->parts[i].record);
-		else if (d->n++ == 0)
+		if (d == NULL) {
+			(void)store_del(b->shards[0]->journal.writer, STORE_PART, p->record);
+			continue;
+		}
+		if (d->n++ == 0)
 			d->first = i;
+		if (!p->has_key)
+			memcpy(p->key, d->key, sizeof p->key);
 	}
 }
 
@@ -117,6 +122,37 @@ once_shard_done(struct once_shard *o)
 	free(o->mine);
 }
 
+/* ---- parts ---- */
+
+/* Of an exchange that began in another life: another key has spread the sessions since, perhaps over more shards or fewer. */
+static bool
+is_carried_on(const struct shard *sh, const struct msg *m)
+{
+	return m->exchange <= sh->broker->once.max;
+}
+
+/* False: out of memory. A crash in this moment would make the message come twice. */
+static bool
+add_part(struct shard *sh, const struct msg *m, bool is_group, uint64_t who)
+{
+	struct journal_shard *j = &sh->journal;
+	const uint64_t *key = map_hash_key();
+	struct record_part r = { .exchange = m->exchange, .who = who, .shards = (uint16_t)sh->broker->n_shards, .is_group = is_group,
+		.has_key = is_carried_on(sh, m), .key = { key[0], key[1] } };
+	struct store_record rec = { .kind = STORE_PART };
+	uint8_t buf[RECORD_PART];
+
+	rec.id = store_id(j->writer);
+	rec.bytes = record_put_part(buf, &r);
+	if (!grow(&j->once.mine, j->once.n_mine, &j->once.cap_mine, sizeof *j->once.mine) || !store_put(j->writer, &rec))
+		return false;
+	j->once.spread = true;
+	/* What is carried on has records that nobody refers to in the end: the next start takes them out. */
+	if (!r.has_key)
+		j->once.mine[j->once.n_mine++] = (struct once_mine){ m->exchange, rec.id, broker_home(sh->broker, msg_origin(m)) };
+	return true;
+}
+
 /* ---- the publisher's shard ---- */
 
 uint64_t
@@ -124,20 +160,19 @@ once_again(const struct session *s, uint16_t packet_id)
 {
 	const struct inbound *in = s->shard->broker->once.n_doubts > 0 ? journal_inbound(s, packet_id) : NULL;
 
-	return in != NULL && in->in_doubt ? in->id : 0;
+	return in != NULL && in->in_doubt && in->seq == 0 ? in->id : 0;
 }
 
 void
 once_begin(struct session *s, uint16_t packet_id, struct msg *m)
 {
 	struct shard *sh = s->shard;
-	const struct inbound *in;
+	const struct inbound *in = journal_on(&sh->journal) ? journal_inbound(s, packet_id) : NULL;
 
 	sh->journal.once.spread = false;
-	/* A single shard writes it all in one piece. Kept by a session that ends, nobody would send it again. */
-	if (!journal_on(&sh->journal) || sh->broker->n_shards == 1 || (in = journal_inbound(s, packet_id)) == NULL)
-		return;
-	m->exchange = in->id;
+	/* A single shard writes it all in one piece, if no life before began it. Kept by a session that ends, nobody would send it again. */
+	if (in != NULL && (sh->broker->n_shards > 1 || in->in_doubt))
+		m->exchange = in->id;
 }
 
 bool
@@ -145,13 +180,15 @@ once_end(struct session *s, uint16_t packet_id, const struct msg *m)
 {
 	struct shard *sh = s->shard;
 	struct once_shard *o = &sh->journal.once;
-	const struct inbound *in = m->exchange != 0 ? journal_inbound(s, packet_id) : NULL;
+	struct inbound *in = m->exchange != 0 ? journal_inbound(s, packet_id) : NULL;
 
 	if (in == NULL || (!o->spread && !in->in_doubt))
 		return true;
+	/* What is carried on may be cut off again: what this shard had to add stands beside nothing else. */
 	if (!grow(&o->open, o->n_open, &o->cap_open, sizeof *o->open) ||
-	    (!in->in_doubt && !journal_spread(s, in, (uint16_t)sh->broker->n_shards)))
+	    !(in->in_doubt ? add_part(sh, m, false, sh->index) : journal_spread(s, in, (uint16_t)sh->broker->n_shards)))
 		return false;
+	in->seq = store_seq(sh->journal.writer);
 	o->open[o->n_open++] = (struct once_open){ in->id, store_seq(sh->journal.writer), session_handle(s), packet_id };
 	return true;
 }
@@ -214,55 +251,33 @@ mail_once(struct shard *sh, struct mail *m)
 	o->n_mine = left;
 }
 
-static void
-add_part(struct shard *sh, const struct msg *m, bool is_group, uint64_t who)
-{
-	struct journal_shard *j = &sh->journal;
-	struct record_part r = { .exchange = m->exchange, .who = who, .shards = (uint16_t)sh->broker->n_shards, .is_group = is_group };
-	struct store_record rec = { .kind = STORE_PART };
-	uint8_t buf[RECORD_PART];
-
-	rec.id = store_id(j->writer);
-	rec.bytes = record_put_part(buf, &r);
-	/* Without memory for it a crash in this moment would make the message come twice. */
-	if (!grow(&j->once.mine, j->once.n_mine, &j->once.cap_mine, sizeof *j->once.mine) || !store_put(j->writer, &rec))
-		return;
-	j->once.spread = true;
-	/* What was in doubt before has records that nobody refers to in the end: the next start takes them out. */
-	if (m->exchange > sh->broker->once.max)
-		j->once.mine[j->once.n_mine++] = (struct once_mine){ m->exchange, rec.id, broker_home(sh->broker, msg_origin(m)) };
-}
-
 void
 once_here(struct shard *sh, const struct msg *m, uint64_t mark)
 {
 	if (m->exchange != 0 && sh->journal.marks != mark)
-		add_part(sh, m, false, sh->index);
+		(void)add_part(sh, m, false, sh->index);
 }
 
 void
 once_group(struct shard *sh, const struct msg *m, struct slice full, uint64_t mark)
 {
 	if (m->exchange != 0 && sh->journal.marks != mark)
-		add_part(sh, m, true, map_hash(full));
-}
-
-static bool
-has_part(const struct broker *b, const struct doubt *d, bool is_group, uint64_t who)
-{
-	for (size_t i = d->first; i < d->first + d->n; i++)
-		if (b->once.parts[i].is_group == is_group && b->once.parts[i].who == who)
-			return true;
-	return false;
+		(void)add_part(sh, m, true, map_hash(full));
 }
 
 bool
 once_has_session(const struct broker *b, const struct doubt *d, const struct msg *m, struct slice session_id)
 {
-	uint64_t shard = map_siphash13(d->key, session_id) % d->shards;
-
 	/* What its own shard had to write stands beside INBOUND. */
-	return shard == map_siphash13(d->key, msg_origin(m)) % d->shards || has_part(b, d, false, shard);
+	if (map_siphash13(d->key, session_id) % d->shards == map_siphash13(d->key, msg_origin(m)) % d->shards)
+		return true;
+	for (size_t i = d->first; i < d->first + d->n; i++) {
+		const struct once_part *p = &b->once.parts[i];
+
+		if (!p->is_group && p->who == map_siphash13(p->key, session_id) % p->shards)
+			return true;
+	}
+	return false;
 }
 
 bool
@@ -270,5 +285,11 @@ once_has_group(const struct broker *b, const struct msg *m, struct slice full)
 {
 	const struct doubt *d = once_doubt(b, m->exchange);
 
-	return d != NULL && has_part(b, d, true, map_siphash13(d->key, full));
+	for (size_t i = 0; d != NULL && i < d->n; i++) {
+		const struct once_part *p = &b->once.parts[d->first + i];
+
+		if (p->is_group && p->who == map_siphash13(p->key, full))
+			return true;
+	}
+	return false;
 }

@@ -4,7 +4,8 @@
  * id may be there (INBOUND) and what another shard was to write may not: the publisher, who got no PUBREC, sends it again, and
  * exactly those who lack it must get it. Therefore each shard that writes something for such an exchange writes a PART with it, a
  * share group's member one with the group's name, and INBOUND says that it is in doubt. When all is durable the doubt is taken
- * back, and then the parts go. An exchange is named by the identity of its INBOUND. */
+ * back, and then the parts go. An exchange is named by the identity of its INBOUND. What is carried on after a crash may be cut off
+ * by another one: its parts say how sessions are spread in this life, and the publisher's shard writes one, too. */
 #ifndef BROKER_ONCE_H
 #define BROKER_ONCE_H
 
@@ -26,8 +27,9 @@ struct doubt {
 	size_t first, n; /* parts */
 };
 struct once_part {
-	uint64_t exchange, who, record;
-	bool is_group;
+	uint64_t exchange, who, record, key[2];
+	uint16_t shards;
+	bool is_group, has_key;
 };
 struct once {
 	struct doubt *doubts;    /* by exchange */
@@ -54,7 +56,7 @@ void once_shard_done(struct once_shard *o);
 
 /* ---- the publisher's shard ---- */
 
-/* The exchange that <packet_id> began before the broker was killed, if it must be carried on; else 0. */
+/* The exchange that <packet_id> began before the broker was killed, if it must be carried on and has not been yet; else 0. */
 uint64_t once_again(const struct session *s, uint16_t packet_id);
 /* Around publish_message() of a QoS 2 message whose packet id counts as received. False: out of memory. */
 void once_begin(struct session *s, uint16_t packet_id, struct msg *m);

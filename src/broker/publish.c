@@ -257,6 +257,15 @@ make_message(struct client *c, struct mqtt_publish *p)
 	return msg_new(p, session_id(c->session), source, c->shard->now_s);
 }
 
+/* Once more: it may be that what the first answer waits for is not on the disk yet, and that was said to another connection. */
+static bool
+say_received(struct client *c, uint16_t packet_id)
+{
+	const struct inbound *in = journal_inbound(c->session, packet_id);
+
+	return (in == NULL || gate_turn(c, in->seq)) && out_ack(c, MQTT_PUBREC, packet_id, MQTT_RC_OK, "");
+}
+
 bool
 on_publish(struct client *c, const struct mqtt_frame *f)
 {
@@ -276,7 +285,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	stat_add(c->shard, payload_in[p.qos], p.payload.n);
 	/* Received before and not released: the answer was lost, the message was not [MQTT-4.3.3-10]. */
 	if (p.qos == 2 && idset_has(&c->session->received, p.packet_id) && (again = once_again(c->session, p.packet_id)) == 0)
-		return out_ack(c, MQTT_PUBREC, p.packet_id, MQTT_RC_OK, "");
+		return say_received(c, p.packet_id);
 	if (is_too_large(c, p.payload))
 		return deny(c, &p, MQTT_RC_TOO_LARGE, "payload above message_size_limit");
 	if (!may_publish(c, &p, &why, &v))

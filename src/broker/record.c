@@ -342,6 +342,10 @@ record_put_part(uint8_t out[static RECORD_PART], const struct record_part *r)
 	put_u64(&w, r->who);
 	wr_u16(&w, r->shards);
 	wr_u8(&w, r->is_group);
+	if (r->has_key) {
+		put_u64(&w, r->key[0]);
+		put_u64(&w, r->key[1]);
+	}
 	return wr_slice(&w);
 }
 
@@ -354,6 +358,9 @@ record_get_part(struct slice s, struct record_part *ret)
 	ret->who = get_u64(&r);
 	ret->shards = rd_u16(&r);
 	ret->is_group = rd_u8(&r) != 0;
+	ret->has_key = rd_left(&r) > 0;
+	ret->key[0] = ret->has_key ? get_u64(&r) : 0;
+	ret->key[1] = ret->has_key ? get_u64(&r) : 0;
 	return whole(&r) && ret->exchange != 0 && ret->shards != 0;
 }
 

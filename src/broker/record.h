@@ -12,7 +12,7 @@ enum {
 	RECORD_BODY_HEAD = 20,
 	RECORD_ENTRY_HEAD = 13,
 	RECORD_INBOUND = 29,
-	RECORD_PART = 20,
+	RECORD_PART = 36,
 	RECORD_WILL = 18,
 	RECORD_NOTE_HEAD = 3, /* and the name */
 };
@@ -94,8 +94,9 @@ bool record_get_inbound(struct slice s, struct record_inbound *ret);
 /* What an exchange of QoS 2 has reached (once.c). */
 struct record_part {
 	uint64_t exchange, who; /* who: a shard, or the hash of a share group's name */
-	uint16_t shards;
-	bool is_group;
+	uint16_t shards;        /* how many there were */
+	bool is_group, has_key;
+	uint64_t key[2];        /* of map_hash() then; without it: that of its INBOUND */
 };
 struct slice record_put_part(uint8_t out[static RECORD_PART], const struct record_part *r);
 bool record_get_part(struct slice s, struct record_part *ret);

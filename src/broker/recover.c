@@ -246,7 +246,7 @@ load_inbound(struct recovery *r, const struct store_record *rec)
 	    idset_has(&l->session->received, got.packet_id))
 		return reject(r, rec);
 	if (idset_add(&l->session->received, got.packet_id) &&
-	    journal_adopt_inbound(l->session, (struct inbound){ rec->id, got.packet_id, got.shards > 0 }) &&
+	    journal_adopt_inbound(l->session, (struct inbound){ rec->id, 0, got.packet_id, got.shards > 0 }) &&
 	    (got.shards == 0 || once_add_doubt(r->once, rec->id, &got)))
 		return true;
 	return !(r->nomem = true);
