@@ -4,7 +4,6 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include "base/num.h"
 #include "base/secret.h"
@@ -165,10 +164,7 @@ check_type(struct call *c)
 		return false;
 	}
 	if (http_header(&c->head, "Content-Type", &type) && type.p != NULL) {
-		type = slice_cut(&type, ';', &more);
-		while (type.n > 0 && type.p[type.n - 1] == ' ')
-			type.n--;
-		if (type.n == 16 && strncasecmp((const char *)type.p, "application/json", 16) == 0)
+		if (text_same_word(text_trim(slice_cut(&type, ';', &more)), "application/json"))
 			return true;
 	}
 	call_problem(c, 415, "media-type", "send Content-Type: application/json", "the body is not said to be JSON");

@@ -28,49 +28,6 @@ refuse(struct http_fault *f, unsigned status, const char *what)
 	return fail(f, status, what) >= 0;
 }
 
-static bool
-is_token(struct slice s)
-{
-	static const char others[] = "!#$%&'*+-.^_`|~";
-
-	for (size_t i = 0; i < s.n; i++) {
-		uint8_t c = s.p[i];
-
-		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-			continue;
-		if (memchr(others, c, sizeof(others) - 1) == NULL)
-			return false;
-	}
-	return s.n > 0;
-}
-
-static struct slice
-trim(struct slice s)
-{
-	while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-		s = slice_from(s, 1);
-	while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-		s.n--;
-	return s;
-}
-
-static bool
-same_word(struct slice s, const char *word)
-{
-	return s.n == strlen(word) && strncasecmp((const char *)s.p, word, s.n) == 0;
-}
-
-static bool
-has_word(struct slice list, const char *word)
-{
-	bool more = true;
-
-	while (more)
-		if (same_word(trim(slice_cut(&list, ',', &more)), word))
-			return true;
-	return false;
-}
-
 /* A line up to CR LF, which is not part of it; a CR or LF alone ends nothing (RFC 9112 2.2). */
 static bool
 take_line(struct slice *in, struct slice *ret)
@@ -118,7 +75,7 @@ read_method(struct slice word, struct http_head *h, struct http_fault *f)
 		h->method = (enum http_method)i;
 		return true;
 	}
-	return is_token(word) ? refuse(f, 501, "the method is none that is known here")
+	return text_is_token(word) ? refuse(f, 501, "the method is none that is known here")
 			      : refuse(f, 400, "the method is not a word");
 }
 
@@ -163,9 +120,9 @@ read_header(struct slice line, struct http_head *h, struct http_fault *f)
 	if (h->n_headers == HTTP_HEADERS_MAX)
 		return refuse(f, 431, "there are more than 64 header lines");
 	/* A blank in front of the colon or at the front of the line (obsolete folding) is no token, too. */
-	if (!colon || !is_token(x.name))
+	if (!colon || !text_is_token(x.name))
 		return refuse(f, 400, "a header line is not NAME: VALUE");
-	x.value = trim(line);
+	x.value = text_trim(line);
 	for (size_t i = 0; i < x.value.n; i++)
 		if ((x.value.p[i] < ' ' && x.value.p[i] != '\t') || x.value.p[i] == 0x7f)
 			return refuse(f, 400, "a header has a control character in it");
@@ -179,7 +136,7 @@ http_header(const struct http_head *h, const char *name, struct slice *ret)
 	struct slice found = { 0 };
 
 	for (unsigned i = 0; i < h->n_headers; i++) {
-		if (!same_word(h->headers[i].name, name))
+		if (!text_same_word(h->headers[i].name, name))
 			continue;
 		if (found.p != NULL)
 			return false;
@@ -201,7 +158,7 @@ read_framing(struct http_head *h, struct http_fault *f)
 		return refuse(f, 400, "Content-Length and Transfer-Encoding exclude each other");
 	if (coding.p != NULL && h->http_10)
 		return refuse(f, 400, "HTTP/1.0 has no Transfer-Encoding");
-	if (coding.p != NULL && !same_word(coding, "chunked"))
+	if (coding.p != NULL && !text_same_word(coding, "chunked"))
 		return refuse(f, 501, "the only Transfer-Encoding is chunked");
 	h->chunked = coding.p != NULL;
 	return length.p == NULL || text_u64(length, 0, UINT64_MAX / 2, &h->length) ||
@@ -215,12 +172,12 @@ read_connection(struct http_head *h, struct http_fault *f)
 
 	if (!http_header(h, "Host", &host) || (host.p == NULL && !h->http_10))
 		return refuse(f, 400, "there must be one Host header");
-	if (!http_header(h, "Expect", &expect) || (expect.p != NULL && !same_word(expect, "100-continue")))
+	if (!http_header(h, "Expect", &expect) || (expect.p != NULL && !text_same_word(expect, "100-continue")))
 		return refuse(f, 417, "the only expectation that is met is 100-continue");
 	if (!http_header(h, "Connection", &connection))
 		return refuse(f, 400, "there is more than one Connection header");
 	h->expects = expect.p != NULL && !h->http_10;
-	h->close = has_word(connection, "close") || (h->http_10 && !has_word(connection, "keep-alive"));
+	h->close = text_has_word(connection, "close") || (h->http_10 && !text_has_word(connection, "keep-alive"));
 	return true;
 }
 
@@ -265,7 +222,7 @@ static bool
 read_size(struct slice line, uint64_t *ret)
 {
 	bool more;
-	struct slice digits = trim(slice_cut(&line, ';', &more));
+	struct slice digits = text_trim(slice_cut(&line, ';', &more));
 	uint64_t n = 0;
 
 	if (digits.n == 0 || digits.n > 15)

@@ -1,6 +1,9 @@
 /* UTF-8, and bytes from outside made safe to show; see text.h. */
-#include <stdlib.h>
 #include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
 #include "base/num.h"
 
@@ -194,6 +197,61 @@ text_u64(struct slice s, uint64_t min, uint64_t max, uint64_t *ret)
 		return false;
 	*ret = v;
 	return true;
+}
+
+int
+text_hex_digit(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+struct slice
+text_trim(struct slice s)
+{
+	while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
+		s = slice_from(s, 1);
+	while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+		s.n--;
+	return s;
+}
+
+bool
+text_is_token(struct slice s)
+{
+	static const char others[] = "!#$%&'*+-.^_`|~";
+
+	for (size_t i = 0; i < s.n; i++) {
+		uint8_t c = s.p[i];
+
+		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
+			continue;
+		if (memchr(others, c, sizeof(others) - 1) == NULL)
+			return false;
+	}
+	return s.n > 0;
+}
+
+bool
+text_same_word(struct slice s, const char *word)
+{
+	return s.n == strlen(word) && strncasecmp((const char *)s.p, word, s.n) == 0;
+}
+
+bool
+text_has_word(struct slice list, const char *word)
+{
+	bool more = true;
+
+	while (more)
+		if (text_same_word(text_trim(slice_cut(&list, ',', &more)), word))
+			return true;
+	return false;
 }
 
 bool

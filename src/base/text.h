@@ -21,6 +21,25 @@ const char *text_hex(struct slice s, char *out, size_t cap);
 /* A decimal number that is the whole of <s>, within [min, max]. */
 bool text_u64(struct slice s, uint64_t min, uint64_t max, uint64_t *ret);
 
+/* The value of a hexadecimal digit of either case, or -1. */
+int text_hex_digit(uint8_t c);
+
+/* ---- words of HTTP (RFC 9110 5.6) ---- */
+
+/* <s> without spaces and tabs at both ends. */
+struct slice text_trim(struct slice s);
+
+/* A token: what a method, the name of a header and most of its words are. */
+bool text_is_token(struct slice s);
+
+/* Is it <word>, whatever the case of its ASCII letters? */
+bool text_same_word(struct slice s, const char *word);
+
+/* Is <word> in the list with commas, whatever its case? */
+bool text_has_word(struct slice list, const char *word);
+
+/* ---- copies ---- */
+
 /* A copy with a NUL behind it; free(). NULL: out of memory. (strndup() may look at the byte behind.) */
 char *text_dup(struct slice s);
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <stdlib.h>
+#include <string.h>
 #include "base/num.h"
 
 struct utf8_case {
@@ -247,6 +248,33 @@ numbers(void **state)
 	}
 }
 
+/* RFC 9110 5.6: lists, tokens, blanks. */
+static void
+words(void **state)
+{
+	static const struct slice no_tokens[] = { { 0 }, SL("a b"), SL("a:"), SL("\xc3\xa4"), SL("a\0"), SL("\t"), SL("\x7f") };
+
+	(void)state;
+	assert_true(slice_eq(text_trim(SL(" \t a b\t ")), SL("a b")));
+	assert_int_equal(text_trim(SL(" \t")).n, 0);
+	assert_true(text_is_token(SL("Sec-WebSocket-Key")));
+	assert_true(text_is_token(SL("!#$%&'*+-.^_`|~09azAZ")));
+	for (size_t i = 0; i < ARRAY_LEN(no_tokens); i++)
+		assert_false(text_is_token(no_tokens[i]));
+	assert_true(text_same_word(SL("Upgrade"), "upgrade"));
+	assert_false(text_same_word(SL("upgrade "), "upgrade"));
+	assert_false(text_same_word(SL("upgrad"), "upgrade"));
+	assert_true(text_has_word(SL("keep-alive,\tUpgrade"), "upgrade"));
+	assert_true(text_has_word(SL(",,upgrade"), "upgrade"));
+	assert_false(text_has_word(SL("keep-alive, upgraded"), "upgrade"));
+	assert_false(text_has_word((struct slice){ 0 }, "upgrade"));
+	for (int c = 0; c < 256; c++) {
+		const char digits[] = "0123456789abcdef", *at = c != 0 && c < 128 ? strchr(digits, c >= 'A' && c <= 'F' ? c + 32 : c) : NULL;
+
+		assert_int_equal(text_hex_digit((uint8_t)c), at != NULL ? (int)(at - digits) : -1);
+	}
+}
+
 static void
 copy_is_whole_or_nothing(void **state)
 {
@@ -315,6 +343,7 @@ main(void)
 		cmocka_unit_test(show_cuts_between_pieces),
 		cmocka_unit_test(hex),
 		cmocka_unit_test(numbers),
+		cmocka_unit_test(words),
 		cmocka_unit_test(copy_is_whole_or_nothing),
 		cmocka_unit_test(cut_tells_empty_parts_from_none),
 		cmocka_unit_test(a_copy_looks_at_no_byte_behind),

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/num.h"
 #include "base/text.h"
@@ -22,22 +21,6 @@ fetch_done(struct fetch_reader *r)
 {
 	free(r->body);
 	r->body = NULL;
-}
-
-static struct slice
-trim(struct slice s)
-{
-	while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-		s = slice_from(s, 1);
-	while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-		s.n--;
-	return s;
-}
-
-static bool
-is_word(struct slice s, const char *word)
-{
-	return s.n == strlen(word) && strncasecmp((const char *)s.p, word, s.n) == 0;
 }
 
 static bool
@@ -82,28 +65,22 @@ on_header(struct fetch_reader *r, struct slice line, struct err *err)
 		return true;
 	}
 	name = slice_cut(&value, ':', &more);
-	if (!more || name.n == 0 || trim(name).n != name.n)
+	if (!more || name.n == 0 || text_trim(name).n != name.n)
 		return err_set(err, ERR_INPUT, "a header of the answer cannot be read");
-	value = trim(value);
-	if (is_word(name, "Content-Length")) {
+	value = text_trim(value);
+	if (text_same_word(name, "Content-Length")) {
 		if (!text_u64(value, 0, INT64_MAX, &n) || (r->has_length && n != r->left))
 			return err_set(err, ERR_INPUT, "the answer's Content-Length cannot be read");
 		if (n > r->max)
 			return err_set(err, ERR_LIMIT, "the answer is larger than %zu bytes", r->max);
 		r->has_length = true;
 		r->left = n;
-	} else if (is_word(name, "Transfer-Encoding")) {
-		if (!is_word(value, "chunked") || r->chunked)
+	} else if (text_same_word(name, "Transfer-Encoding")) {
+		if (!text_same_word(value, "chunked") || r->chunked)
 			return err_set(err, ERR_INPUT, "the answer has a Transfer-Encoding that is not read");
 		r->chunked = true;
 	}
 	return true;
-}
-
-static int
-hex_digit(uint8_t c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
 /* RFC 9112 7.1: its length, and perhaps extensions, which mean nothing to us. */
@@ -113,8 +90,8 @@ on_chunk(struct fetch_reader *r, struct slice line, struct err *err)
 	uint64_t n = 0;
 	size_t i;
 
-	for (i = 0; i < line.n && i < 15 && hex_digit(line.p[i]) >= 0; i++)
-		n = n << 4 | (uint64_t)hex_digit(line.p[i]);
+	for (i = 0; i < line.n && i < 15 && text_hex_digit(line.p[i]) >= 0; i++)
+		n = n << 4 | (uint64_t)text_hex_digit(line.p[i]);
 	if (i == 0 || (i < line.n && line.p[i] != ';' && line.p[i] != ' ' && line.p[i] != '\t'))
 		return err_set(err, ERR_INPUT, "a chunk of the answer cannot be read");
 	if (n > r->max - r->body_n)

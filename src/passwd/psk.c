@@ -32,18 +32,6 @@ psk_key(const void *value)
 	return slice_of(k->identity, k->identity_n);
 }
 
-static int
-hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 static const char *
 hex_get(struct slice text, struct psk *k)
 {
@@ -56,7 +44,7 @@ hex_get(struct slice text, struct psk *k)
 	if (text.n > 2 * PSK_KEY_MAX)
 		return "the key is longer than 256 bytes";
 	for (i = 0; i < text.n / 2; i++) {
-		int high = hex_digit(text.p[2 * i]), low = hex_digit(text.p[2 * i + 1]);
+		int high = text_hex_digit(text.p[2 * i]), low = text_hex_digit(text.p[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return "the key is not hexadecimal";

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/num.h"
+#include "base/text.h"
 
 enum { KEY_N = 24 };
 
@@ -176,7 +177,7 @@ answer_is_same(const struct request *r, const struct ws_file *f)
 		return false;
 	while (more) {
 		/* Ours has no comma in it, so cutting others in two does no harm. */
-		struct slice item = request_trim(slice_cut(&list, ',', &more));
+		struct slice item = text_trim(slice_cut(&list, ',', &more));
 
 		if (slice_eq(item, SL("*")) || slice_eq(opaque_tag(item), ours))
 			return true;

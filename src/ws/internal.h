@@ -27,8 +27,6 @@ enum request_result {
 	REQUEST_NOT_HTTP,  /* no answer in HTTP would be understood; *ret_why */
 	REQUEST_VERSION,   /* HTTP, but not 1.1 */
 };
-/* Without blanks at both ends. */
-struct slice request_trim(struct slice s);
 enum request_result request_parse(
     struct slice in, size_t max, struct request *ret, size_t *ret_n, const char **ret_why);
 

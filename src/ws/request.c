@@ -1,55 +1,18 @@
 /* One HTTP/1.1 request head. Strict on purpose: what proxies and we could read in two ways is refused, not guessed. */
 #include "ws/internal.h"
 
-#include <strings.h>
-
 #include "base/num.h"
+#include "base/text.h"
 
+/* Is <word> in the comma separated list, to the letter? */
 static bool
-is_token(struct slice s)
-{
-	static const char others[] = "!#$%&'*+-.^_`|~";
-	size_t i;
-
-	for (i = 0; i < s.n; i++) {
-		uint8_t c = s.p[i];
-
-		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-			continue;
-		if (memchr(others, c, sizeof(others) - 1) == NULL)
-			return false;
-	}
-	return s.n > 0;
-}
-
-struct slice
-request_trim(struct slice s)
-{
-	while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-		s = slice_from(s, 1);
-	while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-		s.n--;
-	return s;
-}
-
-static bool
-same_word(struct slice s, const char *word)
-{
-	return s.n == strlen(word) && strncasecmp((const char *)s.p, word, s.n) == 0;
-}
-
-/* Is <word> in the comma separated list? */
-static bool
-has_word(struct slice list, const char *word, bool exact)
+lists(struct slice list, const char *word)
 {
 	bool more = true;
 
-	while (more) {
-		struct slice item = request_trim(slice_cut(&list, ',', &more));
-
-		if (exact ? slice_eq(item, slice_str(word)) : same_word(item, word))
+	while (more)
+		if (slice_eq(text_trim(slice_cut(&list, ',', &more)), slice_str(word)))
 			return true;
-	}
 	return false;
 }
 
@@ -71,7 +34,7 @@ on_upgrade(struct request *r, struct slice value, const char **why)
 {
 	(void)why;
 	r->has_upgrade = true;
-	r->upgrade_websocket = r->upgrade_websocket || has_word(value, "websocket", false);
+	r->upgrade_websocket = r->upgrade_websocket || text_has_word(value, "websocket");
 	return true;
 }
 
@@ -79,7 +42,7 @@ static bool
 on_connection(struct request *r, struct slice value, const char **why)
 {
 	(void)why;
-	r->connection_upgrade = r->connection_upgrade || has_word(value, "upgrade", false);
+	r->connection_upgrade = r->connection_upgrade || text_has_word(value, "upgrade");
 	return true;
 }
 
@@ -107,8 +70,8 @@ on_protocol(struct request *r, struct slice value, const char **why)
 {
 	(void)why;
 	r->has_protocol = true;
-	r->protocol_mqtt = r->protocol_mqtt || has_word(value, "mqtt", true);
-	r->protocol_mqttv31 = r->protocol_mqttv31 || has_word(value, "mqttv3.1", true);
+	r->protocol_mqtt = r->protocol_mqtt || lists(value, "mqtt");
+	r->protocol_mqttv31 = r->protocol_mqttv31 || lists(value, "mqttv3.1");
 	return true;
 }
 
@@ -159,17 +122,17 @@ static bool
 read_header(struct request *r, struct slice line, const char **why)
 {
 	bool colon = false;
-	struct slice name = slice_cut(&line, ':', &colon), value = request_trim(line);
+	struct slice name = slice_cut(&line, ':', &colon), value = text_trim(line);
 	size_t i;
 
 	/* Also refuses a line that goes on the one before it, and a blank before the colon (RFC 9112 5.1, 5.2). */
 	*why = "a header line that is not NAME: VALUE";
-	if (!colon || !is_token(name))
+	if (!colon || !text_is_token(name))
 		return false;
 	if (value.p == NULL)
 		value = SL("");
 	for (i = 0; i < ARRAY_LEN(headers); i++)
-		if (same_word(name, headers[i].name))
+		if (text_same_word(name, headers[i].name))
 			return headers[i].read(r, value, why);
 	return true;
 }
@@ -183,7 +146,7 @@ read_first(struct request *r, struct slice line, const char **why)
 	r->method = slice_cut(&line, ' ', &one);
 	r->target = slice_cut(&line, ' ', &two);
 	*why = "the first line is not METHOD TARGET HTTP/1.1";
-	if (!one || !two || !is_token(r->method) || !slice_starts(line, SL("HTTP/")))
+	if (!one || !two || !text_is_token(r->method) || !slice_starts(line, SL("HTTP/")))
 		return REQUEST_BAD;
 	if (!slice_eq(line, SL("HTTP/1.1")))
 		return REQUEST_VERSION;
