@@ -1,5 +1,5 @@
 /* The control process: what it opens, its loop, its end. */
-#include "api/internal.h"
+#include "api/enrol.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -129,7 +129,7 @@ open_all(struct api *a, struct err *err)
 	a->document = document_json();
 	if (a->tokens == NULL || a->hasher == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return signers_open(a, err) && broker_open(a, err) && listeners_open(a, err);
+	return enrol_open(a, err) && signers_open(a, err) && broker_open(a, err) && listeners_open(a, err);
 }
 
 struct api *
@@ -172,6 +172,7 @@ api_free(struct api *a)
 	backup_stop(a);
 	broker_close(a);
 	signers_close(a);
+	enrol_close(a);
 	while (a->calls != NULL)
 		call_free(a->calls);
 	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)

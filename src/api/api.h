@@ -44,6 +44,8 @@ struct api_config {
 	unsigned max_connections;     /* of all listeners */
 	unsigned max_per_address;
 	const char *broker;           /* its control socket; NULL: none */
+	const char *enrol_host;       /* HOST[:PORT] under which devices reach the API; NULL: as who asks has reached it */
+	uint16_t mqtt_port;           /* on which devices reach the broker; 0: none */
 	int signer_fd;                /* a socket to the signer, taken over; -1: none */
 	struct api_ports ports;
 };

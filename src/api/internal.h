@@ -24,6 +24,7 @@ struct call;
 struct chan;
 struct hash_job;
 struct broker;
+struct enrol;
 struct signers;
 
 /* ---- operations: the router, the checks and the OpenAPI document read these rows ---- */
@@ -63,7 +64,7 @@ struct op_group {
 extern const struct op_group *const op_groups[];
 extern const size_t op_groups_n;
 extern const struct op_group group_login, group_tenants, group_users, group_groups, group_templates, group_devices, group_issue, group_certificates, group_broker,
-    group_cas, group_system;
+    group_cas, group_enrol, group_system;
 /* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
  * there. ret_params: the parts of the path that stand for {…}. */
 const struct op *op_find(const struct http_path *p, enum http_method m, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed);
@@ -279,6 +280,7 @@ struct api {
 	char *decoy;              /* a hash of nobody's password */
 	struct signers *signers;
 	struct broker *broker;    /* NULL: there is none to speak to */
+	struct enrol *enrol;      /* who is getting a certificate for a secret */
 	json_t *document;         /* OpenAPI */
 	struct listener listeners[API_LISTENERS_MAX];
 	struct chan *conns;

@@ -5,7 +5,7 @@
 #include "base/text.h"
 
 const struct op_group *const op_groups[] = { &group_login, &group_tenants, &group_users, &group_groups, &group_templates, &group_devices,
-	&group_issue, &group_certificates, &group_broker, &group_cas, &group_system };
+	&group_issue, &group_certificates, &group_broker, &group_cas, &group_enrol, &group_system };
 const size_t op_groups_n = ARRAY_LEN(op_groups);
 
 const struct field page_query[] = {
@@ -28,6 +28,7 @@ static const struct field params[] = {
 	{ "ca", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .help = "Name of a CA" },
 	{ "serial", FIELD_TEXT, .min = 2, .max = 2 * REGISTRY_SERIAL_MAX, .rule = &rule_serial, .help = "Serial number, lower-case hex" },
 	{ "template", FIELD_INT, .min = 1, .max = INT64_MAX, .help = "Number of a template" },
+	{ "secret", FIELD_INT, .min = 1, .max = INT64_MAX, .help = "Number of an enrolment secret" },
 	{ 0 },
 };
 

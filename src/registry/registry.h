@@ -329,6 +329,8 @@ bool registry_secret_add(struct registry *r, const struct registry_secret *s, in
 bool registry_secret_claim(struct registry *r, struct slice hash, struct slice cn, struct registry_secret *ret, struct err *err);
 bool registry_secret_unclaim(struct registry *r, int64_t id, struct err *err);
 bool registry_secret_revoke(struct registry *r, int64_t id, struct err *err);
+/* .tenant must be the secret's: else ERR_MISSING. */
+bool registry_secret_get(struct registry *r, struct slice tenant, int64_t id, struct registry_secret *ret, struct err *err);
 /* By id. Of <device>, if it is not empty. */
 bool registry_secret_list(struct registry *r, struct slice tenant, struct slice device, struct registry_page *page,
     registry_secret_fn *each, void *ctx, struct err *err);

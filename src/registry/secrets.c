@@ -186,6 +186,14 @@ registry_secret_revoke(struct registry *r, int64_t id, struct err *err)
 	        changed_one(r, db_run(r, "UPDATE secrets SET revoked = 1 WHERE id = ?1", VALUES(v_int(id)), err), id, err), err);
 }
 
+bool
+registry_secret_get(struct registry *r, struct slice tenant, int64_t id, struct registry_secret *ret, struct err *err)
+{
+	char buf[NUMBER_TEXT];
+
+	return row_get(r, &(struct row_query){ &kind, SELECT "s.id = ?1 AND t.name = ?2", VALUES(v_int(id), v_text(tenant)), word_number(id, buf) }, ret, err);
+}
+
 EACH_ROW(registry_secret_fn)
 
 bool

@@ -12,7 +12,7 @@
 #include "broker/broker.h"
 
 enum {
-	CONFIG_OPTIONS_MAX = 200,      /* rows of the options table; checked at compile time */
+	CONFIG_OPTIONS_MAX = 256,      /* rows of the options table; checked at compile time */
 	CONFIG_FILE_MAX = 1024 * 1024, /* bytes of one file */
 	CONFIG_LINE_MAX = 4096,
 	CONFIG_FILES_MAX = 256, /* files of one configuration, the included ones too */
@@ -224,7 +224,7 @@ struct config {
 	/* of control; the broker reads and ignores it */
 	struct config_https https[CONFIG_HTTPS_MAX];
 	unsigned n_https;
-	char *https_certfile, *https_keyfile, *registry_file;
+	char *https_certfile, *https_keyfile, *registry_file, *enrol_host;
 	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime;
 	/* of the signer; the broker alone takes no notice */
 	char *signer_user, *crl_url, *ocsp_url, *broker_names;

@@ -401,6 +401,8 @@ const struct option options[] = {
 	  IN_CONFIG(https_max_connections), .type = OPTION_INT, .min = 1, .max = 100000, .def = 512, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "https_max_connections_per_address", "N", "Those from one address; of IPv6 from one network of 64 bits",
 	  IN_CONFIG(https_max_per_address), .type = OPTION_INT, .min = 1, .max = 100000, .def = 64, .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "enrol_host", "HOST[:PORT]", "Where new devices reach control, for their tokens; else where it was reached by who makes a token",
+	  IN_CONFIG(enrol_host), .type = OPTION_TEXT, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "token_lifetime", "SECONDS", "How long a login to control is good",
 	  IN_CONFIG(token_lifetime), .type = OPTION_INT, .min = 10, .max = 86400, .def = 900, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "registry_file", "FILE", "The registry of tenants, users, devices and certificates",

@@ -185,6 +185,10 @@ fill(struct plane *p)
 	for (unsigned i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].protocol == CONFIG_CONTROL && c->listeners[i].path != NULL)
 			a->broker = c->listeners[i].path;
+	for (unsigned i = 0; i < c->n_listeners && a->mqtt_port == 0; i++)
+		if (c->listeners[i].protocol == CONFIG_MQTT && c->listeners[i].certfile != NULL)
+			a->mqtt_port = c->listeners[i].port;
+	a->enrol_host = c->enrol_host;
 	a->token_s = (unsigned)c->token_lifetime;
 	a->timeout_s = (unsigned)c->https_timeout;
 	a->max_connections = (unsigned)c->https_max_connections;

@@ -1,0 +1,120 @@
+"""Devices come to their first certificate: one-time secrets and fleets' secrets; `signet serve` with all three processes."""
+import concurrent.futures
+import re
+
+import apikit
+import kit
+import pytest
+from test_api_certificates import connects, openssl, request
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with apikit.Served(kit.Pki(tmp_path_factory.mktemp("s") / "d"), "require_registration true") as s:
+        yield s
+
+
+@pytest.fixture(scope="module")
+def admin(served):
+    return served.login()
+
+
+@pytest.fixture(scope="module")
+def document(admin):
+    return admin("GET", "/api/v1/openapi.json").json
+
+
+def token(admin, name, **wish):
+    assert admin("POST", "/api/v1/devices", {"id": name}).status == 201
+    made = admin("POST", f"/api/v1/devices/{name}/enrolment", wish)
+    assert made.status == 201, made
+    return made.json
+
+
+def enrol(served, csr, secret, **more):
+    return served.client()("POST", "/api/v1/enrol", {"secret": secret, "csr": csr, **more})
+
+
+def files(served, folder, answer, key):
+    cert = folder / f"{answer['device']}.pem"
+    cert.write_text(answer["certificate"] + answer["chain"])
+    return {"cert": cert, "key": key, "ca": served.dir / "pki/ca.pem"}
+
+
+def test_a_secret_is_good_once_and_never_comes_back(served, admin, document, tmp_path):
+    made = token(admin, "door", hours=2)
+    apikit.conforms(document, {"$ref": "#/components/schemas/NewEnrolmentSecret"}, made)
+    uri = re.fullmatch(r"signet://localhost:(\d+)/door\?ca=([0-9a-f]{64})#([0-9a-f]{32})", made["uri"])
+    assert uri and int(uri[1]) == served.port and uri[3] == made["secret"] and made["open"]
+    root = served.client()("GET", "/api/v1/enrol").json
+    assert root["sha256"] == uri[2] and openssl("x509", "-fingerprint", "-sha256", "-noout", data=root["pem"].encode()).split("=")[1].replace(":", "").lower().strip() == uri[2]
+    listed = admin("GET", "/api/v1/devices/door/enrolment")
+    assert [s["id"] for s in listed.json["items"]] == [made["id"]] and made["secret"].encode() not in listed.body
+    csr, key = request(tmp_path, "whatever")
+    done = enrol(served, csr, made["secret"])
+    assert done.status == 201, done
+    apikit.conforms(document, {"$ref": "#/components/schemas/Enrolled"}, done.json)
+    assert done.json["device"] == done.json["cn"] == "door" and done.json["broker"]["host"] == "localhost" and done.json["ca"] == root["pem"]
+    kit.wait_for(lambda: connects(served, "door", files(served, tmp_path, done.json, key)), "the device to get in")
+    again = enrol(served, csr, made["secret"])
+    assert again.status == 401 and "used up" in again.json["detail"]
+    state = admin("GET", "/api/v1/enrolment").json["items"][0]
+    assert (state["uses"], state["open"]) == (1, False)
+    certificate = admin("GET", f"/api/v1/certificates/client/{done.json['serial']}").json
+    assert certificate["origin"] == "enrol" and certificate["by"] == f"enrolment:{made['id']}"
+    # Not in the database, and neither in the log nor in the audit log.
+    for place in ("registry.db", "registry.db-wal", "audit.log"):
+        path = served.dir / place
+        assert not path.exists() or made["secret"].encode() not in path.read_bytes()
+    assert made["secret"] not in served.text() and '"enrol"' in (served.dir / "audit.log").read_text()
+
+
+def test_what_is_no_use_is_all_the_same_to_who_tries(served, admin, tmp_path):
+    csr, _ = request(tmp_path, "gate")
+    made, other = token(admin, "gate"), token(admin, "gate2")
+    assert admin("DELETE", f"/api/v1/enrolment/{other['id']}").status == 204
+    answers = [enrol(served, csr, "0" * 32), enrol(served, csr, other["secret"]), enrol(served, csr, made["secret"], device="gate2")]
+    assert {a.status for a in answers} == {401} and len({a.json["detail"] for a in answers}) == 1
+    assert admin("DELETE", "/api/v1/enrolment/999999").status == 404
+    bad = enrol(served, "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", made["secret"])
+    assert bad.status == 422, bad
+    admin("PATCH", "/api/v1/devices/gate", {"state": "disabled"})
+    assert enrol(served, csr, made["secret"]).status == 401
+    admin("PATCH", "/api/v1/devices/gate", {"state": "enabled"})
+    # None of it has cost the use.
+    assert enrol(served, csr, made["secret"], device="gate").status == 201
+
+
+def test_two_at_once_get_one_certificate(served, admin, tmp_path):
+    made = token(admin, "race")
+    csr, _ = request(tmp_path, "race")
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        codes = sorted(a.status for a in pool.map(lambda _: enrol(served, csr, made["secret"], device="race"), range(6)))
+    assert codes == [201] + [401] * 5
+    assert len(admin("GET", "/api/v1/certificates?device=race").json["items"]) == 1
+
+
+def test_a_fleet_is_bounded_and_makes_its_devices(served, admin, tmp_path):
+    template = admin("POST", "/api/v1/templates", {"label": "line"}).json["id"] if "/api/v1/templates" in admin("GET", "/api/v1/openapi.json").json["paths"] else None
+    wish = {"pattern": "line7-{n:3}", "max_uses": 3, "label": "Line", **({"templates": [template]} if template else {})}
+    assert admin("POST", "/api/v1/enrolment", {"pattern": "fixed", "max_uses": 3}).status == 422
+    made = admin("POST", "/api/v1/enrolment", wish).json
+    assert made["fleet"]["pattern"] == "line7-{n:3}" and re.match(r"signet://localhost:\d+/\?ca=", made["uri"])
+    csr, key = request(tmp_path, "x")
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda _: enrol(served, csr, made["secret"]), range(5)))
+    good = sorted(a.json["device"] for a in answers if a.status == 201)
+    assert good == ["line7-001", "line7-002", "line7-003"] and sorted(a.status for a in answers)[3:] == [401, 401]
+    assert admin("GET", "/api/v1/devices/line7-002").json["label"] == "Line"
+    kit.wait_for(lambda: connects(served, "line7-003", files(served, tmp_path, next(a.json for a in answers if a.json.get("device") == "line7-003"), key)), "the device to get in")
+
+
+def test_a_fleet_by_name_takes_nobody_over(served, admin, tmp_path):
+    token(admin, "m-1")
+    made = admin("POST", "/api/v1/enrolment", {"pattern": "m-{name}", "max_uses": 10}).json
+    csr, _ = request(tmp_path, "2")
+    assert enrol(served, csr, made["secret"]).json["device"] == "m-2"
+    taken = enrol(served, csr, made["secret"], device="1")
+    assert taken.status == 409 and "m-1" in taken.json["detail"]
+    assert enrol(served, csr, made["secret"], device="a/b").status == 422
+    assert admin("GET", "/api/v1/enrolment").json["items"][-1]["uses"] == 1
