@@ -172,6 +172,8 @@ class Client:
         token = token if token is not None else self.token
         if token:
             send.setdefault("Authorization", f"Bearer {token}")
+        if path.startswith("/api/v1/signin"):
+            send.setdefault("X-Signet", "1")
         data = raw
         if body is not None:
             data = json.dumps(body).encode()

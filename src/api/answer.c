@@ -76,7 +76,7 @@ end_once(struct call *c, unsigned status, const char *type, struct slice body)
 void
 call_bytes(struct call *c, unsigned status, const char *type, struct slice body)
 {
-	struct reply r = { .status = status, .type = type, .body = body, .headers = c->headers };
+	struct reply r = { .status = status, .type = type, .body = body, .headers = c->headers, .page = c->page };
 
 	end_once(c, status, type, body);
 	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed)

@@ -156,6 +156,7 @@ api_run(struct api *a, struct err *err)
 
 	for (unsigned i = 0; i < a->config->n_listeners; i++)
 		log_notice("Control listens on %s.", a->config->listeners[i].name);
+	signin_offer(a);
 	rc = event_base_dispatch(a->base);
 	return rc != -1 || err_set(err, ERR_SYSTEM, "the event loop failed");
 }
@@ -186,5 +187,6 @@ api_free(struct api *a)
 	json_decref(a->document);
 	secret_free(a->decoy, a->decoy != NULL ? PASSWD_HASH_TEXT_MAX : 0);
 	registry_close(a->registry);
+	signin_forget(a);
 	free(a);
 }

@@ -81,6 +81,7 @@ by_token(struct call *c, struct slice text)
 		memcpy(c->actor.jti, t.jti, sizeof(t.jti));
 		c->actor.user = t.user;
 		c->actor.expires = t.expires;
+		c->actor.since = t.since;
 		c->actor.kind = ACTOR_USER;
 	}
 	free(u.mem);
@@ -112,18 +113,35 @@ bearer(struct slice s, struct slice *ret)
 	return true;
 }
 
+static bool
+refuse_foreign(struct call *c)
+{
+	call_problem(c, 403, "foreign", "open /console/ at the address under which you signed in, or send Authorization: Bearer TOKEN",
+	    "the request comes from a page of another site, or is not one of the console's");
+	return false;
+}
+
 bool
 auth_who(struct call *c)
 {
 	const struct pki_peer *p = chan_peer(c->chan);
 	struct slice header, text;
 
+	if ((c->op->flags & OP_PAGE) != 0 && !signin_page(c))
+		return refuse_foreign(c);
 	if ((c->op->flags & OP_OPEN) != 0)
 		return true;
 	if (!http_header(&c->head, "Authorization", &header))
 		return refuse(c, "there is more than one Authorization header");
 	if (header.p != NULL)
 		return bearer(header, &text) ? by_token(c, text) : refuse(c, "the Authorization header is not Bearer TOKEN");
+	/* From here on it is the browser's doing who asks, whichever page wanted it. */
+	if (!signin_same_origin(c))
+		return refuse_foreign(c);
+	if (signin_cookie(c, &text)) {
+		c->actor.cookie = true;
+		return signin_page(c) ? by_token(c, text) : refuse_foreign(c);
+	}
 	if (chan_is_local(c->chan)) {
 		(void)snprintf(c->actor.name, sizeof(c->actor.name), "local");
 		c->actor.kind = ACTOR_LOCAL;
@@ -171,16 +189,22 @@ one_rule(void *ctx, bool direct, const struct registry_permission *p)
 }
 
 /* Rules of the user stand above those of his groups, denying above permitting, and no rule is a no. */
-static bool
-permitted(struct call *c, const char *path)
+bool
+auth_permits(struct call *c, enum http_method m, const char *path)
 {
-	struct verdict v = { .path = path, .method = http_method_name(c->op->method) };
+	struct verdict v = { .path = path, .method = http_method_name(m) };
 
 	if (c->actor.kind != ACTOR_USER)
 		return true;
 	if (!registry_user_rules(c->api->registry, c->actor.user, one_rule, &v, NULL) || v.direct_deny)
 		return false;
 	return v.direct_permit || (v.group_permit && !v.group_deny);
+}
+
+static bool
+permitted(struct call *c, const char *path)
+{
+	return auth_permits(c, c->op->method, path);
 }
 
 /* As it is matched: decoded, with a slash at the end. */

@@ -181,6 +181,8 @@ call_admit(struct call *c)
 		call_problem(c, f.status, "target", NULL, "%s", f.what);
 		return false;
 	}
+	if (page_serve(c))
+		return false;
 	c->op = op_find(&c->path, c->head.method == HTTP_HEAD ? HTTP_GET : c->head.method, c->params, &allowed);
 	if (c->op == NULL) {
 		refuse_method(c, allowed);

@@ -3,6 +3,7 @@
 
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
+#include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -119,6 +120,18 @@ bool
 chan_is_local(const struct chan *c)
 {
 	return c->local;
+}
+
+bool
+chan_is_loopback(const struct chan *c)
+{
+	const struct sockaddr_in6 *six = (const void *)&c->addr;
+	const struct sockaddr_in *four = (const void *)&c->addr;
+
+	if (c->addr.ss_family == AF_INET)
+		return ntohl(four->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return c->addr.ss_family == AF_INET6 &&
+	    (IN6_IS_ADDR_LOOPBACK(&six->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr) && six->sin6_addr.s6_addr[12] == IN_LOOPBACKNET));
 }
 
 const char *

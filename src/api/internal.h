@@ -42,6 +42,7 @@ enum op_flags {
 	OP_QUIET = 16,    /* not for the audit log */
 	OP_ONCE = 32,     /* takes an Idempotency-Key */
 	OP_MATCH = 64,    /* takes If-Match */
+	OP_PAGE = 256,    /* for a page of the console: the answer has the cookie */
 };
 struct op {
 	const char *id, *summary;
@@ -83,7 +84,8 @@ struct actor {
 	bool first;           /* it is the first one, so that he may act in all others */
 	int64_t user;         /* of ACTOR_USER */
 	char jti[33];         /* of his token */
-	int64_t expires;
+	int64_t expires, since;
+	bool cookie;          /* the token came in the cookie */
 };
 
 /* ---- one request, from its head to its answer ---- */
@@ -110,6 +112,7 @@ struct call {
 	void *work;           /* of a handler that goes on later; call_work() */
 	void (*answered)(struct call *c, const json_t *answer); /* what follows the broker's answer */
 	bool replayed;        /* the answer is that of an earlier request */
+	bool page;            /* the answer is one of the console's files */
 };
 
 /* Answers; each call gets exactly one, now or later, and is no longer the handler's after it. */
@@ -166,10 +169,18 @@ struct reply {
 	struct evbuffer *headers; /* lines, or NULL */
 	bool close;
 	bool head_only;          /* the answer to HEAD: lengths without bytes */
+	bool page;               /* one of the console's files, which a browser may show and run */
 };
 void reply_write(struct evbuffer *out, const struct reply *r);
 const char *reply_reason(unsigned status);
 json_t *problem_json(unsigned status, const char *slug, const char *detail, const char *remedy);
+
+/* ---- page.c: the web console ---- */
+
+/* False: the request is not for the console. Else it is answered. */
+bool page_serve(struct call *c);
+bool api_has_console(void);
+bool page_takes_gzip(struct slice accept); /* the value of Accept-Encoding; .p NULL: there is none */
 
 /* ---- chan.c: connections; listen.c: where they come from ---- */
 
@@ -192,6 +203,7 @@ void chan_answer(struct chan *c, struct reply *r);
 const struct pki_peer *chan_peer(const struct chan *c); /* who was judged, or NULL */
 struct api *chan_api(const struct chan *c);
 bool chan_is_local(const struct chan *c);               /* over the unix socket, and one of those who may */
+bool chan_is_loopback(const struct chan *c);            /* from this machine, over TCP */
 const char *chan_peer_text(const struct chan *c);       /* "192.0.2.1:50000" */
 bool chan_continue(struct chan *c);                     /* "100 Continue" */
 
@@ -211,8 +223,9 @@ struct token {
 	char jti[33];
 	char tenant[REGISTRY_NAME_MAX + 1];
 	int64_t user, generation, issued, expires;
+	int64_t since; /* the sign-in that it renews; 0: it is the first */
 };
-/* free(). NULL: out of memory. <t>: user, generation and tenant; the rest comes out. */
+/* free(). NULL: out of memory. <t>: user, generation and tenant, and of one that is renewed jti and since; the rest comes out. */
 char *token_issue(struct tokens *ts, struct token *t, int64_t now);
 /* False: it is none of ours, changed, expired, not yet good, or given back; *ret_why: static. */
 bool token_read(struct tokens *ts, struct slice text, int64_t now, struct token *ret, const char **ret_why);
@@ -220,11 +233,30 @@ bool token_revoke(struct tokens *ts, const char *jti, int64_t expires, int64_t n
 
 /* Who asks? False: the call is answered (401). */
 bool auth_who(struct call *c);
+/* May he use <method> on <path>, which has a slash at its end? */
+bool auth_permits(struct call *c, enum http_method m, const char *path);
 /* May he? False: the call is answered (403). */
 bool auth_may(struct call *c);
 /* Is he in the group of administrators? Certificates and the unix socket are. */
 bool actor_is_admin(const struct call *c);
 bool user_is_admin(struct registry *r, int64_t user);
+
+/* ---- signin.c: browsers ---- */
+
+#define API_COOKIE "__Host-signet"
+extern const struct schema signin_schema;
+extern const struct op_group group_signin;
+/* The token in the cookie. False: there is none. */
+bool signin_cookie(const struct call *c, struct slice *ret);
+/* Nothing says that another site's page has made the browser send this. */
+bool signin_same_origin(const struct call *c);
+/* The same, and what would change something has the header that only pages of ours can set. */
+bool signin_page(const struct call *c);
+/* Answer with the cookie: <t> has user, generation and tenant. */
+void signin_done(struct call *c, struct token *t, const char *name);
+/* Show the link for the first sign-in, if there was none yet and somebody looks. */
+void signin_offer(struct api *a);
+void signin_forget(struct api *a); /* it is void from now on */
 
 /* ---- signers.c: the process that signs, and the audit log ---- */
 
@@ -289,6 +321,8 @@ struct api {
 	struct event *signals[3], *chores;
 	struct call *calls;       /* all of them */
 	struct backup *backup;    /* that is being made, or NULL */
+	char link[64];            /* for the first sign-in */
+	int64_t link_user, link_until; /* user 0: there is none */
 	bool leaving;
 };
 void backup_stop(struct api *a);

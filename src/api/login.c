@@ -20,7 +20,12 @@ answer_token(struct call *c, const struct attempt *t)
 	char *text;
 	json_t *v;
 
+	signin_forget(c->api);
 	memcpy(token.tenant, t->tenant, sizeof(token.tenant));
+	if ((c->op->flags & OP_PAGE) != 0) {
+		signin_done(c, &token, t->name);
+		return;
+	}
 	text = token_issue(c->api->tokens, &token, api_now(c->api));
 	v = text != NULL ? json_pack("{s:s, s:s, s:I, s:o}", "token", text, "type", "Bearer", "expires_in",
 			       (json_int_t)(token.expires - token.issued), "expires", time_json(token.expires))
@@ -255,6 +260,9 @@ static const struct schema login_schema = { "Login", login_rows }, token_schema 
 static const struct op ops[] = {
 	{ "login", "Log in with user name and password", HTTP_POST, "/api/v1/login", OP_OPEN | OP_QUIET, 200, login, .body = &login_schema,
 	    .answer = &token_schema, .example = "{\"username\":\"admin\",\"password\":\"correct horse battery\"}", .body_max = 4096 },
+	{ "signIn", "Sign in with a browser: the answer has a cookie in the place of a token. Requests with the cookie need the header X-Signet", HTTP_POST,
+	    "/api/v1/signin", OP_OPEN | OP_QUIET | OP_PAGE, 200, login, .body = &login_schema, .answer = &signin_schema,
+	    .example = "{\"username\":\"admin\",\"password\":\"correct horse battery\"}", .body_max = 4096 },
 	{ "logout", "Give the token back: it is void from now on", HTTP_POST, "/api/v1/logout", OP_SELF, 204, logout },
 	{ "me", "Who is asking", HTTP_GET, "/api/v1/me", OP_SELF, 200, me, .answer = &me_schema },
 	{ "setOwnPassword", "Change one's own password; all tokens of the user are void after it", HTTP_PUT, "/api/v1/me/password", OP_SELF, 204,

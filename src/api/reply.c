@@ -9,7 +9,7 @@ static const struct {
 	unsigned status;
 	const char *reason;
 } reasons[] = {
-	{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" }, { 304, "Not Modified" },
+	{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 204, "No Content" }, { 302, "Found" }, { 304, "Not Modified" },
 	{ 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" }, { 405, "Method Not Allowed" },
 	{ 408, "Request Timeout" }, { 409, "Conflict" }, { 412, "Precondition Failed" }, { 413, "Content Too Large" },
 	{ 414, "URI Too Long" }, { 415, "Unsupported Media Type" }, { 417, "Expectation Failed" }, { 422, "Unprocessable Content" },
@@ -28,9 +28,17 @@ reply_reason(unsigned status)
 }
 
 /* What a browser must not do with an answer, whoever made it show one. */
-static const char security[] =
+static const char data_security[] =
     "Cache-Control: no-store\r\n"
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n";
+/* The console: its own files and nothing else, and no text becomes markup (Trusted Types). */
+static const char page_security[] =
+    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'\r\n"
+    "Cross-Origin-Opener-Policy: same-origin\r\n"
+    "Cross-Origin-Resource-Policy: same-origin\r\n"
+    "Permissions-Policy: camera=(), geolocation=(), microphone=()\r\n";
+static const char security[] =
     "Referrer-Policy: no-referrer\r\n"
     "Strict-Transport-Security: max-age=31536000\r\n"
     "X-Content-Type-Options: nosniff\r\n"
@@ -41,7 +49,7 @@ reply_write(struct evbuffer *out, const struct reply *r)
 {
 	bool bare = r->status == 204 || r->status == 304;
 
-	(void)evbuffer_add_printf(out, "HTTP/1.1 %u %s\r\n%s", r->status, reply_reason(r->status), security);
+	(void)evbuffer_add_printf(out, "HTTP/1.1 %u %s\r\n%s%s", r->status, reply_reason(r->status), r->page ? page_security : data_security, security);
 	if (r->type != NULL && !bare)
 		(void)evbuffer_add_printf(out, "Content-Type: %s\r\n", r->type);
 	if (!bare)

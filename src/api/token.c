@@ -75,7 +75,7 @@ add_claims(jwt_t *jwt, const struct token *t)
 	return jwt_add_grant(jwt, "iss", issuer) == 0 && jwt_add_grant(jwt, "aud", audience) == 0 &&
 	       jwt_add_grant(jwt, "jti", t->jti) == 0 && jwt_add_grant(jwt, "tenant", t->tenant) == 0 &&
 	       jwt_add_grant_int(jwt, "sub", (long)t->user) == 0 && jwt_add_grant_int(jwt, "gen", (long)t->generation) == 0 &&
-	       jwt_add_grant_int(jwt, "iat", (long)t->issued) == 0 && jwt_add_grant_int(jwt, "nbf", (long)t->issued) == 0 &&
+	       jwt_add_grant_int(jwt, "since", (long)t->since) == 0 && jwt_add_grant_int(jwt, "iat", (long)t->issued) == 0 && jwt_add_grant_int(jwt, "nbf", (long)t->issued) == 0 &&
 	       jwt_add_grant_int(jwt, "exp", (long)t->expires) == 0;
 }
 
@@ -86,8 +86,11 @@ token_issue(struct tokens *ts, struct token *t, int64_t now)
 	jwt_t *jwt = NULL;
 	char *text = NULL;
 
-	random_bytes(id, sizeof(id));
-	(void)text_hex(slice_of(id, sizeof(id)), t->jti, sizeof(t->jti));
+	if (t->jti[0] == '\0') {
+		random_bytes(id, sizeof(id));
+		(void)text_hex(slice_of(id, sizeof(id)), t->jti, sizeof(t->jti));
+	}
+	t->since = t->since != 0 ? t->since : now;
 	t->issued = now;
 	t->expires = now + ts->life_s;
 	if (jwt_new(&jwt) == 0 && jwt_set_alg(jwt, JWT_ALG_HS256, ts->key, sizeof(ts->key)) == 0 && add_claims(jwt, t))
@@ -119,7 +122,7 @@ read_claims(jwt_t *jwt, struct token *t)
 	const char *jti = jwt_get_grant(jwt, "jti"), *tenant = jwt_get_grant(jwt, "tenant");
 
 	return claim_is(jwt, "iss", issuer) && claim_is(jwt, "aud", audience) && claim(jwt, "sub", &t->user) &&
-	       claim(jwt, "gen", &t->generation) && claim(jwt, "iat", &t->issued) && claim(jwt, "nbf", &nbf) && nbf == t->issued &&
+	       claim(jwt, "gen", &t->generation) && claim(jwt, "since", &t->since) && claim(jwt, "iat", &t->issued) && claim(jwt, "nbf", &nbf) && nbf == t->issued &&
 	       claim(jwt, "exp", &t->expires) && jti != NULL && tenant != NULL && text_copy(t->jti, sizeof(t->jti), slice_str(jti)) &&
 	       text_copy(t->tenant, sizeof(t->tenant), slice_str(tenant));
 }

@@ -1,0 +1,13 @@
+// Texts by their keys. Another language is another file beside texts/en.js.
+import { texts } from '../texts/en.js';
+
+/**
+ * @param {string} key
+ * @param {Record<string, string | number>} [values] what stands for {name} in the text
+ */
+export function t(key, values = {}) {
+	const text = texts[key];
+	if (text === undefined)
+		return key;
+	return text.replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
+}

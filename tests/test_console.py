@@ -1,0 +1,261 @@
+"""The web console: its files as control serves them, signing in by cookie, and its pages in a real browser."""
+import gzip
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import apikit
+import kit
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHOTS = os.environ.get("SIGNET_SHOTS")  # a folder for screenshots, for people to look at
+
+pytestmark = pytest.mark.skipif(os.environ.get("SIGNET_BUILD") == "tsan", reason="a browser, once, is enough")
+
+PAGE = {"x-signet": "1", "content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with apikit.Served(kit.Pki(tmp_path_factory.mktemp("console") / "site")) as s:
+        yield s
+
+
+class Http:
+    """Requests as a browser would send them, or would not."""
+
+    def __init__(self, served):
+        self.served, self.cookie = served, None
+
+    def __call__(self, method, path, body=None, **headers):
+        headers = {k.replace("_", "-"): v for k, v in headers.items() if v is not None}
+        if self.cookie:
+            headers.setdefault("cookie", "other=1; __Host-signet=" + self.cookie)
+        c = http.client.HTTPSConnection("localhost", self.served.port, timeout=kit.PATIENCE, context=self.served.tls())
+        try:
+            c.request(method, path, body=None if body is None else json.dumps(body), headers=headers)
+            r = c.getresponse()
+            return apikit.Answer(r.status, r.getheaders(), r.read())
+        finally:
+            c.close()
+
+    def sign_in(self):
+        a = self("POST", "/api/v1/signin", {"username": "admin", "password": self.served.password}, **PAGE)
+        assert a.status == 200, a
+        self.take(a)
+        return a
+
+    def take(self, answer):
+        self.cookie = re.match(r"__Host-signet=([^;]*)", answer.headers["set-cookie"])[1]
+
+
+# ---- files ----
+
+def test_the_page_is_served_with_a_policy_that_lets_nothing_else_in(served):
+    http_ = Http(served)
+    for path in ("/", "/console"):
+        a = http_("GET", path)
+        assert (a.status, a.headers["location"]) == (302, "/console/")
+    a = http_("GET", "/console/")
+    assert a.status == 200 and a.type == "text/html; charset=utf-8" and b"<script type=\"module\" src=" in a.body
+    policy = dict(x.strip().split(" ", 1) for x in a.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'" and policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'" and "unsafe" not in a.headers["content-security-policy"]
+    assert not re.search(rb"<script(?![^>]* src=)|<style| on\w+=| style=", a.body), "something inline"
+    for name, value in {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cross-origin-opener-policy": "same-origin",
+                        "x-frame-options": "DENY", "cache-control": "no-cache", "vary": "Accept-Encoding"}.items():
+        assert a.headers[name] == value, name
+    assert http_("HEAD", "/console/").body == b""
+
+
+def test_files_come_packed_when_they_may_and_only_when_they_changed(served):
+    http_ = Http(served)
+    plain = http_("GET", "/console/main.js")
+    packed = http_("GET", "/console/main.js", accept_encoding="br, gzip;q=0.5")
+    assert "content-encoding" not in plain.headers and packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body and plain.headers["etag"] != packed.headers["etag"]
+    assert "content-encoding" not in http_("GET", "/console/main.js", accept_encoding="gzip;q=0.0").headers
+    for given, status in ((packed.headers["etag"], 304), ("W/" + packed.headers["etag"], 304), ('"x", ' + packed.headers["etag"], 304),
+                          (plain.headers["etag"], 200), ("*", 304)):
+        a = http_("GET", "/console/main.js", accept_encoding="gzip", if_none_match=given)
+        assert a.status == status and a.headers["etag"] == packed.headers["etag"] and (a.body == b"") == (status == 304), given
+
+
+def test_the_whole_console_is_small_and_what_is_not_there_is_not_served(served):
+    http_ = Http(served)
+    seen, todo, total = set(), ["index.html", "main.js", "style.css", "vendor/mqtt.js"], 0
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        a = http_("GET", "/console/" + path, accept_encoding="gzip")
+        assert a.status == 200, path
+        total += len(a.body)
+        text = gzip.decompress(a.body).decode()
+        if path.endswith(".js") and not path.startswith("vendor/mqtt"):
+            todo += [os.path.normpath(os.path.join(os.path.dirname(path), x)) for x in re.findall(r"from\s*[\"'](\.[^\"']+)[\"']", text)]
+    assert total < 200_000 and len(seen) > 10
+    for path in ("/console/nothing.js", "/console/../main.js", "/console/%6dain.js", "/console/main.js/", "/console//main.js", "/consolemain.js"):
+        a = http_("GET", path)
+        assert a.status in (400, 404) and a.type == "application/problem+json", path
+    assert http_("POST", "/console/main.js", {}, **PAGE).status == 405
+
+
+# ---- the cookie ----
+
+def test_a_cookie_signs_in_is_renewed_and_given_back(served):
+    http_ = Http(served)
+    a = http_.sign_in()
+    assert re.fullmatch(r"__Host-signet=[\w.-]+; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=\d+", a.headers["set-cookie"])
+    assert a.json["name"] == "admin" and "token" not in a.json
+    assert http_("GET", "/api/v1/me").json["name"] == "user:admin"
+    old = http_.cookie
+    renewed = http_("PUT", "/api/v1/signin", **PAGE)
+    assert renewed.status == 200 and renewed.json["until"] == a.json["until"]
+    http_.take(renewed)
+    assert http_("GET", "/api/v1/me").status == 200
+    gone = http_("DELETE", "/api/v1/signin", x_signet="1")
+    assert gone.status == 204 and "__Host-signet=; " in gone.headers["set-cookie"] and "Max-Age=0" in gone.headers["set-cookie"]
+    # All tokens of this sign-in are void, also the one before the renewal.
+    for cookie in (http_.cookie, old):
+        http_.cookie = cookie
+        assert http_("GET", "/api/v1/me").status == 401
+
+
+@pytest.mark.parametrize("headers", [
+    {"x_signet": None}, {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site"}, {"origin": "https://evil.example"}, {"origin": "null"},
+    {"origin": "http://localhost:{port}"}, {"origin": "https://localhost:{port}.evil.example"},
+])
+def test_another_site_can_do_nothing_with_the_cookie(served, headers):
+    http_ = Http(served)
+    http_.sign_in()
+    given = {"x_signet": "1", **{k: v and v.format(port=served.port) for k, v in headers.items()}}
+    a = http_("POST", "/api/v1/devices", {"id": "stolen"}, content_type="application/json", **given)
+    assert a.status == 403 and a.json["type"].endswith(":foreign")
+    assert http_("POST", "/api/v1/signin", {"username": "admin", "password": served.password}, content_type="application/json", **given).status == 403
+    good = {"x_signet": "1", "origin": f"https://localhost:{served.port}", "sec_fetch_site": "same-origin"}
+    assert http_("GET", "/api/v1/devices/stolen", **good).status == 404
+    assert http_("OPTIONS", "/api/v1/devices", origin="https://evil.example").headers.get("access-control-allow-origin") is None
+
+
+def test_a_bad_cookie_is_nobody_and_a_token_stands_above_it(served):
+    http_ = Http(served)
+    http_.cookie = "eyJhbGciOiJub25lIn0.e30."
+    assert http_("GET", "/api/v1/me").status == 401
+    token = served.login().token
+    assert http_("GET", "/api/v1/me", authorization="Bearer " + token).status == 200
+    http_.cookie = None
+    assert http_("GET", "/api/v1/me", cookie="__Host-signet=").status == 401
+    assert http_("POST", "/api/v1/signin", {"username": "admin", "password": "wrong"}, **PAGE).status == 401
+    assert http_("POST", "/api/v1/signin/link", {"link": "00" * 24}, **PAGE).status == 401
+
+
+def test_the_first_start_shows_a_link_that_signs_in_once(tmp_path):
+    """On a terminal only, while nobody has ever signed in."""
+    pki = kit.Pki(tmp_path / "site")
+
+    class Terminal(apikit.Control):
+        def launch(self):
+            self.log = self.conf.with_suffix(".log")
+            ours, theirs = os.openpty()
+            self.process = subprocess.Popen([kit.SIGNET, "control", "-c", self.conf], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+            os.close(theirs)
+            said = b""
+            while b"\n\n    https" not in said.replace(b"\r", b"") or not said.endswith(b"\n"):
+                try:
+                    piece = os.read(ours, 4096)
+                except OSError:  # it ended, and with it the terminal
+                    break
+                said += piece
+            self.ours = ours
+            self.log.write_bytes(said)
+            if self.process.poll() is None and b"#link=" in said:
+                return True
+            assert re.search("in use|uses this port", self.text()), self.text()
+            return False
+
+    with Terminal(pki) as control:
+        link = re.search(rf"https://localhost:{control.port}/console/#link=([0-9a-f]+)", control.text())[1]
+        http_ = Http(control)
+        wrong = http_("POST", "/api/v1/signin/link", {"link": "0" * len(link)}, **PAGE)
+        assert wrong.status == 401 and wrong.json["type"].endswith(":link")
+        a = http_("POST", "/api/v1/signin/link", {"link": link}, **PAGE)
+        assert a.status == 200 and a.json["name"] == "admin"
+        http_.take(a)
+        assert http_("GET", "/api/v1/me").json["groups"] == ["admin"]
+        assert http_("POST", "/api/v1/signin/link", {"link": link}, **PAGE).status == 401
+
+
+# ---- the browser ----
+
+class Browser:
+    def __init__(self, served):
+        chromium = shutil.which("chromium")
+        assert chromium, "the package chromium is needed: tools/deps check"
+        assert (ROOT / "console/node_modules/playwright-core").exists(), "tools/console.py modules --all brings what this test needs"
+        self.served = served
+        self.process = subprocess.Popen(["node", ROOT / "tests/console/browser.mjs", chromium, f"https://localhost:{served.port}"],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "ASAN_OPTIONS": ""})
+
+    def __call__(self, code, **args):
+        self.process.stdin.write(json.dumps({"code": code, "args": args}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the browser has gone"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        assert not answer["seen"], answer["seen"]
+        return answer["value"]
+
+    def look(self, name):
+        """No violation of accessibility in either colours; and a picture for who wants to see it."""
+        for theme in ("light", "dark"):
+            self("await page.emulateMedia({ colorScheme: args.theme })", theme=theme)
+            if SHOTS:
+                self("await page.screenshot({ path: args.path })", path=f"{SHOTS}/{name}-{theme}.png")
+            found = self("return await tools.violations()")
+            assert found == [], (name, theme, found)
+        if SHOTS:
+            self("await page.setViewportSize({ width: 390, height: 800 }); await page.screenshot({ path: args.path });"
+                 "await page.setViewportSize({ width: 1280, height: 800 })", path=f"{SHOTS}/{name}-phone.png")
+        self("await page.emulateMedia({ colorScheme: 'light' })")
+
+    def sign_in(self):
+        if self("await page.goto('/console/'); await page.locator('.lone, .top').first().waitFor(); return await page.locator('.top').count()"):
+            return
+        self("""await page.getByLabel('User name').fill('admin'); await page.getByLabel('Password').fill(args.password);
+                await page.getByRole('button', { name: 'Sign in' }).click(); await page.locator('.top').waitFor()""", password=self.served.password)
+
+    def open(self, place):
+        self.sign_in()
+        self("await page.goto('/console/#/' + args.place)", place=place)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=kit.PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser(served):
+    b = Browser(served)
+    yield b
+    b.close()
+
+
+def test_signing_in_and_out(browser):
+    browser("await page.goto('/console/'); await page.getByLabel('User name').waitFor()")
+    assert browser("return await page.evaluate(() => document.activeElement.name)") == "username"
+    browser.look("signin")
+    browser("""await page.getByLabel('User name').fill('admin'); await page.getByLabel('Password').fill('wrong');
+               await page.keyboard.press('Enter'); await page.getByRole('alert').getByText('user name or password is wrong').waitFor()""")
+    browser.sign_in()
+    assert browser("return await page.evaluate(() => document.cookie)") == ""
+    browser("await page.reload(); await page.locator('.top').waitFor(); await page.getByRole('button', { name: 'Sign out' }).click();"
+            "await page.getByLabel('User name').waitFor()")
