@@ -10,7 +10,7 @@ SETUP = test -f $(BUILD)/build.ninja || said=$$(meson setup $(BUILD) -Dtests=dis
 .PHONY: help run check crash soak build install bench clean
 
 help:
-	@echo 'make run      build, make a demo PKI under run/ once, start the broker with TLS on port 8883'
+	@echo 'make run      build, make a demo installation under run/ once, start the platform with TLS on port 8883'
 	@echo 'make check    build with sanitizers and run every test; the last line is the count'
 	@echo 'make crash    kill -9 the broker 200 times under load and compare what was acknowledged with what came (KILLS=N)'
 	@echo 'make soak     certificates come, expire and are revoked for ten minutes under load, on every build that is there (SOAK_SECONDS=N)'

@@ -73,7 +73,7 @@ class Pki:
 
     def __init__(self, directory, *options):
         self.dir = pathlib.Path(directory)
-        signet("init", "--dir", self.dir, "--host", "localhost,127.0.0.1", "--no-passphrase", *options)
+        signet("init", "--dir", self.dir, "--host", "localhost,127.0.0.1", "--no-passphrase", "--no-api", *options)
 
     def device(self, name):
         if not (self.dir / "clients" / name).exists():

@@ -109,8 +109,10 @@ def test_half_a_snapshot_changes_nothing(site):
         assert c.ask("registry/begin", generation=3, devices=0) == {"done": True}
         assert other.ask("registry/begin", generation=4, devices=0) == {"done": True}
         assert c.ask("registry/commit", generation=3)["code"] == "order"
-        for bad in ({"generation": 0, "devices": 1}, {"generation": 1}, {"generation": 1, "devices": -1}, {"generation": "1", "devices": 1}):
+        for bad in ({"generation": -1, "devices": 1}, {"generation": 1}, {"generation": 1, "devices": -1}, {"generation": "1", "devices": 1}):
             assert c.ask("registry/begin", **bad)["code"] == "argument"
+        # A registry in which nothing was made yet.
+        assert c.ask("registry/begin", generation=0, devices=0) == {"done": True}
         assert c.ask("registry/begin", generation=5, devices=10 ** 9)["code"] == "limit"
         for bad in ({"enabled": "x"}, {"enabled": [1]}, {"enabled": [""]}, {"disabled": ["x" * 257]}):
             assert c.ask("registry/change", **{"from": 1, "to": 2, **bad})["code"] == "argument"

@@ -52,7 +52,7 @@ def test_keys_are_encrypted_and_private(site):
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
         subprocess.run(["openssl", "pkey", "-in", key, "-passin", f"pass:{SECRET}", "-noout"], check=True)
     for path in site.rglob("*"):
-        assert path.is_dir() or SECRET not in path.read_text(), path
+        assert path.is_dir() or SECRET.encode() not in path.read_bytes(), path
 
 
 def test_init_changes_nothing_that_exists(site):

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ import urllib.request
 
 import pytest
 
+import apikit
 import kit
 
 ROOT = os.geteuid() == 0
@@ -200,7 +202,7 @@ def test_a_passphrase_is_asked_once(tmp_path):
     word.write_text("open sesame\n")
     pki = kit.Pki.__new__(kit.Pki)
     pki.dir = tmp_path / "site"
-    kit.signet("init", "--dir", pki.dir, "--host", "localhost", "--passphrase-file", word)
+    kit.signet("init", "--dir", pki.dir, "--host", "localhost", "--no-api", "--passphrase-file", word)
     with Serve(pki, "--passphrase-file", word) as serve:
         word.unlink()
         mark, old = serve.mark(), serve.pid("signer")
@@ -258,18 +260,83 @@ def test_the_supervisor_is_killed(pki):
         pass
 
 
-@pytest.mark.skipif(not ROOT, reason="needs root")
-def test_each_has_a_user_of_its_own(tmp_path):
-    pki = kit.Pki(tmp_path / "site")
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder != pathlib.Path("/"):
-            os.chmod(folder, os.stat(folder).st_mode | 0o011)
-    serve = Serve(pki, lines=["signer_user daemon", "user nobody"])
-    (pki.dir / "signet.conf").write_text((pki.dir / "signet.conf").read_text().replace(kit.STAY_ROOT, "").replace("persistence true", "persistence false"))
-    with serve:
-        def uid(pid):
-            return int(re.search(r"^Uid:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1])
-        assert (uid(serve.pid("signer")), uid(serve.pid("broker"))) == (1, 65534)
+class Platform(apikit.Served):
+    """What `signet init` makes and `signet serve` runs, with nothing in between but ports and users."""
+
+    def __init__(self, place, *lines, init=(), env=None):
+        self.place, self.lines, self.init, self.env = place, lines, init, {**os.environ, **(env or {})}
+        if ROOT:
+            for folder in (place, *place.parents):
+                if folder != pathlib.Path("/"):
+                    os.chmod(folder, os.stat(folder).st_mode | 0o011)
+        # Another process may take a port between the look at it and our use of it.
+        for n in range(20):
+            if self.make(place / f"site{n}"):
+                return
+        raise AssertionError("no port was free: " + self.log.read_text())
+
+    def make(self, directory):
+        self.pki = kit.Pki.__new__(kit.Pki)
+        self.pki.dir = self.dir = directory
+        self.mqtt, self.port = kit.free_port(), kit.free_port()
+        self.told = json.loads(kit.signet("init", "--dir", self.dir, "--host", "localhost,127.0.0.1", "--port", self.mqtt, "--api-port", self.port,
+                                          "--json", *(self.init or ["--no-passphrase"]), env=self.env).stdout)
+        self.password = self.told["administrator"]["password"]
+        self.conf = self.dir / "signet.conf"
+        self.conf.write_text(self.conf.read_text() + "".join(line + "\n" for line in self.lines))
+        return self.launch()
+
+    def pid(self, name):
+        return int(re.findall(rf"The {name} is process (\d+)\.", self.text())[-1])
+
+    def again(self):
+        self.stop()
+        assert self.launch()
+
+    def issue(self, device):
+        """A device and a certificate for it, by the API."""
+        c = self.login()
+        assert c("POST", "/api/v1/devices", {"id": device}).status == 201
+        key, csr = self.place / f"{device}.key", self.place / f"{device}.csr"
+        subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-subj", "/CN=x",
+                        "-out", csr], check=True, capture_output=True)
+        answer = c("POST", f"/api/v1/devices/{device}/certificates", {"csr": csr.read_text()})
+        assert answer.status == 201, answer
+        return answer.json
+
+
+def status(pid):
+    return dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+
+
+def test_init_is_all_that_is_needed(tmp_path):
+    """The password that `signet init` said works, devices get certificates and the broker is asked; as root, each process is somebody else."""
+    users = {"signer": "sys", "control": "daemon", "broker": "bin"}
+    with Platform(tmp_path, *(["signer_user sys", "control_user daemon", "user bin"] if ROOT else [])) as p:
+        assert p.told["api"] == f"https://localhost:{p.port}/api/v1" and p.told["administrator"]["user"] == "admin"
+        assert p.password not in p.text() and p.issue("sensor01")["cn"] == "sensor01"
+        assert p.login()("GET", "/api/v1/sessions").status == 200
+        for name, user in users.items() if ROOT else []:
+            told = status(p.pid(name))
+            assert set(told["Uid"].split()) == {str(pwd.getpwnam(user).pw_uid)} and "0" not in told["Gid"].split(), (name, told)
+            assert int(told["CapEff"], 16) == int(told["CapPrm"], 16) == 0 and told["NoNewPrivs"].strip() == "1", (name, told)
+            assert "0" not in told["Groups"].split() and (told["Seccomp"].strip() == "2" if name == "signer" else True)
+        # Root's commands go on, beside it and afterwards; and so does a second start, and the files that SIGHUP is about.
+        kit.signet("device", "add", "by-command", "--dir", p.dir)
+        assert kit.signet("ca", "list", "--dir", p.dir).stdout.count("sensor01") == 1
+        mark, old = len(p.text()), p.pid("control")
+        p.process.send_signal(signal.SIGHUP)
+        kit.wait_for(lambda: re.search("Control is connected to the broker" if ROOT else "of control were read again", p.text()[mark:]), "the reload")
+        assert (p.pid("control") != old) == ROOT
+        assert p.login()("GET", "/api/v1/devices/sensor01").status == 200
+        p.again()
+        assert p.login()("GET", "/api/v1/devices/sensor01").status == 200
+    p.password = re.search(r"password (\w+)", kit.signet("control", "--dir", p.dir, "--make-admin", "admin").stdout)[1]
+    assert "devices" in kit.signet("registry", "stats", p.dir).stdout
+    assert p.launch()
+    with p:
+        assert p.issue("sensor02")["cn"] == "sensor02"
+    kit.signet("audit", "verify", "--dir", p.dir)
 
 
 def test_control_is_killed_and_so_is_its_signer(pki):

@@ -351,7 +351,7 @@ def test_keys_with_a_passphrase(tmp_path, keys):
     word.write_text("open sesame\n")
     pki = kit.Pki.__new__(kit.Pki)
     pki.dir = tmp_path / "site"
-    kit.signet("init", "--dir", pki.dir, "--host", "localhost", "--passphrase-file", word)
+    kit.signet("init", "--dir", pki.dir, "--host", "localhost", "--no-api", "--passphrase-file", word)
     with sk.Signer(pki, passphrase="open sesame") as signer:
         assert verified(pki, issued(signer.link().issue(csr(keys)))[5])
     for wrong in ("", "wrong"):

@@ -121,15 +121,17 @@ open_all(struct api *a, struct err *err)
 {
 	struct registry_options o = { .path = a->config->registry };
 
+	if (!open_events(a, err) || !listeners_open(a, err) || !a->config->ports.settle(a->config->ports.ctx, err))
+		return false;
 	a->registry = registry_open(&o, err);
-	if (a->registry == NULL || !make_decoy(a, err) || !open_events(a, err))
+	if (a->registry == NULL || !make_decoy(a, err))
 		return false;
 	a->tokens = tokens_new(a->config->token_s);
 	a->hasher = hasher_new(a->base);
 	a->document = document_json();
 	if (a->tokens == NULL || a->hasher == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return enrol_open(a, err) && signers_open(a, err) && broker_open(a, err) && listeners_open(a, err);
+	return enrol_open(a, err) && signers_open(a, err) && broker_open(a, err);
 }
 
 struct api *

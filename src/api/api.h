@@ -23,6 +23,8 @@ struct api_ports {
 	void *ctx;
 	/* The TLS context of listener <index>, a reference; asked at the start and after reload(). NULL and <err>: none can be made. */
 	struct tls_ctx *(*tls)(void *ctx, unsigned index, struct err *err);
+	/* Every address is open and every key read: give up what is not needed any more. No other thread is there yet. */
+	bool (*settle)(void *ctx, struct err *err);
 	/* SIGHUP: read certificates, CAs and revocation lists again. */
 	void (*reload)(void *ctx);
 	/* A handshake on listener <index> that came to nothing. */

@@ -10,11 +10,11 @@
 #include "registry/registry.h"
 #include "server/server.h"
 
-enum { PASSWORD_N = 20 }; /* of 32 letters and digits each: 100 bits */
+enum { PASSWORD_N = SITE_PASSWORD_CAP - 1 }; /* of 32 letters and digits each: 100 bits */
 
 /* Without those that are taken for each other. */
 static void
-make_password(char out[static PASSWORD_N + 1])
+make_password(char out[static SITE_PASSWORD_CAP])
 {
 	static const char letters[] = "abcdefghijkmnpqrstuvwxyz23456789";
 	uint8_t bytes[PASSWORD_N];
@@ -96,14 +96,14 @@ put_user(struct registry *r, const char *name, const char *hash, struct err *err
 }
 
 bool
-site_admin(const char *config_file, const char *name, struct err *err)
+site_admin_put(const char *registry, const char *name, char password[static SITE_PASSWORD_CAP], struct err *err)
 {
-	char path[PKI_PATH_MAX], password[PASSWORD_N + 1], hash[PASSWD_HASH_TEXT_MAX];
-	struct registry_options o = { .path = path, .create = true };
-	struct registry *r;
+	struct registry_options o = { .path = registry, .create = true };
+	struct registry *r = registry_open(&o, err);
+	char hash[PASSWD_HASH_TEXT_MAX];
 	bool ok;
 
-	if (!server_registry_path(config_file, path, sizeof(path), err) || (r = registry_open(&o, err)) == NULL)
+	if (r == NULL)
 		return false;
 	make_password(password);
 	ok = passwd_hash(PASSWD_ARGON2ID, 0, slice_str(password), hash, err) && registry_begin(r, err);
@@ -113,9 +113,18 @@ site_admin(const char *config_file, const char *name, struct err *err)
 			registry_rollback(r);
 	}
 	registry_close(r);
+	secret_wipe(hash, sizeof(hash));
+	return ok;
+}
+
+bool
+site_admin(const char *config_file, const char *name, struct err *err)
+{
+	char path[PKI_PATH_MAX], password[SITE_PASSWORD_CAP];
+	bool ok = server_registry_path(config_file, path, sizeof(path), err) && site_admin_put(path, name, password, err);
+
 	if (ok)
 		(void)printf("Administrator of the API: user %s, password %s\n(shown once; change it with PUT /api/v1/me/password)\n", name, password);
 	secret_wipe(password, sizeof(password));
-	secret_wipe(hash, sizeof(hash));
 	return ok;
 }

@@ -3,11 +3,12 @@
 
 #include <inttypes.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "base/file.h"
 #include "base/num.h"
 #include "registry/registry.h"
 
-/* DIR/registry.db, or the file itself. */
+/* DIR/registry/registry.db, where `signet init` puts it, DIR/registry.db, or the file itself. */
 static bool
 find_registry(const char *word, char path[PKI_PATH_MAX], struct err *err)
 {
@@ -15,6 +16,8 @@ find_registry(const char *word, char path[PKI_PATH_MAX], struct err *err)
 
 	if (stat(word, &st) == -1)
 		return err_sys(err, "cannot open %s", word);
+	if (S_ISDIR(st.st_mode) && path_join(path, PKI_PATH_MAX, word, "registry/registry.db") && access(path, F_OK) == 0)
+		return true;
 	return path_join(path, PKI_PATH_MAX, S_ISDIR(st.st_mode) ? word : "", S_ISDIR(st.st_mode) ? "registry.db" : word) ||
 	    err_set(err, ERR_LIMIT, "%s: path too long", word);
 }

@@ -94,7 +94,7 @@ remove_made_dirs(const char *dir, size_t existed)
 static bool
 check_free(const char *dir, struct err *err)
 {
-	static const char *const ours[] = { "pki", "clients", "crls", "audit.log", "signet.conf" };
+	static const char *const ours[] = { "pki", "clients", "crls", "registry", "audit.log", "signet.conf" };
 	char path[PKI_PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
@@ -191,6 +191,26 @@ write_ca_bundle(struct site *s, struct err *err)
 
 #define CONTROL_SOCKET "/control.sock"
 
+/* The registry has a folder of its own: who runs control writes there, and nowhere else. */
+static bool
+write_api_conf(struct site *s, const char *conf, struct err *err)
+{
+	char folder[PATH_MAX + 64];
+	auto_str text = NULL;
+
+	if (s->in->api_port == 0)
+		return write_text(s->made, "signet.conf", conf, 0644, 0, err);
+	if (asprintf(&text,
+		"%s\n# signet serve: the API of control by HTTPS, and what it knows of tenants, users, devices and certificates.\n"
+		"https_listener %u\n"
+		"registry_file %s/registry/registry.db\n", conf, s->in->api_port, s->place) == -1) {
+		text = NULL;
+		return err_set(err, ERR_MEMORY, "out of memory");
+	}
+	(void)snprintf(folder, sizeof folder, "%s/registry", s->made);
+	return dir_make(folder, 0700, err) && write_text(s->made, "signet.conf", text, 0644, 0, err);
+}
+
 static bool
 write_conf(struct site *s, struct err *err)
 {
@@ -204,7 +224,7 @@ write_conf(struct site *s, struct err *err)
 		(void)snprintf(control, sizeof control,
 		    "\n# For the administrator of this machine: signet why.\nlistener 0 %s" CONTROL_SOCKET "\nprotocol control\n", d);
 	if (asprintf(&text,
-		"# Signet: the broker's configuration, in the syntax of mosquitto.conf. Start: signet broker -c %s/signet.conf\n"
+		"# Signet: the configuration, in the syntax of mosquitto.conf. Start: signet serve --dir %s\n"
 		"# Paths are absolute; when the folder moves, they have to be changed.\n\n"
 		"# Who may do what: a ready-made policy, by the CA that issued a client's certificate.\n"
 		"policy %s\n"
@@ -235,7 +255,7 @@ write_conf(struct site *s, struct err *err)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	}
 	(void)snprintf(crls, sizeof crls, "%s/crls", s->made);
-	return dir_make(crls, 0755, err) && write_text(s->made, "signet.conf", text, 0644, 0, err);
+	return dir_make(crls, 0755, err) && write_api_conf(s, text, err);
 }
 
 static bool
@@ -248,7 +268,7 @@ make_all(struct site *s, struct err *err)
 	return make_leaf(s, &s->ca[CLOUD], s->in->hosts[0], "pki/broker", err) &&
 	    make_leaf(s, &s->ca[WATCH], "watcher", "clients/watcher", err) &&
 	    make_leaf(s, &s->ca[CONTROL], "controller", "clients/controller", err) && write_ca_bundle(s, err) &&
-	    write_conf(s, err);
+	    write_conf(s, err) && (s->in->api_port == 0 || s->in->also == NULL || s->in->also(s->in->ctx, s->made, err));
 }
 
 static bool
@@ -269,9 +289,11 @@ move_one(const char *from_dir, const char *to_dir, const char *name, struct err 
 static bool
 move_in(struct site *s, struct err *err)
 {
-	static const char *const parts[] = { "pki", "clients", "crls", "audit.log", "signet.conf" };
+	static const char *const parts[] = { "pki", "clients", "crls", "registry", "audit.log", "signet.conf" };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		if (strcmp(parts[i], "registry") == 0 && s->in->api_port == 0)
+			continue;
 		if (move_one(s->made, s->place, parts[i], err))
 			continue;
 		while (i-- > 0)

@@ -50,7 +50,11 @@ struct pki_install {
 	const struct pki_secret *secret; /* NULL: CA keys are written unencrypted */
 	const char *policy;           /* NULL = "springcore" */
 	unsigned workers;             /* 0 = one a core */
+	uint16_t api_port;            /* of control's API by HTTPS; 0: none */
 	int64_t now;                  /* 0 = the clock */
+	/* With <api_port>: what else is to be in DIR, made in <folder>, which becomes DIR when all of it is there; registry/ is there. NULL: nothing. */
+	bool (*also)(void *ctx, const char *folder, struct err *err);
+	void *ctx;
 };
 /* Make the whole installation or nothing: what is there already is never touched (ERR_EXISTS), and a failure removes
  * everything that was begun. */

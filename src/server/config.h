@@ -227,7 +227,7 @@ struct config {
 	char *https_certfile, *https_keyfile, *registry_file, *enrol_host;
 	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime;
 	/* of the signer; the broker alone takes no notice */
-	char *signer_user, *crl_url, *ocsp_url, *broker_names;
+	char *signer_user, *control_user, *crl_url, *ocsp_url, *broker_names;
 	int64_t signer_rate, broker_key; /* 1: new */
 	struct config_signer_profile {
 		char ca[33], profile[16];

@@ -454,6 +454,17 @@ bool files_open_dir(const char *path, int *ret_fd, struct err *err);
 /* What is below <fd>, which must stay open: no symbolic link is followed on the way. */
 struct ws_files files_below(const int *fd);
 
+bool privileges_named(const char *name, struct privileges *ret); /* false: there is no such user */
+
+/* ---- plane_user.c: control under a user of its own ---- */
+
+/* Give him what control writes to: the folder of the registry with what is in it, and DIR/crls. False: he could not work there (*ret_why),
+ * and nothing was given. As root, before there is a thread. */
+enum { SERVER_WHY_MAX = 400 };
+bool plane_give(const struct privileges *p, const char *dir, const char *registry, char ret_why[static SERVER_WHY_MAX]);
+/* Become him; what the kernel forgets at that is said again. */
+bool plane_become(const struct privileges *p, bool supervised, struct err *err);
+
 /* ---- logdest.c, privileges.c, check.c, listen.c ---- */
 
 struct logtopics;
@@ -489,6 +500,8 @@ bool alarm_may_exchange(const struct server *s, const struct world *old, const s
 void state_log(const struct server *s);
 
 bool privileges_find(const struct config *c, struct privileges *ret, struct err *err);
+/* Whom control becomes. *ret_guess (may be NULL): there is none of its own, and it was not said. */
+bool privileges_control(const struct config *c, struct privileges *ret, bool *ret_guess, struct err *err);
 /* For good; checked afterwards. */
 bool privileges_drop(const struct privileges *p, struct err *err);
 /* What is right for every start: no core dumps, no tracing, no new privileges, as many files as

@@ -115,6 +115,18 @@ clear_unix(const struct sockaddr_storage *a, socklen_t len, const char *path, st
 	return true;
 }
 
+/* The socket of the administrator is for control, too, which under `signet serve` as root is neither root nor who we become. */
+static bool
+give_to_control(const struct server *s, const char *path, struct err *err)
+{
+	struct privileges p;
+
+	if (s->config->n_https == 0)
+		return true;
+	return privileges_control(s->config, &p, NULL, err) &&
+	    (!p.drop || fchownat(AT_FDCWD, path, p.uid, (gid_t)-1, AT_SYMLINK_NOFOLLOW) == 0 || err_sys(err, "cannot give %s to user %s", path, p.name));
+}
+
 static bool
 open_one(struct server *s, struct listener *l, const struct sockaddr_storage *a, socklen_t len,
     struct err *err)
@@ -133,6 +145,10 @@ open_one(struct server *s, struct listener *l, const struct sockaddr_storage *a,
 			(void)umask(mask);
 		if (fd == -1)
 			return false;
+		if (l->config->protocol == CONFIG_CONTROL && !give_to_control(s, l->config->path, err)) {
+			(void)close(fd);
+			return false;
+		}
 		/* The descriptor is the loop's from here on, also when this fails. */
 		if (!loop_listen(s->workers[i].loop, fd, s->world->listeners[l->index].tls, l, err))
 			return false;

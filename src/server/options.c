@@ -515,6 +515,8 @@ const struct option options[] = {
 	  IN_CONFIG(broker_key), .type = OPTION_CHOICE, .choices = keys, .flags = OPTION_NEXT_START },
 	{ "signer_user", "NAME", "signet serve, started as root: the signer runs as this user; root: it stays root",
 	  IN_CONFIG(signer_user), .type = OPTION_TEXT, .def_text = "_signet-signer, nobody", .flags = OPTION_NEXT_START },
+	{ "control_user", "NAME", "signet serve, started as root: control runs as this user, to whom registry and lists are given; root: it stays root",
+	  IN_CONFIG(control_user), .type = OPTION_TEXT, .def_text = "root with `user root`, else _signet-control, nobody", .flags = OPTION_NEXT_START },
 	{ "signer_profile", "CA PROFILE", "signet serve: the CA may also issue by this profile: client, server, cfree (dojot's, RSA only)",
 	  BY(read_signer_profile), .flags = OPTION_REPEATS | OPTION_NEXT_START },
 	{ "signer_rate", "N", "signet serve: certificates a second over time; ten seconds' worth at once",

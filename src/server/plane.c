@@ -16,6 +16,7 @@ struct plane {
 	struct judge judge;
 	struct buckets *buckets;
 	struct api_config api;
+	struct privileges user; /* whom it becomes */
 	char dir[PKI_PATH_MAX], registry[PKI_PATH_MAX];
 };
 
@@ -146,6 +147,37 @@ tried(void *ctx, const char *peer, struct slice user)
 
 /* ---- start ---- */
 
+/* Somebody who is not root, if there is anybody who can work there. */
+static bool
+find_user(struct plane *p, struct err *err)
+{
+	char why[SERVER_WHY_MAX];
+	bool guess;
+
+	if (!privileges_control(p->config, &p->user, &guess, err))
+		return false;
+	if (!p->user.drop)
+		return true;
+	if (guess)
+		log_warning("There is no user _signet-control, so control runs as %s: make one (useradd --system _signet-control), or name one with control_user.",
+		    p->user.name);
+	if (plane_give(&p->user, p->dir, p->registry, why))
+		return true;
+	if (p->config->control_user != NULL)
+		return err_set(err, ERR_DENIED, "control cannot run as %s: %s", p->user.name, why);
+	log_warning("Control stays root: %s. Put the installation where others may pass through, and the registry into a folder of its own (registry_file).", why);
+	p->user.drop = false;
+	return true;
+}
+
+static bool
+settle(void *ctx, struct err *err)
+{
+	struct plane *p = ctx;
+
+	return plane_become(&p->user, p->options->notify_fd > 0, err);
+}
+
 /* The folder of the configuration is the installation's. */
 static bool
 find_files(const struct config *c, const char *file, char dir[static PKI_PATH_MAX], char registry[static PKI_PATH_MAX], struct err *err)
@@ -196,7 +228,7 @@ fill(struct plane *p)
 	a->dir = p->dir;
 	a->registry = p->registry;
 	a->signer_fd = p->options->signer_fd > 0 ? p->options->signer_fd : -1;
-	a->ports = (struct api_ports){ p, make_tls, reload, refused, stands, may_try, tried };
+	a->ports = (struct api_ports){ p, make_tls, settle, reload, refused, stands, may_try, tried };
 }
 
 static enum server_exit
@@ -212,7 +244,7 @@ run(struct plane *p)
 		return SERVER_USAGE;
 	}
 	fill(p);
-	ok = find_files(p->config, p->options->config_file, p->dir, p->registry, &err) && logdest_open(p->config, &d, &err) && load_trust(p, &err);
+	ok = find_files(p->config, p->options->config_file, p->dir, p->registry, &err) && logdest_open(p->config, &d, &err) && find_user(p, &err) && load_trust(p, &err);
 	a = ok ? api_new(&p->api, &err) : NULL;
 	ok = a != NULL && api_run(a, &err);
 	api_free(a);

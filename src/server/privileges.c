@@ -70,6 +70,31 @@ privileges_find(const struct config *c, struct privileges *ret, struct err *err)
 }
 
 bool
+privileges_control(const struct config *c, struct privileges *ret, bool *ret_guess, struct err *err)
+{
+	static const char *const usual[] = { "_signet-control", "nobody" };
+	char where[CONFIG_PLACE_CAP];
+
+	*ret = (struct privileges){ 0 };
+	if (ret_guess != NULL)
+		*ret_guess = false;
+	if (geteuid() != 0 || (c->control_user == NULL && c->user != NULL && strcmp(c->user, "root") == 0))
+		return true;
+	if (c->control_user != NULL)
+		return privileges_named(c->control_user, ret) ||
+		       err_set(err, ERR_MISSING, "%s: control_user: there is no user \"%s\"",
+			   config_place_text(c, option_at(c->at, "control_user"), where, sizeof(where)), c->control_user);
+	for (size_t i = 0; i < ARRAY_LEN(usual); i++) {
+		if (!privileges_named(usual[i], ret))
+			continue;
+		if (ret_guess != NULL)
+			*ret_guess = i > 0;
+		return true;
+	}
+	return err_set(err, ERR_MISSING, "there is no user for control to run as: name one with control_user");
+}
+
+bool
 privileges_drop(const struct privileges *p, struct err *err)
 {
 	uid_t r, e, s;

@@ -249,7 +249,8 @@ generation_of(const json_t *in, const char *key, int64_t *ret)
 {
 	const json_t *v = json_object_get(in, key);
 
-	if (!json_is_integer(v) || json_integer_value(v) < 1)
+	/* A registry in which nothing was made yet is at 0. */
+	if (!json_is_integer(v) || json_integer_value(v) < 0)
 		return false;
 	*ret = (int64_t)json_integer_value(v);
 	return true;

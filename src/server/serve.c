@@ -223,9 +223,16 @@ watchdog(struct serve *s)
 static void
 forward(struct serve *s, int sig)
 {
+	struct serve_child *control = &s->children[SERVE_CONTROL];
+
 	for (unsigned i = 0; i < SERVE_ROLES; i++)
-		if (i != SERVE_SIGNER && s->children[i].ready)
+		if (i != SERVE_SIGNER && s->children[i].ready && !(sig == SIGHUP && i == SERVE_CONTROL && s->control_drops))
 			(void)kill(s->children[i].pid, sig);
+	/* It is not root any more, which its files are for; nobody's connection stays for long there. */
+	if (sig == SIGHUP && s->control_drops && control->ready) {
+		log_info("Control is started again, so that it reads its files.");
+		ask_to_end(control);
+	}
 }
 
 /* Who is still starting may have read the old one already. */
@@ -375,12 +382,15 @@ take_passphrase(struct serve *s, struct err *err)
 static bool
 begin(struct serve *s, struct err *err)
 {
-	struct privileges p;
+	struct privileges p, control;
 	struct logdest d = { .daemon = s->options->daemon, .owner = (uid_t)-1 };
 
 	/* Before anything is said to a log: a person is asked at the terminal. */
 	if (!find_places(s, err) || !take_passphrase(s, err) || !privileges_find(s->config, &p, err))
 		return false;
+	if (!privileges_control(s->config, &control, NULL, err))
+		return false;
+	s->control_drops = control.drop;
 	if (p.drop)
 		d.owner = p.uid;
 	d.group = p.gid;

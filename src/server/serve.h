@@ -33,6 +33,7 @@ struct serve {
 	int signals;
 	struct serve_cert *cert;
 	uint64_t watchdog_ms, watched_ms;
+	bool control_drops;  /* it cannot read its files again, and is started again instead */
 	bool announced;      /* everything was ready once */
 	bool stopping;
 	enum server_exit code;
@@ -42,7 +43,6 @@ struct serve {
 
 bool server_daemonize(struct err *err); /* into the background; the parent ends */
 bool server_write_pid(const struct config *c, struct err *err);
-bool privileges_named(const char *name, struct privileges *ret); /* false: there is no such user */
 
 /* ---- serve_child.c ---- */
 
