@@ -1,4 +1,5 @@
 """Session tickets: who comes back by one is judged as he would be by a full handshake, whatever has changed since."""
+import contextlib
 import os
 import pathlib
 import re
@@ -211,6 +212,30 @@ def test_revoked(site):
     site.write_crl(number=3, client=serials, root=[serial])
     site.in_force(mark)
     for device in watchers:
+        refused(site, device, "revoked", "certificate_revoked")
+    for device in good:
+        assert device.visit(site.port) == (0, True)
+
+
+def test_a_list_of_a_ca_that_came_with_the_chain(site_of):
+    """The cafile has the root alone: who came back by a ticket has shown no chain, and is cut off and refused as he would be with one."""
+    site = site_of(root_only=True)
+    bad, good = devices(site, "client", "bad"), devices(site, "client", "good")
+    with contextlib.ExitStack() as stack:
+        here = []
+        for device in bad:
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", site.port), timeout=kit.PATIENCE))
+            tls = stack.enter_context(device.context.wrap_socket(sock, server_hostname="localhost", session=device.session))
+            assert tls.session_reused
+            tls.sendall(wire.connect(device.name, 4))
+            assert tls.recv(4) == b"\x20\x02\x00\x00"
+            here.append(tls)
+        mark = site.broker.mark()
+        site.write_crl(number=2, client=[device.serial for device in bad])
+        assert [tls.recv(1) for tls in here] == [b""] * len(here)
+        for device in bad:
+            site.broker.wait_log(rf"Client {device.name} disconnected due to .*withdrawn: the certificate was revoked at", mark)
+    for device in bad:
         refused(site, device, "revoked", "certificate_revoked")
     for device in good:
         assert device.visit(site.port) == (0, True)

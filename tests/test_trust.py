@@ -22,7 +22,7 @@ SOON = 20
 class Site:
     """One broker with a TCP and a WebSocket listener, and revocation lists of its own to change."""
 
-    def __init__(self, pki, folder, start, *lines, listener=(), directory=False):
+    def __init__(self, pki, folder, start, *lines, listener=(), directory=False, root_only=False):
         self.folder, self.pki = folder, pki
         self.cas = certs.role_cas(pki, folder / "cas")
         self.root = self.cas["root"].file
@@ -32,7 +32,7 @@ class Site:
         else:
             self.write_crl()
         self.ca_file = folder / "ca.pem"
-        shutil.copy(pki.dir / "pki/ca.pem", self.ca_file)
+        shutil.copy(self.root if root_only else pki.dir / "pki/ca.pem", self.ca_file)
         self.port, self.ws = kit.free_port(), kit.free_port()
         lines = [*lines, "sys_interval 1", f"crlfile {self.crl}", *listener]
         conf = kit.STAY_ROOT + pki.conf(self.port, *lines, cafile=str(self.ca_file), workers="2")
@@ -235,6 +235,61 @@ def test_signet_ca_revoke(tmp_path, broker_of):
                         (["--ca", "watch", "--cert", pki.dir / "pki/client/cert.pem"], "was not issued by")):
         bad = kit.signet("ca", "revoke", *words, *here, check=False)
         assert bad.returncode != 0 and says in bad.stderr
+
+
+# ---- the cafile has the root alone, and clients send what is between ----
+
+@pytest.mark.parametrize("directory", [False, True], ids=["one file", "a file for each CA"])
+def test_a_list_of_a_ca_that_only_clients_send(site_of, directory):
+    """It is in force for who is connected at once, though nobody shows the chain again; no matter whether it was there when he came."""
+    site = site_of(directory=directory, root_only=True)
+    if not directory:
+        site.write_crl()
+    bad, worse, good = (site.leaf("client", name) for name in ("bad", "worse", "good"))
+    with site.peer("client", "bad", files=bad) as one, site.web("worse", kit.V5, worse) as two, site.peer("client", "good", files=good) as steady:
+        mark = site.broker.mark()
+        if directory:
+            (site.crl / "client.pem").write_text(site.cas["client"].crl(bad["serial"]))
+        else:
+            site.write_crl(number=2, client=[bad["serial"]])
+        assert one.wait_closed(SOON) == 0x87
+        site.broker.wait_log(r"Client bad disconnected due to .*withdrawn: the certificate was revoked at", mark)
+        one.cut()
+        # Still so after a reload, which reads everything again; and nobody has to come for it.
+        site.broker.reload(r"Reloaded:")
+        if directory:
+            (site.crl / "client.pem").write_text(site.cas["client"].crl(bad["serial"], worse["serial"], number=2))
+        else:
+            site.write_crl(number=3, client=[bad["serial"], worse["serial"]])
+        assert two.wait_closed(SOON)[1].value == 0x87
+        steady.fence()
+        assert not steady.closed
+    assert "ALARM" not in site.broker.log()
+
+
+def test_only_a_better_list_of_a_ca_that_only_clients_send(site_of):
+    """It is as the others are: not by a list that is older, and not by one that somebody else signed."""
+    site = site_of(root_only=True)
+    bad = site.leaf("client", "dev")
+    twin = certs.Ca(site.folder / "twin", site.cas["client"].subject)
+    site.peer("client", "first").close()
+    site.web("second", kit.V5, site.leaf("client", "second")).close()
+    rest = site.crl_text(number=5, only=("root", "cloud", "watch", "control"))
+    good = rest + site.cas["client"].crl(bad["serial"], number=5)
+    mark = site.broker.mark()
+    site.put(good)
+    site.in_force(mark)
+    missing = "no good CRL of .*Client CA"
+    for text, says in ((rest + site.cas["client"].crl(number=4), "number is lower"), (rest + twin.crl(number=6), missing), (rest, missing)):
+        mark = site.broker.mark()
+        site.put(text)
+        site.alarm(says, mark)
+        with pytest.raises(Exception):
+            site.peer("client", "dev", files=bad).close()
+        site.broker.wait_log(r"\[revoked\]", mark)
+        site.peer("client", "first").close()
+        site.put(good)
+        site.broker.wait_log("revocation lists are in order again", mark)
 
 
 # ---- what becomes of will and session ----

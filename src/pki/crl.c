@@ -46,12 +46,35 @@ complain(struct crl_set *s, const char *text, struct err *err)
 
 /* ---- which of two of one CA is in force ---- */
 
+bool
+crl_key(const struct crl *c, uint8_t ret[32])
+{
+	struct crl *m = (struct crl *)(uintptr_t)c; /* for its lock */
+	bool known = c->verified;
+
+	if (known) {
+		memcpy(ret, c->issuer_key, 32);
+		return true;
+	}
+	(void)pthread_mutex_lock(&m->lock);
+	for (unsigned i = 0; i < m->n_seen && !known; i++) {
+		known = m->seen[i].good;
+		if (known)
+			memcpy(ret, m->seen[i].key, 32);
+	}
+	(void)pthread_mutex_unlock(&m->lock);
+	return known;
+}
+
 static bool
 same_ca(const struct crl *a, const struct crl *b)
 {
-	if (a->verified != b->verified)
+	uint8_t key_a[32], key_b[32];
+	bool known = crl_key(a, key_a);
+
+	if (crl_key(b, key_b) != known)
 		return false;
-	return a->verified ? memcmp(a->issuer_key, b->issuer_key, 32) == 0 : X509_NAME_cmp(a->issuer, b->issuer) == 0;
+	return known ? memcmp(key_a, key_b, 32) == 0 : X509_NAME_cmp(a->issuer, b->issuer) == 0;
 }
 
 /* <0, 0, >0 as memcmp(); the shorter of two without leading zeros is the smaller. */
@@ -130,22 +153,38 @@ settle(struct loading *x, struct crl *c, struct err *err)
 
 /* ---- one file ---- */
 
-/* A CA of the CRL's issuer name whose key made the signature. False: there are such CAs, but none signed it. */
 static bool
-find_signer(struct crl *c, struct slice der, const struct loading *x, struct err *err)
+may_sign_lists(X509 *ca)
+{
+	return (X509_get_extension_flags(ca) & EXFLAG_KUSAGE) == 0 || (X509_get_key_usage(ca) & KU_CRL_SIGN) != 0;
+}
+
+/* Is there a CA of the CRL's issuer name, and does the key of one make the signature? */
+static bool
+try_signers(struct crl *c, struct slice der, STACK_OF(X509) *cas)
 {
 	bool named = false;
 
-	for (int i = 0; i < sk_X509_num(x->l->cas) && !c->verified; i++) {
-		X509 *ca = sk_X509_value(x->l->cas, i);
+	for (int i = 0; i < sk_X509_num(cas) && !c->verified; i++) {
+		X509 *ca = sk_X509_value(cas, i);
 
 		if (X509_NAME_cmp(X509_get_subject_name(ca), c->issuer) != 0)
 			continue;
 		named = true;
-		if ((X509_get_extension_flags(ca) & EXFLAG_KUSAGE) != 0 && (X509_get_key_usage(ca) & KU_CRL_SIGN) == 0)
-			continue;
-		c->verified = crl_signed_by(der, X509_get0_pubkey(ca)) && spki_hash(ca, c->issuer_key);
+		c->verified = may_sign_lists(ca) && crl_signed_by(der, X509_get0_pubkey(ca)) && spki_hash(ca, c->issuer_key);
 	}
+	return named;
+}
+
+/* False: the cafile has CAs of its issuer's name, but none signed it. */
+static bool
+find_signer(struct crl *c, struct slice der, const struct loading *x, struct err *err)
+{
+	bool named = try_signers(c, der, x->l->cas);
+
+	/* Another CA of the same name can come with the next chain, so it is no fault when those that have come did not sign it. */
+	if (!c->verified)
+		(void)try_signers(c, der, x->l->brought);
 	if (named && !c->verified)
 		return err_set(err, ERR_INPUT, "%s: the CRL says that it is by %s, but that CA did not sign it", x->file,
 		    c->issuer_text);
@@ -161,15 +200,21 @@ find_signer(struct crl *c, struct slice der, const struct loading *x, struct err
 }
 
 static bool
-is_ours(const struct loading *x, const uint8_t spki[32])
+has_key(STACK_OF(X509) *cas, const uint8_t spki[32])
 {
 	uint8_t key[32];
 
-	for (int i = 0; i < sk_X509_num(x->l->cas); i++) {
-		if (spki_hash(sk_X509_value(x->l->cas, i), key) && memcmp(key, spki, 32) == 0)
+	for (int i = 0; i < sk_X509_num(cas); i++) {
+		if (spki_hash(sk_X509_value(cas, i), key) && memcmp(key, spki, 32) == 0)
 			return true;
 	}
 	return false;
+}
+
+static bool
+is_ours(const struct loading *x, const uint8_t spki[32])
+{
+	return has_key(x->l->cas, spki) || has_key(x->l->brought, spki);
 }
 
 /* The very same one, if it was read before and its CA is one of ours: a list of a million names is kept once. */
@@ -292,8 +337,9 @@ keep_missing(struct loading *x, struct err *err)
 
 	for (size_t i = 0; old != NULL && i < old->n; i++) {
 		struct crl *c = old->v[i];
+		uint8_t key[32];
 
-		if (!c->verified || find_ca(&x->set, c) != NULL || !is_ours(x, c->issuer_key))
+		if (!crl_key(c, key) || find_ca(&x->set, c) != NULL || !is_ours(x, key))
 			continue;
 		(void)snprintf(text, sizeof text, "there is no good CRL of %s in the files any more", c->issuer_text);
 		if (!push(&x->set, c, err) || (!x->broken && !complain(&x->set, text, err)))
@@ -420,7 +466,7 @@ cause_of(const struct crl_answer *a, bool revoked, int64_t now, int64_t grace)
 }
 
 struct crl_answer
-crl_ask(const struct crl_set *s, const X509 *cert, const X509 *issuer, int64_t now, int64_t grace)
+crl_ask(const struct crl_set *s, const X509 *cert, X509 *issuer, int64_t now, int64_t grace)
 {
 	struct crl_answer a = { .cause = PKI_BAD_CRL_MISSING };
 	uint8_t key[32], serial[AUTHZ_SERIAL_MAX];
@@ -433,7 +479,7 @@ crl_ask(const struct crl_set *s, const X509 *cert, const X509 *issuer, int64_t n
 
 		if (X509_NAME_cmp(c->issuer, X509_get_issuer_name(cert)) != 0)
 			continue;
-		if (!is_by(c, key, X509_get0_pubkey(issuer)))
+		if (!is_by(c, key, may_sign_lists(issuer) ? X509_get0_pubkey(issuer) : NULL))
 			a.cause = a.crl == NULL ? PKI_BAD_CRL_SIGNATURE : a.cause;
 		else if (a.crl == NULL || c->last > a.crl->last)
 			a.crl = c;
@@ -453,6 +499,25 @@ crl_of_key(const struct crl_set *s, const uint8_t key[32])
 			return s->v[i];
 	}
 	return NULL;
+}
+
+bool
+crl_has_unknown(const struct crl_set *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (!s->v[i]->verified)
+			return true;
+	}
+	return false;
+}
+
+void
+crl_meet(const struct crl_set *s, X509 *ca, const uint8_t key[32])
+{
+	for (size_t i = 0; i < s->n; i++) {
+		if (X509_NAME_cmp(s->v[i]->issuer, X509_get_subject_name(ca)) == 0 && may_sign_lists(ca))
+			(void)is_by(s->v[i], key, X509_get0_pubkey(ca));
+	}
 }
 
 struct crl_answer

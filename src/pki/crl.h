@@ -29,7 +29,7 @@ struct crl {
 	uint32_t *slots;        /* 1 + offset in pool; 0: free */
 	uint32_t mask, n;       /* of slots; entries */
 
-	/* While nobody knows its CA: the whole, and the keys that were tried. */
+	/* While it was loaded nobody knew its CA: the whole, and the keys that were tried since. */
 	uint8_t *raw;
 	size_t raw_n;
 	pthread_mutex_t lock;   /* of the following */
@@ -74,6 +74,7 @@ struct crl_load {
 	const char *const *files;
 	size_t n_files;
 	STACK_OF(X509) *cas;
+	STACK_OF(X509) *brought;   /* CAs below them that clients have shown; NULL: none */
 	const struct crl_set *old;  /* what is in force now, or NULL */
 	const struct crl_set *also; /* has perhaps read the same ones already, or NULL */
 	bool lenient;              /* a file that cannot be read is a complaint, and what came from it stays */
@@ -92,10 +93,16 @@ struct crl_answer {
 	struct revoked entry; /* REVOKED */
 };
 /* What the CRLs of <issuer> say of <cert>. <grace>: seconds for which an expired CRL is still good. */
-struct crl_answer crl_ask(const struct crl_set *s, const X509 *cert, const X509 *issuer, int64_t now, int64_t grace);
+struct crl_answer crl_ask(const struct crl_set *s, const X509 *cert, X509 *issuer, int64_t now, int64_t grace);
 /* The same of a serial number and the key of its issuer. */
 struct crl_answer crl_ask_key(const struct crl_set *s, const uint8_t key[32], struct slice serial, int64_t now, int64_t grace);
 /* The CRL of the CA with this key; NULL: none, or it was not seen at work yet. */
 const struct crl *crl_of_key(const struct crl_set *s, const uint8_t key[32]);
+/* SHA-256 of the key that signed <c>; false: nobody has seen that CA yet. */
+bool crl_key(const struct crl *c, uint8_t ret[32]);
+/* Are there any such lists? */
+bool crl_has_unknown(const struct crl_set *s);
+/* Its CA was not there when a list was loaded, and is now. */
+void crl_meet(const struct crl_set *s, X509 *ca, const uint8_t key[32]);
 
 #endif

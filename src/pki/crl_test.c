@@ -35,6 +35,7 @@ setup(void **state)
 	t_put_certs(&w.dir, "fewer.pem", (struct t_cert[]){ w.root, w.watch }, 2);
 	t_put_certs(&w.dir, "root.pem", &w.root, 1);
 	t_put_certs(&w.dir, "client.pem", &w.client, 1);
+	t_put_certs(&w.dir, "watch.pem", &w.watch, 1);
 	return 0;
 }
 
@@ -102,9 +103,11 @@ complaints(const struct pki_trust *t, char all[2000])
 static const int64_t early = T_NOW - 3 * T_DAY, from = T_NOW - T_DAY, to = T_NOW + T_DAY;
 
 /* What may take the place of CRL number 5 of yesterday, and what may not. */
+/* The client CA stands in the cafile, or its certificate came with a chain. */
 static void
-replacing(void **state)
+replacing_of(bool brought)
 {
+	const char *cas = brought ? "root.pem" : "ca.pem";
 	static const struct {
 		const char *name;
 		long number;
@@ -130,8 +133,10 @@ replacing(void **state)
 		{ "delta", 6, from, to, DELTA, "delta CRL" },
 	};
 
-	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		/* Another CA of this name may come with another chain: nobody can say of its list that it is forged. */
+		bool other = rows[i].what == BY_WATCH || (brought && rows[i].what == BY_TWIN);
+		const char *says = other ? "no good CRL of CN=Client CA" : rows[i].says;
 		const struct t_cert *by = rows[i].what == BY_TWIN ? &w.twin : rows[i].what == BY_WATCH ? &w.watch : &w.client;
 		struct pki_trust *old, *new;
 		struct err err = { 0 };
@@ -140,8 +145,8 @@ replacing(void **state)
 
 		print_message("%s\n", rows[i].name);
 		t_put_crl(&w.dir, "x.pem", t_crl_of(&(struct t_crl_want){ .by = &w.client, .number = 5, .last = from, .next = to }));
-		old = trust_of("ca.pem", "x.pem", 0);
-		p = t_accepted(&w.dir, old, "ca.pem", w.leaf.x, NULL);
+		old = trust_of(cas, "x.pem", 0);
+		p = t_accepted(&w.dir, old, cas, w.leaf.x, brought ? w.client.x : NULL);
 		t_put_crl(&w.dir, "x.pem",
 		    t_crl_of(&(struct t_crl_want){ .by = by, .victims = { w.leaf.x }, .number = rows[i].number, .last = rows[i].last,
 			.next = rows[i].next, .delta = rows[i].what == DELTA }));
@@ -154,17 +159,31 @@ replacing(void **state)
 		new = pki_trust_renew(old, NULL, T_NOW, &err);
 		assert_non_null(new);
 		(void)complaints(new, all);
-		if (rows[i].says == NULL)
+		if (says == NULL)
 			assert_string_equal(all, "");
-		else if (strstr(all, rows[i].says) == NULL)
+		else if (strstr(all, says) == NULL)
 			fail_msg("%s: %s", rows[i].name, all);
-		assert_int_equal(pki_trust_same_crls(old, new), rows[i].says != NULL && rows[i].what != BY_WATCH);
-		assert_int_equal(again(new, p, T_NOW, true), rows[i].says == NULL ? PKI_BAD_REVOKED : PKI_OK);
+		assert_int_equal(pki_trust_same_crls(old, new), says != NULL && !other);
+		assert_int_equal(again(new, p, T_NOW, true), says == NULL ? PKI_BAD_REVOKED : PKI_OK);
 		assert_int_equal(again(old, p, T_NOW, true), PKI_OK);
 		pki_peer_free(p);
 		pki_trust_unref(old);
 		pki_trust_unref(new);
 	}
+}
+
+static void
+replacing(void **state)
+{
+	(void)state;
+	replacing_of(false);
+}
+
+static void
+replacing_where_the_ca_comes_with_chains(void **state)
+{
+	(void)state;
+	replacing_of(true);
 }
 
 struct news {
@@ -247,6 +266,109 @@ the_whole_chain(void **state)
 	pki_trust_unref(root);
 	pki_peer_free(p);
 	pki_peer_free(q);
+}
+
+static struct pki_trust *
+trust_after(const struct pki_trust *previous, const char *ca_file, const char *crl_file)
+{
+	char ca[512], crl[512];
+	const char *files[] = { t_path(&w.dir, crl_file, crl) };
+	struct pki_trust_config c = { .ca_file = t_path(&w.dir, ca_file, ca), .crl_files = files, .n_crl_files = 1, .previous = previous, .now = T_NOW };
+	struct err err = { 0 };
+	struct pki_trust *t = pki_trust_new(&c, &err);
+
+	if (t == NULL)
+		print_error("%s\n", err.text);
+	assert_non_null(t);
+	return t;
+}
+
+static void
+count_known(void *ctx, const struct pki_crl *c)
+{
+	*(unsigned *)ctx += c->known;
+}
+
+/* The root alone is trusted. A handshake that began before the list came brings its CA after it did; and a CA counts only below a root
+ * that is trusted now. */
+static void
+a_ca_that_came_with_a_chain(void **state)
+{
+	struct pki_trust *before = trust_of("root.pem", NULL, 0), *t, *elsewhere;
+	struct pki_peer *p;
+	unsigned known = 0;
+
+	(void)state;
+	t_put_crl(&w.dir, "b.pem", t_crl_of(&(struct t_crl_want){ .by = &w.client, .victims = { w.leaf.x }, .number = 1, .last = from, .next = to }));
+	t = trust_after(before, "root.pem", "b.pem");
+	pki_trust_crls(t, count_known, &known);
+	assert_int_equal(known, 0);
+	p = t_accepted(&w.dir, before, "root.pem", w.leaf.x, w.client.x);
+	assert_int_equal(again(t, p, T_NOW, false), PKI_BAD_REVOKED);
+	pki_trust_crls(t, count_known, &known);
+	assert_int_equal(known, 1);
+	elsewhere = trust_after(before, "watch.pem", "b.pem");
+	known = 0;
+	pki_trust_crls(elsewhere, count_known, &known);
+	assert_int_equal(known, 0);
+	pki_trust_unref(elsewhere);
+	pki_trust_unref(before);
+	pki_trust_unref(t);
+	pki_peer_free(p);
+}
+
+static void
+add_brought(struct brought *b, uint32_t key, uint8_t branch)
+{
+	uint8_t k[32] = { 0 }, of[32] = { branch };
+
+	memcpy(k, &key, sizeof key);
+	brought_add(b, w.client.x, k, of);
+}
+
+static bool
+has_brought(struct brought *b, uint32_t key)
+{
+	uint8_t k[32] = { 0 };
+	X509 *x;
+
+	memcpy(k, &key, sizeof key);
+	x = brought_find(b, k);
+	assert_true(x == NULL || x == w.client.x);
+	X509_free(x);
+	return x != NULL;
+}
+
+/* Whoever has a CA may show as many below it as he likes: nobody else's is forgotten for them. */
+static void
+who_brings_too_many(void **state)
+{
+	enum { OTHERS = 3, MANY = 10000 };
+	struct brought *b = brought_new();
+	STACK_OF(X509) *all;
+	uint32_t i;
+
+	(void)state;
+	assert_non_null(b);
+	for (i = 0; i < OTHERS; i++)
+		add_brought(b, i, (uint8_t)i);
+	for (; i < BROUGHT_MAX; i++)
+		add_brought(b, i, 100);
+	assert_true(has_brought(b, OTHERS));
+	for (; i < BROUGHT_MAX + 5; i++)
+		add_brought(b, i, 100);
+	assert_true(has_brought(b, OTHERS) && has_brought(b, BROUGHT_MAX) && has_brought(b, OTHERS + 6));
+	for (i = OTHERS + 1; i < OTHERS + 6; i++)
+		assert_false(has_brought(b, i));
+	for (i = BROUGHT_MAX; i < MANY; i++)
+		add_brought(b, i, 100);
+	for (i = 0; i < OTHERS; i++)
+		assert_true(has_brought(b, i));
+	assert_true(has_brought(b, MANY - 1) && !has_brought(b, OTHERS));
+	all = brought_all(b);
+	assert_int_equal(sk_X509_num(all), BROUGHT_MAX);
+	sk_X509_pop_free(all, X509_free);
+	brought_unref(b);
 }
 
 static void
@@ -420,6 +542,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(replacing),
+		cmocka_unit_test(replacing_where_the_ca_comes_with_chains),
+		cmocka_unit_test(a_ca_that_came_with_a_chain),
+		cmocka_unit_test(who_brings_too_many),
 		cmocka_unit_test(what_is_new),
 		cmocka_unit_test(the_whole_chain),
 		cmocka_unit_test(a_role_that_changed),

@@ -93,7 +93,7 @@ check_crls(const struct pki_trust *t, STACK_OF(X509) *chain, int64_t now, struct
 
 	for (int i = 0; t->crls.n > 0 && i < n; i++) {
 		X509 *x = sk_X509_value(chain, i);
-		const X509 *issuer = i + 1 < n ? sk_X509_value(chain, i + 1) : trust_issuer(t, x);
+		X509 *issuer = i + 1 < n ? sk_X509_value(chain, i + 1) : trust_issuer(t, x);
 		struct crl_answer a;
 
 		if (i + 1 == n && cert_is_self_issued(x))
@@ -103,6 +103,27 @@ check_crls(const struct pki_trust *t, STACK_OF(X509) *chain, int64_t now, struct
 			continue;
 		diagnose_crl(&a, x, i, p);
 		return false;
+	}
+	return true;
+}
+
+/* The CAs that the cafile does not have: their lists are to be known when nobody shows this chain. */
+static bool
+keep_brought(const struct pki_trust *t, STACK_OF(X509) *chain)
+{
+	int n = sk_X509_num(chain), end = t->more_anchors ? n : n - 1;
+	uint8_t key[32], branch[32] = { 0 };
+
+	for (int i = end - 1; i > 0; i--) {
+		X509 *x = sk_X509_value(chain, i);
+
+		if (i == n - 1 && trust_has_cert(t, x))
+			continue;
+		if (!spki_hash(x, key))
+			return false;
+		if (i >= n - 2)
+			memcpy(branch, key, 32);
+		brought_add(t->brought, x, key, branch);
 	}
 	return true;
 }
@@ -157,7 +178,7 @@ accept(const struct pki_trust *t, X509_STORE_CTX *ctx, int64_t now, struct pki_p
 		return false;
 	/* The key that verified the leaf's signature; a pinned leaf vouches for itself and has no role. */
 	if (!spki_hash(is_pinned(chain) ? leaf : sk_X509_value(chain, 1), p->issuer_key) || !keep_chain(t, chain, p) ||
-	    (t->ocsp && !is_pinned(chain) && !peer_issued_by(p, leaf, sk_X509_value(chain, 1)))) {
+	    !keep_brought(t, chain) || (t->ocsp && !is_pinned(chain) && !peer_issued_by(p, leaf, sk_X509_value(chain, 1)))) {
 		peer_refuse(p, PKI_BAD_OTHER, X509_V_ERR_OUT_OF_MEM, "try again", "out of memory");
 		return false;
 	}
@@ -216,6 +237,19 @@ standing_of_crl(const struct crl_answer *a, const char *who, struct pki_standing
 	return false;
 }
 
+/* A list can have been read a moment before its CA was seen for the first time. */
+static void
+meet_lists(const struct pki_trust *t, const uint8_t key[32])
+{
+	X509 *ca;
+
+	if (!crl_has_unknown(&t->crls) || crl_of_key(&t->crls, key) != NULL || (ca = brought_find(t->brought, key)) == NULL)
+		return;
+	crl_meet(&t->crls, ca, key);
+	X509_free(ca);
+	ERR_clear_error();
+}
+
 /* Revocation of one certificate, and whether its issuer is still trusted if it was. */
 static bool
 link_stands(const struct pki_trust *t, const struct authz_link *l, int depth, int64_t now, bool fresh, struct pki_standing *ret)
@@ -230,6 +264,7 @@ link_stands(const struct pki_trust *t, const struct authz_link *l, int depth, in
 	}
 	if (t->crls.n == 0)
 		return true;
+	meet_lists(t, l->key);
 	a = crl_ask_key(&t->crls, l->key, l->serial, now, t->crl_grace);
 	if (a.cause == PKI_OK || (a.cause != PKI_BAD_REVOKED && !fresh) || (a.cause == PKI_BAD_CRL_MISSING && depth > 0))
 		return true;

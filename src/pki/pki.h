@@ -458,7 +458,7 @@ void pki_trust_unref(struct pki_trust *t); /* NULL is fine */
 struct pki_trust *pki_trust_renew(const struct pki_trust *old, const struct pki_trust *also, int64_t now, struct err *err);
 /* What was not taken over when <t> was made, a sentence each, naming the file. */
 void pki_trust_complaints(const struct pki_trust *t, void (*each)(void *ctx, const char *text), void *ctx);
-/* The CA of the cafile with this key, or NULL; pki_cert_free(). */
+/* The CA with this key, of the cafile or of a chain that was accepted, or NULL; pki_cert_free(). */
 struct x509_st *pki_trust_ca(const struct pki_trust *t, const uint8_t key[32]);
 /* The lists that are in force. */
 struct pki_crl {
@@ -466,7 +466,7 @@ struct pki_crl {
 	char number[41];      /* in hex; "": it has none */
 	int64_t last, next;   /* next INT64_MAX: it has no end */
 	uint32_t revoked;     /* entries */
-	bool known;           /* its CA stands in the cafile; else it counts for chains that bring it */
+	bool known;           /* its CA stands in the cafile, or came with a chain; else it counts for chains that bring it */
 };
 /* The CAs that clients' certificates may come from, each once. */
 struct pki_ca_facts {

@@ -47,6 +47,7 @@ struct listener {
 	enum authz_role role; /* of the client CA */
 	int64_t grace;
 	bool no_cn, ignore_dates, quarantine, ocsp;
+	const struct t_cert *shown; /* somebody has come with this CA in his chain */
 };
 
 static struct pki_trust *
@@ -69,6 +70,12 @@ trust_of(struct listener l)
 	if (t == NULL)
 		print_error("%s\n", err.text);
 	assert_non_null(t);
+	if (l.shown != NULL) {
+		struct t_cert somebody = t_leaf("somebody", l.shown);
+
+		pki_peer_free(t_accepted(&w.dir, t, l.ca_file, somebody.x, l.shown->x));
+		t_done(&somebody);
+	}
 	return t;
 }
 
@@ -161,8 +168,8 @@ dates(void **state)
 	assert_int_equal(returns((struct listener){ .quarantine = true }, leaf.x, &v, T_NOW + 101), PKI_BAD_EXPIRED);
 	assert_int_equal(returns((struct listener){ .ignore_dates = true }, leaf.x, &v, T_NOW + 101), PKI_OK);
 	assert_int_equal(returns((struct listener){ 0 }, leaf.x, &v, T_NOW - T_DAY - 1), PKI_BAD_NOT_YET);
-	assert_int_equal(returns((struct listener){ .ca_file = "root.pem" }, below.x, &u, T_NOW + 50), PKI_OK);
-	assert_int_equal(returns((struct listener){ .ca_file = "root.pem" }, below.x, &u, T_NOW + 51), PKI_BAD_EXPIRED);
+	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .shown = &ca }, below.x, &u, T_NOW + 50), PKI_OK);
+	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .shown = &ca }, below.x, &u, T_NOW + 51), PKI_BAD_EXPIRED);
 	assert_int_equal(returns((struct listener){ .ignore_dates = true }, leaf.x, &blind, T_NOW + 101), PKI_OK);
 	assert_int_equal(returns((struct listener){ 0 }, leaf.x, &blind, T_NOW), PKI_BAD_EXPIRED);
 	t_done(&leaf);
@@ -220,7 +227,7 @@ an_intermediate_is_revoked(void **state)
 	make_folder(&d, "above");
 	t_put_crl(&d, "root.pem", t_crl(&w.root, leaf.x, from, to, 1));
 	assert_int_equal(returns((struct listener){ .crl_file = "above" }, leaf.x, &v, T_NOW), PKI_OK);
-	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .crl_file = "above" }, leaf.x, &u, T_NOW), PKI_OK);
+	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .crl_file = "above", .shown = &w.client }, leaf.x, &u, T_NOW), PKI_OK);
 	t_put_crl(&d, "root.pem", t_crl(&w.root, w.client.x, from, to, 1));
 	assert_int_equal(returns((struct listener){ .crl_file = "above" }, leaf.x, &v, T_NOW), PKI_BAD_REVOKED);
 	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .crl_file = "above" }, leaf.x, &u, T_NOW), PKI_BAD_REVOKED);
@@ -239,17 +246,19 @@ a_list_that_nobody_knows_yet(void **state)
 
 	(void)state;
 	make_folder(&d, "unknown");
-	assert_int_equal(returns(l, leaf.x, &v, T_NOW), PKI_OK);
+	/* Nor could anybody take him out again when such a list came later. */
+	assert_int_equal(returns(l, leaf.x, &v, T_NOW), PKI_BAD_OTHER);
+	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .crl_file = "unknown", .shown = &w.client }, leaf.x, &v, T_NOW), PKI_OK);
 	t_put_crl(&d, "client.pem", t_crl(&w.client, leaf.x, from, to, 1));
 	t = trust_of(l);
-	assert_int_equal(returns_to(t, leaf.x, &v, T_NOW), PKI_BAD_CRL_SIGNATURE);
+	assert_int_equal(returns_to(t, leaf.x, &v, T_NOW), PKI_BAD_OTHER);
 	/* Another one has shown the chain. */
 	pki_peer_free(t_accepted(&w.dir, t, "root.pem", other.x, w.client.x));
 	assert_int_equal(returns_to(t, leaf.x, &v, T_NOW), PKI_BAD_REVOKED);
 	pki_trust_unref(t);
 	t_put_crl(&d, "client.pem", t_crl(&w.client, other.x, from, to, 1));
 	t = trust_of(l);
-	assert_int_equal(returns_to(t, leaf.x, &v, T_NOW), PKI_BAD_CRL_SIGNATURE);
+	assert_int_equal(returns_to(t, leaf.x, &v, T_NOW), PKI_BAD_OTHER);
 	pki_peer_free(t_accepted(&w.dir, t, "root.pem", leaf.x, w.client.x));
 	assert_int_equal(returns_to(t, leaf.x, &v, T_NOW), PKI_OK);
 	pki_trust_unref(t);
@@ -295,7 +304,7 @@ a_responder_can_be_asked(void **state)
 	pki_peer_free(p);
 	pki_trust_unref(t);
 	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .ocsp = true }, leaf.x, &u, T_NOW), PKI_BAD_OTHER);
-	assert_int_equal(returns((struct listener){ .ca_file = "root.pem" }, leaf.x, &u, T_NOW), PKI_OK);
+	assert_int_equal(returns((struct listener){ .ca_file = "root.pem", .ocsp = true, .shown = &w.client }, leaf.x, &u, T_NOW), PKI_OK);
 	t_done(&leaf);
 }
 

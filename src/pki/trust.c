@@ -1,4 +1,5 @@
 /* Whom a listener trusts, prepared once: the CAs by name, the keys that give roles, the revocations. Immutable and shared. */
+#include "pki/check.h"
 #include "pki/trust.h"
 
 #include <stdio.h>
@@ -58,13 +59,62 @@ find_issuers(struct pki_trust *t, struct err *err)
 		for (int k = 0; k < n && t->issuers[i] == NULL && !cert_is_self_issued(x); k++) {
 			X509 *up = sk_X509_value(t->cas, k);
 
-			if (X509_NAME_cmp(X509_get_subject_name(up), X509_get_issuer_name(x)) == 0 &&
-			    X509_verify(x, X509_get0_pubkey(up)) == 1)
+			if (cert_signed_by(x, up))
 				t->issuers[i] = up;
 		}
 	}
-	ERR_clear_error();
 	return true;
+}
+
+static bool
+any_signed(STACK_OF(X509) *cas, X509 *x)
+{
+	for (int i = 0; i < sk_X509_num(cas); i++)
+		if (cert_signed_by(x, sk_X509_value(cas, i)))
+			return true;
+	return false;
+}
+
+/* Of the CAs that came with chains those that still stand below a CA of the cafile; NULL: out of memory. */
+static STACK_OF(X509) *
+brought_below(const struct pki_trust *t)
+{
+	STACK_OF(X509) *all = brought_all(t->brought), *good = sk_X509_new_reserve(NULL, BROUGHT_MAX);
+	bool more = all != NULL && good != NULL;
+
+	/* One below the other, in whatever order they were seen. */
+	while (more) {
+		more = false;
+		for (int i = sk_X509_num(all) - 1; i >= 0; i--) {
+			X509 *x = sk_X509_value(all, i);
+
+			/* Where handshakes know more CAs than we do, these are known to nobody else. */
+			if (!t->more_anchors && !any_signed(t->cas, x) && !any_signed(good, x))
+				continue;
+			(void)sk_X509_push(good, sk_X509_delete(all, i)); /* there is room */
+			more = true;
+		}
+	}
+	if (all == NULL) {
+		sk_X509_free(good);
+		good = NULL;
+	}
+	sk_X509_pop_free(all, X509_free);
+	return good;
+}
+
+static bool
+load_lists(struct pki_trust *t, struct crl_load *l, struct err *err)
+{
+	bool ok;
+
+	l->cas = t->cas;
+	l->brought = brought_below(t);
+	if (l->brought == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	ok = crl_set_load(&t->crls, l, err);
+	sk_X509_pop_free(l->brought, X509_free);
+	return ok;
 }
 
 static bool
@@ -80,7 +130,8 @@ fill(struct pki_trust *t, const struct pki_trust_config *c, struct err *err)
 	t->quarantine = c->quarantine && !c->ignore_dates;
 	t->ocsp = c->ocsp;
 	t->role_cas = sk_X509_new_null();
-	if (t->role_cas == NULL)
+	t->brought = c->previous != NULL ? brought_ref(c->previous->brought) : brought_new();
+	if (t->role_cas == NULL || t->brought == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	if (c->ca_file != NULL)
 		ok = certs_read(c->ca_file, &t->cas, err);
@@ -88,10 +139,9 @@ fill(struct pki_trust *t, const struct pki_trust_config *c, struct err *err)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	for (size_t i = 0; ok && i < c->n_roles; i++)
 		ok = add_role(t, &c->roles[i], err);
-	load.cas = t->cas;
 	load.also = c->also != NULL ? &c->also->crls : NULL;
 	load.old = c->previous != NULL ? &c->previous->crls : NULL;
-	return ok && find_issuers(t, err) && crl_set_load(&t->crls, &load, err);
+	return ok && find_issuers(t, err) && load_lists(t, &load, err);
 }
 
 struct pki_trust *
@@ -117,6 +167,7 @@ copy(struct pki_trust *t, const struct pki_trust *from)
 {
 	size_t n = (size_t)NUM_MAX(sk_X509_num(from->cas), 1), r = NUM_MAX(from->n_roles, (size_t)1);
 
+	t->brought = brought_ref(from->brought);
 	t->cas = X509_chain_up_ref(from->cas);
 	t->role_cas = X509_chain_up_ref(from->role_cas);
 	t->issuers = calloc(n, sizeof(X509 *));
@@ -142,12 +193,12 @@ struct pki_trust *
 pki_trust_renew(const struct pki_trust *old, const struct pki_trust *also, int64_t now, struct err *err)
 {
 	struct crl_load load = { .files = (const char *const *)old->crls.files, .n_files = old->crls.n_files,
-		.cas = old->cas, .old = &old->crls, .also = also != NULL ? &also->crls : NULL, .lenient = true, .now = pki_clock(now) };
+		.old = &old->crls, .also = also != NULL ? &also->crls : NULL, .lenient = true, .now = pki_clock(now) };
 	struct pki_trust *t = calloc(1, sizeof *t);
 
 	if (t == NULL || !copy(t, old)) {
 		(void)err_set(err, ERR_MEMORY, "out of memory");
-	} else if (crl_set_load(&t->crls, &load, err)) {
+	} else if (load_lists(t, &load, err)) {
 		atomic_init(&t->refs, 1);
 		return t;
 	}
@@ -158,7 +209,8 @@ pki_trust_renew(const struct pki_trust *old, const struct pki_trust *also, int64
 }
 
 struct news {
-	const struct crl *old, *now;
+	const struct crl *old;
+	uint8_t key[32];
 	bool (*each)(void *ctx, const uint8_t key[32], struct slice serial);
 	void *ctx;
 };
@@ -169,7 +221,7 @@ tell_new(void *ctx, struct slice serial)
 	const struct news *n = ctx;
 	struct revoked r;
 
-	return (n->old != NULL && crl_find(n->old, serial, &r)) || n->each(n->ctx, n->now->issuer_key, serial);
+	return (n->old != NULL && crl_find(n->old, serial, &r)) || n->each(n->ctx, n->key, serial);
 }
 
 bool
@@ -180,12 +232,14 @@ pki_trust_news(const struct pki_trust *old, const struct pki_trust *now,
 
 	for (size_t i = 0; all && i < now->crls.n; i++) {
 		const struct crl *c = now->crls.v[i];
-		struct news n = { c->verified ? crl_of_key(&old->crls, c->issuer_key) : NULL, c, each, ctx };
+		struct news n = { .each = each, .ctx = ctx };
+		bool known = crl_key(c, n.key);
 
+		n.old = known ? crl_of_key(&old->crls, n.key) : NULL;
 		if (n.old == c)
 			continue;
 		/* Whose CA nobody knew yet has no key here: its sessions cannot be told from others. */
-		all = c->verified ? crl_each(c, tell_new, &n) : crl_set_same(&old->crls, &now->crls);
+		all = known ? crl_each(c, tell_new, &n) : crl_set_same(&old->crls, &now->crls);
 	}
 	return all;
 }
@@ -244,9 +298,10 @@ pki_trust_crls(const struct pki_trust *t, void (*each)(void *ctx, const struct p
 {
 	for (size_t i = 0; i < t->crls.n; i++) {
 		const struct crl *c = t->crls.v[i];
-		struct pki_crl v = { .issuer = c->issuer_text, .last = c->last, .next = c->next, .revoked = c->n,
-			.known = c->verified };
+		struct pki_crl v = { .issuer = c->issuer_text, .last = c->last, .next = c->next, .revoked = c->n };
+		uint8_t key[32];
 
+		v.known = crl_key(c, key);
 		(void)text_hex(slice_of(c->number, c->number_n), v.number, sizeof v.number);
 		each(ctx, &v);
 	}
@@ -267,6 +322,7 @@ pki_trust_unref(struct pki_trust *t)
 	sk_X509_pop_free(t->cas, X509_free);
 	sk_X509_pop_free(t->role_cas, X509_free);
 	crl_set_done(&t->crls);
+	brought_unref(t->brought);
 	free(t->issuers);
 	free(t->ca_keys);
 	free(t->roles);
@@ -283,7 +339,7 @@ pki_trust_role(const struct pki_trust *t, const uint8_t spki[32])
 	return AUTHZ_ROLE_NONE;
 }
 
-const X509 *
+X509 *
 trust_issuer(const struct pki_trust *t, const X509 *ca)
 {
 	for (int i = 0; i < sk_X509_num(t->cas); i++) {
@@ -300,7 +356,7 @@ pki_trust_ca(const struct pki_trust *t, const uint8_t key[32])
 		if (memcmp(t->ca_keys[i], key, 32) == 0)
 			return pki_cert_ref(sk_X509_value(t->cas, i));
 	}
-	return NULL;
+	return brought_find(t->brought, key);
 }
 
 bool

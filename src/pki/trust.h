@@ -19,15 +19,31 @@ struct pki_trust {
 	struct role_key *roles;
 	size_t n_roles;
 	struct crl_set crls;
+	struct brought *brought;   /* shared with those before and after it */
 	int64_t crl_grace;         /* seconds for which an expired CRL is still good */
 	bool more_anchors, require_cn, ignore_dates, quarantine, ocsp;
 };
 
 /* Who among the cafile's CAs signed <ca>; NULL: nobody, or <ca> is not in it. */
-const X509 *trust_issuer(const struct pki_trust *t, const X509 *ca);
+X509 *trust_issuer(const struct pki_trust *t, const X509 *ca);
 bool trust_has_cert(const struct pki_trust *t, const X509 *x); /* does it stand in the cafile? */
 /* Is this the key of one of the cafile's CAs? */
 bool trust_has_key(const struct pki_trust *t, const uint8_t spki[32]);
+
+/* ---- brought.c: CAs that came with chains; any thread ---- */
+
+enum { BROUGHT_MAX = 256 };
+
+struct brought *brought_new(void); /* NULL: out of memory */
+struct brought *brought_ref(struct brought *b);
+void brought_unref(struct brought *b); /* NULL is fine */
+/* <ca> stands in a chain that was verified: its key, and that of the CA next to the trusted one in this chain. When there are too many,
+ * the one longest unused of the largest branch is forgotten. */
+void brought_add(struct brought *b, X509 *ca, const uint8_t key[32], const uint8_t branch[32]);
+/* The CA with this key, or NULL; X509_free(). It counts as used. */
+X509 *brought_find(struct brought *b, const uint8_t key[32]);
+/* All of them, counted; NULL: out of memory. */
+STACK_OF(X509) *brought_all(struct brought *b);
 
 /* ---- peer.c ---- */
 
