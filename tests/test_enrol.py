@@ -118,3 +118,11 @@ def test_a_fleet_by_name_takes_nobody_over(served, admin, tmp_path):
     assert taken.status == 409 and "m-1" in taken.json["detail"]
     assert enrol(served, csr, made["secret"], device="a/b").status == 422
     assert admin("GET", "/api/v1/enrolment").json["items"][-1]["uses"] == 1
+
+
+def test_a_token_is_drawn_as_a_code(served, admin):
+    uri = token(admin, "drawn", host="signet.example")["uri"]
+    assert uri.startswith(f"signet://signet.example:{served.port}/drawn?ca=")
+    svg = admin("POST", "/api/v1/enrolment/qr", {"uri": uri})
+    assert svg.status == 200 and svg.type == "image/svg+xml" and svg.body.startswith(b"<svg ") and uri.encode() not in svg.body
+    assert admin("POST", "/api/v1/enrolment/qr", {"uri": "https://example.org/"}).status == 422

@@ -31,23 +31,20 @@ secret_json(const struct registry_secret *s, int64_t now)
 
 /* Shown once: nobody can read it back. */
 static void
-answer_made(struct call *c, int64_t id, const struct enrol_uri *u)
+answer_made(struct call *c, int64_t id, struct slice secret, const char *uri)
 {
-	char uri[ENROL_URI_CAP];
 	struct registry_secret s;
 	struct err err;
 	json_t *v;
 
-	if (!enrol_uri(c->api, u, uri, &err) || !registry_secret_get(c->api->registry, call_tenant(c), id, &s, &err)) {
-		(void)registry_secret_revoke(c->api->registry, id, NULL);
+	if (!registry_secret_get(c->api->registry, call_tenant(c), id, &s, &err)) {
 		call_error(c, &err);
 		return;
 	}
 	v = secret_json(&s, api_now(c->api));
 	free(s.mem);
-	(void)json_object_set_new(v, "secret", text_json(u->secret));
+	(void)json_object_set_new(v, "secret", text_json(secret));
 	(void)json_object_set_new(v, "uri", json_string(uri));
-	secret_wipe(uri, sizeof(uri));
 	call_json(c, 201, v);
 }
 
@@ -55,29 +52,26 @@ static void
 make(struct call *c, struct registry_secret *s)
 {
 	uint8_t random[ENROL_SECRET_N], hash[REGISTRY_HASH];
-	char text[ENROL_SECRET_CAP], host[300];
-	struct enrol_uri u = { .host = host, .device = s->device };
+	char text[ENROL_SECRET_CAP], uri[ENROL_TOKEN_CAP];
+	struct slice secret;
 	struct err err;
 	int64_t id;
 
-	if (!enrol_host(c, call_text(c, "host"), host, sizeof(host))) {
-		call_problem(c, 422, "host", "say `host`, or set enrol_host in signet.conf", "it is not known under which name devices reach this");
-		return;
-	}
 	random_bytes(random, sizeof(random));
-	u.secret = slice_str(text_hex(slice_of(random, sizeof(random)), text, sizeof(text)));
+	secret = slice_str(text_hex(slice_of(random, sizeof(random)), text, sizeof(text)));
 	secret_wipe(random, sizeof(random));
 	s->tenant = call_tenant(c);
 	s->expires = api_now(c->api) + call_int(c, "hours", HOURS) * 3600;
 	s->by = slice_str(c->actor.name);
 	s->hash = slice_of(hash, sizeof(hash));
-	if (EVP_Digest(u.secret.p, u.secret.n, hash, NULL, EVP_sha256(), NULL) != 1)
+	if (EVP_Digest(secret.p, secret.n, hash, NULL, EVP_sha256(), NULL) != 1)
 		call_json(c, 503, NULL);
-	else if (!registry_secret_add(c->api->registry, s, &id, &err))
+	else if (!enrol_uri(c, s->device, secret, uri, &err) || !registry_secret_add(c->api->registry, s, &id, &err))
 		call_error(c, &err);
 	else
-		answer_made(c, id, &u);
+		answer_made(c, id, secret, uri);
 	secret_wipe(text, sizeof(text));
+	secret_wipe(uri, sizeof(uri));
 }
 
 static void
@@ -202,14 +196,14 @@ on_enrolled(struct call *c, const struct enrolled *e, const struct err *why)
 {
 	struct registry_ca ca = { 0 };
 	struct err err;
-	char *root, host[300];
+	char *root, sha256[65], host[ENROL_HOST_CAP];
 	json_t *v;
 
 	if (e == NULL) {
 		enrol_problem(c, why);
 		return;
 	}
-	root = enrol_root(c->api, &err);
+	root = enrol_root(c->api, sha256, &err);
 	(void)registry_ca_get(c->api->registry, slice_str(e->ca), &ca, NULL);
 	v = json_pack("{s:o, s:o, s:o, s:o, s:o, s:s?, s:s, s:o}", "device", text_json(e->device), "tenant", text_json(e->tenant), "cn", text_json(e->cn), "certificate",
 	    pem_json(e->der, "CERTIFICATE"), "chain", pem_json(ca.der, "CERTIFICATE"), "ca", root, "serial", e->serial, "not_after", time_json(e->not_after));
@@ -236,17 +230,34 @@ enrol(struct call *c)
 static void
 get_root(struct call *c)
 {
+	char sha256[65];
 	struct err err;
-	char *root = enrol_root(c->api, &err), hex[65];
-	uint8_t print[32];
+	char *root = enrol_root(c->api, sha256, &err);
 
-	if (root == NULL || !pki_fingerprint(slice_str(root), print)) {
+	if (root == NULL)
 		call_error(c, &err);
-		free(root);
-		return;
-	}
-	call_json(c, 200, json_pack("{s:s, s:s}", "pem", root, "sha256", text_hex(slice_of(print, sizeof(print)), hex, sizeof(hex))));
+	else
+		call_json(c, 200, json_pack("{s:s, s:s}", "pem", root, "sha256", sha256));
 	free(root);
+}
+
+/* ---- as a picture ---- */
+
+static void
+draw(struct call *c)
+{
+	struct enrol_token t;
+	struct err err;
+	struct slice uri = call_text(c, "uri");
+	char *svg = enrol_token_read(uri, &t, &err) ? qr_svg(json_string_value(json_object_get(c->body, "uri")), &err) : NULL;
+
+	secret_wipe(&t, sizeof(t));
+	if (svg == NULL)
+		call_error(c, &err);
+	else
+		call_bytes(c, 200, "image/svg+xml", slice_str(svg));
+	if (svg != NULL)
+		secret_free(svg, strlen(svg));
 }
 
 /* ---- tables ---- */
@@ -282,7 +293,7 @@ static const struct field secret_rows[] = { SECRET_FIELDS, { 0 } };
 static const struct field made_rows[] = {
 	SECRET_FIELDS,
 	{ "secret", FIELD_TEXT, FIELD_REQUIRED, 32, 32, .help = "Shown this once" },
-	{ "uri", FIELD_TEXT, FIELD_REQUIRED, 1, ENROL_URI_CAP, .help = "All that a device needs: signet://HOST:PORT/DEVICE?ca=SHA256#SECRET" },
+	{ "uri", FIELD_TEXT, FIELD_REQUIRED, 1, ENROL_TOKEN_CAP, .help = "All that a device needs: signet://HOST:PORT/DEVICE?ca=SHA256#SECRET" },
 	{ 0 },
 };
 static const struct field enrol_rows[] = {
@@ -309,9 +320,14 @@ static const struct field root_rows[] = {
 	{ "sha256", FIELD_TEXT, FIELD_REQUIRED, 64, 64 },
 	{ 0 },
 };
+static const struct field uri_rows[] = {
+	{ "uri", FIELD_TEXT, FIELD_REQUIRED, 1, ENROL_TOKEN_CAP, &rule_plain,
+	    .example = "\"signet://localhost:8443/sensor01?ca=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef#5f0c3a91b2d84e6f7a1029384756abcd\"" },
+	{ 0 },
+};
 static const struct schema secret_schema = { "EnrolmentSecret", secret_rows }, made_schema = { "NewEnrolmentSecret", made_rows },
 			   new_schema = { "EnrolmentSecretWish", new_rows }, fleet_schema = { "FleetSecretWish", fleet_rows },
-			   enrol_schema = { "Enrolment", enrol_rows }, enrolled_schema = { "Enrolled", enrolled_rows }, root_schema = { "Root", root_rows };
+			   enrol_schema = { "Enrolment", enrol_rows }, enrolled_schema = { "Enrolled", enrolled_rows }, root_schema = { "Root", root_rows }, uri_schema = { "EnrolmentUri", uri_rows };
 
 static const struct op ops[] = {
 	{ "createEnrolment", "Make a one-time secret with which the device gets its certificate", HTTP_POST, "/api/v1/devices/{device}/enrolment", 0, 201, create,
@@ -322,6 +338,9 @@ static const struct op ops[] = {
 	    .answer = &made_schema, .example = "{\"pattern\":\"line7-{n:4}\",\"max_uses\":500,\"hours\":72}" },
 	{ "listEnrolments", "All secrets of the tenant, without the secrets", HTTP_GET, "/api/v1/enrolment", OP_LIST, 200, list_all, .answer = &secret_schema },
 	{ "withdrawEnrolment", "A secret is no use any more", HTTP_DELETE, "/api/v1/enrolment/{secret}", 0, 204, withdraw },
+	{ "drawEnrolment", "The QR code of a token; nothing of it is kept", HTTP_POST, "/api/v1/enrolment/qr", OP_SELF | OP_QUIET, 200, draw, .body = &uri_schema,
+	    .example = "{\"uri\":\"signet://localhost:8443/sensor01?ca=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef#5f0c3a91b2d84e6f7a1029384756abcd\"}",
+	    .media = "image/svg+xml" },
 	{ "enrol", "A device gets its certificate for a secret", HTTP_POST, "/api/v1/enrol", OP_OPEN | OP_QUIET, 201, enrol, .body = &enrol_schema, .answer = &enrolled_schema,
 	    .example = "{\"secret\":\"5f0c3a91b2d84e6f7a1029384756abcd\",\"csr\":\"-----BEGIN CERTIFICATE REQUEST-----\\nMIH…\\n-----END CERTIFICATE REQUEST-----\\n\"}",
 	    .body_max = 32768 },

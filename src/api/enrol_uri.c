@@ -1,4 +1,4 @@
-/* The text of a token: with the fingerprint of the root in it, so that the first contact is no leap of faith. */
+/* Where a device goes with its secret, and the root by which it knows that it has come there. */
 #include "api/enrol_uri.h"
 
 #include <stdio.h>
@@ -30,21 +30,23 @@ has_port(struct slice host)
 static bool
 is_host(struct slice s)
 {
-	for (size_t i = 0; i < s.n; i++)
-		if (!((s.p[i] | 0x20) >= 'a' && (s.p[i] | 0x20) <= 'z') && !(s.p[i] >= '0' && s.p[i] <= '9') && (s.p[i] == 0 || strchr("-.:_[]", s.p[i]) == NULL))
+	for (size_t i = 0; i < s.n; i++) {
+		uint8_t lower = (uint8_t)(s.p[i] | 0x20);
+
+		if (!(lower >= 'a' && lower <= 'z') && !(s.p[i] >= '0' && s.p[i] <= '9') && (s.p[i] == 0 || strchr("-.:_[]", s.p[i]) == NULL))
 			return false;
+	}
 	return s.n > 0;
 }
 
 bool
 enrol_host(const struct call *c, struct slice asked, char *out, size_t cap)
 {
-	const char *configured = c->api->config->enrol_host;
 	char own[256] = "";
 	int n;
 
 	if (asked.n == 0)
-		asked = slice_str(configured);
+		asked = slice_str(c->api->config->enrol_host);
 	if (asked.n == 0 && c->chan != NULL && !chan_is_local(c->chan) && (!http_header(&c->head, "Host", &asked) || !is_host(asked)))
 		asked = (struct slice){ 0 };
 	if (asked.n == 0 && gethostname(own, sizeof(own) - 1) == 0)
@@ -57,12 +59,12 @@ enrol_host(const struct call *c, struct slice asked, char *out, size_t cap)
 
 /* pki/ca.pem begins with the root. */
 char *
-enrol_root(const struct api *a, struct err *err)
+enrol_root(const struct api *a, char ret_sha256[static 65], struct err *err)
 {
 	static const char end[] = "-----END CERTIFICATE-----\n";
 	char path[PKI_PATH_MAX], *text = NULL;
+	uint8_t print[32], *data;
 	const uint8_t *at;
-	uint8_t *data;
 	size_t n;
 
 	if (!path_join(path, sizeof(path), a->config->dir, "pki/ca.pem")) {
@@ -72,36 +74,29 @@ enrol_root(const struct api *a, struct err *err)
 	if (!file_read(path, PKI_FILE_MAX, &data, &n, err))
 		return NULL;
 	at = memmem(data, n, end, sizeof(end) - 1);
-	if (at == NULL)
+	if (at == NULL || !pki_fingerprint(slice_of(data, n), print))
 		(void)err_set(err, ERR_INPUT, "%s has no certificate in it", path);
 	else if ((text = text_dup(slice_of(data, (size_t)(at - data) + sizeof(end) - 1))) == NULL)
 		(void)err_set(err, ERR_MEMORY, "out of memory");
+	else
+		(void)text_hex(slice_of(print, sizeof(print)), ret_sha256, 65);
 	free(data);
 	return text;
 }
 
 bool
-enrol_uri(const struct api *a, const struct enrol_uri *u, char out[static ENROL_URI_CAP], struct err *err)
+enrol_uri(const struct call *c, struct slice device, struct slice secret, char out[static ENROL_TOKEN_CAP], struct err *err)
 {
-	char *root = enrol_root(a, err), hex[65], name[3 * 4 * REGISTRY_NAME_MAX + 1];
-	uint8_t print[32];
-	size_t at = 0;
-	int n;
+	struct enrol_token t;
+	char *root;
+	bool ok;
 
+	if (!enrol_host(c, call_text(c, "host"), t.host, sizeof(t.host)))
+		return err_set(err, ERR_INPUT, "it is not known under which name devices reach this: say \"host\", or set enrol_host in signet.conf");
+	root = enrol_root(c->api, t.ca, err);
 	if (root == NULL)
 		return false;
-	if (!pki_fingerprint(slice_str(root), print)) {
-		free(root);
-		return err_set(err, ERR_INPUT, "the root's certificate cannot be read");
-	}
 	free(root);
-	name[0] = '\0';
-	for (size_t i = 0; i < u->device.n && at + 4 < sizeof(name); i++) {
-		uint8_t c = u->device.p[i], lower = (uint8_t)(c | 0x20);
-		bool plain = (c >= '0' && c <= '9') || (lower >= 'a' && lower <= 'z') || (c != 0 && strchr("-._~", c) != NULL);
-
-		at += (size_t)snprintf(name + at, sizeof(name) - at, plain ? "%c" : "%%%02X", c);
-	}
-	n = snprintf(out, ENROL_URI_CAP, "signet://%s/%s?ca=%s#%.*s", u->host, name, text_hex(slice_of(print, sizeof(print)), hex, sizeof(hex)), SL_ARG(u->secret));
-	return (n > 0 && n < ENROL_URI_CAP) || err_set(err, ERR_LIMIT, "the token is too long");
+	ok = text_copy(t.device, sizeof(t.device), device) && text_copy(t.secret, sizeof(t.secret), secret) && enrol_token_write(&t, out);
+	return ok || err_set(err, ERR_LIMIT, "the token is too long");
 }
