@@ -109,7 +109,8 @@ def test_cas_and_profiles_are_told(site):
                 row.append(body[at + 2:at + 2 + n])
                 at += 2 + n
             told[row[0].decode()] = (row[1].decode(), row[2])
-        assert {k: v[0] for k, v in told.items()} == {"client": "client cfree", "watch": "client", "control": "client", "cloud": "server", "root": ""}
+        assert {k: v[0] for k, v in told.items()} == {"client": "client cfree ocsp", "watch": "client ocsp", "control": "client ocsp", "cloud": "server ocsp",
+                                                       "root": ""}
         assert told["watch"][1] == certs.pem_bytes((site.dir / "pki/watch/cert.pem").read_text())
 
 

@@ -27,8 +27,8 @@ etag_of(struct slice body, int64_t version, char out[static ETAG_CAP])
 }
 
 /* Is one that begins so among the tags of an If-Match or If-None-Match? Weak ones are compared like strong ones (RFC 9110 13.1.2). */
-static bool
-has_tag(struct slice list, struct slice begin)
+bool
+call_has_tag(struct slice list, struct slice begin)
 {
 	bool more = true;
 
@@ -73,20 +73,38 @@ end_once(struct call *c, unsigned status, const char *type, struct slice body)
 		(void)registry_replay_abandon(c->api->registry, scope, key, &err);
 }
 
+static void
+finish(struct call *c, struct reply *r)
+{
+	unsigned status = r->status;
+
+	r->headers = c->headers;
+	r->cache = c->cache[0] != '\0' ? c->cache : NULL;
+	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed)
+		api_audit(c->api, c->actor.name, c->op->id, c->head.target);
+	if (c->head.method > HTTP_HEAD && status < 400 && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0))
+		broker_poke(c->api);
+	if (c->chan != NULL)
+		chan_answer(c->chan, r); /* frees the call */
+	else
+		call_free(c);
+}
+
 void
 call_bytes(struct call *c, unsigned status, const char *type, struct slice body)
 {
-	struct reply r = { .status = status, .type = type, .body = body, .headers = c->headers, .page = c->page };
+	struct reply r = { .status = status, .type = type, .body = body, .page = c->page };
 
 	end_once(c, status, type, body);
-	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed)
-		api_audit(c->api, c->actor.name, c->op->id, c->head.target);
-	if (c->head.method > HTTP_HEAD && status < 400)
-		broker_poke(c->api);
-	if (c->chan != NULL)
-		chan_answer(c->chan, &r); /* frees the call */
-	else
-		call_free(c);
+	finish(c, &r);
+}
+
+void
+call_blob(struct call *c, const char *type, struct blob *b)
+{
+	struct reply r = { .status = 200, .type = type, .blob = b };
+
+	finish(c, &r);
 }
 
 void
@@ -110,7 +128,7 @@ send_json(struct call *c, unsigned status, const char *type, json_t *v)
 	}
 	if (status == 200 && is_row && etag_of(body, c->version, tag)) {
 		call_header(c, "ETag", "%s", tag);
-		if (get && http_header(&c->head, "If-None-Match", &match) && match.p != NULL && has_tag(match, slice_str(tag))) {
+		if (get && http_header(&c->head, "If-None-Match", &match) && match.p != NULL && call_has_tag(match, slice_str(tag))) {
 			free(text);
 			call_bytes(c, 304, NULL, (struct slice){ 0 });
 			return;
@@ -286,7 +304,7 @@ call_if_match(struct call *c, int64_t version)
 	struct slice match;
 
 	(void)snprintf(begin, sizeof(begin), "\"%" PRId64 "-", version);
-	if (http_header(&c->head, "If-Match", &match) && (match.p == NULL || has_tag(match, slice_str(begin))))
+	if (http_header(&c->head, "If-Match", &match) && (match.p == NULL || call_has_tag(match, slice_str(begin))))
 		return true;
 	call_problem(c, 412, "changed", "read it again and repeat the change", "it is not what If-Match says any more");
 	return false;

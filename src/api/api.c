@@ -71,6 +71,7 @@ on_chores(evutil_socket_t fd, short what, void *ctx)
 	if (!registry_purge(a->registry, PURGE_MAX, &n, &err))
 		log_warning("The registry cannot forget what has expired: %s.", err.text);
 	lists_due(a);
+	responders_due(a, false);
 	broker_poke(a);
 }
 
@@ -131,7 +132,7 @@ open_all(struct api *a, struct err *err)
 	a->document = document_json();
 	if (a->tokens == NULL || a->hasher == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return enrol_open(a, err) && signers_open(a, err) && broker_open(a, err);
+	return enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err);
 }
 
 struct api *
@@ -176,6 +177,9 @@ api_free(struct api *a)
 	broker_close(a);
 	signers_close(a);
 	enrol_close(a);
+	responders_close(a);
+	ocsp_close(a);
+	public_close(a);
 	while (a->calls != NULL)
 		call_free(a->calls);
 	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)

@@ -15,6 +15,7 @@ struct api_listener {
 	const char *host; /* NULL: every address */
 	uint16_t port;    /* 0: <path> is a unix socket */
 	const char *path; /* for the commands of this machine: root and the process's own user are administrators there */
+	bool plain;       /* no TLS: lists, OCSP answers and CAs' certificates, and nothing else */
 	const char *name; /* for log lines */
 };
 
@@ -42,6 +43,8 @@ struct api_config {
 	struct api_listener listeners[API_LISTENERS_MAX];
 	unsigned n_listeners;
 	unsigned token_s;             /* how long a login is good */
+	unsigned ocsp_s;              /* how long an OCSP answer is good */
+	bool lists;                   /* each CA whose key is here has a revocation list, if only an empty one */
 	unsigned timeout_s;           /* for a handshake, a head, a body and an answer each */
 	unsigned max_connections;     /* of all listeners */
 	unsigned max_per_address;

@@ -114,12 +114,11 @@ check_params(struct call *c)
 	unsigned n = 0;
 
 	while (more) {
-		struct slice s = slice_cut(&path, '/', &more);
+		struct slice part = slice_cut(&path, '/', &more), s, suffix;
 		struct faults f = { 0 };
 
-		if (s.n < 2 || s.p[0] != '{')
+		if (!op_brace(part, &s, &suffix))
 			continue;
-		s = slice_of(s.p + 1, s.n - 2);
 		if (!field_check_text(op_param(s), c->params[n++], op_param(s)->name, &f)) {
 			call_faults(c, 400, &f);
 			return false;
@@ -154,21 +153,43 @@ refuse_method(struct call *c, unsigned allowed)
 static bool
 check_type(struct call *c)
 {
+	const char *takes = c->op->takes != NULL ? c->op->takes : "application/json";
 	struct slice type;
 	bool more, some = c->head.chunked || c->head.length > 0;
+	char remedy[API_TEXT_MAX];
 
 	if (!some)
 		return true;
-	if (c->op->body == NULL) {
+	if (c->op->body == NULL && c->op->takes == NULL) {
 		call_problem(c, 400, "body", NULL, "this request takes no body");
 		return false;
 	}
 	if (http_header(&c->head, "Content-Type", &type) && type.p != NULL) {
-		if (text_same_word(text_trim(slice_cut(&type, ';', &more)), "application/json"))
+		if (text_same_word(text_trim(slice_cut(&type, ';', &more)), takes))
 			return true;
 	}
-	call_problem(c, 415, "media-type", "send Content-Type: application/json", "the body is not said to be JSON");
+	(void)snprintf(remedy, sizeof(remedy), "send Content-Type: %s", takes);
+	call_problem(c, 415, "media-type", remedy, "the body is not said to be %s", c->op->takes != NULL ? takes : "JSON");
 	return false;
+}
+
+/* The request of OCSP stands behind the path (RFC 6960 A.1) and has slashes in it, which clients encode or do not. */
+static struct slice
+cut_tail(struct call *c)
+{
+	static const char with_tail[] = "/ocsp/";
+	struct slice t = c->head.target, rest;
+	bool more;
+
+	if ((c->head.method != HTTP_GET && c->head.method != HTTP_HEAD) || !slice_starts(t, SL(with_tail)))
+		return t;
+	rest = slice_from(t, sizeof(with_tail) - 1);
+	(void)slice_cut(&rest, '/', &more);
+	if (!more)
+		return t;
+	c->tail = rest;
+	t.n -= rest.n;
+	return t;
 }
 
 bool
@@ -177,13 +198,18 @@ call_admit(struct call *c)
 	struct http_fault f;
 	unsigned allowed = 0;
 
-	if (!http_read_target(c->head.target, &c->path, &f)) {
+	if (!http_read_target(cut_tail(c), &c->path, &f)) {
 		call_problem(c, f.status, "target", NULL, "%s", f.what);
 		return false;
 	}
-	if (page_serve(c))
+	if (!chan_is_plain(c->chan) && page_serve(c))
 		return false;
 	c->op = op_find(&c->path, c->head.method == HTTP_HEAD ? HTTP_GET : c->head.method, c->params, &allowed);
+	if (chan_is_plain(c->chan) && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0)) {
+		c->op = NULL;
+		call_problem(c, 404, "not-found", NULL, "nothing lies at this path without TLS");
+		return false;
+	}
 	if (c->op == NULL) {
 		refuse_method(c, allowed);
 		return false;

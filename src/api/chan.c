@@ -25,17 +25,18 @@ struct chan {
 	struct chan *prev, *next;
 	struct listener *listener;
 	struct bufferevent *bev;
-	struct tls_guest *guest; /* NULL: a unix socket */
+	struct tls_guest *guest; /* NULL: a unix socket, or plain */
 	struct event *deadline;
 	struct address *address;
 	struct sockaddr_storage addr;
 	char peer[80];
 	enum chan_state state;
-	bool local, working, more;
+	bool local, plain, working, more;
 	struct call *call;
 	struct http_chunks chunks;
 	uint64_t left;           /* of the body, when it is not in chunks */
 	size_t lingered;
+	size_t unsent;           /* of the answer, when the deadline was looked at last */
 };
 
 /* ---- life ---- */
@@ -66,6 +67,7 @@ chan_free(struct chan *c)
 	if (c->next != NULL)
 		c->next->prev = c->prev;
 	a->n_chans--;
+	a->n_plain -= c->plain;
 	if (c->call != NULL && c->state == CHAN_BUSY)
 		call_orphan(c->call);
 	else
@@ -114,6 +116,12 @@ struct api *
 chan_api(const struct chan *c)
 {
 	return c->listener->api;
+}
+
+bool
+chan_is_plain(const struct chan *c)
+{
+	return c->plain;
 }
 
 bool
@@ -180,7 +188,7 @@ static void
 idle(struct chan *c)
 {
 	c->state = CHAN_IDLE;
-	set_deadline(c, IDLE_S);
+	set_deadline(c, c->plain ? NUM_MIN((unsigned)IDLE_S, timeout_of(c)) : IDLE_S);
 	(void)bufferevent_enable(c->bev, EV_READ);
 	c->more = true;
 }
@@ -191,7 +199,9 @@ chan_answer(struct chan *c, struct reply *r)
 	bool rest = c->state != CHAN_BUSY; /* not all of the request was read */
 
 	r->close = r->close || rest || c->listener->api->leaving || c->call == NULL || c->call->head.close;
+	r->plain = c->plain;
 	r->head_only = c->call != NULL && c->call->head.method == HTTP_HEAD;
+	c->unsent = 0;
 	reply_write(bufferevent_get_output(c->bev), r);
 	call_free(c->call);
 	c->call = NULL;
@@ -451,6 +461,17 @@ on_event(struct bufferevent *bev, short what, void *ctx)
 		chan_free(c);
 }
 
+/* Who reads a long answer slowly may go on as long as he reads. */
+static bool
+still_reads(struct chan *c)
+{
+	size_t n = evbuffer_get_length(bufferevent_get_output(c->bev));
+	bool more = (c->state == CHAN_IDLE || c->state == CHAN_LAST) && n > 0 && (c->unsent == 0 || n < c->unsent);
+
+	c->unsent = n;
+	return more;
+}
+
 static void
 on_deadline(evutil_socket_t fd, short what, void *ctx)
 {
@@ -459,6 +480,10 @@ on_deadline(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
+	if (still_reads(c)) {
+		set_deadline(c, timeout_of(c));
+		return;
+	}
 	if (c->state == CHAN_SHAKE)
 		tell_refused(c, &f);
 	if (c->state == CHAN_HEAD || c->state == CHAN_BODY) {
@@ -522,7 +547,7 @@ chan_open(struct chan *c, evutil_socket_t fd)
 	if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0)
 		return false;
 	if (c->listener->tls == NULL) {
-		c->local = is_ours(fd);
+		c->local = !c->plain && is_ours(fd);
 		idle(c);
 	} else {
 		set_deadline(c, timeout_of(c));
@@ -530,17 +555,25 @@ chan_open(struct chan *c, evutil_socket_t fd)
 	return true;
 }
 
+/* Those who come for what everybody may have leave half of the room to the others. */
+static bool
+has_room(const struct api *a, bool plain)
+{
+	return a->n_chans < a->config->max_connections && (!plain || a->n_plain < (a->config->max_connections + 1) / 2);
+}
+
 void
 chan_accept(struct listener *l, int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct api *a = l->api;
-	struct chan *c = a->n_chans < a->config->max_connections ? calloc(1, sizeof(*c)) : NULL;
+	bool plain = a->config->listeners[l->index].plain;
+	struct chan *c = has_room(a, plain) ? calloc(1, sizeof(*c)) : NULL;
 	struct net_failure f = { .kind = NET_FAIL_LIMIT, .alert = -1, .detail = "there are too many connections, or too many from this address" };
 	struct net_peer p = { 0 };
 
 	if (len > 0 && len <= sizeof(p.addr))
 		memcpy(&p.addr, addr, len);
-	if (l->tls == NULL)
+	if (l->tls == NULL && !plain)
 		p.addr.ss_family = AF_UNIX;
 	if (c == NULL || (c->address = address_take(a, &p.addr)) == NULL) {
 		a->config->ports.refused(a->config->ports.ctx, l->index, &p, &f);
@@ -556,6 +589,8 @@ chan_accept(struct listener *l, int fd, const struct sockaddr *addr, socklen_t l
 		c->next->prev = c;
 	a->conns = c;
 	a->n_chans++;
+	c->plain = plain;
+	a->n_plain += plain;
 	if (!chan_open(c, fd)) {
 		if (c->bev == NULL)
 			(void)close(fd);

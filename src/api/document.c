@@ -68,7 +68,12 @@ answers(const struct op *o)
 static json_t *
 body(const struct op *o)
 {
-	json_t *schema = ref(o->body->name), *example = o->example != NULL ? json_loads(o->example, 0, NULL) : json_object();
+	json_t *schema, *example;
+
+	if (o->takes != NULL)
+		return json_pack("{s:b, s:{s:{s:{s:s}}}}", "required", 1, "content", o->takes, "schema", "type", "string");
+	schema = ref(o->body->name);
+	example = o->example != NULL ? json_loads(o->example, 0, NULL) : json_object();
 
 	return json_pack("{s:b, s:{s:{s:o, s:o}}}", "required", 1, "content", "application/json", "schema", schema, "example", example);
 }
@@ -106,10 +111,10 @@ parameters(const struct op *o)
 	bool more = true, ok = list != NULL;
 
 	while (ok && more) {
-		struct slice s = slice_cut(&path, '/', &more);
+		struct slice name, suffix;
 
-		if (s.n > 2 && s.p[0] == '{')
-			ok = add_parameter(list, op_param(slice_of(s.p + 1, s.n - 2)), "path");
+		if (op_brace(slice_cut(&path, '/', &more), &name, &suffix))
+			ok = add_parameter(list, op_param(name), "path");
 	}
 	ok = ok && add_rows(list, o->query) && ((o->flags & OP_LIST) == 0 || add_rows(list, page_query)) &&
 	     ((o->flags & OP_OPEN) != 0 || add_rows(list, tenant_query));
@@ -129,7 +134,7 @@ operation(const struct op *o, const char *tag)
 	json_t *v = json_pack("{s:s, s:s, s:[s], s:o, s:o}", "operationId", o->id, "summary", o->summary, "tags", tag, "parameters", parameters(o),
 	    "responses", answers(o));
 
-	if (v != NULL && o->body != NULL && json_object_set_new(v, "requestBody", body(o)) != 0)
+	if (v != NULL && (o->body != NULL || o->takes != NULL) && json_object_set_new(v, "requestBody", body(o)) != 0)
 		goto fail;
 	if (v != NULL && (o->flags & OP_OPEN) != 0 && json_object_set_new(v, "security", json_array()) != 0)
 		goto fail;

@@ -20,6 +20,7 @@ enum {
 	PASSWORD_MAX = 512,
 };
 
+struct blob;
 struct call;
 struct chan;
 struct hash_job;
@@ -43,6 +44,7 @@ enum op_flags {
 	OP_ONCE = 32,     /* takes an Idempotency-Key */
 	OP_MATCH = 64,    /* takes If-Match */
 	OP_PAGE = 256,    /* for a page of the console: the answer has the cookie */
+	OP_PUBLIC = 512,  /* also without TLS */
 };
 struct op {
 	const char *id, *summary;
@@ -56,6 +58,7 @@ struct op {
 	const char *example;       /* a body that is taken, JSON */
 	size_t body_max;           /* 0: API_BODY_MAX */
 	const char *media;         /* of an answer that is not JSON, or NULL */
+	const char *takes;         /* of a body that is not JSON and is in body_bytes, or NULL */
 };
 struct op_group {
 	const char *name, *about;
@@ -66,9 +69,12 @@ extern const struct op_group *const op_groups[];
 extern const size_t op_groups_n;
 extern const struct op_group group_login, group_tenants, group_users, group_groups, group_templates, group_devices, group_issue, group_certificates, group_broker,
     group_cas, group_enrol, group_system;
+extern const struct op_group group_public, group_ocsp;
 /* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
  * there. ret_params: the parts of the path that stand for {…}. */
 const struct op *op_find(const struct http_path *p, enum http_method m, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed);
+/* Is a part of a path a parameter, "{name}" or "{name}.suffix"? ret_suffix: what must stand behind it. */
+bool op_brace(struct slice part, struct slice *ret_name, struct slice *ret_suffix);
 /* What a {name} in a path must be; never NULL for those of the table. */
 const struct field *op_param(struct slice name);
 extern const struct field page_query[]; /* limit and cursor */
@@ -100,6 +106,7 @@ struct call {
 	struct http_head head;
 	struct http_path path;
 	struct slice params[API_PARAMS_MAX]; /* in the order of the path */
+	struct slice tail;    /* of a target that does not end with its path: /ocsp/{ca}/… */
 	uint8_t *body_bytes;
 	size_t body_n, body_cap, body_max;
 	json_t *body;
@@ -109,6 +116,7 @@ struct call {
 	int64_t version;      /* of the row that is shown, for its ETag */
 	char key[80];         /* Idempotency-Key that is held; "": none */
 	struct evbuffer *headers; /* of the answer */
+	char cache[80];       /* Cache-Control of the answer; "": nobody keeps it */
 	void *work;           /* of a handler that goes on later; call_work() */
 	void (*answered)(struct call *c, const json_t *answer); /* what follows the broker's answer */
 	bool replayed;        /* the answer is that of an earlier request */
@@ -119,6 +127,7 @@ struct call {
 void call_json(struct call *c, unsigned status, json_t *body); /* takes <body>; NULL: out of memory */
 void call_nothing(struct call *c);                             /* 204 */
 void call_bytes(struct call *c, unsigned status, const char *type, struct slice body);
+void call_blob(struct call *c, const char *type, struct blob *b); /* 200; counted */
 /* A problem document (RFC 9457). <slug>: its type; <remedy>: one sentence, or NULL. */
 void call_problem(struct call *c, unsigned status, const char *slug, const char *remedy, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
@@ -151,6 +160,8 @@ bool call_found(struct call *c, bool ok, const int64_t *version, const struct er
 void call_done(struct call *c, bool ok, const struct err *err);
 /* Is <version> of the row still what If-Match says? False: the call is answered (412). */
 bool call_if_match(struct call *c, int64_t version);
+/* Is a tag that begins so (with its quote) in the list of an If-Match or If-None-Match? */
+bool call_has_tag(struct slice list, struct slice begin);
 /* The request without its head is there: checks, then the operation. */
 void call_run(struct call *c);
 /* Before the body is read. False: it is answered. */
@@ -162,11 +173,23 @@ void call_orphan(struct call *c);
 
 /* ---- reply.c ---- */
 
+/* Bytes that several answers send at one time. */
+struct blob {
+	unsigned refs;
+	size_t n;
+	uint8_t bytes[];
+};
+struct blob *blob_new(struct slice s); /* NULL: out of memory */
+void blob_unref(struct blob *b);       /* NULL is fine */
+
 struct reply {
 	unsigned status;
 	const char *type;        /* Content-Type, or NULL */
 	struct slice body;
+	struct blob *blob;       /* in the place of <body>, or NULL */
 	struct evbuffer *headers; /* lines, or NULL */
+	const char *cache;       /* Cache-Control, or NULL: nobody keeps it */
+	bool plain;              /* without TLS */
 	bool close;
 	bool head_only;          /* the answer to HEAD: lengths without bytes */
 	bool page;               /* one of the console's files, which a browser may show and run */
@@ -189,7 +212,7 @@ struct listener {
 	struct api *api;
 	unsigned index, n;
 	struct evconnlistener *ev[LISTENER_SOCKETS_MAX];
-	struct tls_ctx *tls; /* NULL: a unix socket */
+	struct tls_ctx *tls; /* NULL: a unix socket, or plain */
 };
 /* Takes <fd>. */
 void chan_accept(struct listener *l, int fd, const struct sockaddr *addr, socklen_t len);
@@ -202,6 +225,7 @@ void chans_leave(struct api *a); /* those that wait for a request; the others af
 void chan_answer(struct chan *c, struct reply *r);
 const struct pki_peer *chan_peer(const struct chan *c); /* who was judged, or NULL */
 struct api *chan_api(const struct chan *c);
+bool chan_is_plain(const struct chan *c);               /* without TLS: only what is OP_PUBLIC */
 bool chan_is_local(const struct chan *c);               /* over the unix socket, and one of those who may */
 bool chan_is_loopback(const struct chan *c);            /* from this machine, over TCP */
 const char *chan_peer_text(const struct chan *c);       /* "192.0.2.1:50000" */
@@ -316,16 +340,27 @@ struct api {
 	json_t *document;         /* OpenAPI */
 	struct listener listeners[API_LISTENERS_MAX];
 	struct chan *conns;
-	unsigned n_chans;
+	unsigned n_chans, n_plain; /* plain ones are among n_chans */
 	struct map addresses;     /* struct address */
 	struct event *signals[3], *chores;
 	struct call *calls;       /* all of them */
 	struct backup *backup;    /* that is being made, or NULL */
 	char link[64];            /* for the first sign-in */
 	int64_t link_user, link_until; /* user 0: there is none */
+	struct list *lists;       /* of revoked certificates, as they are sent */
+	struct responder *responders;
+	struct ocsp *ocsp;
 	bool leaving;
 };
 void backup_stop(struct api *a);
+/* public.c, responder.c, ocsp.c */
+void public_close(struct api *a);
+/* Ask the signer for what OCSP answers are signed with, where it is missing or half of its time is over. <fresh>: what was asked for before is
+ * not answered any more. */
+void responders_due(struct api *a, bool fresh);
+void responders_close(struct api *a);
+bool ocsp_open(struct api *a, struct err *err);
+void ocsp_close(struct api *a);
 void api_chan_gone(struct api *a);
 int64_t api_now(const struct api *a); /* seconds since 1970 */
 json_t *document_json(void);          /* the OpenAPI document; NULL: out of memory */

@@ -106,6 +106,7 @@ on_cas(void *ctx, const struct signer_ca *cas, size_t n, const struct err *why)
 		}
 	}
 	lists_due(a);
+	responders_due(a, true);
 }
 
 void

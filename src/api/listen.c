@@ -95,8 +95,9 @@ listeners_open(struct api *a, struct err *err)
 				return false;
 			continue;
 		}
-		l->tls = cf->ports.tls(cf->ports.ctx, i, err);
-		if (l->tls == NULL || !open_tcp(l, &cf->listeners[i], err))
+		if (!cf->listeners[i].plain && (l->tls = cf->ports.tls(cf->ports.ctx, i, err)) == NULL)
+			return false;
+		if (!open_tcp(l, &cf->listeners[i], err))
 			return false;
 	}
 	return true;

@@ -4,7 +4,9 @@
 #include "base/num.h"
 #include "base/text.h"
 
-const struct op_group *const op_groups[] = { &group_login, &group_tenants, &group_users, &group_groups, &group_templates, &group_devices,
+/* The first that fits counts. */
+const struct op_group *const op_groups[] = { &group_public, &group_ocsp,
+	&group_login, &group_tenants, &group_users, &group_groups, &group_templates, &group_devices,
 	&group_issue, &group_certificates, &group_broker, &group_cas, &group_enrol, &group_system,
 	&group_signin };
 const size_t op_groups_n = ARRAY_LEN(op_groups);
@@ -43,6 +45,24 @@ op_param(struct slice name)
 	return row->name != NULL ? row : NULL;
 }
 
+bool
+op_brace(struct slice part, struct slice *ret_name, struct slice *ret_suffix)
+{
+	bool more = false;
+
+	if (part.n < 3 || part.p[0] != '{')
+		return false;
+	*ret_suffix = slice_from(part, 1);
+	*ret_name = slice_cut(ret_suffix, '}', &more);
+	return more;
+}
+
+static bool
+ends(struct slice s, struct slice with)
+{
+	return s.n >= with.n && slice_eq(slice_from(s, s.n - with.n), with);
+}
+
 /* {name} stands for one part of a path. */
 static bool
 fits(const char *path, const struct http_path *p, struct slice ret[static API_PARAMS_MAX])
@@ -52,14 +72,17 @@ fits(const char *path, const struct http_path *p, struct slice ret[static API_PA
 	bool more = true;
 
 	for (; more; n++) {
-		struct slice part = slice_cut(&rest, '/', &more);
+		struct slice part = slice_cut(&rest, '/', &more), name, suffix;
 
 		if (n == p->n)
 			return false;
-		if (part.n > 0 && part.p[0] == '{')
-			ret[n_params++] = p->segments[n];
-		else if (!slice_eq(part, p->segments[n]))
+		if (op_brace(part, &name, &suffix)) {
+			if (!ends(p->segments[n], suffix))
+				return false;
+			ret[n_params++] = slice_of(p->segments[n].p, p->segments[n].n - suffix.n);
+		} else if (!slice_eq(part, p->segments[n])) {
 			return false;
+		}
 	}
 	return n == p->n;
 }

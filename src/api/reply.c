@@ -2,6 +2,7 @@
 #include "api/internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/num.h"
 
@@ -29,7 +30,6 @@ reply_reason(unsigned status)
 
 /* What a browser must not do with an answer, whoever made it show one. */
 static const char data_security[] =
-    "Cache-Control: no-store\r\n"
     "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n";
 /* The console: its own files and nothing else, and no text becomes markup (Trusted Types). */
 static const char page_security[] =
@@ -40,27 +40,63 @@ static const char page_security[] =
     "Permissions-Policy: camera=(), geolocation=(), microphone=()\r\n";
 static const char security[] =
     "Referrer-Policy: no-referrer\r\n"
-    "Strict-Transport-Security: max-age=31536000\r\n"
     "X-Content-Type-Options: nosniff\r\n"
     "X-Frame-Options: DENY\r\n";
+
+struct blob *
+blob_new(struct slice s)
+{
+	struct blob *b = malloc(sizeof(*b) + s.n);
+
+	if (b == NULL)
+		return NULL;
+	b->refs = 1;
+	b->n = s.n;
+	memcpy(b->bytes, s.p, s.n);
+	return b;
+}
+
+void
+blob_unref(struct blob *b)
+{
+	if (b != NULL && --b->refs == 0)
+		free(b);
+}
+
+static void
+forget(const void *data, size_t n, void *ctx)
+{
+	(void)data;
+	(void)n;
+	blob_unref(ctx);
+}
 
 void
 reply_write(struct evbuffer *out, const struct reply *r)
 {
 	bool bare = r->status == 204 || r->status == 304;
+	size_t n = r->blob != NULL ? r->blob->n : r->body.n;
 
 	(void)evbuffer_add_printf(out, "HTTP/1.1 %u %s\r\n%s%s", r->status, reply_reason(r->status), r->page ? page_security : data_security, security);
+	if (!r->page)
+		(void)evbuffer_add_printf(out, "Cache-Control: %s\r\n", r->cache != NULL ? r->cache : "no-store");
+	if (!r->plain)
+		(void)evbuffer_add_printf(out, "Strict-Transport-Security: max-age=31536000\r\n");
 	if (r->type != NULL && !bare)
 		(void)evbuffer_add_printf(out, "Content-Type: %s\r\n", r->type);
 	if (!bare)
-		(void)evbuffer_add_printf(out, "Content-Length: %zu\r\n", r->body.n);
+		(void)evbuffer_add_printf(out, "Content-Length: %zu\r\n", n);
 	if (r->close)
 		(void)evbuffer_add_printf(out, "Connection: close\r\n");
 	if (r->headers != NULL)
 		(void)evbuffer_add_buffer(out, r->headers);
 	(void)evbuffer_add(out, "\r\n", 2);
-	if (!bare && !r->head_only)
+	if (bare || r->head_only || n == 0)
+		return;
+	if (r->blob == NULL)
 		(void)evbuffer_add(out, r->body.p, r->body.n);
+	else if (evbuffer_add_reference(out, r->blob->bytes, n, forget, r->blob) == 0)
+		r->blob->refs++;
 }
 
 json_t *

@@ -430,7 +430,9 @@ note_due(void *ctx, const struct registry_ca *x)
 {
 	struct due *d = ctx;
 
-	if (x->own && (x->crl_due || (x->crl_next != 0 && x->crl_next < d->soon)) && d->n < ARRAY_LEN(d->names))
+	bool none = x->crl_next == 0 && !d->s->api->config->lists;
+
+	if (x->own && (x->crl_due || (x->crl_next < d->soon && !none)) && d->n < ARRAY_LEN(d->names))
 		(void)text_copy(d->names[d->n++], sizeof(d->names[0]), x->name);
 	return true;
 }
@@ -443,6 +445,7 @@ lists_due(struct api *a)
 
 	if (d == NULL)
 		return;
+	d->s = s;
 	d->soon = api_now(a) + (int64_t)LIST_DAYS * 86400 / 2;
 	(void)registry_ca_each(a->registry, note_due, d, NULL);
 	for (size_t i = 0; i < d->n; i++)

@@ -8,7 +8,9 @@
 #include <time.h>
 #include <openssl/err.h>
 
-enum { LOCK_TRIES = 2000, LOCK_PAUSE_NS = 5000000 }; /* ten seconds */
+/* Ten seconds; and who answers in the CA's name may do so for no longer than an answer of the CA itself is good, since nobody asks whether
+ * he was revoked. */
+enum { LOCK_TRIES = 2000, LOCK_PAUSE_NS = 5000000, RESPONDER_DAYS = 7 };
 
 struct pki_ca {
 	struct ca ca;
@@ -21,7 +23,7 @@ struct pki_ca {
 static const struct {
 	const char *name;
 	enum profile profile;
-} leaf_profiles[] = { { "client", PROFILE_CLIENT }, { "server", PROFILE_SERVER }, { "cfree", PROFILE_CFREE } };
+} leaf_profiles[] = { { "client", PROFILE_CLIENT }, { "server", PROFILE_SERVER }, { "cfree", PROFILE_CFREE }, { "ocsp", PROFILE_OCSP } };
 
 static bool
 profile_find(struct slice name, enum profile *ret)
@@ -146,15 +148,21 @@ pki_ca_make(struct pki_ca *c, const struct pki_wish *w, struct pki_made *ret, st
 {
 	struct draft d = { .ca = c->ca.cert, .ca_key = c->ca.key, .now = pki_clock(w->now),
 		.wish = { .cn = w->cn, .hosts = w->names, .n_hosts = w->n_names, .only_hosts = w->only_names, .days = w->days } };
-	char crl[512], ocsp[512];
+	char crl[512], ocsp[512], issuers[512], responder[64];
 	bool ok;
 
 	if (!profile_find(slice_str(w->profile), &d.profile))
 		return err_set(err, ERR_MISSING, "there is no such profile");
+	if (d.profile == PROFILE_OCSP) {
+		/* A colon behind what is no tenant: no device has such a name. */
+		(void)snprintf(responder, sizeof responder, "OCSP responder: %s", c->ca.name);
+		d.wish = (struct draft_wish){ .cn = responder, .only_hosts = true, .days = RESPONDER_DAYS };
+	}
 	/* More than the profile's is clipped; the CA's own end clips the rest. */
 	d.wish.days = w->days == 0 ? 0 : NUM_MIN(w->days, profile_days(d.profile));
 	d.crl_url = url_for(c, w->crl_url, crl);
 	d.ocsp_url = url_for(c, w->ocsp_url, ocsp);
+	d.issuers_url = url_for(c, w->issuers_url, issuers);
 	ok = make(c, &d, w, ret, err);
 	draft_done(&d);
 	return ok;

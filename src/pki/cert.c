@@ -63,21 +63,26 @@ url_ok(const char *url)
 	return strncmp(url, "http://", 7) == 0 && n > 7 && n < 400 && strspn(url, fine) == n;
 }
 
-/* Where revocation is asked for (RFC 5280 4.2.1.13, 4.2.2.1). */
+/* Where revocation is asked for, and where the issuer's certificate is (RFC 5280 4.2.1.13, 4.2.2.1). */
 static bool
 add_urls(X509 *x, X509V3_CTX *ctx, const struct cert_spec *s)
 {
-	char value[512];
+	bool ocsp = s->ocsp_url != NULL, issuers = s->issuers_url != NULL;
+	char value[1024];
 
+	/* One with ocsp-nocheck is looked up nowhere. */
+	if (profiles[s->profile].nocheck)
+		return true;
+	if ((s->crl_url != NULL && !url_ok(s->crl_url)) || (ocsp && !url_ok(s->ocsp_url)) || (issuers && !url_ok(s->issuers_url)))
+		return false;
 	if (s->crl_url != NULL) {
 		(void)snprintf(value, sizeof value, "URI:%s", s->crl_url);
-		if (!url_ok(s->crl_url) || !add_extension(x, ctx, NID_crl_distribution_points, value))
+		if (!add_extension(x, ctx, NID_crl_distribution_points, value))
 			return false;
 	}
-	if (s->ocsp_url == NULL)
-		return true;
-	(void)snprintf(value, sizeof value, "OCSP;URI:%s", s->ocsp_url);
-	return url_ok(s->ocsp_url) && add_extension(x, ctx, NID_info_access, value);
+	(void)snprintf(value, sizeof value, "%s%s%s%s%s", ocsp ? "OCSP;URI:" : "", ocsp ? s->ocsp_url : "", ocsp && issuers ? "," : "",
+	    issuers ? "caIssuers;URI:" : "", issuers ? s->issuers_url : "");
+	return value[0] == '\0' || add_extension(x, ctx, NID_info_access, value);
 }
 
 static bool

@@ -89,6 +89,7 @@ draft_make(struct draft *d, struct err *err)
 		.now = d->now,
 		.crl_url = d->crl_url,
 		.ocsp_url = d->ocsp_url,
+		.issuers_url = d->issuers_url,
 	};
 	bool clipped;
 

@@ -149,7 +149,7 @@ struct cert_spec {
 	EVP_PKEY *issuer_key;
 	unsigned days;
 	int64_t now;
-	const char *crl_url, *ocsp_url; /* for CRLDistributionPoints, AuthorityInfoAccess; NULL: none. url_ok() */
+	const char *crl_url, *ocsp_url, *issuers_url; /* for CRLDistributionPoints, AuthorityInfoAccess; NULL: none. url_ok() */
 };
 /* May it stand in a certificate: http:, no spaces, commas or other characters that mean something to libcrypto. */
 bool url_ok(const char *url);
@@ -182,7 +182,7 @@ struct draft {
 	EVP_PKEY *ca_key;
 	enum profile profile;
 	struct draft_wish wish;
-	const char *crl_url, *ocsp_url;
+	const char *crl_url, *ocsp_url, *issuers_url;
 	int64_t now;
 	EVP_PKEY *key;                /* of the subject; owned, as the next two */
 	struct csr_taken csr;

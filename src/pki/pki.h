@@ -141,6 +141,16 @@ bool pki_trust_add(const char *dir, const char *cert_file, enum authz_role role,
 /* A CA's certificate, for devices and other programs: PEM or DER; <chain>: with the CAs above it (PEM only). free(). */
 bool pki_export(const char *dir, const char *ca, bool der, bool chain, uint8_t **ret, size_t *ret_n, struct err *err);
 
+/* A key that is made in memory, and a request (DER) for its certificate. The key's own memory is wiped at the end. */
+struct pki_pair {
+	struct evp_pkey_st *key;
+	uint8_t *csr;
+	size_t csr_n;
+};
+bool pki_pair_make(enum pki_key_type t, const char *cn, struct pki_pair *ret, struct err *err);
+bool pki_pair_key(const struct pki_pair *p, uint8_t **ret, size_t *ret_n, struct err *err); /* PKCS#8, DER; secret_free() */
+void pki_pair_done(struct pki_pair *p); /* of zeros is fine */
+
 /* Is it a request that a CA here would take (PEM or DER, signature, key)? *ret_pem: the same as PEM; free(). */
 bool pki_request_check(struct slice csr, char **ret_pem, struct err *err);
 /* SHA-256 of the first certificate in <pem>. False: there is none. */
@@ -322,6 +332,9 @@ struct pki_ocsp_request {
 	uint8_t nonce[PKI_OCSP_NONCE_MAX];
 	struct pki_ocsp_id ids[PKI_OCSP_IDS_MAX];
 };
+/* A request as it stands in a URL (RFC 6960 A.1): base64, with %XX in it. False: it is not that, or longer than <cap>. */
+enum { PKI_OCSP_PATH_MAX = 4096 };
+bool pki_ocsp_from_path(struct slice path, uint8_t *out, size_t cap, size_t *ret_n);
 /* Of exactly one request in DER. A signature of the requester is not looked at. */
 bool pki_ocsp_parse_request(struct slice der, struct pki_ocsp_request *ret, struct err *err);
 bool pki_ocsp_is_of(const struct pki_ocsp_id *id, const struct x509_st *issuer);
@@ -365,18 +378,18 @@ struct pki_ca *pki_ca_open(const char *dir, const char *name, const struct pki_s
 void pki_ca_free(struct pki_ca *c); /* wipes the key; NULL is fine */
 const char *pki_ca_name(const struct pki_ca *c);
 struct slice pki_ca_der(const struct pki_ca *c);
-bool pki_profile_known(struct slice name); /* "client", "server", "cfree" */
+bool pki_profile_known(struct slice name); /* "client", "server", "cfree", "ocsp" */
 bool pki_url_ok(const char *url);          /* fit to stand in a certificate */
 
 struct pki_wish {
-	const char *profile;
+	const char *profile;            /* of "ocsp" nothing below counts but the key in csr */
 	const char *cn;                 /* NULL: the request's own; pki_cn_ok() */
 	const char *const *names;       /* for subjectAltName */
 	size_t n_names;
 	bool only_names;                /* those of the request are dropped */
 	struct slice csr;               /* DER or PEM */
 	unsigned days;                  /* 0: the profile's; more is clipped to it, and to the CA's end */
-	const char *crl_url, *ocsp_url; /* NULL: none; "%c" stands for the CA's name */
+	const char *crl_url, *ocsp_url, *issuers_url; /* NULL: none; "%c" stands for the CA's name */
 	int64_t now;                    /* 0 = the clock */
 };
 struct pki_made {

@@ -440,5 +440,6 @@ config_free(struct config *c)
 	free(c->log_timestamp_format);
 	free(c->crl_url);
 	free(c->ocsp_url);
+	free(c->ca_issuers_url);
 	free(c);
 }

@@ -171,6 +171,7 @@ struct config_https {
 	uint16_t port;   /* 0: <path> is a unix socket */
 	char *host;      /* NULL: every address */
 	char *path;
+	bool plain;      /* no TLS: only what everybody may read */
 	char name[160];  /* "https 8443", "/run/api.sock": for log lines */
 };
 
@@ -225,9 +226,9 @@ struct config {
 	struct config_https https[CONFIG_HTTPS_MAX];
 	unsigned n_https;
 	char *https_certfile, *https_keyfile, *registry_file, *enrol_host;
-	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime;
+	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime, ocsp_answer_lifetime;
 	/* of the signer; the broker alone takes no notice */
-	char *signer_user, *control_user, *crl_url, *ocsp_url, *broker_names;
+	char *signer_user, *control_user, *crl_url, *ocsp_url, *ca_issuers_url, *broker_names;
 	int64_t signer_rate, broker_key; /* 1: new */
 	struct config_signer_profile {
 		char ca[33], profile[16];
@@ -366,6 +367,7 @@ void config_listener_done(struct config_listener *l); /* frees what it holds */
 
 bool read_listener(struct parse *p, struct slice value);
 bool read_https_listener(struct parse *p, struct slice value);
+bool read_http_listener(struct parse *p, struct slice value);
 bool read_per_listener(struct parse *p, struct slice value);
 bool read_include_dir(struct parse *p, struct slice value);
 bool read_log_dest(struct parse *p, struct slice value);
@@ -375,6 +377,7 @@ bool read_role_ca(struct parse *p, struct slice value);
 bool read_signer_profile(struct parse *p, struct slice value);
 bool read_crl_url(struct parse *p, struct slice value);
 bool read_ocsp_url(struct parse *p, struct slice value);
+bool read_ca_issuers_url(struct parse *p, struct slice value);
 bool read_versions(struct parse *p, struct slice value);
 bool read_websockets_origin(struct parse *p, struct slice value);
 bool read_proxy_from(struct parse *p, struct slice value);

@@ -56,3 +56,9 @@ read_ocsp_url(struct parse *p, struct slice value)
 {
 	return read_url(p, value, &p->c->ocsp_url);
 }
+
+bool
+read_ca_issuers_url(struct parse *p, struct slice value)
+{
+	return read_url(p, value, &p->c->ca_issuers_url);
+}

@@ -191,17 +191,17 @@ read_listener(struct parse *p, struct slice value)
 	return true;
 }
 
-bool
-read_https_listener(struct parse *p, struct slice value)
+static bool
+add_https(struct parse *p, struct slice value, bool plain)
 {
 	struct slice port = parse_word(&value);
 	struct config_https *h = &p->c->https[p->c->n_https];
 	uint64_t n = 0;
 	char show[SHOW_CAP];
 
-	if (!text_u64(port, 0, 65535, &n))
-		return parse_fail(p, ERR_USAGE, "\"%s\" is not a port number (1 to 65535; 0 for a unix socket)",
-		    text_show(port, show, sizeof(show)));
+	if (!text_u64(port, plain ? 1 : 0, 65535, &n))
+		return parse_fail(p, ERR_USAGE, "\"%s\" is not a port number (1 to 65535%s)", text_show(port, show, sizeof(show)),
+		    plain ? "" : "; 0 for a unix socket");
 	if (n == 0 && value.n == 0)
 		return parse_fail(p, ERR_USAGE, "port 0 is for unix sockets and needs a path: https_listener 0 /run/signet-api.sock");
 	if (n != 0 && memchr(value.p, ' ', value.n) != NULL)
@@ -212,12 +212,26 @@ read_https_listener(struct parse *p, struct slice value)
 		return false;
 	h->port = (uint16_t)n;
 	h->place = p->here;
+	h->plain = plain;
 	if (n == 0)
 		(void)snprintf(h->name, sizeof(h->name), "%s", h->path);
 	else
-		(void)snprintf(h->name, sizeof(h->name), "https %s%s%u", h->host != NULL ? h->host : "", h->host != NULL ? ":" : "", (unsigned)n);
+		(void)snprintf(h->name, sizeof(h->name), "%s %s%s%u", plain ? "http" : "https", h->host != NULL ? h->host : "", h->host != NULL ? ":" : "",
+		    (unsigned)n);
 	p->c->n_https++;
 	return true;
+}
+
+bool
+read_https_listener(struct parse *p, struct slice value)
+{
+	return add_https(p, value, false);
+}
+
+bool
+read_http_listener(struct parse *p, struct slice value)
+{
+	return add_https(p, value, true);
 }
 
 bool

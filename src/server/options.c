@@ -391,6 +391,8 @@ const struct option options[] = {
 	/* control */
 	{ "https_listener", "PORT [ADDRESS]", "Control's API by HTTPS on PORT of ADDRESS (default: all); \"https_listener 0 PATH\": on a unix socket",
 	  BY(read_https_listener), .flags = OPTION_CONTROL | OPTION_REPEATS | OPTION_NEXT_START },
+	{ "http_listener", "PORT [ADDRESS]", "Revocation lists, OCSP and CAs' certificates, and nothing else, for everybody by HTTP without TLS",
+	  BY(read_http_listener), .flags = OPTION_CONTROL | OPTION_REPEATS | OPTION_NEXT_START },
 	{ "https_certfile", "FILE", "Certificate of control's API, with its chain (PEM)",
 	  IN_CONFIG(https_certfile), .type = OPTION_PATH, .def_text = "certfile of the first listener that has one", .flags = OPTION_CONTROL },
 	{ "https_keyfile", "FILE", "Its private key (PEM)",
@@ -403,6 +405,8 @@ const struct option options[] = {
 	  IN_CONFIG(https_max_per_address), .type = OPTION_INT, .min = 1, .max = 100000, .def = 64, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "enrol_host", "HOST[:PORT]", "Where new devices reach control, for their tokens; else where it was reached by who makes a token",
 	  IN_CONFIG(enrol_host), .type = OPTION_TEXT, .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "ocsp_answer_lifetime", "TIME", "An answer of control's OCSP responder is good for so long; it is made anew after half of it",
+	  IN_CONFIG(ocsp_answer_lifetime), .type = OPTION_DURATION, .min = 60, .max = 604800, .def = 14400, .def_text = "4h", .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "token_lifetime", "SECONDS", "How long a login to control is good",
 	  IN_CONFIG(token_lifetime), .type = OPTION_INT, .min = 10, .max = 86400, .def = 900, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "registry_file", "FILE", "The registry of tenants, users, devices and certificates",
@@ -525,6 +529,8 @@ const struct option options[] = {
 	  BY(read_crl_url), .flags = OPTION_NEXT_START },
 	{ "ocsp_url", "URL", "signet serve: certificates say that OCSP requests go to URL (http:); %c is the CA's name",
 	  BY(read_ocsp_url), .flags = OPTION_NEXT_START },
+	{ "ca_issuers_url", "URL", "signet serve: certificates say that their CA's certificate is at URL (http:); %c is the CA's name",
+	  BY(read_ca_issuers_url), .flags = OPTION_NEXT_START },
 
 	/* the process and its log */
 	{ "enable_control_api", "false", "true is refused: $CONTROL/broker/v1 tells which plugins there are, and there are none",

@@ -212,7 +212,8 @@ fill(struct plane *p)
 	for (a->n_listeners = 0; a->n_listeners < c->n_https; a->n_listeners++) {
 		const struct config_https *h = &c->https[a->n_listeners];
 
-		a->listeners[a->n_listeners] = (struct api_listener){ h->host, h->port, h->path, h->name };
+		a->listeners[a->n_listeners] = (struct api_listener){ h->host, h->port, h->path, h->plain, h->name };
+		a->lists = a->lists || h->plain;
 	}
 	for (unsigned i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].protocol == CONFIG_CONTROL && c->listeners[i].path != NULL)
@@ -221,6 +222,8 @@ fill(struct plane *p)
 		if (c->listeners[i].protocol == CONFIG_MQTT && c->listeners[i].certfile != NULL)
 			a->mqtt_port = c->listeners[i].port;
 	a->enrol_host = c->enrol_host;
+	a->lists = a->lists || c->crl_url != NULL;
+	a->ocsp_s = (unsigned)c->ocsp_answer_lifetime;
 	a->token_s = (unsigned)c->token_lifetime;
 	a->timeout_s = (unsigned)c->https_timeout;
 	a->max_connections = (unsigned)c->https_max_connections;

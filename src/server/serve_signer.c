@@ -95,7 +95,7 @@ static bool
 run(const char *dir, const struct config *c, int channel, const struct pki_secret *secret, struct err *err)
 {
 	struct signer_setup s = { .dir = dir, .secret = secret, .wipe = secret->ctx, .wipe_n = PKI_PASSPHRASE_MAX + 1,
-		.channel = channel, .crl_url = c->crl_url, .ocsp_url = c->ocsp_url,
+		.channel = channel, .crl_url = c->crl_url, .ocsp_url = c->ocsp_url, .issuers_url = c->ca_issuers_url,
 		.rate = (unsigned)c->signer_rate };
 	struct privileges p;
 

@@ -43,7 +43,7 @@ size_t signer_client_waiting(const struct signer_client *c);
 
 struct signer_issue {
 	const char *ca;           /* "client", "watch", "control", "cloud", or an adopted one */
-	const char *profile;      /* "client", "server", "cfree"; NULL: the first that the CA has */
+	const char *profile;      /* "client", "server", "cfree", "ocsp" (a responder's, 7 days at most); NULL: the first that the CA has */
 	const char *cn;           /* pki_cn_ok(); NULL: the request's own */
 	const char *const *names; /* DNS names and IP addresses for subjectAltName, beside those of the request */
 	size_t n_names;

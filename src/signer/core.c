@@ -114,6 +114,8 @@ open_one(void *ctx, const char *name)
 	for (size_t i = 0; i < c->setup->n_rules; i++)
 		if (strcmp(c->setup->rules[i].ca, name) == 0 && strcmp(name, "root") != 0)
 			add_profile(a, c->setup->rules[i].profile);
+	if (strcmp(name, "root") != 0)
+		add_profile(a, "ocsp");
 	c->n++;
 }
 
@@ -355,7 +357,7 @@ do_issue(struct core *c, struct asker *k, const struct req *r, struct answer *a)
 	struct authority *by = need(c, r, &a->err);
 	struct slice usual = by != NULL ? slice_str(by->profiles) : SL("");
 	struct pki_wish w = { .cn = r->has_cn ? r->cn : NULL, .names = r->name_list, .n_names = r->n_names, .only_names = r->only_names,
-		.csr = r->csr, .days = r->days, .crl_url = c->setup->crl_url, .ocsp_url = c->setup->ocsp_url };
+		.csr = r->csr, .days = r->days, .crl_url = c->setup->crl_url, .ocsp_url = c->setup->ocsp_url, .issuers_url = c->setup->issuers_url };
 	char profile[PROFILE_CAP];
 	struct pki_made m = { .der = NULL };
 	bool more;

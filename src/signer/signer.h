@@ -20,9 +20,9 @@ struct signer_setup {
 	gid_t gid;
 	struct signer_rule {
 		const char *ca, *profile;
-	} rules[SIGNER_RULES_MAX];        /* beside what each CA has: "client" below client, watch, control and adopted CAs, "server" below cloud */
+	} rules[SIGNER_RULES_MAX];        /* beside what each CA has: "client" below client, watch, control and adopted CAs, "server" below cloud; and "ocsp" */
 	size_t n_rules;
-	const char *crl_url, *ocsp_url;   /* in every certificate; "%c" is the CA's name; NULL: none */
+	const char *crl_url, *ocsp_url, *issuers_url; /* in every certificate; "%c" is the CA's name; NULL: none */
 	unsigned rate;                    /* certificates a second over time; ten seconds' worth at once; 0 = 200 */
 };
 /* Open the keys and the audit log, shed all rights, say "R" to the supervisor, and answer until SIGTERM or the supervisor has gone.

@@ -1,0 +1,188 @@
+/* Revocation lists and CAs' certificates, for everybody: the addresses that stand in certificates. */
+#include "api/public.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/num.h"
+#include "base/text.h"
+
+/* ---- what caches are told ---- */
+
+enum { DATE_CAP = 40 };
+
+/* RFC 9110 5.6.7 */
+static const char *
+date_text(int64_t t, char out[static DATE_CAP])
+{
+	struct tm tm;
+	time_t sec = (time_t)t;
+
+	if (gmtime_r(&sec, &tm) == NULL || strftime(out, DATE_CAP, "%a, %d %b %Y %H:%M:%S GMT", &tm) == 0)
+		out[0] = '\0';
+	return out;
+}
+
+static bool
+date_read(struct slice s, int64_t *ret)
+{
+	struct tm tm = { 0 };
+	char text[DATE_CAP];
+	const char *end;
+
+	if (!text_copy(text, sizeof(text), s) || (end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm)) == NULL || *end != '\0')
+		return false;
+	*ret = (int64_t)timegm(&tm);
+	return true;
+}
+
+bool
+keep_tag(struct slice bytes, char out[static KEEP_TAG_CAP])
+{
+	uint8_t hash[EVP_MAX_MD_SIZE];
+	char hex[KEEP_TAG_CAP - 2];
+
+	if (EVP_Digest(bytes.p, bytes.n, hash, NULL, EVP_sha256(), NULL) != 1)
+		return false;
+	(void)snprintf(out, KEEP_TAG_CAP, "\"%s\"", text_hex(slice_of(hash, (sizeof(hex) - 1) / 2), hex, sizeof(hex)));
+	return true;
+}
+
+static bool
+has_same(const struct call *c, const struct keep *k)
+{
+	struct slice match, since;
+	int64_t t;
+
+	if (http_header(&c->head, "If-None-Match", &match) && match.p != NULL)
+		return call_has_tag(match, slice_str(k->tag));
+	return http_header(&c->head, "If-Modified-Since", &since) && since.p != NULL && date_read(since, &t) && k->made <= t;
+}
+
+bool
+keep_known(struct call *c, const struct keep *k)
+{
+	int64_t now = api_now(c->api), age = KEEP_MAX_AGE_S;
+	char date[DATE_CAP];
+
+	call_header(c, "ETag", "%s", k->tag);
+	call_header(c, "Last-Modified", "%s", date_text(k->made, date));
+	if (k->until != 0)
+		call_header(c, "Expires", "%s", date_text(k->until, date));
+	if (k->again != 0)
+		age = NUM_MAX(0, NUM_MIN(age, k->again - now));
+	/* Short, since a revocation makes a new one at once; to ask again costs next to nothing. */
+	(void)snprintf(c->cache, sizeof(c->cache), "public, no-transform, must-revalidate, max-age=%lld", (long long)age);
+	if (!has_same(c, k))
+		return false;
+	call_bytes(c, 304, NULL, (struct slice){ 0 });
+	return true;
+}
+
+/* ---- revocation lists ---- */
+
+/* The newest of a CA, as it is sent: a list can have megabytes, and many may ask. */
+struct list {
+	struct list *next;
+	char ca[REGISTRY_NAME_MAX + 1];
+	int64_t number;
+	char tag[KEEP_TAG_CAP];
+	struct blob *blob;
+};
+
+void
+public_close(struct api *a)
+{
+	while (a->lists != NULL) {
+		struct list *l = a->lists;
+
+		a->lists = l->next;
+		blob_unref(l->blob);
+		free(l);
+	}
+}
+
+static struct list *
+list_of(struct api *a, struct slice ca)
+{
+	struct list *l = a->lists;
+
+	while (l != NULL && !slice_eq(slice_str(l->ca), ca))
+		l = l->next;
+	if (l != NULL || (l = calloc(1, sizeof(*l))) == NULL)
+		return l;
+	(void)text_copy(l->ca, sizeof(l->ca), ca);
+	l->next = a->lists;
+	a->lists = l;
+	return l;
+}
+
+static bool
+fetch(struct api *a, const struct registry_ca *x, struct list **ret, struct err *err)
+{
+	struct list *l = list_of(a, x->name);
+	struct slice der;
+	void *mem;
+
+	if (l == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	*ret = l;
+	if (l->blob != NULL && l->number == x->crl_number)
+		return true;
+	if (!registry_crl_get(a->registry, x->name, &der, &mem, err))
+		return false;
+	blob_unref(l->blob);
+	l->blob = blob_new(der);
+	free(mem);
+	l->number = x->crl_number;
+	return (l->blob != NULL && keep_tag(slice_of(l->blob->bytes, l->blob->n), l->tag)) || err_set(err, ERR_MEMORY, "out of memory");
+}
+
+static void
+get_list(struct call *c)
+{
+	struct registry_ca x;
+	struct list *l;
+	struct err err;
+	bool ok;
+
+	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	ok = fetch(c->api, &x, &l, &err);
+	free(x.mem);
+	if (!ok)
+		call_error(c, &err);
+	else if (!keep_known(c, &(struct keep){ l->tag, x.crl_this, x.crl_next, x.crl_next }))
+		call_blob(c, "application/pkix-crl", l->blob);
+}
+
+static void
+get_certificate(struct call *c)
+{
+	struct registry_ca x;
+	char tag[KEEP_TAG_CAP];
+	struct err err;
+
+	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	if (!keep_tag(x.der, tag))
+		call_json(c, 503, NULL);
+	else if (!keep_known(c, &(struct keep){ .tag = tag, .made = x.not_before }))
+		call_bytes(c, 200, "application/pkix-cert", x.der);
+	free(x.mem);
+}
+
+static const struct op ops[] = {
+	{ "fetchList", "A CA's revocation list, DER (RFC 5280 5), as crl_url names it", HTTP_GET, "/crl/{ca}.crl", OP_OPEN | OP_PUBLIC, 200, get_list,
+	    .media = "application/pkix-crl" },
+	{ "fetchCa", "A CA's certificate, DER, as ca_issuers_url names it", HTTP_GET, "/ca/{ca}.cer", OP_OPEN | OP_PUBLIC, 200, get_certificate,
+	    .media = "application/pkix-cert" },
+};
+const struct op_group group_public = { "public", "Revocation lists and CAs' certificates for everybody, also by HTTP without TLS (`http_listener`)", ops,
+	ARRAY_LEN(ops) };

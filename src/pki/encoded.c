@@ -1,0 +1,40 @@
+/* Requests that come as text: OCSP in a URL, EST in base64. */
+#include "pki/internal.h"
+
+#include "base/base64.h"
+
+static int
+hex(uint8_t c)
+{
+	uint8_t lower = (uint8_t)(c | 0x20);
+
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+bool
+pki_ocsp_from_path(struct slice path, uint8_t *out, size_t cap, size_t *ret_n)
+{
+	uint8_t text[PKI_OCSP_PATH_MAX];
+	size_t n = 0;
+
+	if (path.n == 0 || path.n > sizeof text)
+		return false;
+	for (size_t i = 0; i < path.n; i++) {
+		uint8_t c = path.p[i];
+
+		if (c == '%') {
+			int high = i + 2 < path.n ? hex(path.p[i + 1]) : -1;
+			int low = i + 2 < path.n ? hex(path.p[i + 2]) : -1;
+
+			if (high < 0 || low < 0)
+				return false;
+			c = (uint8_t)(high << 4 | low);
+			i += 2;
+		}
+		/* Some send the alphabet for URLs (RFC 4648 5). */
+		text[n++] = c == '-' ? '+' : c == '_' ? '/' : c;
+	}
+	return base64_get(slice_of(text, n), out, cap, ret_n) && *ret_n > 0;
+}
