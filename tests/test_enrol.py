@@ -1,6 +1,7 @@
 """Devices come to their first certificate: one-time secrets and fleets' secrets; `signet serve` with all three processes."""
 import concurrent.futures
 import re
+import stat
 
 import apikit
 import kit
@@ -11,6 +12,8 @@ from test_api_certificates import connects, openssl, request
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     with apikit.Served(kit.Pki(tmp_path_factory.mktemp("s") / "d"), "require_registration true") as s:
+        with open(s.dir / "signet.conf", "a") as conf:
+            conf.write(f"https_listener 0 {s.dir}/api.sock\n")
         yield s
 
 
@@ -126,3 +129,32 @@ def test_a_token_is_drawn_as_a_code(served, admin):
     svg = admin("POST", "/api/v1/enrolment/qr", {"uri": uri})
     assert svg.status == 200 and svg.type == "image/svg+xml" and svg.body.startswith(b"<svg ") and uri.encode() not in svg.body
     assert admin("POST", "/api/v1/enrolment/qr", {"uri": "https://example.org/"}).status == 422
+
+
+def test_the_commands_of_both_sides(served, admin, tmp_path):
+    where = ["--dir", served.dir]
+    out = kit.signet("device", "token", "cli01", "--host", f"localhost:{served.port}", "--svg", tmp_path / "qr.svg", *where)
+    uri = re.search(r"^signet://\S+$", out.stdout, re.M)[0]
+    assert "\u2588" in out.stdout and "cli01 is made" in out.stderr and "signet device withdraw" in out.stdout
+    assert stat.S_IMODE((tmp_path / "qr.svg").stat().st_mode) == 0o600 and (tmp_path / "qr.svg").read_text().startswith("<svg ")
+    assert re.search(r"^\d+  cli01  open, used 0 of 1, ", kit.signet("device", "tokens", "cli01", *where).stdout)
+    # Another root under the same name is not believed, and the secret does not get out.
+    other = kit.signet("enrol", "--out", tmp_path / "no", stdin=re.sub(r"ca=[0-9a-f]{4}", "ca=0000", uri) + "\n", check=False)
+    assert other.returncode == 1 and "is not the place that the token is for" in other.stderr and not (tmp_path / "no/ca.pem").exists()
+    (tmp_path / "token").write_text(uri)
+    done = kit.signet("enrol", "--token-file", tmp_path / "token", "--out", tmp_path / "dev")
+    assert "cli01 has its certificate" in done.stdout and f"localhost, port {served.mqtt}" in done.stdout
+    assert sorted(p.name for p in (tmp_path / "dev").iterdir()) == ["ca.pem", "cert.pem", "key.pem"]
+    assert stat.S_IMODE((tmp_path / "dev/key.pem").stat().st_mode) == 0o600
+    mine = {name: tmp_path / f"dev/{name}.pem" for name in ("ca", "cert", "key")}
+    kit.wait_for(lambda: connects(served, "cli01", mine), "the device to get in")
+    again = kit.signet("enrol", "--token-file", tmp_path / "token", "--out", tmp_path / "dev", check=False)
+    assert again.returncode == 1 and "is there already and is not overwritten" in again.stderr
+    used = kit.signet("enrol", "--token-file", tmp_path / "token", "--out", tmp_path / "dev2", check=False)
+    assert used.returncode == 1 and "used up" in used.stderr
+    fleet = kit.signet("device", "token", "--fleet", "press-{name}", "--max", "2", "--uri", "--host", f"localhost:{served.port}", *where).stdout
+    assert "press-7 has its certificate" in kit.signet("enrol", "--name", "7", "--out", tmp_path / "p7", stdin=fleet).stdout
+    number = re.search(r"^(\d+)  fleet press-\{name\}  open, used 1 of 2", kit.signet("device", "tokens", *where).stdout, re.M)[1]
+    kit.signet("device", "withdraw", number, *where)
+    assert kit.signet("enrol", "--name", "8", "--out", tmp_path / "p8", stdin=fleet, check=False).returncode == 1
+    assert kit.signet("device", "token", *where, check=False).returncode == 2

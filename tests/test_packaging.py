@@ -305,7 +305,7 @@ def test_sockets_of_another_process_are_not_ours(manager, broker_of):
 # ---- what is made of the tables ----
 
 DIST = pathlib.Path(kit.SIGNET).resolve().parents[2] / "dist"
-PAGES = ["signet.1", "signet-init.1", "signet-ca.1", "signet-device.1", "signet-doctor.1", "signet-why.1", "signet-backup.1", "signet-restore.1", "signet-retrieve.1", "signet-explain.1", "signet-policy.1", "signet-inspect.1", "signet-passwd.1",
+PAGES = ["signet.1", "signet-init.1", "signet-ca.1", "signet-device.1", "signet-doctor.1", "signet-why.1", "signet-backup.1", "signet-restore.1", "signet-retrieve.1", "signet-enrol.1", "signet-explain.1", "signet-policy.1", "signet-inspect.1", "signet-passwd.1",
          "signet-pub.1", "signet-sub.1", "signet-store.1", "signet-registry.1", "signet-audit.1", "signet-control.1", "signet-rr.1", "signet-broker.8", "signet-serve.8", "signet.conf.5"]
 made = pytest.mark.skipif(not (DIST / "signet.1").exists(), reason="this binary is not in a build folder")
 

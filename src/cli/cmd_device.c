@@ -131,6 +131,9 @@ run_refuse(int argc, char *argv[])
 static const struct subcommand subcommands[] = {
 	{ "add", "a device's key, certificate and ready commands in one folder", run_add },
 	{ "bundle", "a device's files in every form, as a folder, zip or tar", device_bundle },
+	{ "token", "a one-time token, with which a device gets its certificate; also for a fleet", device_token },
+	{ "tokens", "tokens that were made", device_tokens },
+	{ "withdraw", "make a token useless", device_withdraw },
 	{ "pending", "who asks for a new certificate, and who is in quarantine", run_pending },
 	{ "approve", "sign a device's request, and send it its certificate", run_approve },
 	{ "refuse", "tell a device no", run_refuse },

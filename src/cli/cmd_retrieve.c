@@ -4,7 +4,6 @@
 #include "cli/internal.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -317,13 +316,6 @@ run(struct retrieve *r, struct err *err)
 	return log_in(r, err) && get_ca(r, err) && enrol(r, err);
 }
 
-/* jansson's copies of what is secret are wiped, too. */
-static void
-wipe_free(void *p)
-{
-	secret_free(p, p != NULL ? malloc_usable_size(p) : 0);
-}
-
 int
 cmd_retrieve(int argc, char *argv[])
 {
@@ -358,7 +350,7 @@ cmd_retrieve(int argc, char *argv[])
 	r.host.base = argv[1];
 	r.device = argv[2];
 	r.ca = argv[3];
-	json_set_alloc_funcs(malloc, wipe_free);
+	https_wipe_json();
 	ok = run(&r, &err);
 	https_close(r.https);
 	free(r.ca_pem);

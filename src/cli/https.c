@@ -2,6 +2,7 @@
 #include "cli/https.h"
 
 #include <curl/curl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,18 @@ https_answer_done(struct https_answer *a)
 {
 	secret_free(a->body, a->n);
 	*a = (struct https_answer){ 0 };
+}
+
+static void
+wipe_free(void *p)
+{
+	secret_free(p, p != NULL ? malloc_usable_size(p) : 0);
+}
+
+void
+https_wipe_json(void)
+{
+	json_set_alloc_funcs(malloc, wipe_free);
 }
 
 static bool
@@ -107,7 +120,8 @@ https_open(const struct https_config *c, struct err *err)
 	    curl_easy_setopt(h->curl, CURLOPT_NOSIGNAL, 1L) != CURLE_OK || curl_easy_setopt(h->curl, CURLOPT_NOPROXY, "*") != CURLE_OK ||
 	    curl_easy_setopt(h->curl, CURLOPT_USERAGENT, "signet/" SIGNET_VERSION) != CURLE_OK ||
 	    curl_easy_setopt(h->curl, CURLOPT_WRITEFUNCTION, on_body) != CURLE_OK ||
-	    (c->cafile != NULL && curl_easy_setopt(h->curl, CURLOPT_CAINFO, c->cafile) != CURLE_OK) ||
+	    (c->cafile != NULL && (curl_easy_setopt(h->curl, CURLOPT_CAINFO, c->cafile) != CURLE_OK || curl_easy_setopt(h->curl, CURLOPT_CAPATH, NULL) != CURLE_OK)) ||
+	    (c->socket != NULL && curl_easy_setopt(h->curl, CURLOPT_UNIX_SOCKET_PATH, c->socket) != CURLE_OK) ||
 	    (c->unverified && (curl_easy_setopt(h->curl, CURLOPT_SSL_VERIFYPEER, 0L) != CURLE_OK ||
 	    curl_easy_setopt(h->curl, CURLOPT_SSL_VERIFYHOST, 0L) != CURLE_OK))))
 		ok = err_set(err, ERR_SYSTEM, "libcurl cannot do what is needed of it");
@@ -180,6 +194,15 @@ explain(const struct https *h, CURLcode code, const struct https_answer *a, stru
 	if (code == CURLE_PEER_FAILED_VERIFICATION)
 		return err_set(err, ERR_DENIED, "%s is not trusted: %s; --cafile FILE names the CA of its certificate", host, shown);
 	return err_set(err, ERR_SYSTEM, "cannot ask %s: %s", host, shown);
+}
+
+bool
+https_delete(struct https *h, const char *path, const char *name, struct https_answer *ret, struct err *err)
+{
+	bool ok = curl_easy_setopt(h->curl, CURLOPT_CUSTOMREQUEST, "DELETE") == CURLE_OK ? https_ask(h, path, name, NULL, ret, err) : err_set(err, ERR_MEMORY, "out of memory");
+
+	(void)curl_easy_setopt(h->curl, CURLOPT_CUSTOMREQUEST, NULL);
+	return ok;
 }
 
 bool

@@ -30,6 +30,7 @@ int cmd_why(int argc, char *argv[]);
 int cmd_store(int argc, char *argv[]);
 int cmd_registry(int argc, char *argv[]);
 int cmd_retrieve(int argc, char *argv[]);
+int cmd_enrol(int argc, char *argv[]);
 int cmd_audit(int argc, char *argv[]);
 int cmd_serve(int argc, char *argv[]);
 
@@ -44,8 +45,11 @@ int ca_trust(int argc, char *argv[]);
 int ca_revoke(int argc, char *argv[]);
 int ca_ocsp(int argc, char *argv[]);
 
-/* A subcommand of "signet device". */
+/* Subcommands of "signet device". */
 int device_bundle(int argc, char *argv[]);
+int device_token(int argc, char *argv[]);
+int device_tokens(int argc, char *argv[]);
+int device_withdraw(int argc, char *argv[]);
 
 /* Subcommands of "signet store". */
 int store_cmd_check(int argc, char *argv[]);

@@ -21,6 +21,7 @@ static const struct command commands[] = {
 	{ "control", "run the control process: API and registry", cmd_control },
 	{ "device", "add a device: key, certificate and ready commands in one folder", cmd_device },
 	{ "ca", "issue, sign, list, show and export certificates; adopt and trust CAs", cmd_ca },
+	{ "enrol", "get this device's certificate for a token", cmd_enrol },
 	{ "retrieve", "get a device's certificate from a dojot or from a Signet", cmd_retrieve },
 	{ "passwd", "manage a password file; the arguments of mosquitto_passwd", cmd_passwd },
 	{ "restore", "put a backup of the store back", cmd_restore },

@@ -203,6 +203,24 @@ server_registry_path(const char *file, char *out, size_t cap, struct err *err)
 	return ok;
 }
 
+bool
+server_api_path(const char *file, char *out, size_t cap, struct err *err)
+{
+	const struct server_options o = { .config_file = file };
+	struct config *c = config_load(&o, err);
+	const char *path = NULL;
+	bool ok;
+
+	if (c == NULL)
+		return false;
+	for (unsigned i = 0; i < c->n_https && path == NULL; i++)
+		path = c->https[i].path;
+	ok = path != NULL ? text_copy(out, cap, slice_str(path)) || err_set(err, ERR_USAGE, "%s: the path is too long", path) :
+			    err_set(err, ERR_MISSING, "%s: control has no unix socket: add `https_listener 0 PATH`", file);
+	config_free(c);
+	return ok;
+}
+
 static void
 fill(struct plane *p)
 {

@@ -38,6 +38,8 @@ bool server_control_path(const char *file, char *out, size_t cap, struct err *er
 
 /* The same of the registry. */
 bool server_registry_path(const char *file, char *out, size_t cap, struct err *err);
+/* The unix socket of the API. */
+bool server_api_path(const char *file, char *out, size_t cap, struct err *err);
 
 /* May somebody do that, by the configuration alone? */
 struct server_question {
