@@ -196,6 +196,49 @@ class Client:
             self.connection = None
 
 
+class Events:
+    """A stream of /api/v1/events; a context manager."""
+
+    def __init__(self, client, query="", last=None):
+        self.connection = client.connect()
+        headers = {"Authorization": f"Bearer {client.token}"} if client.token else {}
+        if last:
+            headers["Last-Event-ID"] = last
+        self.connection.request("GET", "/api/v1/events" + query, headers=headers)
+        self.response = self.connection.getresponse()
+        self.status, self.id = self.response.status, last
+        if self.status == 200:
+            assert self.response.headers["content-type"] == "text/event-stream" and self.response.headers["cache-control"] == "no-store"
+
+    def read(self):
+        """The next event: (kind, data); (None, None) at the end."""
+        kind = data = None
+        while line := self.response.readline():
+            word, _, rest = line.decode().rstrip("\n").partition(": ")
+            if word == "id":
+                self.id = rest
+            elif word == "event":
+                kind = rest
+            elif word == "data":
+                data = json.loads(rest)
+            elif not word and data is not None:
+                return kind, data
+        return None, None
+
+    def until(self, kind, **wanted):
+        while True:
+            got, data = self.read()
+            assert got is not None, f"the stream ended before {kind} {wanted}"
+            if got == kind and all(data.get(k) == v for k, v in wanted.items()):
+                return data
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+
+
 def check(answer):
     """What holds of every answer."""
     for name, value in SECURITY.items():

@@ -86,6 +86,66 @@ def test_sessions_refusals_and_messages(both, pki):
     assert admin("POST", "/api/v1/devices/none/disconnect").status == 404
 
 
+def presence(admin, name):
+    d = admin("GET", f"/api/v1/devices/{name}").json
+    return d["online"], d["since"], d["last_seen"], d["status"]
+
+
+def is_online(admin, name):
+    return presence(admin, name)[0]
+
+
+def test_who_is_there_and_what_happens(both, pki):
+    broker, control = both
+    admin = control.login()
+    assert admin("POST", "/api/v1/tenants", {"name": "other"}).status == 201
+    assert admin("POST", "/api/v1/users?tenant=other", {"name": "stranger", "password": "a long password", "groups": ["admin"]}).status == 201
+    stranger = control.login("stranger", "a long password")
+    with apikit.Events(admin) as events, apikit.Events(stranger) as others, apikit.Events(admin, "?kind=connect&device=four") as some:
+        assert admin("POST", "/api/v1/devices", {"id": "four"}).status == 201
+        assert events.until("change", operation="createDevice", device="four")["by"] == "user:admin"
+        assert presence(admin, "four") == (False, None, None, "")
+        pki.device("four")
+        kit.wait_for(lambda: connects(broker, pki, "four"), "the device to get in")
+        left = events.until("disconnect", device="four")
+        assert left["tenant"] == "default" and left["cn"] == "four"
+        kit.wait_for(lambda: not is_online(admin, "four") and presence(admin, "four")[2], "the device to have been seen")
+        assert [d["id"] for d in admin("GET", "/api/v1/devices?online=true&prefix=four").json["items"]] == []
+        mark = events.id
+        with kit.Client(broker, "four", pki.files("four"), version=kit.V5) as four:
+            came = events.until("connect", device="four")
+            assert came["client_id"] == "four" and came["address"]
+            kit.wait_for(lambda: is_online(admin, "four"), "the device to be online")
+            assert [d["id"] for d in admin("GET", "/api/v1/devices?online=true&prefix=four").json["items"]] == ["four"]
+            assert admin("GET", "/api/v1/devices/four").json["address"].startswith("127.0.0.1:")
+            # SpringCore's status messages; what is none changes nothing.
+            four.publish(f"{kit.PREFIX}/four/status", b'{"State":7}', qos=1)
+            four.publish(f"{kit.PREFIX}/four/status", b'{"State":"online,busy","Uptime":"145:1860.081"}', qos=1)
+            assert events.until("status", device="four")["state"] == "online,busy"
+            kit.wait_for(lambda: presence(admin, "four")[3] == "online,busy", "the status")
+        assert events.until("disconnect", device="four")
+        kit.wait_for(lambda: not is_online(admin, "four"), "the device to be offline")
+        assert some.read()[1]["device"] == "four"
+        # From where it was.
+        with apikit.Events(admin, last=mark) as again:
+            assert again.until("connect", device="four")["time"] == came["time"]
+        with apikit.Events(admin, last="1-1") as again:
+            assert again.read()[0] == "missed"
+        # A tenant hears its own only.
+        assert stranger("POST", "/api/v1/devices", {"id": "theirs"}).status == 201
+        assert others.read() == ("change", others_first(stranger, "theirs"))
+    assert admin("DELETE", "/api/v1/users/stranger?tenant=other").status == 204
+
+
+def others_first(client, name):
+    """The event of the device that <client> has just made."""
+    class Any(str):
+        def __eq__(self, other):
+            return isinstance(other, str)
+        __hash__ = str.__hash__
+    return {"operation": "createDevice", "by": "user:stranger", "path": "/api/v1/devices", "tenant": "other", "device": name, "time": Any()}
+
+
 def test_a_broker_that_comes_back_is_told_everything(both, pki, tmp_path):
     broker, control = both
     admin = control.login()
@@ -94,7 +154,10 @@ def test_a_broker_that_comes_back_is_told_everything(both, pki, tmp_path):
         assert admin("POST", "/api/v1/devices/bulk", {"devices": many[i:i + 100]}).status == 201
     admin("POST", "/api/v1/devices", {"id": "three"})
     kit.wait_for(lambda: connects(broker, pki, "three"), "the device to get in")
+    three = kit.Client(broker, "three", pki.files("three"), version=kit.V5)
+    kit.wait_for(lambda: is_online(admin, "three"), "the device to be online")
     broker.stop(9)
+    three.close()
     # Meanwhile all goes on but what needs the broker.
     assert admin("GET", "/api/v1/sessions").status in (503, 504)
     assert admin("DELETE", "/api/v1/devices/three").status == 204
@@ -102,9 +165,25 @@ def test_a_broker_that_comes_back_is_told_everything(both, pki, tmp_path):
     admin("POST", "/api/v1/devices", {"id": "one"})
     kit.wait_for(lambda: connects(broker, pki, "one"), "the broker to be told")
     assert not connects(broker, pki, "three")
-    # And the other way round: control is another process, and knows the same.
-    control.restart(9)
+    assert [d["id"] for d in admin("GET", "/api/v1/devices?online=true").json["items"] if d["id"] == "three"] == []
+    # And the other way round: control is another process, and knows the same. Who left meanwhile is not online, who stayed is, since when he was.
+    admin("POST", "/api/v1/devices", {"id": "two"})
+    for name in ("one", "two"):
+        kit.wait_for(lambda: connects(broker, pki, name), "the device to get in")
+    one, two = (kit.Client(broker, name, pki.files(name), version=kit.V5) for name in ("one", "two"))
+    # Not the connections that came before.
+    for name, client in (("one", one), ("two", two)):
+        address = "%s:%d" % client.client.socket().getsockname()[:2]
+        kit.wait_for(lambda: admin("GET", f"/api/v1/devices/{name}").json["address"] == address, "it to be online")
+    since = presence(admin, "two")[1]
+    control.stop(9)
+    one.close()
+    control.start()
     admin = control.login()
+    kit.wait_for(lambda: not is_online(admin, "one"), "the one that left to be offline")
+    assert presence(admin, "two")[:2] == (True, since)
+    two.close()
+    kit.wait_for(lambda: not is_online(admin, "two"), "the other one to leave, too")
     assert admin("POST", "/api/v1/devices", {"id": "three"}).status == 201
     kit.wait_for(lambda: connects(broker, pki, "three"), "the device to get in again")
 

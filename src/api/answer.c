@@ -1,5 +1,5 @@
 /* The answer to a request: JSON, problems, pages, entity tags. */
-#include "api/internal.h"
+#include "api/events.h"
 
 #include <inttypes.h>
 #include <openssl/evp.h>
@@ -80,8 +80,10 @@ finish(struct call *c, struct reply *r)
 
 	r->headers = c->headers;
 	r->cache = c->cache[0] != '\0' ? c->cache : NULL;
-	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed)
+	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed) {
 		api_audit(c->api, c->actor.name, c->op->id, c->head.target);
+		event_change(c);
+	}
 	if (c->head.method > HTTP_HEAD && status < 400 && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0))
 		broker_poke(c->api);
 	if (c->chan != NULL)

@@ -1,5 +1,7 @@
 /* The control process: what it opens, its loop, its end. */
 #include "api/enrol.h"
+#include "api/events.h"
+#include "api/presence.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -132,7 +134,7 @@ open_all(struct api *a, struct err *err)
 	a->document = document_json();
 	if (a->tokens == NULL || a->hasher == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
-	return enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err);
+	return events_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err);
 }
 
 struct api *
@@ -182,6 +184,8 @@ api_free(struct api *a)
 	public_close(a);
 	while (a->calls != NULL)
 		call_free(a->calls);
+	presence_close(a);
+	events_close(a);
 	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)
 		if (a->signals[i] != NULL)
 			event_free(a->signals[i]);

@@ -51,6 +51,8 @@ struct api_config {
 	const char *broker;           /* its control socket; NULL: none */
 	const char *enrol_host;       /* HOST[:PORT] under which devices reach the API; NULL: as who asks has reached it */
 	uint16_t mqtt_port;           /* on which devices reach the broker; 0: none */
+	const char *status_topic;     /* where devices say how they are: a filter with one +, which is the device; NULL: nowhere */
+	const char *actuate_topic;    /* where they hear what to do; %t tenant, %d id, %u common name */
 	int signer_fd;                /* a socket to the signer, taken over; -1: none */
 	struct api_ports ports;
 };

@@ -60,19 +60,21 @@ tenant_stands(struct call *c, struct slice name, bool *ret_first)
 	return ok;
 }
 
-static bool
+/* NULL: it is he. Else why not; static. */
+static const char *
 by_token(struct call *c, struct slice text)
 {
+	static const char gone[] = "the token is not good any more";
 	struct registry_user u;
 	struct token t;
 	const char *why;
 	bool ok;
 
 	if (!token_read(c->api->tokens, text, api_now(c->api), &t, &why))
-		return refuse(c, why);
+		return why;
 	/* What has changed since: removed, disabled, another password or fewer rights. */
 	if (!registry_user_get(c->api->registry, t.user, &u, NULL))
-		return refuse(c, "the token is not good any more");
+		return gone;
 	ok = !u.disabled && u.generation == t.generation && slice_eq(u.tenant, slice_str(t.tenant)) &&
 	    tenant_stands(c, u.tenant, &c->actor.first);
 	if (ok) {
@@ -85,7 +87,7 @@ by_token(struct call *c, struct slice text)
 		c->actor.kind = ACTOR_USER;
 	}
 	free(u.mem);
-	return ok || refuse(c, "the token is not good any more");
+	return ok ? NULL : gone;
 }
 
 static bool
@@ -126,6 +128,7 @@ auth_who(struct call *c)
 {
 	const struct pki_peer *p = chan_peer(c->chan);
 	struct slice header, text;
+	const char *why;
 
 	if ((c->op->flags & OP_PAGE) != 0 && !signin_page(c))
 		return refuse_foreign(c);
@@ -133,14 +136,19 @@ auth_who(struct call *c)
 		return true;
 	if (!http_header(&c->head, "Authorization", &header))
 		return refuse(c, "there is more than one Authorization header");
-	if (header.p != NULL)
-		return bearer(header, &text) ? by_token(c, text) : refuse(c, "the Authorization header is not Bearer TOKEN");
+	if (header.p != NULL) {
+		why = bearer(header, &text) ? by_token(c, text) : "the Authorization header is not Bearer TOKEN";
+		return why == NULL || refuse(c, why);
+	}
 	/* From here on it is the browser's doing who asks, whichever page wanted it. */
 	if (!signin_same_origin(c))
 		return refuse_foreign(c);
 	if (signin_cookie(c, &text)) {
 		c->actor.cookie = true;
-		return signin_page(c) ? by_token(c, text) : refuse_foreign(c);
+		if (!signin_page(c))
+			return refuse_foreign(c);
+		why = by_token(c, text);
+		return why == NULL || refuse(c, why);
 	}
 	if (chan_is_local(c->chan)) {
 		(void)snprintf(c->actor.name, sizeof(c->actor.name), "local");
@@ -262,6 +270,30 @@ auth_may(struct call *c)
 	if ((c->op->flags & OP_PLATFORM) != 0 && !c->actor.first)
 		return forbid(c, "what is for all tenants, as a user of another one than the first");
 	return enter_tenant(c, call_query(c, "tenant"));
+}
+
+bool
+auth_stands(struct call *c)
+{
+	const struct api_ports *ports = &c->api->config->ports;
+	const struct pki_peer *p = chan_peer(c->chan);
+	char path[HTTP_TARGET_MAX + 2];
+	struct slice header, text;
+
+	switch (c->actor.kind) {
+	case ACTOR_USER:
+		path_text(&c->path, path);
+		if (!http_header(&c->head, "Authorization", &header) || (header.p != NULL ? !bearer(header, &text) : !signin_cookie(c, &text)))
+			return false;
+		return by_token(c, text) == NULL && permitted(c, path);
+	case ACTOR_CERTIFICATE:
+		return p != NULL && ports->stands(ports->ctx, p);
+	case ACTOR_LOCAL:
+		return true;
+	case ACTOR_NOBODY:
+		break;
+	}
+	return false;
 }
 
 static bool

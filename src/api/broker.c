@@ -1,5 +1,6 @@
 /* The broker: it is told which devices there are, all at each connection and then each change, and says who is here. */
 #include "api/broker.h"
+#include "api/presence.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -10,7 +11,6 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "base/text.h"
-#include "link/link.h"
 
 enum { NAMES_MIN = 64, NAMES_MAX = 4096, CHANGES = 1024, ASK_MS = 10000, STATE_MS = 60000, AGAIN_S = 5 };
 
@@ -283,6 +283,26 @@ on_up(void *ctx, const json_t *hello)
 	b->telling = TELL_NOTHING;
 	b->known = -1;
 	tell(b);
+	presence_up(b->api, slice_str(json_string_value(json_object_get(hello, "broker_id"))));
+}
+
+static void
+on_event(void *ctx, const json_t *event)
+{
+	presence_event(((struct broker *)ctx)->api, event);
+}
+
+static void
+on_missed(void *ctx, uint64_t n)
+{
+	log_notice("Control has missed %" PRIu64 " events of the broker; it reads again who is online.", n);
+	presence_missed(((struct broker *)ctx)->api);
+}
+
+static void
+on_message(void *ctx, struct slice topic, struct slice payload, bool retained)
+{
+	presence_status(((struct broker *)ctx)->api, topic, payload, retained);
 }
 
 static void
@@ -290,10 +310,27 @@ on_down(void *ctx, const char *why)
 {
 	struct broker *b = ctx;
 
-	if (b->telling != TELL_NOTHING || b->known != -1)
+	if (b->telling != TELL_NOTHING || b->known != -1) {
 		log_warning("Control has lost the broker: %s.", why);
+		presence_down(b->api);
+	}
 	b->telling = TELL_NOTHING;
 	b->known = -1;
+}
+
+bool
+broker_ask(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err)
+{
+	struct broker *b = a->broker;
+	bool ok;
+
+	if (b == NULL) {
+		json_decref(body);
+		return err_set(err, ERR_SYSTEM, "no listener has `protocol control`");
+	}
+	ok = request(b, command, body, ASK_MS, done, ctx, err);
+	arm(b);
+	return ok;
 }
 
 /* ---- questions of the API ---- */
@@ -316,16 +353,11 @@ on_answer(void *ctx, const struct link_reply *r)
 void
 broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer))
 {
-	struct broker *b = c->api->broker;
-	struct err err = { .text = "no listener has `protocol control`" };
+	struct err err;
 
 	c->answered = done;
-	if (b != NULL && request(b, command, body, ASK_MS, on_answer, c, &err)) {
-		arm(b);
+	if (broker_ask(c->api, command, body, on_answer, c, &err))
 		return;
-	}
-	if (b == NULL)
-		json_decref(body);
 	call_header(c, "Retry-After", "5");
 	call_problem(c, 503, "no-broker", "start the broker, with a `listener 0 PATH` and `protocol control`", "the broker cannot be asked: %s", err.text);
 }
@@ -336,7 +368,8 @@ bool
 broker_open(struct api *a, struct err *err)
 {
 	struct broker *b;
-	struct link_config c = { .path = a->config->broker, .name = "control", .on = { .up = on_up, .down = on_down } };
+	struct link_config c = { .path = a->config->broker, .name = "control", .on = { .up = on_up, .down = on_down, .event = on_event, .missed = on_missed, .message = on_message },
+		.topics = &a->config->status_topic, .n_topics = a->config->status_topic != NULL };
 
 	if (a->config->broker == NULL)
 		return true;

@@ -3,8 +3,12 @@
 #define API_BROKER_H
 
 #include "api/internal.h"
+#include "link/link.h"
 
 /* Ask the broker <command> for <c>: takes <body>. <done> gets the answer and answers the call; refusals and silence are answered here. */
 void broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer));
+
+/* Ask it for ourselves: takes <body> (NULL: out of memory). False and <err>: it cannot be asked, and <done> does not run. */
+bool broker_ask(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err);
 
 #endif

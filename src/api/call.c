@@ -44,6 +44,8 @@ call_free(struct call *c)
 {
 	if (c == NULL)
 		return;
+	if (c->ended != NULL)
+		c->ended(c);
 	if (c->prev != NULL)
 		c->prev->next = c->next;
 	else

@@ -1,5 +1,5 @@
 /* Certificates: what was issued, to whom, and whether it still counts. */
-#include "api/internal.h"
+#include "api/events.h"
 
 #include <stdlib.h>
 
@@ -130,6 +130,8 @@ set_reason(struct call *c, int reason)
 	free(x.mem);
 	ok = reason == RELEASE ? registry_certificate_unhold(r, c->params[0], c->params[1], &err)
 			       : registry_certificate_revoke(r, c->params[0], c->params[1], reason, &err);
+	if (ok)
+		event_certificate(c->api, reason == RELEASE ? "released" : reason == HOLD ? "held" : "revoked", c->params[0], c->params[1]);
 	if (ok)
 		lists_publish(c, reason);
 	else

@@ -17,9 +17,10 @@ enum {
 	LINGER_S = 2,                   /* for a client to read why it was refused before all of its request was read */
 	LINGER_MAX = 4 * 1024 * 1024,   /* bytes that are thrown away meanwhile */
 	INPUT_MAX = 64 * 1024,          /* bytes that wait to be read by us */
+	STREAM_MAX = 512 * 1024,        /* bytes of a stream that wait for its reader */
 };
 
-enum chan_state { CHAN_SHAKE, CHAN_IDLE, CHAN_HEAD, CHAN_BODY, CHAN_BUSY, CHAN_LAST, CHAN_LINGER };
+enum chan_state { CHAN_SHAKE, CHAN_IDLE, CHAN_HEAD, CHAN_BODY, CHAN_BUSY, CHAN_STREAM, CHAN_LAST, CHAN_LINGER };
 
 struct chan {
 	struct chan *prev, *next;
@@ -89,7 +90,7 @@ chans_leave(struct api *a)
 
 	for (c = a->conns; c != NULL; c = next) {
 		next = c->next;
-		if (c->state == CHAN_IDLE && evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
+		if (c->state == CHAN_STREAM || (c->state == CHAN_IDLE && evbuffer_get_length(bufferevent_get_output(c->bev)) == 0))
 			chan_free(c);
 	}
 }
@@ -214,6 +215,46 @@ chan_answer(struct chan *c, struct reply *r)
 	set_deadline(c, rest ? LINGER_S : timeout_of(c));
 	(void)bufferevent_enable(c->bev, EV_READ);
 	c->more = rest;
+}
+
+/* ---- answers without an end ---- */
+
+bool
+chan_stream(struct chan *c, const char *type, struct evbuffer *headers)
+{
+	struct reply r = { .status = 200, .type = type, .headers = headers, .close = true, .endless = true };
+	int64_t left = c->call->actor.expires - api_now(c->listener->api);
+
+	reply_write(bufferevent_get_output(c->bev), &r);
+	c->state = CHAN_STREAM;
+	(void)bufferevent_enable(c->bev, EV_READ);
+	if (c->call->actor.expires == 0)
+		(void)evtimer_del(c->deadline);
+	else
+		set_deadline(c, (unsigned)NUM_MAX(left, 0));
+	return true;
+}
+
+void
+chan_stream_end(struct chan *c)
+{
+	if (c->state != CHAN_STREAM)
+		return;
+	c->state = CHAN_LAST;
+	set_deadline(c, 0);
+}
+
+bool
+chan_stream_put(struct chan *c, struct slice s)
+{
+	struct evbuffer *out = bufferevent_get_output(c->bev);
+
+	if (c->state != CHAN_STREAM)
+		return false;
+	if (evbuffer_get_length(out) + s.n <= STREAM_MAX && evbuffer_add(out, s.p, s.n) == 0)
+		return true;
+	chan_stream_end(c);
+	return false;
 }
 
 bool
@@ -387,6 +428,10 @@ step(struct chan *c)
 		return true;
 	case CHAN_LINGER:
 		linger(c, in);
+		return false;
+	case CHAN_STREAM:
+		/* Nobody is asked anything any more on this connection. */
+		(void)evbuffer_drain(in, evbuffer_get_length(in));
 		return false;
 	case CHAN_SHAKE:
 	case CHAN_BUSY:

@@ -1,5 +1,5 @@
 /* Devices and templates of a tenant. */
-#include "api/internal.h"
+#include "api/presence.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +64,7 @@ list(struct call *c)
 	struct err err;
 	bool ok;
 
+	presence_flush(c->api);
 	if (state.p != NULL && registry_device_state_parse(state, &one))
 		f.states = 1u << one;
 	ok = items == NULL || registry_device_list(c->api->registry, &f, &page, add_row, items, &err);
@@ -75,6 +76,7 @@ load(struct call *c, struct slice id, struct registry_device *ret)
 {
 	struct err err;
 
+	presence_flush(c->api);
 	return call_found(c, registry_device_get(c->api->registry, call_tenant(c), id, ret, &err), &ret->version, &err);
 }
 

@@ -26,6 +26,8 @@ struct chan;
 struct hash_job;
 struct broker;
 struct enrol;
+struct events;
+struct presence;
 struct signers;
 
 /* ---- operations: the router, the checks and the OpenAPI document read these rows ---- */
@@ -67,8 +69,21 @@ struct op_group {
 };
 extern const struct op_group *const op_groups[];
 extern const size_t op_groups_n;
-extern const struct op_group group_login, group_tenants, group_users, group_groups, group_templates, group_devices, group_issue, group_certificates, group_broker,
-    group_cas, group_enrol, group_system;
+/* A line each, in the order of the document. */
+extern const struct op_group
+    group_login,
+    group_tenants,
+    group_users,
+    group_groups,
+    group_templates,
+    group_devices,
+    group_issue,
+    group_certificates,
+    group_broker,
+    group_cas,
+    group_enrol,
+    group_events,
+    group_system;
 extern const struct op_group group_public, group_ocsp;
 /* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
  * there. ret_params: the parts of the path that stand for {…}. */
@@ -119,6 +134,7 @@ struct call {
 	char cache[80];       /* Cache-Control of the answer; "": nobody keeps it */
 	void *work;           /* of a handler that goes on later; call_work() */
 	void (*answered)(struct call *c, const json_t *answer); /* what follows the broker's answer */
+	void (*ended)(struct call *c); /* before it is freed, or NULL */
 	bool replayed;        /* the answer is that of an earlier request */
 	bool page;            /* the answer is one of the console's files */
 };
@@ -193,6 +209,7 @@ struct reply {
 	bool close;
 	bool head_only;          /* the answer to HEAD: lengths without bytes */
 	bool page;               /* one of the console's files, which a browser may show and run */
+	bool endless;            /* what follows ends with the connection */
 };
 void reply_write(struct evbuffer *out, const struct reply *r);
 const char *reply_reason(unsigned status);
@@ -230,6 +247,11 @@ bool chan_is_local(const struct chan *c);               /* over the unix socket,
 bool chan_is_loopback(const struct chan *c);            /* from this machine, over TCP */
 const char *chan_peer_text(const struct chan *c);       /* "192.0.2.1:50000" */
 bool chan_continue(struct chan *c);                     /* "100 Continue" */
+/* A 200 that goes on until the connection ends, or the login of who asked: the call stays, and call.ended is told at its end. False: it is
+ * over already. From within any of these nothing is freed; <s> goes out when the client reads, and who does not is sent away. */
+bool chan_stream(struct chan *c, const char *type, struct evbuffer *headers);
+bool chan_stream_put(struct chan *c, struct slice s);
+void chan_stream_end(struct chan *c);
 
 /* ---- address.c ---- */
 
@@ -261,6 +283,8 @@ bool auth_who(struct call *c);
 bool auth_permits(struct call *c, enum http_method m, const char *path);
 /* May he? False: the call is answered (403). */
 bool auth_may(struct call *c);
+/* Is it still so, for an answer that goes on? */
+bool auth_stands(struct call *c);
 /* Is he in the group of administrators? Certificates and the unix socket are. */
 bool actor_is_admin(const struct call *c);
 bool user_is_admin(struct registry *r, int64_t user);
@@ -337,6 +361,8 @@ struct api {
 	struct signers *signers;
 	struct broker *broker;    /* NULL: there is none to speak to */
 	struct enrol *enrol;      /* who is getting a certificate for a secret */
+	struct events *events;
+	struct presence *presence;
 	json_t *document;         /* OpenAPI */
 	struct listener listeners[API_LISTENERS_MAX];
 	struct chan *conns;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "api/events.h"
 #include "api/signers.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -152,6 +153,7 @@ on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 		call_error(c, &err);
 		return;
 	}
+	event_certificate(c->api, "issued", x->ca, slice_str(x->serial));
 	(void)evbuffer_add_printf(c->headers, "Location: /api/v1/certificates/%s/%s\r\n", o->ca, x->serial);
 	certificate_show(c, x->ca, slice_str(x->serial), 201);
 }

@@ -5,10 +5,24 @@
 #include "base/text.h"
 
 /* The first that fits counts. */
-const struct op_group *const op_groups[] = { &group_public, &group_ocsp,
-	&group_login, &group_tenants, &group_users, &group_groups, &group_templates, &group_devices,
-	&group_issue, &group_certificates, &group_broker, &group_cas, &group_enrol, &group_system,
-	&group_signin };
+const struct op_group *const op_groups[] = {
+	&group_public,
+	&group_ocsp,
+	&group_login,
+	&group_tenants,
+	&group_users,
+	&group_groups,
+	&group_templates,
+	&group_devices,
+	&group_issue,
+	&group_certificates,
+	&group_broker,
+	&group_cas,
+	&group_enrol,
+	&group_events,
+	&group_system,
+	&group_signin,
+};
 const size_t op_groups_n = ARRAY_LEN(op_groups);
 
 const struct field page_query[] = {

@@ -84,7 +84,7 @@ reply_write(struct evbuffer *out, const struct reply *r)
 		(void)evbuffer_add_printf(out, "Strict-Transport-Security: max-age=31536000\r\n");
 	if (r->type != NULL && !bare)
 		(void)evbuffer_add_printf(out, "Content-Type: %s\r\n", r->type);
-	if (!bare)
+	if (!bare && !r->endless)
 		(void)evbuffer_add_printf(out, "Content-Length: %zu\r\n", n);
 	if (r->close)
 		(void)evbuffer_add_printf(out, "Connection: close\r\n");

@@ -222,13 +222,32 @@ greet(struct core *c)
 	return ok || fail(c, ERR_MEMORY, "out of memory");
 }
 
+/* The answers first; then what is wanted beside them. */
+static bool
+put_subscribe(struct core *c)
+{
+	struct mqtt_sub subs[2 + LINK_TOPICS_MAX] = { { SL(LINK_TOPIC "response"), 0 }, { SL(LINK_TOPIC "events"), 0 } };
+	size_t n = c->on.event != NULL ? 2 : 1, cap = OUT_ROOM;
+	uint8_t *at;
+	struct wr w;
+
+	for (size_t i = 0; i < c->n_topics; i++) {
+		subs[n++] = (struct mqtt_sub){ slice_str(c->topics[i]), 0 };
+		cap += strlen(c->topics[i]);
+	}
+	if ((at = room(&c->out, cap)) == NULL)
+		return fail(c, ERR_MEMORY, "out of memory");
+	w = wr_of(at, cap);
+	(void)mqtt_put_filters(&w, MQTT_V5, MQTT_SUBSCRIBE, 1, subs, n, NULL);
+	c->out.n += wr_len(&w);
+	c->state = CORE_SUBSCRIBING;
+	return true;
+}
+
 static bool
 on_connack(struct core *c, const struct mqtt_frame *f)
 {
-	struct mqtt_sub subs[] = { { SL(LINK_TOPIC "response"), 0 }, { SL(LINK_TOPIC "events"), 0 } };
 	struct mqtt_connack m;
-	uint8_t *at;
-	struct wr w;
 
 	if (c->state != CORE_CONNECTING || mqtt_decode_connack(f, MQTT_V5, &m) != MQTT_RC_OK)
 		return fail(c, ERR_INPUT, "the broker's CONNACK is wrong");
@@ -238,13 +257,7 @@ on_connack(struct core *c, const struct mqtt_frame *f)
 	/* The kernel tells when the broker has gone; pings are only for one that insists (max_keepalive). */
 	c->ping_ms = mqtt_has(&m.props, MQTT_P_SERVER_KEEP_ALIVE) ? (uint64_t)m.props.server_keep_alive * 500 : 0;
 	c->ping_due_ms = c->now_ms + c->ping_ms;
-	if ((at = room(&c->out, OUT_ROOM)) == NULL)
-		return fail(c, ERR_MEMORY, "out of memory");
-	w = wr_of(at, OUT_ROOM);
-	(void)mqtt_put_filters(&w, MQTT_V5, MQTT_SUBSCRIBE, 1, subs, c->on.event != NULL ? 2 : 1, NULL);
-	c->out.n += wr_len(&w);
-	c->state = CORE_SUBSCRIBING;
-	return true;
+	return put_subscribe(c);
 }
 
 static bool
@@ -254,7 +267,7 @@ on_suback(struct core *c, const struct mqtt_frame *f)
 
 	if (c->state != CORE_SUBSCRIBING || mqtt_decode_suback(f, MQTT_V5, &m) != MQTT_RC_OK)
 		return fail(c, ERR_INPUT, "the broker's SUBACK is wrong");
-	for (size_t i = 0; i < m.codes.n; i++)
+	for (size_t i = 0; i < m.codes.n && i < (c->on.event != NULL ? 2 : 1); i++)
 		if (m.codes.p[i] >= MQTT_RC_UNSPECIFIED)
 			return fail(c, ERR_DENIED, "this is no control socket: the listener needs `protocol control`");
 	return greet(c);
@@ -304,6 +317,11 @@ on_publish(struct core *c, const struct mqtt_frame *f)
 
 	if (mqtt_decode_publish(f, MQTT_V5, false, &m) != MQTT_RC_OK || m.qos != 0)
 		return fail(c, ERR_INPUT, "the broker's PUBLISH is wrong");
+	if (!slice_starts(m.topic, SL(LINK_TOPIC))) {
+		if (c->on.message != NULL)
+			c->on.message(c->ctx, m.topic, m.payload, m.retain);
+		return c->err.code == ERR_OK;
+	}
 	o = json_loadb((const char *)m.payload.p, m.payload.n, 0, NULL);
 	if (!json_is_object(o)) {
 		json_decref(o);

@@ -25,6 +25,8 @@ struct call {
 
 struct core {
 	const char *name;
+	char *const *topics;
+	size_t n_topics;
 	struct link_events on;
 	void *ctx;
 	enum core_state state;

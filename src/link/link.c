@@ -14,11 +14,22 @@ enum { READ_N = 64 * 1024, READS_A_TURN = 16, WAIT_FIRST_MS = 100, WAIT_MAX_MS =
 
 struct link_client {
 	struct core core;
-	char *path, *name;
+	char *path, *name, *topics[LINK_TOPICS_MAX];
 	int fd;
 	uint64_t retry_ms; /* when the next attempt is due */
 	unsigned wait_ms;  /* before the one after that */
 };
+
+static bool
+copy_topics(struct link_client *l, const struct link_config *c)
+{
+	for (size_t i = 0; i < c->n_topics && i < LINK_TOPICS_MAX; i++) {
+		if ((l->topics[i] = strdup(c->topics[i])) == NULL)
+			return false;
+		l->core.n_topics++;
+	}
+	return true;
+}
 
 struct link_client *
 link_client_new(const struct link_config *c)
@@ -34,11 +45,10 @@ link_client_new(const struct link_config *c)
 	l->core.name = l->name = strdup(c->name);
 	l->core.on = c->on;
 	l->core.ctx = c->ctx;
-	if (l->path != NULL && l->name != NULL)
+	l->core.topics = l->topics;
+	if (l->path != NULL && l->name != NULL && copy_topics(l, c))
 		return l;
-	free(l->path);
-	free(l->name);
-	free(l);
+	link_client_free(l);
 	return NULL;
 }
 
@@ -52,6 +62,8 @@ link_client_free(struct link_client *l)
 	core_done(&l->core);
 	if (l->fd != -1)
 		(void)close(l->fd);
+	for (size_t i = 0; i < LINK_TOPICS_MAX; i++)
+		free(l->topics[i]);
 	free(l->path);
 	free(l->name);
 	free(l);

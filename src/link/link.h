@@ -33,14 +33,19 @@ struct link_events {
 	void (*event)(void *ctx, const json_t *event);
 	/* So many events are missing here: read again what is kept of sessions, renewals and refusals. */
 	void (*missed)(void *ctx, uint64_t n);
+	/* A message of one of link_config.topics, borrowed. <retained>: the broker had kept it. */
+	void (*message)(void *ctx, struct slice topic, struct slice payload, bool retained);
 };
 struct link_config {
 	const char *path;      /* of the socket */
 	const char *name;      /* client id, and what hello says; "": the broker makes an id up */
+	const char *const *topics; /* what else is subscribed to, at QoS 0; at most LINK_TOPICS_MAX. A broker that lets nobody have them is no fault */
+	size_t n_topics;
 	struct link_events on;
 	void *ctx;
 };
 
+enum { LINK_TOPICS_MAX = 4 };
 enum { LINK_CALLS_MAX = 1024, LINK_OUT_MAX = 16 << 20 };
 
 /* <c> is copied, with its texts. It begins to connect at the first ready(). NULL: out of memory. */

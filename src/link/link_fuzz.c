@@ -49,6 +49,14 @@ on_missed(void *ctx, uint64_t n)
 	ASSERT(n > 0);
 }
 
+static void
+on_message(void *ctx, struct slice topic, struct slice payload, bool retained)
+{
+	(void)ctx;
+	(void)retained;
+	ASSERT((topic.n == 0 || topic.p != NULL) && (payload.n == 0 || payload.p != NULL));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 /* The first byte says how large the pieces are in which the rest arrives. */
@@ -56,7 +64,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct asked a = { .body = json_object() };
-	struct core c = { .name = "n", .on = { .up = on_up, .event = on_event, .missed = on_missed }, .ctx = &a };
+	struct core c = { .name = "n", .on = { .up = on_up, .event = on_event, .missed = on_missed, .message = on_message }, .ctx = &a };
 	size_t step = n > 0 ? data[0] + 1u : 1, at = 1;
 	uint64_t now = 0;
 	bool ok;

@@ -515,6 +515,58 @@ it_connects_again(void **state)
 	(void)rmdir(p.dir);
 }
 
+struct heard {
+	struct told told; /* first: the others' callbacks take it for the whole */
+	unsigned n;
+	bool retained;
+	char topic[40], payload[40];
+};
+
+static void
+on_message(void *ctx, struct slice topic, struct slice payload, bool retained)
+{
+	struct heard *h = ctx;
+
+	h->n++;
+	h->retained = retained;
+	(void)snprintf(h->topic, sizeof h->topic, "%.*s", SL_ARG(topic));
+	(void)snprintf(h->payload, sizeof h->payload, "%.*s", SL_ARG(payload));
+}
+
+static void
+other_topics_are_heard_as_they_are(void **state)
+{
+	struct link_events on = all;
+	char first[] = "a/+/status", second[] = "forbidden";
+	char *const topics[] = { first, second };
+	const uint8_t codes[] = { 0, 0, 0, MQTT_RC_NOT_AUTHORIZED };
+	struct heard h = { 0 };
+	struct core c = { .name = "me", .topics = topics, .n_topics = ARRAY_LEN(topics), .ctx = &h };
+	struct bytes x;
+
+	(void)state;
+	on.message = on_message;
+	c.on = on;
+	core_init(&c);
+	assert_true(core_open(&c, 1000));
+	(void)out(&c, MQTT_CONNECT);
+	assert_true(core_feed(&c, connack(&x, 0, 5000), 1001));
+	assert_non_null(memmem(core_output(&c).p, core_output(&c).n, first, strlen(first)));
+	(void)out(&c, MQTT_SUBSCRIBE);
+	/* One that nobody may have is no fault. */
+	assert_true(mqtt_put_suback(&fresh(&x)->w, MQTT_V5, MQTT_SUBACK, 1, slice_of(codes, sizeof codes), SL("")));
+	assert_true(core_feed(&c, wr_slice(&x.w), 1002));
+	assert_true(core_feed(&c, says(&x, "response", request_out(&c, LINK_TOPIC "hello", NULL), "{}"), 1003));
+	assert_true(mqtt_put_publish(&fresh(&x)->w, MQTT_V5, &(struct mqtt_publish){ .topic = SL("a/x/status"), .payload = SL("no JSON"), .retain = true }));
+	assert_true(core_feed(&c, wr_slice(&x.w), 1004));
+	assert_int_equal(h.n, 1);
+	assert_true(h.retained);
+	assert_string_equal(h.topic, "a/x/status");
+	assert_string_equal(h.payload, "no JSON");
+	core_closed(&c, "end");
+	core_done(&c);
+}
+
 int
 main(void)
 {
@@ -525,6 +577,7 @@ main(void)
 		cmocka_unit_test(there_are_limits),
 		cmocka_unit_test(a_broker_that_insists_gets_pings),
 		cmocka_unit_test(what_is_wrong_ends_it),
+		cmocka_unit_test(other_topics_are_heard_as_they_are),
 		cmocka_unit_test(in_pieces),
 		cmocka_unit_test(it_connects_again),
 	};

@@ -16,6 +16,7 @@ const char control_policy[] = "connect anonymous\n"
 			      "allow anonymous publish " CONTROL_TOPIC "#\n"
 			      "allow anonymous subscribe " CONTROL_TOPIC "response\n"
 			      "allow anonymous subscribe " CONTROL_EVENTS "\n"
+			      "allow anonymous subscribe #\n" /* status messages */
 			      "allow anonymous subscribe $SYS/#\n";
 
 json_t *

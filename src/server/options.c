@@ -409,6 +409,10 @@ const struct option options[] = {
 	  IN_CONFIG(ocsp_answer_lifetime), .type = OPTION_DURATION, .min = 60, .max = 604800, .def = 14400, .def_text = "4h", .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "token_lifetime", "SECONDS", "How long a login to control is good",
 	  IN_CONFIG(token_lifetime), .type = OPTION_INT, .min = 10, .max = 86400, .def = 900, .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "status_topic", "FILTER", "Where devices say how they are (SpringCore's status messages); its + is the device. none: nowhere",
+	  IN_CONFIG(status_topic), .type = OPTION_TEXT, .def_text = "springcard/springcore/+/status", .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "actuate_topic", "TOPIC", "Where devices hear what they are to do; %t stands for the tenant, %d for the device, %u for its common name",
+	  IN_CONFIG(actuate_topic), .type = OPTION_TEXT, .def_text = "/%t/%d/config", .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "registry_file", "FILE", "The registry of tenants, users, devices and certificates",
 	  IN_CONFIG(registry_file), .type = OPTION_PATH, .def_text = "registry.db beside the configuration", .flags = OPTION_CONTROL | OPTION_NEXT_START },
 

@@ -242,6 +242,8 @@ fill(struct plane *p)
 	a->enrol_host = c->enrol_host;
 	a->lists = a->lists || c->crl_url != NULL;
 	a->ocsp_s = (unsigned)c->ocsp_answer_lifetime;
+	a->status_topic = c->status_topic == NULL ? "springcard/springcore/+/status" : strcmp(c->status_topic, "none") != 0 ? c->status_topic : NULL;
+	a->actuate_topic = c->actuate_topic != NULL ? c->actuate_topic : "/%t/%d/config";
 	a->token_s = (unsigned)c->token_lifetime;
 	a->timeout_s = (unsigned)c->https_timeout;
 	a->max_connections = (unsigned)c->https_max_connections;
