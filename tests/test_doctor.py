@@ -9,6 +9,7 @@ import pytest
 
 import certs
 import kit
+from test_ocsp import UNKNOWN, answer, certid, revoked
 
 STEPS = ["files", "dns", "tcp", "tls", "chain", "name", "time", "usage", "revocation", "identity", "connect", "topics", "round-trip"]
 GONE, COMING = certs.now() - certs.days(3), certs.now() + certs.days(3)
@@ -242,6 +243,44 @@ def test_a_revoked_broker(cas, tmp_path):
         fault(server.at, *words, step="connect", text="")  # it is no broker
         crl.write_text("nonsense")
         fault(server.at, *words, step="revocation", text="crl.pem")
+
+
+MUST_STAPLE = certs.extension("1.3.6.1.5.5.7.1.24", certs.sequence(certs.integer(5)))
+
+
+@pytest.mark.parametrize("must", [False, True], ids=["may", "must"])
+def test_what_another_broker_staples(cas, tmp_path, must):
+    """What `openssl s_server` shows is verified, and a certificate that must be shown with an answer is one only with a good one."""
+    ca = cas["cloud"]
+    leaf = ca.leaf("localhost", chain=[ca], extra=[MUST_STAPLE] if must else [], **SERVER)
+    port, file = kit.free_port(), tmp_path / "staple.der"
+    bad = "fault" if must else "note"
+    about = certid(ca, leaf["serial"])
+    rows = [(answer(ca, about, end=600), "ok", "the stapled OCSP response says good, until "),
+            (answer(ca, about, status=revoked()), "fault", "says that the broker's certificate was revoked at "),
+            (answer(ca, about, status=UNKNOWN), bad, "its responder does not know the broker's certificate"),
+            (answer(ca, about, begin=GONE, end=-7200), bad, "not good: it is too old: it was good until "),
+            (answer(ca, certid(ca, leaf["serial"] + 1)), bad, "not good: it is about another certificate"),
+            (answer(cas["client"], about), bad, "not good: it is signed by somebody who is neither the CA nor a responder")]
+    words = ["openssl", "s_server", "-accept", str(port), "-cert", leaf["cert"], "-cert_chain", ca.file, "-key", leaf["key"], "-www", "-quiet", "-status_file", file]
+    server = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def says(at, level, text):
+        steps = doctor(at, "--cafile", cas["root"].file, "--timeout", "1")
+        assert (level, True) in [(s["result"], text in s["text"]) for s in steps if s["step"] == "revocation"], (text, steps)
+        # Whoever is in order so far goes on; this is no broker.
+        assert (steps[-1]["step"] == "revocation") == (level == "fault"), steps
+
+    try:
+        kit.wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "s_server")
+        for der, level, text in rows if must else rows[:2] + rows[3:4]:
+            file.write_bytes(der)
+            says(f"localhost:{port}", level, text)
+    finally:
+        server.terminate()
+        server.wait()
+    with Server(leaf) as silent:
+        says(silent.at, "fault" if must else "ok", "and none came" if must else "the broker staples no OCSP response")
 
 
 def test_mosquitto(tmp_path):

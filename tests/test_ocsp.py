@@ -1,5 +1,6 @@
 """OCSP: clients' certificates are asked about, and nobody waits for that but who wants to come in."""
 import hashlib
+import json
 import re
 import socketserver
 import subprocess
@@ -437,6 +438,13 @@ class Stapled:
         assert "OCSP Response Status: successful" in done.stdout, done.stdout + done.stderr
         return re.search(r"Cert Status: (\w+)", done.stdout).group(1)
 
+    def doctor(self, level, text):
+        """Asks as any client can, and verifies it."""
+        said = kit.signet("doctor", "--json", f"localhost:{self.port}", "--cafile", self.cas["root"].file, "--cert", self.client["cert"],
+                          "--key", self.client["key"], check=False).stdout
+        steps = json.loads(said)["steps"]
+        assert (level, True) in [(s["result"], text in s["text"]) for s in steps if s["step"] == "revocation"], steps
+
     def wait_shown(self, what):
         kit.wait_for(lambda: self.shown() == what, f"the response to be {what}")
 
@@ -453,6 +461,7 @@ def test_a_file_is_stapled_and_taken_over_as_it_changes(stapled, tmp_path):
     site.run()
     for version in ("-tls1_2", "-tls1_3"):
         assert site.shown(version) == "good"
+    site.doctor("ok", "the stapled OCSP response says good, until ")
     for der, says in ((site.answer(serial=site.serial + 1), "another certificate"),
                       (site.answer(begin=certs.now() - seconds(90), end=600), "older than the one that is shown"),
                       (site.answer(status=revoked()), "the broker's certificate is revoked")):
@@ -470,6 +479,7 @@ def test_a_file_is_stapled_and_taken_over_as_it_changes(stapled, tmp_path):
     mark = site.broker.mark()
     site.broker.reload()
     assert site.shown() == "none"
+    site.doctor("ok", "the broker staples no OCSP response")
     site.broker.wait_log("ALARM: .*another certificate; clients that ask are shown none", mark)
     site.put(site.answer(end=600))
     site.wait_shown("good")
@@ -507,6 +517,7 @@ def test_what_has_expired_is_not_stapled(stapled, tmp_path):
     must = certs.extension("1.3.6.1.5.5.7.1.24", certs.sequence(certs.integer(5)))
     site = stapled(f"ocsp_stapling_file {tmp_path / 'response.der'}", extra=[must]).run()
     assert site.shown() == "none"
+    site.doctor("fault", "demands a stapled OCSP response (must-staple), and none came")
     site.broker.wait_log(r"ALARM: .*response.der: No such file.*must-staple\) they will refuse it")
     mark = site.broker.mark()
     site.put(site.answer(end=6))

@@ -104,6 +104,8 @@ judge(struct doctor *d, const struct wire *w)
 		return doctor_say(d, STEP_TLS, PKI_FAULT, "", "out of memory");
 	s.chain = f.chain;
 	s.n = f.n;
+	s.asked = true;
+	s.staple = f.staple;
 	(void)doctor_say(d, STEP_TLS, PKI_FINE, "", "%s, %s; the broker %s a client certificate%s", f.version, f.cipher,
 	    w->cert_wanted ? "asks for" : "does not ask for",
 	    w->cert_wanted && d->cert == NULL ? " and gets none (--cert, --key)" : "");

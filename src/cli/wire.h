@@ -14,7 +14,7 @@ struct wire_tls_opts {
 	const char *cafile, *capath, *cert, *key, *ciphers, *version, *alpn, *psk, *psk_identity;
 	bool os_certs; /* trust what the operating system trusts */
 	bool insecure; /* do not compare the broker's names with the host */
-	bool judge_later; /* let any broker through: for those who look at wire_facts themselves and send nothing */
+	bool judge_later; /* let any broker through: for those who look at wire_facts themselves and send nothing; asks for a stapled OCSP response */
 };
 
 /* A loaded TLS configuration; may serve several connections, one after the other. */
@@ -82,6 +82,7 @@ struct wire_facts {
 	struct slice chain[WIRE_CHAIN_MAX];
 	size_t n;
 	uint8_t *chain_bytes;
+	struct slice staple; /* the stapled OCSP response, empty: none; borrowed from <w> while it is open */
 };
 bool wire_facts(const struct wire *w, struct wire_facts *ret);
 

@@ -379,6 +379,8 @@ wire_tls_start(struct wire *w, struct err *err)
 	if (t->unix_path == NULL && inet_pton(AF_INET, t->host, &ip) != 1 &&
 	    inet_pton(AF_INET6, t->host, &ip) != 1 && !set_server_name(w->ssl, t->host))
 		return err_set(err, ERR_USAGE, "the host name is too long for TLS");
+	if (t->tls->opts.judge_later && SSL_set_tlsext_status_type(w->ssl, TLSEXT_STATUSTYPE_ocsp) != 1)
+		return err_set(err, ERR_MEMORY, "out of memory");
 	SSL_set_connect_state(w->ssl);
 	return true;
 }
@@ -389,8 +391,12 @@ wire_facts(const struct wire *w, struct wire_facts *ret)
 	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(w->ssl);
 	struct wire_facts f = { .version = SSL_get_version(w->ssl), .cipher = SSL_get_cipher_name(w->ssl) };
 	unsigned char *at;
+	const unsigned char *staple = NULL;
+	long staple_n = SSL_get_tlsext_status_ocsp_resp(w->ssl, &staple);
 	size_t total = 1;
 
+	if (staple_n > 0)
+		f.staple = slice_of(staple, (size_t)staple_n);
 	f.n = NUM_MIN((size_t)NUM_MAX(sk_X509_num(chain), 0), (size_t)WIRE_CHAIN_MAX);
 	for (size_t i = 0; i < f.n; i++)
 		total += (size_t)NUM_MAX(i2d_X509(sk_X509_value(chain, (int)i), NULL), 0);

@@ -304,7 +304,7 @@ check_revocation(struct look *l)
 	bool ok = true;
 
 	if (l->s->crl_file == NULL)
-		return found_fine(&l->c, PKI_CHECK_REVOCATION, "not looked at: no --crlfile given");
+		return found_fine(&l->c, PKI_CHECK_REVOCATION, "no CRL was looked at: no --crlfile given");
 	if (!crl_set_load(&crls, &load, &err))
 		return found_err(&l->c, PKI_CHECK_REVOCATION, &err, "give the CA's CRL");
 	for (int i = 0; ok && i + 1 < sk_X509_num(l->chain); i++)
@@ -313,12 +313,62 @@ check_revocation(struct look *l)
 	return ok;
 }
 
+static bool
+staple_fault(struct look *l, const struct pki_ocsp_answer *a)
+{
+	struct pki_finding f = { .check = PKI_CHECK_REVOCATION, .level = PKI_FAULT };
+	char when[32];
+
+	(void)snprintf(f.text, sizeof f.text, "the stapled OCSP response says that the broker's certificate was revoked at %s (%s)",
+	    time_text(a->revoked_at, when), pki_reason_text(a->reason));
+	(void)snprintf(f.remedy, sizeof f.remedy, "the broker needs a new certificate; do not trust this one");
+	return found(&l->c, &f);
+}
+
+/* Clients that look at what is stapled refuse all but "good"; whoever shows such a certificate (RFC 7633) is refused without. */
+static bool
+check_staple(struct look *l)
+{
+	X509 *leaf = sk_X509_value(l->chain, 0);
+	bool must = pki_cert_must_staple(leaf), alone = sk_X509_num(l->chain) < 2 && !cert_is_self_issued(leaf);
+	struct pki_finding f = { .check = PKI_CHECK_REVOCATION, .level = must ? PKI_FAULT : PKI_NOTE };
+	uint8_t serial[AUTHZ_SERIAL_MAX];
+	struct pki_ocsp_question q = { .serial = pki_cert_serial(leaf, serial), .now = l->c.now };
+	struct pki_ocsp_answer a = { 0 };
+	struct err err = { 0 };
+	char when[32];
+
+	if (!l->s->asked)
+		return true;
+	if (l->s->staple.n == 0 && !must)
+		return found_fine(&l->c, PKI_CHECK_REVOCATION, "the broker staples no OCSP response");
+	q.issuer = sk_X509_num(l->chain) < 2 ? leaf : sk_X509_value(l->chain, 1);
+	if (l->s->staple.n == 0) {
+		(void)snprintf(f.text, sizeof f.text, "the broker's certificate demands a stapled OCSP response (must-staple), and none came");
+	} else if (alone) {
+		(void)snprintf(f.text, sizeof f.text, "the stapled OCSP response cannot be verified: the CA of the broker's certificate is not known here");
+	} else if (!pki_ocsp_judge(l->s->staple, &q, &a, &err)) {
+		(void)err_prefix(&err, "the stapled OCSP response is not good");
+		(void)snprintf(f.text, sizeof f.text, "%s", err.text);
+	} else if (a.status == PKI_OCSP_REVOKED) {
+		return staple_fault(l, &a);
+	} else if (a.status == PKI_OCSP_GOOD) {
+		return found_fine(&l->c, PKI_CHECK_REVOCATION, "the stapled OCSP response says good, until %s", time_text(a.until, when));
+	} else {
+		(void)snprintf(f.text, sizeof f.text, "the stapled OCSP response says that its responder does not know the broker's certificate");
+	}
+	(void)snprintf(f.remedy, sizeof f.remedy, "%s",
+	    alone ? "give the CA of the broker with --cafile" :
+		    "clients that look will refuse the broker: its operator has to look at its OCSP stapling");
+	return found(&l->c, &f);
+}
+
 bool
 pki_check_server(const struct pki_server *s, pki_found *each, void *ctx)
 {
 	struct look l = { .c = { each, ctx, pki_clock(s->now) }, .s = s };
 	bool ok = take_sent(&l) && load_store(&l) && check_chain(&l) && check_name(&l) && check_times(&l) &&
-	    check_usage_of(&l.c, sk_X509_value(l.sent, 0), true) && check_revocation(&l);
+	    check_usage_of(&l.c, sk_X509_value(l.sent, 0), true) && check_revocation(&l) && check_staple(&l);
 
 	X509_STORE_CTX_free(l.ctx);
 	X509_STORE_free(l.store);

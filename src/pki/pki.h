@@ -270,10 +270,12 @@ struct pki_server {
 	size_t n;
 	const char *host;          /* that was asked for; NULL: names are not compared (a unix socket) */
 	const char *ca_file;       /* NULL: the CAs of the operating system */
-	const char *crl_file;      /* NULL: revocation is not looked at */
+	const char *crl_file;      /* NULL: no CRL is looked at */
+	bool asked;                /* for a stapled OCSP response */
+	struct slice staple;       /* what came of it, DER; empty: nothing */
 	int64_t now;
 };
-/* Chain, name, time, usage, revocation. True: no fault. */
+/* Chain, name, time, usage, revocation by CRL and by what is stapled. True: no fault. */
 bool pki_check_server(const struct pki_server *s, pki_found *each, void *ctx);
 
 /* ---- OCSP (RFC 6960): what a responder says of a certificate, and answers of our own ---- */
