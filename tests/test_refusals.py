@@ -332,8 +332,8 @@ def dev(site):
 
 def s_client(site, listener, *words):
     files = dev(site)
-    return subprocess.run(["openssl", "s_client", "-connect", f"localhost:{site.ports[listener]}", "-CAfile", str(files["ca"]), "-cert",
-                           str(files["cert"]), "-key", str(files["key"]), *words], input="", capture_output=True, text=True,
+    return subprocess.run(["openssl", "s_client", "-connect", f"localhost:{site.ports[listener]}", "-servername", "localhost", "-CAfile",
+                           str(files["ca"]), "-cert", str(files["cert"]), "-key", str(files["key"]), *words], input="", capture_output=True, text=True,
                           timeout=kit.PATIENCE).returncode
 
 
@@ -388,6 +388,10 @@ def test_refusal(site, name, cause, act, reason, certificate, client):
     alert = re.search(r"alert (\d+)", line["reason"])
     sent = {"no-certificate": 116, "tls-version": 70, "tls-cipher": 40}.get(cause)
     assert note["tls_alert"] == (int(alert[1]) if alert and line["what"] == "TLS handshake" else sent)
+    # Whoever has begun a handshake has said whom he calls, whatever became of it.
+    shakes = cause not in ("plain-mqtt-on-tls", "http-on-tls", "no-tls-on-tls", "tls-on-plain", "handshake-timeout")
+    shakes = shakes and not line["listener"].endswith(str(site.ports["plain"]))
+    assert note["sni"] == ("localhost" if shakes else None), note
     if line["what"] == "TLS handshake" and note["tls_version"] is not None:
         assert re.fullmatch(r"TLSv1(\.[123])?", note["tls_version"])
 
@@ -468,6 +472,7 @@ def test_refused_publish_and_subscribe_are_lines(site):
     for what, cause in (("PUBLISH to 'elsewhere/x'", "publish"), ("SUBSCRIBE to '#'", "subscribe")):
         line = LINE.match(site.broker.wait_log(rf"Refused {re.escape(what)} .*\[{cause}\].*", mark).string).groupdict()
         assert line["client"] == "dev" and line["serial"].upper() == files["hex"] and "CN=dev" in line["subject"] and "client CA" in line["issuer"]
+        assert line["sni"] == "localhost" and line["tls"] == "TLSv1.3"
 
 
 def test_a_flood_of_refusals_is_rationed(site):

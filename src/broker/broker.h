@@ -110,7 +110,7 @@ struct broker_event {
 	enum broker_event_kind kind;
 	unsigned listener;
 	const char *peer;                     /* address text given to client_new() */
-	const char *came_by;                  /* as client_came_by() has it; NULL: nothing was said, or CONNECT was accepted */
+	const char *came_by;                  /* as client_came_by() has it; NULL: nothing was said */
 	struct slice client_id;               /* as far as known */
 	const struct authz_principal *who;    /* NULL when not known */
 	struct slice topic;                   /* name or filter */
@@ -385,7 +385,7 @@ bool broker_visit(struct broker *b, const struct broker_visit *v);
 /* One connection. <peer> is copied, <who> taken over. NULL: out of memory (then <who> is released). */
 extern const struct stream_ops client_stream;
 void *client_new(struct shard *sh, unsigned listener, struct authz_principal *who, const char *peer, const struct waker *w);
-/* Before the first feed(): what the transport knows of him, in the caller's words. They are copied, for the events up to an accepted CONNECT;
+/* Before the first feed(): what the transport knows of him, in the caller's words. They are copied, for all events of this connection;
  * out of memory: those have none. */
 void client_came_by(void *client, const char *words);
 

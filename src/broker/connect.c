@@ -399,8 +399,6 @@ enter(struct client *c, const struct mqtt_connect *m, struct terms *t)
 	s->will = t->will;
 	s->expiry_s = t->expiry_s;
 	c->state = CLIENT_OPEN;
-	free(c->came_by);
-	c->came_by = NULL;
 	c->role = (uint8_t)authz_principal_role(c->who);
 	stat_add(c->shard, connected, 1);
 	stat_add(c->shard, roles[c->role], 1);

@@ -130,7 +130,7 @@ struct client {
 	struct login *login; /* JUDGING: pending; NEW: the verdict on the CONNECT that comes again; or NULL */
 	struct pace *pace;   /* NULL: no rates */
 	struct auth *auth;   /* of a CONNECT with an authentication method, or NULL */
-	char *came_by;       /* until CONNECT is accepted, or NULL */
+	char *came_by;       /* as the transport knows him, or NULL */
 	struct alias_in *alias_in;
 	struct stamp *stamp; /* what its messages are stamped with; NULL: not yet */
 	struct msg_source *source; /* of what it has published retained, see source.c; NULL: nothing yet */

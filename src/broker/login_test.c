@@ -56,7 +56,7 @@ a_late_refusal_is_told(void **state)
 	assert_true(old->closed);
 }
 
-/* What the transport knew is in each event up to an accepted CONNECT, wherever the session is at home. */
+/* What the transport knew is in each event of the connection, wherever the session is at home. */
 static void
 how_he_came(void **state)
 {
@@ -75,7 +75,7 @@ how_he_came(void **state)
 		assert_int_equal(kit_connack(e), 0);
 		kit_disconnect(e, 0);
 		assert_int_equal(k->last, BROKER_DISCONNECTED);
-		assert_string_equal(k->last_came_by, "");
+		assert_string_equal(k->last_came_by, "TLSv1.3 here");
 	}
 }
 

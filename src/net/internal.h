@@ -121,7 +121,7 @@ struct tls_shake {
 	bool judged;                    /* that one may resume */
 	bool resumed;                   /* and has */
 	bool no_ticket;                 /* this client gets none */
-	char *sni;                      /* with tickets: the name in its hello, or NULL */
+	char *sni;                      /* the name in its hello, or NULL */
 	char *psk;                      /* the identity that was claimed, later: shown; or NULL */
 	bool psk_known;
 	int alert_sent, alert_received; /* -1: none */

@@ -286,30 +286,6 @@ may_resume(const struct tls_ctx *t, SSL_SESSION *session, void **ret_peer)
 	return true;
 }
 
-/* In a resumption of TLS 1.2 libssl does not look at the name that is asked for (RFC 6066 3), and records of refusals want it. */
-static int
-on_hello(SSL *ssl, int *alert, void *arg)
-{
-	struct tls_shake *s = SSL_get_app_data(ssl);
-	const uint8_t *p;
-	size_t n;
-	struct rd r;
-	struct slice name;
-
-	(void)alert;
-	(void)arg;
-	if (s == NULL || s->sni != NULL || SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1)
-		return SSL_CLIENT_HELLO_SUCCESS;
-	r = rd_of(slice_of(p, n));
-	(void)rd_u16(&r); /* of the list, which has one name */
-	if (rd_u8(&r) != TLSEXT_NAMETYPE_host_name)
-		return SSL_CLIENT_HELLO_SUCCESS;
-	name = rd_str(&r);
-	if (rd_ok(&r) && name.n <= TLSEXT_MAXLEN_host_name && memchr(name.p, 0, name.n) == NULL)
-		s->sni = strndup((const char *)name.p, name.n); /* without memory the record lacks it */
-	return SSL_CLIENT_HELLO_SUCCESS;
-}
-
 /* A client has shown a ticket, or in TLS 1.2 that it takes one (EMPTY). In TLS 1.3 it has not proved yet that it is its own, so that he who it
  * names is not let in here but by tickets_settle(). */
 static SSL_TICKET_RETURN
@@ -339,7 +315,6 @@ tickets_set_up(struct tls_ctx *t, const struct tls_config *c)
 	t->tickets = tls_tickets_ref(c->tickets);
 	memcpy(t->scope, c->ticket_scope, sizeof(t->scope));
 	(void)SSL_CTX_clear_options(t->ssl, SSL_OP_NO_TICKET);
-	SSL_CTX_set_client_hello_cb(t->ssl, on_hello, NULL);
 	return SSL_CTX_set_num_tickets(t->ssl, 1) == 1 && SSL_CTX_set_tlsext_ticket_key_evp_cb(t->ssl, on_key) == 1 &&
 	       SSL_CTX_set_session_ticket_cb(t->ssl, on_make, on_ticket, t) == 1;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/rd.h"
 #include "base/text.h"
 #include "net/internal.h"
 
@@ -384,6 +385,31 @@ set_algorithms(SSL_CTX *s, const struct tls_config *c, struct err *err)
 	return true;
 }
 
+/* Records of refusals want the name that was asked for (RFC 6066 3). libssl does not look at it in a resumption of TLS 1.2, and not before
+ * version and cipher suite are found, which may be what the handshake fails for. */
+static int
+on_hello(SSL *ssl, int *alert, void *arg)
+{
+	struct tls_shake *s = SSL_get_app_data(ssl);
+	const uint8_t *p;
+	size_t n;
+	struct rd r;
+	struct slice name;
+
+	(void)alert;
+	(void)arg;
+	if (s == NULL || s->sni != NULL || SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &n) != 1)
+		return SSL_CLIENT_HELLO_SUCCESS;
+	r = rd_of(slice_of(p, n));
+	(void)rd_u16(&r); /* of the list, which has one name */
+	if (rd_u8(&r) != TLSEXT_NAMETYPE_host_name)
+		return SSL_CLIENT_HELLO_SUCCESS;
+	name = rd_str(&r);
+	if (rd_ok(&r) && name.n <= TLSEXT_MAXLEN_host_name && memchr(name.p, 0, name.n) == NULL)
+		s->sni = strndup((const char *)name.p, name.n); /* without memory the record lacks it */
+	return SSL_CLIENT_HELLO_SUCCESS;
+}
+
 /* Memory and safety: an idle connection holds no record buffers, no session is kept here, and early data can be replayed. */
 static bool
 set_behaviour(struct tls_ctx *t, const struct tls_config *c, struct err *err)
@@ -406,6 +432,7 @@ set_behaviour(struct tls_ctx *t, const struct tls_config *c, struct err *err)
 		    NULL);
 	if (c->hooks.verify != NULL)
 		SSL_CTX_set_cert_verify_callback(s, on_verify, t);
+	SSL_CTX_set_client_hello_cb(s, on_hello, NULL);
 	/* The context must be set where client certificates are asked for. */
 	if (SSL_CTX_set_num_tickets(s, 0) != 1 || SSL_CTX_set_max_early_data(s, 0) != 1 ||
 	    SSL_CTX_set_session_id_context(s, c->ticket_scope, sizeof(c->ticket_scope)) != 1 ||
