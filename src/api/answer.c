@@ -148,11 +148,33 @@ call_json(struct call *c, unsigned status, json_t *body)
 
 /* ---- problems ---- */
 
+/* As dojot's gateway refuses, and its services. */
+static void
+send_dojot(struct call *c, unsigned status, json_t *p)
+{
+	const char *detail = json_string_value(json_object_get(p, "detail"));
+	json_t *v = NULL;
+
+	if (status == 401)
+		v = json_pack("{s:s}", "message", "Unauthorized");
+	else if (detail != NULL && status != 403)
+		v = json_pack("{s:s, s:i}", "message", detail, "status", (int)status);
+	json_decref(p);
+	if (status == 403)
+		call_bytes(c, status, NULL, (struct slice){ 0 });
+	else
+		send_json(c, status, "application/json", v);
+}
+
 static void
 problem(struct call *c, unsigned status, json_t *p)
 {
 	char path[API_TEXT_MAX];
 
+	if (c->op != NULL && (c->op->flags & OP_DOJOT) != 0) {
+		send_dojot(c, status, p);
+		return;
+	}
 	if (p != NULL)
 		(void)json_object_set_new(p, "instance", json_string(text_show(c->head.target, path, sizeof(path))));
 	send_json(c, status, "application/problem+json", p);

@@ -119,11 +119,21 @@ make_decoy(struct api *a, struct err *err)
 	return ok;
 }
 
+/* What is there only because old programs want it. */
+static void
+warn_of_dojot(const struct api *a)
+{
+	if (a->config->dojot.shared_password)
+		log_warning("dojot_shared_password: whoever may sign gets a certificate for any device that waits for one, with the password \"dojot\" that "
+			    "everybody knows. Remedy: take it out, and hand each device the secret that its creation answers.");
+}
+
 static bool
 open_all(struct api *a, struct err *err)
 {
 	struct registry_options o = { .path = a->config->registry };
 
+	warn_of_dojot(a);
 	if (!open_events(a, err) || !listeners_open(a, err) || !a->config->ports.settle(a->config->ports.ctx, err))
 		return false;
 	a->registry = registry_open(&o, err);

@@ -37,6 +37,13 @@ struct api_ports {
 	void (*tried)(void *ctx, const char *peer, struct slice user);
 };
 
+/* The paths of dojot's gateway (api/dojot.h), in the form of its answers. */
+struct api_dojot {
+	bool on;
+	bool shared_password;     /* "dojot" enrols every device that waits for its certificate */
+	const char *ca, *profile; /* of the certificates; <ca> is also what "IOTmidCA" means where no CA has this name */
+};
+
 struct api_config {
 	const char *dir;      /* of the installation */
 	const char *registry; /* the database */
@@ -53,6 +60,7 @@ struct api_config {
 	uint16_t mqtt_port;           /* on which devices reach the broker; 0: none */
 	const char *status_topic;     /* where devices say how they are: a filter with one +, which is the device; NULL: nowhere */
 	const char *actuate_topic;    /* where they hear what to do; %t tenant, %d id, %u common name */
+	struct api_dojot dojot;
 	int signer_fd;                /* a socket to the signer, taken over; -1: none */
 	struct api_ports ports;
 };

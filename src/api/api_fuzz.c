@@ -32,7 +32,7 @@ route(struct slice target)
 			abort();
 	}
 	for (unsigned m = 0; m < HTTP_METHODS; m++)
-		(void)op_find(&p, (enum http_method)m, params, &allowed);
+		(void)op_find(&p, (enum http_method)m, true, params, &allowed);
 }
 
 static void

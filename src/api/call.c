@@ -206,7 +206,7 @@ call_admit(struct call *c)
 	}
 	if (!chan_is_plain(c->chan) && page_serve(c))
 		return false;
-	c->op = op_find(&c->path, c->head.method == HTTP_HEAD ? HTTP_GET : c->head.method, c->params, &allowed);
+	c->op = op_find(&c->path, c->head.method == HTTP_HEAD ? HTTP_GET : c->head.method, c->api->config->dojot.on, c->params, &allowed);
 	if (chan_is_plain(c->chan) && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0)) {
 		c->op = NULL;
 		call_problem(c, 404, "not-found", NULL, "nothing lies at this path without TLS");
@@ -217,6 +217,8 @@ call_admit(struct call *c)
 		return false;
 	}
 	c->body_max = c->op->body_max > 0 ? c->op->body_max : API_BODY_MAX;
+	if ((c->op->flags & OP_DOJOT) != 0)
+		return auth_who(c) && auth_may(c);
 	return auth_who(c) && check_query(c) && check_params(c) && auth_may(c) && check_type(c);
 }
 
@@ -226,6 +228,10 @@ read_body(struct call *c)
 	char why[FIELD_WHY_CAP];
 	struct faults f = { 0 };
 
+	if ((c->op->flags & OP_DOJOT) != 0) {
+		c->body = field_parse(slice_of(c->body_bytes, c->body_n), why);
+		return true;
+	}
 	if (c->op->body == NULL)
 		return true;
 	c->body = field_parse(slice_of(c->body_bytes, c->body_n), why);

@@ -1,8 +1,8 @@
 /* Certificates: what was issued, to whom, and whether it still counts. */
-#include "api/events.h"
-
 #include <stdlib.h>
 
+#include "api/events.h"
+#include "api/signers.h"
 #include "base/num.h"
 
 static json_t *
@@ -116,6 +116,15 @@ reason_code(struct slice name)
 
 enum { HOLD = 6, RELEASE = -1 };
 
+static void
+on_listed(struct call *c, const struct err *why)
+{
+	if (why == NULL)
+		certificate_show(c, c->params[0], c->params[1], 200);
+	else
+		lists_pending(c, why);
+}
+
 /* The registry knows it first, so that it stays true whoever dies now; then the signer's books and the list. */
 static void
 set_reason(struct call *c, int reason)
@@ -127,15 +136,15 @@ set_reason(struct call *c, int reason)
 
 	if (!certificate_load(c, c->params[0], c->params[1], &x))
 		return;
-	free(x.mem);
 	ok = reason == RELEASE ? registry_certificate_unhold(r, c->params[0], c->params[1], &err)
 			       : registry_certificate_revoke(r, c->params[0], c->params[1], reason, &err);
 	if (ok)
 		event_certificate(c->api, reason == RELEASE ? "released" : reason == HOLD ? "held" : "revoked", c->params[0], c->params[1]);
 	if (ok)
-		lists_publish(c, reason);
+		lists_publish(c, &x, reason, on_listed);
 	else
 		call_error(c, &err);
+	free(x.mem);
 }
 
 static void

@@ -47,6 +47,7 @@ enum op_flags {
 	OP_MATCH = 64,    /* takes If-Match */
 	OP_PAGE = 256,    /* for a page of the console: the answer has the cookie */
 	OP_PUBLIC = 512,  /* also without TLS */
+	OP_DOJOT = 1024,  /* of dojot: its handler looks at parameters and body itself, and refusals have the form of dojot's gateway */
 };
 struct op {
 	const char *id, *summary;
@@ -69,6 +70,9 @@ struct op_group {
 };
 extern const struct op_group *const op_groups[];
 extern const size_t op_groups_n;
+/* dojot's; not in the document. */
+extern const struct op_group *const dojot_groups[];
+extern const size_t dojot_groups_n;
 /* A line each, in the order of the document. */
 extern const struct op_group
     group_login,
@@ -86,8 +90,8 @@ extern const struct op_group
     group_system;
 extern const struct op_group group_public, group_ocsp;
 /* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
- * there. ret_params: the parts of the path that stand for {…}. */
-const struct op *op_find(const struct http_path *p, enum http_method m, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed);
+ * there. <dojot>: look among dojot's, too. ret_params: the parts of the path that stand for {…}. */
+const struct op *op_find(const struct http_path *p, enum http_method m, bool dojot, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed);
 /* Is a part of a path a parameter, "{name}" or "{name}.suffix"? ret_suffix: what must stand behind it. */
 bool op_brace(struct slice part, struct slice *ret_name, struct slice *ret_suffix);
 /* What a {name} in a path must be; never NULL for those of the table. */
@@ -135,6 +139,8 @@ struct call {
 	void *work;           /* of a handler that goes on later; call_work() */
 	void (*answered)(struct call *c, const json_t *answer); /* what follows the broker's answer */
 	void (*ended)(struct call *c); /* before it is freed, or NULL */
+	void (*listed)(struct call *c, const struct err *why);  /* what follows when a revocation list is out; <why>: it is not */
+	char listed_ca[REGISTRY_NAME_MAX + 1];
 	bool replayed;        /* the answer is that of an earlier request */
 	bool page;            /* the answer is one of the console's files */
 };
@@ -266,6 +272,7 @@ struct tokens;
 struct tokens *tokens_new(unsigned life_s);
 void tokens_free(struct tokens *t); /* NULL is fine */
 struct token {
+	const char *more;     /* in of _issue only: other claims, a JSON object, or NULL */
 	char jti[33];
 	char tenant[REGISTRY_NAME_MAX + 1];
 	int64_t user, generation, issued, expires;
@@ -306,6 +313,18 @@ void signin_done(struct call *c, struct token *t, const char *name);
 void signin_offer(struct api *a);
 void signin_forget(struct api *a); /* it is void from now on */
 
+/* login.c: whose password it was. */
+struct login {
+	void (*done)(struct call *c, const struct login *who); /* <who> NULL: name or password is wrong */
+	int64_t user; /* 0: nobody has this name, or nobody may log in under it */
+	int64_t generation;
+	char name[REGISTRY_NAME_MAX + 1], tenant[REGISTRY_NAME_MAX + 1];
+};
+/* Compare, within the bounds for wrong passwords; then <done>, or the call is answered (429, 503). Uses c->work. */
+void login_try(struct call *c, struct slice name, struct slice password, void (*done)(struct call *c, const struct login *who));
+/* A new token of <who>, with the claims <more> beside its own (a JSON object, or NULL); free(). *ret is filled in. */
+char *login_token(struct call *c, const struct login *who, const char *more, struct token *ret);
+
 /* ---- signers.c: the process that signs, and the audit log ---- */
 
 /* certificates.c */
@@ -314,8 +333,10 @@ const char *reason_name(int code);
 /* The certificate, if the call's tenant may see it; false: answered. */
 bool certificate_load(struct call *c, struct slice ca, struct slice serial, struct registry_certificate *ret);
 void certificate_show(struct call *c, struct slice ca, struct slice serial, unsigned status);
-/* The registry has the certificate of the path with another state: tell the signer, publish the list, then answer. */
-void lists_publish(struct call *c, int reason);
+/* The registry has the certificate with another state: tell the signer, publish the list, then <done>; <why>: it is not published. */
+void lists_publish(struct call *c, const struct registry_certificate *x, int reason, void (*done)(struct call *c, const struct err *why));
+/* Make the list of <ca> now. */
+void lists_make(struct call *c, struct slice ca, void (*done)(struct call *c, const struct err *why));
 bool signers_open(struct api *a, struct err *err);
 void signers_close(struct api *a);
 /* Something was revoked or put back: CAs whose lists are due get new ones. */

@@ -7,26 +7,33 @@
 #include "base/text.h"
 #include "passwd/passwd.h"
 
-struct attempt {
-	int64_t user; /* 0: nobody has this name, or nobody may log in under it */
-	int64_t generation;
-	char name[REGISTRY_NAME_MAX + 1], tenant[REGISTRY_NAME_MAX + 1];
-};
+char *
+login_token(struct call *c, const struct login *who, const char *more, struct token *ret)
+{
+	*ret = (struct token){ .more = more, .user = who->user, .generation = who->generation };
+	memcpy(ret->tenant, who->tenant, sizeof(ret->tenant));
+	return token_issue(c->api->tokens, ret, api_now(c->api));
+}
 
 static void
-answer_token(struct call *c, const struct attempt *t)
+answer_token(struct call *c, const struct login *who)
 {
-	struct token token = { .user = t->user, .generation = t->generation };
+	struct token token;
 	char *text;
 	json_t *v;
 
-	signin_forget(c->api);
-	memcpy(token.tenant, t->tenant, sizeof(token.tenant));
-	if ((c->op->flags & OP_PAGE) != 0) {
-		signin_done(c, &token, t->name);
+	if (who == NULL) {
+		call_problem(c, 401, "credentials", "an administrator can set a new password", "user name or password is wrong");
 		return;
 	}
-	text = token_issue(c->api->tokens, &token, api_now(c->api));
+	signin_forget(c->api);
+	if ((c->op->flags & OP_PAGE) != 0) {
+		token = (struct token){ .user = who->user, .generation = who->generation };
+		memcpy(token.tenant, who->tenant, sizeof(token.tenant));
+		signin_done(c, &token, who->name);
+		return;
+	}
+	text = login_token(c, who, NULL, &token);
 	v = text != NULL ? json_pack("{s:s, s:s, s:I, s:o}", "token", text, "type", "Bearer", "expires_in",
 			       (json_int_t)(token.expires - token.issued), "expires", time_json(token.expires))
 			 : NULL;
@@ -40,7 +47,7 @@ on_password(void *ctx, struct hash_job *j)
 {
 	struct call *c = ctx;
 	const struct api_ports *ports = &c->api->config->ports;
-	struct attempt *t = c->work;
+	struct login *t = c->work;
 	bool right = j->right && t->user != 0;
 
 	hash_job_free(j);
@@ -48,19 +55,18 @@ on_password(void *ctx, struct hash_job *j)
 		(void)registry_user_login(c->api->registry, t->user, right, 0, NULL);
 	if (right) {
 		api_audit(c->api, t->name, "login", slice_str(c->peer));
-		answer_token(c, t);
+		t->done(c, t);
 		return;
 	}
 	ports->tried(ports->ctx, c->peer, slice_str(t->name));
 	api_audit(c->api, t->name, "login-refused", slice_str(c->peer));
-	call_problem(c, 401, "credentials", "an administrator can set a new password", "user name or password is wrong");
+	t->done(c, NULL);
 }
 
 /* What to compare with: the user's hash, or one of nobody's password. */
 static struct hash_job *
-make_job(struct call *c, struct attempt *t)
+make_job(struct call *c, struct login *t, struct slice password)
 {
-	struct slice password = call_text(c, "password");
 	struct registry_tenant tenant = { 0 };
 	struct registry_user u;
 	struct hash_job *j;
@@ -78,18 +84,18 @@ make_job(struct call *c, struct attempt *t)
 	return j;
 }
 
-static void
-login(struct call *c)
+void
+login_try(struct call *c, struct slice name, struct slice password, void (*done)(struct call *c, const struct login *who))
 {
 	const struct api_ports *ports = &c->api->config->ports;
-	struct slice name = call_text(c, "username");
-	struct attempt *t = c->work = calloc(1, sizeof(*t));
+	struct login *t = c->work = calloc(1, sizeof(*t));
 	struct hash_job *j;
 
 	if (t == NULL) {
 		call_json(c, 503, NULL);
 		return;
 	}
+	t->done = done;
 	(void)text_copy(t->name, sizeof(t->name), name);
 	for (char *p = t->name; *p != '\0'; p++)
 		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p | 0x20 : *p);
@@ -98,7 +104,7 @@ login(struct call *c)
 		call_problem(c, 429, "too-many-logins", "wait, or come from another address", "too many wrong passwords for this user from this address, or from this address");
 		return;
 	}
-	j = make_job(c, t);
+	j = make_job(c, t, password);
 	if (j == NULL) {
 		call_json(c, 503, NULL);
 		return;
@@ -110,6 +116,12 @@ login(struct call *c)
 	hash_job_free(j);
 	call_header(c, "Retry-After", "5");
 	call_problem(c, 503, "busy", "try again in a few seconds", "too many people log in at once");
+}
+
+static void
+login(struct call *c)
+{
+	login_try(c, call_text(c, "username"), call_text(c, "password"), answer_token);
 }
 
 static void

@@ -101,20 +101,30 @@ fits(const char *path, const struct http_path *p, struct slice ret[static API_PA
 	return n == p->n;
 }
 
-const struct op *
-op_find(const struct http_path *p, enum http_method m, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed)
+static const struct op *
+find_in(const struct op_group *g, const struct http_path *p, enum http_method m, struct slice ret_params[static API_PARAMS_MAX], unsigned *allowed)
 {
-	*ret_allowed = 0;
-	for (size_t g = 0; g < op_groups_n; g++) {
-		for (size_t i = 0; i < op_groups[g]->n; i++) {
-			const struct op *o = &op_groups[g]->ops[i];
+	for (size_t i = 0; i < g->n; i++) {
+		const struct op *o = &g->ops[i];
 
-			if (!fits(o->path, p, ret_params))
-				continue;
-			*ret_allowed |= 1u << o->method;
-			if (o->method == m)
-				return o;
-		}
+		if (!fits(o->path, p, ret_params))
+			continue;
+		*allowed |= 1u << o->method;
+		if (o->method == m)
+			return o;
 	}
 	return NULL;
+}
+
+const struct op *
+op_find(const struct http_path *p, enum http_method m, bool dojot, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed)
+{
+	const struct op *o = NULL;
+
+	*ret_allowed = 0;
+	for (size_t g = 0; g < op_groups_n && o == NULL; g++)
+		o = find_in(op_groups[g], p, m, ret_params, ret_allowed);
+	for (size_t g = 0; dojot && g < dojot_groups_n && o == NULL; g++)
+		o = find_in(dojot_groups[g], p, m, ret_params, ret_allowed);
+	return o;
 }

@@ -202,10 +202,7 @@ answer_all(struct making *m, const struct err *err)
 	m->now = NULL;
 	for (; w != NULL; w = next) {
 		next = w->next;
-		if (err == NULL)
-			certificate_show(w->call, w->call->params[0], w->call->params[1], 200);
-		else
-			lists_pending(w->call, err);
+		w->call->listed(w->call, err);
 		free(w);
 	}
 }
@@ -374,11 +371,6 @@ want(struct signers *s, struct slice ca, struct call *c)
 void
 lists_pending(struct call *c, const struct err *err)
 {
-	struct registry_certificate x;
-
-	if (!certificate_load(c, c->params[0], c->params[1], &x))
-		return;
-	free(x.mem);
 	call_header(c, "Retry-After", "60");
 	call_problem(c, 503, "list-pending", "the list is made as soon as the signer can; ask for the CA's list.due",
 	    "the registry knows it, but the CA's revocation list is not published yet: %s", err->text);
@@ -388,34 +380,46 @@ lists_pending(struct call *c, const struct err *err)
 static void
 on_booked(void *ctx, bool ok, const struct err *err)
 {
+	static const struct err gone = { .code = ERR_SYSTEM, .text = "the signer is gone" };
 	struct call *c = ctx;
 
 	if (!ok)
 		log_error("The signer does not book a revocation: %s.", err->text);
 	if (c->api->signers->client == NULL)
-		lists_pending(c, err);
+		c->listed(c, err != NULL ? err : &gone);
 	else
-		want(c->api->signers, c->params[0], c);
+		want(c->api->signers, slice_str(c->listed_ca), c);
 }
 
 void
-lists_publish(struct call *c, int reason)
+lists_make(struct call *c, struct slice ca, void (*done)(struct call *c, const struct err *why))
 {
-	char ca[REGISTRY_NAME_MAX + 1], serial[2 * REGISTRY_SERIAL_MAX + 1];
-	struct signer_revoke q = { .ca = ca, .serial = serial, .reason = reason, .actor = c->actor.name };
 	struct err err;
 
-	(void)text_copy(ca, sizeof(ca), c->params[0]);
-	(void)text_copy(serial, sizeof(serial), c->params[1]);
-	if (c->api->signers->client == NULL) {
-		(void)err_set(&err, ERR_SYSTEM, "the signer is not there");
-		lists_pending(c, &err);
+	c->listed = done;
+	if (c->api->signers->client != NULL) {
+		want(c->api->signers, ca, c);
 		return;
 	}
-	if (signer_revoke(c->api->signers->client, &q, on_booked, c, &err))
+	(void)err_set(&err, ERR_SYSTEM, "the signer is not there");
+	done(c, &err);
+}
+
+void
+lists_publish(struct call *c, const struct registry_certificate *x, int reason, void (*done)(struct call *c, const struct err *why))
+{
+	struct signer_revoke q = { .ca = c->listed_ca, .serial = x->serial, .reason = reason, .actor = c->actor.name };
+	struct err err;
+
+	c->listed = done;
+	(void)text_copy(c->listed_ca, sizeof(c->listed_ca), x->ca);
+	if (c->api->signers->client == NULL)
+		(void)err_set(&err, ERR_SYSTEM, "the signer is not there");
+	else if (signer_revoke(c->api->signers->client, &q, on_booked, c, &err)) {
 		watch_write(c->api->signers);
-	else
-		lists_pending(c, &err);
+		return;
+	}
+	done(c, &err);
 }
 
 struct due {

@@ -76,7 +76,8 @@ add_claims(jwt_t *jwt, const struct token *t)
 	       jwt_add_grant(jwt, "jti", t->jti) == 0 && jwt_add_grant(jwt, "tenant", t->tenant) == 0 &&
 	       jwt_add_grant_int(jwt, "sub", (long)t->user) == 0 && jwt_add_grant_int(jwt, "gen", (long)t->generation) == 0 &&
 	       jwt_add_grant_int(jwt, "since", (long)t->since) == 0 && jwt_add_grant_int(jwt, "iat", (long)t->issued) == 0 && jwt_add_grant_int(jwt, "nbf", (long)t->issued) == 0 &&
-	       jwt_add_grant_int(jwt, "exp", (long)t->expires) == 0;
+	       jwt_add_grant_int(jwt, "exp", (long)t->expires) == 0 &&
+	       (t->more == NULL || jwt_add_grants_json(jwt, t->more) == 0);
 }
 
 char *

@@ -142,11 +142,13 @@ log_in(struct retrieve *r, struct err *err)
 	return ok;
 }
 
-/* Base64 without its frame, as ejbca-rest sends certificates: in lines or in one. free(). */
+/* Base64 without its frame, as ejbca-rest sends certificates: in lines or in one; of a chain (Signet's) only the outer lines of the frames are
+ * missing. free(). */
 static char *
 framed(const char *base64)
 {
 	static const char begin[] = "-----BEGIN CERTIFICATE-----\n", end[] = "-----END CERTIFICATE-----\n";
+	bool chain = strstr(base64, "-----") != NULL;
 	size_t n = strlen(base64), at = sizeof begin - 1;
 	char *pem = malloc(n + n / 64 + sizeof begin + sizeof end + 1);
 
@@ -154,10 +156,10 @@ framed(const char *base64)
 		return NULL;
 	memcpy(pem, begin, at);
 	for (size_t i = 0, column = 0; i < n; i++) {
-		if (strchr(" \t\r\n", base64[i]) != NULL)
+		if (!chain && strchr(" \t\r\n", base64[i]) != NULL)
 			continue;
 		pem[at++] = base64[i];
-		if (++column % 64 == 0)
+		if (!chain && ++column % 64 == 0)
 			pem[at++] = '\n';
 	}
 	if (pem[at - 1] != '\n')

@@ -226,6 +226,8 @@ struct config {
 	struct config_https https[CONFIG_HTTPS_MAX];
 	unsigned n_https;
 	char *https_certfile, *https_keyfile, *registry_file, *enrol_host, *status_topic, *actuate_topic;
+	bool dojot_api, dojot_shared_password;
+	char *dojot_ca, *dojot_profile;
 	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime, ocsp_answer_lifetime;
 	/* of the signer; the broker alone takes no notice */
 	char *signer_user, *control_user, *crl_url, *ocsp_url, *ca_issuers_url, *broker_names;

@@ -251,6 +251,8 @@ fill(struct plane *p)
 	a->dir = p->dir;
 	a->registry = p->registry;
 	a->signer_fd = p->options->signer_fd > 0 ? p->options->signer_fd : -1;
+	a->dojot = (struct api_dojot){ .on = c->dojot_api, .shared_password = c->dojot_api && c->dojot_shared_password,
+		.ca = c->dojot_ca != NULL ? c->dojot_ca : "client", .profile = c->dojot_profile != NULL ? c->dojot_profile : "client" };
 	a->ports = (struct api_ports){ p, make_tls, settle, reload, refused, stands, may_try, tried };
 }
 

@@ -1,0 +1,263 @@
+/* ejbca-rest's /sign: a certificate for an end entity that waits for one, for its password. */
+#include "api/dojot.h"
+
+#include <stdlib.h>
+
+#include "api/enrol.h"
+#include "api/signers.h"
+#include "base/num.h"
+#include "base/secret.h"
+#include "base/text.h"
+
+#define BAD_REQUEST "the certificate request is neither base64 nor PEM."
+
+struct signing {
+	char cn[5 * REGISTRY_NAME_MAX + 8], ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1];
+};
+
+static const char *
+state_name(enum registry_entity_state s)
+{
+	switch (s) {
+	case REGISTRY_NEW:
+		return "NEW";
+	case REGISTRY_FAILED:
+		return "FAILED";
+	case REGISTRY_INITIALIZED:
+		return "INITIALIZED";
+	case REGISTRY_INPROCESS:
+		return "INPROCESS";
+	case REGISTRY_GENERATED:
+		return "GENERATED";
+	case REGISTRY_REVOKED:
+		return "REVOKED";
+	case REGISTRY_HISTORICAL:
+		break;
+	}
+	return "HISTORICAL";
+}
+
+/* ---- the certificate ---- */
+
+static void
+answer(struct call *c, struct slice der)
+{
+	char *text = dojot_base64(der, true);
+
+	call_json(c, 200, text != NULL ? json_pack("{s:{s:s, s:s}}", "status", "data", text, "responseType", "CERTIFICATE") : NULL);
+	free(text);
+}
+
+static void
+refuse(struct call *c, const struct err *why)
+{
+	if (why->code == ERR_INPUT || why->code == ERR_DENIED || why->code == ERR_MISSING)
+		dojot_soap(c, "%s.", why->text);
+	else
+		dojot_error(c, why);
+}
+
+static void
+on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
+{
+	struct call *c = ctx;
+	struct signing *g = c->work;
+	struct registry_certificate_new n = { .certificate = { .ca = slice_str(g->ca), .profile = slice_str(g->profile),
+		.origin = SL("dojot"), .by = slice_str(c->actor.name) } };
+	struct registry_certificate *x = &n.certificate;
+	struct err err;
+
+	if (s == NULL) {
+		refuse(c, why);
+		return;
+	}
+	x->cn = slice_str(s->cn);
+	x->der = s->der;
+	x->not_before = s->not_before;
+	x->not_after = s->not_after;
+	(void)text_copy(x->serial, sizeof(x->serial), slice_str(s->serial));
+	(void)text_copy(x->fingerprint, sizeof(x->fingerprint), slice_str(s->fingerprint));
+	/* One that the registry does not know must not go out: nobody could revoke it here. */
+	if (registry_certificate_add(c->api->registry, &n, &err))
+		answer(c, s->der);
+	else
+		refuse(c, &err);
+}
+
+static void
+issue(struct call *c)
+{
+	struct signing *g = c->work;
+	struct signer_issue q = { .ca = g->ca, .profile = g->profile, .cn = g->cn, .actor = c->actor.name };
+	struct signer_client *signer = signers_client(c->api);
+	struct err err = { .code = ERR_SYSTEM, .text = "the signer is not there" };
+	void *mem;
+	bool ok;
+
+	if (!dojot_unbase64(call_text(c, "certificate"), &q.csr, &mem)) {
+		dojot_soap(c, BAD_REQUEST);
+		return;
+	}
+	ok = signer != NULL && signer_issue(signer, &q, on_issued, c, &err);
+	free(mem);
+	if (ok)
+		signers_asked(c->api);
+	else
+		refuse(c, &err);
+}
+
+/* ---- the password ---- */
+
+static void
+wrong(struct call *c)
+{
+	const struct api_ports *ports = &c->api->config->ports;
+
+	ports->tried(ports->ctx, c->peer, c->params[0]);
+	dojot_soap(c, "Wrong username or password");
+}
+
+static void
+on_enrolled(struct call *c, const struct enrolled *e, const struct err *why)
+{
+	if (e != NULL)
+		answer(c, e->der);
+	else if (why->code == ERR_DENIED)
+		dojot_soap(c, "Wrong username or password");
+	else
+		refuse(c, why);
+}
+
+/* It may be the device's one-time secret. */
+static void
+try_secret(struct call *c)
+{
+	struct signing *g = c->work;
+	struct enrol_order o = { .device = slice_str(g->cn), .secret = call_text(c, "passwd"), .origin = "dojot" };
+	void *mem;
+
+	if (!dojot_unbase64(call_text(c, "certificate"), &o.csr, &mem)) {
+		dojot_soap(c, BAD_REQUEST);
+		return;
+	}
+	enrol_take(c, &o, on_enrolled);
+	free(mem);
+}
+
+static void
+on_password(void *ctx, struct hash_job *j)
+{
+	struct call *c = ctx;
+	bool right = j->right;
+
+	hash_job_free(j);
+	if (right)
+		issue(c);
+	else
+		try_secret(c);
+}
+
+static void
+check_hash(struct call *c, struct slice hash)
+{
+	struct hash_job *j = hash_job_new(hash, call_text(c, "passwd"));
+
+	if (j != NULL) {
+		j->done = on_password;
+		j->ctx = c;
+		if (hasher_add(c->api->hasher, j))
+			return;
+		hash_job_free(j);
+	}
+	call_header(c, "Retry-After", "5");
+	dojot_fail(c, 503, "too many passwords are looked at just now: try again in a few seconds");
+}
+
+/* The password that all share, that of the end entity, or a one-time secret of the device. */
+static void
+check_password(struct call *c, const struct registry_entity *e)
+{
+	struct slice password = call_text(c, "passwd");
+
+	if (password.n == 0 || password.n > PASSWORD_MAX)
+		wrong(c);
+	else if (c->api->config->dojot.shared_password && e->password.n == 0 && secret_eq(password, SL("dojot")))
+		issue(c);
+	else if (e->password.n > 0)
+		check_hash(c, e->password);
+	else
+		try_secret(c);
+}
+
+/* ---- the request ---- */
+
+/* One at a time, or one password would give two certificates. */
+static bool
+is_running(const struct call *c, const char *cn)
+{
+	for (const struct call *x = c->api->calls; x != NULL; x = x->next)
+		if (x != c && x->op == c->op && x->work != NULL && strcmp(((const struct signing *)x->work)->cn, cn) == 0)
+			return true;
+	return false;
+}
+
+static void
+start(struct call *c, const struct registry_entity *e)
+{
+	bool waits = e->state == REGISTRY_NEW || e->state == REGISTRY_FAILED || e->state == REGISTRY_INPROCESS;
+	char name[200];
+	struct signing *g;
+
+	(void)text_show(e->name, name, sizeof(name));
+	if (!waits) {
+		dojot_soap(c, "Got request with status %s (%d), NEW, FAILED or INPROCESS required: %s.", state_name(e->state), (int)e->state, name);
+		return;
+	}
+	if (is_running(c, name)) {
+		dojot_soap(c, "Another request for %s is being signed.", name);
+		return;
+	}
+	g = calloc(1, sizeof(*g));
+	if (g == NULL) {
+		call_json(c, 503, NULL);
+		return;
+	}
+	(void)text_copy(g->cn, sizeof(g->cn), e->name);
+	(void)text_copy(g->ca, sizeof(g->ca), e->ca);
+	(void)text_copy(g->profile, sizeof(g->profile), e->profile);
+	c->work = g;
+	check_password(c, e);
+}
+
+static void
+sign(struct call *c)
+{
+	const struct api_ports *ports = &c->api->config->ports;
+	struct registry_entity e;
+	struct err err;
+
+	if (!dojot_body(c, DOJOT_EJBCA_BODY))
+		return;
+	if (dojot_text(c, "passwd") == NULL || dojot_text(c, "certificate") == NULL) {
+		dojot_fail(c, 400, "Missing parameter. Expected: passwd and certificate");
+		return;
+	}
+	if (!ports->may_try(ports->ctx, c->peer, c->params[0])) {
+		call_header(c, "Retry-After", "5");
+		dojot_fail(c, 429, "API rate limit exceeded");
+		return;
+	}
+	if (dojot_entity_find(c, c->params[0], &e, &err)) {
+		start(c, &e);
+		free(e.mem);
+	} else if (err.code == ERR_MISSING) {
+		wrong(c);
+	} else {
+		dojot_error(c, &err);
+	}
+}
+
+static const struct op ops[] = {
+	{ "dojotSign", "Sign a certificate request", HTTP_POST, "/sign/{name}/pkcs10", OP_DOJOT, 200, sign },
+};
+const struct op_group group_dojot_sign = { "dojot-sign", "ejbca-rest's signing", ops, ARRAY_LEN(ops) };
