@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""Find link cycles: object files of which each needs, directly or not, every other.
+"""Find link cycles: object files of which each needs, directly or not, every other; and one name for two functions.
 
 usage: tools/tangle.py BUILD
 
 Reads the symbol tables below BUILD/src (strong symbols only). A cycle within one module is reported, since it is worth
-knowing; a cycle between modules is an error: such modules cannot be tested, understood or replaced alone.
+knowing; a cycle between modules is an error: such modules cannot be tested, understood or replaced alone. A name that two
+modules define is an error, too: of two static libraries the linker takes whichever comes first, and says nothing.
 """
 import pathlib
 import re
@@ -28,9 +29,17 @@ def symbols(path):
     return defined, needed
 
 
-def link_graph(paths):
+def twins(tables):
+    """[symbol, the objects that define it], where there are several."""
+    owners = {}
+    for path, (defined, _) in tables.items():
+        for symbol in defined:
+            owners.setdefault(symbol, []).append(path)
+    return [(symbol, paths) for symbol, paths in sorted(owners.items()) if len(paths) > 1]
+
+
+def link_graph(tables):
     """{object: set of objects it needs}."""
-    tables = {path: symbols(path) for path in paths}
     owner = {symbol: path for path, (defined, _) in tables.items() for symbol in defined}
     return {path: {owner[s] for s in needed if s in owner} - {path} for path, (_, needed) in tables.items()}
 
@@ -63,7 +72,8 @@ def main():
     if not paths:
         print(f"no object files below {build}/src: build it first")
         return 1
-    graph = link_graph(paths)
+    tables = {path: symbols(path) for path in paths}
+    graph = link_graph(tables)
     modules = {}
     for path, needed in graph.items():
         modules.setdefault(module_of(path, build), set()).update(module_of(n, build) for n in needed)
@@ -77,10 +87,12 @@ def main():
         print(f"{module:10} {len(own):8} {largest:14}  {' '.join(sorted(modules[module]))}")
     for group in groups:
         print("cycle:", " ".join(sorted(f"{module_of(p, build)}/{p.stem.removesuffix('.c')}" for p in group)))
-    between = cycles(modules)
+    between, double = cycles(modules), twins(tables)
     for group in between:
         print("CYCLE BETWEEN MODULES:", " ".join(sorted(group)))
-    return 1 if between else 0
+    for symbol, owners in double:
+        print(f"DEFINED TWICE: {symbol} in", " ".join(str(path.relative_to(build)) for path in owners))
+    return 1 if between or double else 0
 
 
 if __name__ == "__main__":
