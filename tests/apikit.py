@@ -123,6 +123,7 @@ class Served(Control):
         self.mqtt = kit.free_port()
         (self.dir / "store").mkdir(exist_ok=True)
         self.base = kit.STAY_ROOT + self.pki.conf(self.mqtt, *self.broker_lines, f"listener 0 {self.dir}/control.sock", "protocol control",
+                                                  f"listener 0 {self.dir}/console.sock", "protocol console",
                                                   persistence="true", persistence_location=str(self.dir / "store"))
 
     def is_whole(self):

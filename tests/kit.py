@@ -98,7 +98,7 @@ class Pki:
         for line in (self.dir / "signet.conf").read_text().splitlines():
             word = line.split(None, 1)[0] if line.strip() else ""
             # One socket is for one broker.
-            if line.startswith("listener 0 ") or line == "protocol control":
+            if line.startswith("listener 0 ") or line in ("protocol control", "protocol console"):
                 continue
             if word == "listener":
                 line = f"listener {port}"

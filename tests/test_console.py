@@ -45,8 +45,8 @@ class Http:
         finally:
             c.close()
 
-    def sign_in(self):
-        a = self("POST", "/api/v1/signin", {"username": "admin", "password": self.served.password}, **PAGE)
+    def sign_in(self, user="admin", password=None):
+        a = self("POST", "/api/v1/signin", {"username": user, "password": password or self.served.password}, **PAGE)
         assert a.status == 200, a
         self.take(a)
         return a
@@ -191,6 +191,106 @@ def test_the_first_start_shows_a_link_that_signs_in_once(tmp_path):
         http_.take(a)
         assert http_("GET", "/api/v1/me").json["groups"] == ["admin"]
         assert http_("POST", "/api/v1/signin/link", {"link": link}, **PAGE).status == 401
+
+
+# ---- messages ----
+
+def look(served, http_, connect=True, **more):
+    """An MQTT client over WebSocket, as the page has one."""
+    c = kit.Client(served, version=kit.V5, port=served.port, context=served.tls(), transport="websockets", connect=False, **more)
+    c.client.ws_set_options("/mqtt", {"Cookie": "__Host-signet=" + http_.cookie, "Origin": f"https://localhost:{served.port}"})
+    return c.connect() if connect else c
+
+
+def upgrade(http_, path="/mqtt", **headers):
+    given = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13", "sec-websocket-protocol": "mqtt",
+             "sec-websocket-key": "MDEyMzQ1Njc4OWFiY2RlZg==", "origin": f"https://localhost:{http_.served.port}"}
+    return http_("GET", path, **{**given, **{k.replace("_", "-"): v for k, v in headers.items()}})
+
+
+@pytest.fixture(scope="module")
+def device(served):
+    with kit.Client(served, "dev1", served.pki.device("dev1"), port=served.mqtt) as c:
+        yield c
+
+
+@pytest.fixture(scope="module")
+def controller(served):
+    with kit.Client(served, "controller", served.pki.files("controller"), version=kit.V5, port=served.mqtt) as c:
+        yield c
+
+
+@pytest.fixture(scope="module")
+def people(served):
+    """A tenant with somebody who may look, and somebody in the first tenant who may nothing."""
+    admin = served.login()
+    assert admin("POST", "/api/v1/tenants", {"name": "acme"}).status == 201
+    for name, tenant, groups in (("anna", "acme", ["viewer"]), ("nemo", None, [])):
+        a = admin("POST", "/api/v1/users" + (f"?tenant={tenant}" if tenant else ""), {"name": name, "password": "long enough 123", "groups": groups})
+        assert a.status == 201, a
+    return admin
+
+
+def test_who_is_signed_in_sees_all_messages_and_sends_none(served, device, controller):
+    http_ = Http(served)
+    http_.sign_in()
+    with look(served, http_) as c:
+        assert c.connack.AssignedClientIdentifier
+        assert c.subscribe("#", "$SYS/broker/version", "$CONTROL/#")[::2] == [0, 0x87]
+        device.publish("springcard/springcore/dev1/evt", "hello", qos=1)
+        c.message("$SYS/broker/version")
+        c.message("springcard/springcore/dev1/evt", "hello")
+        c.publish("springcard/springcore/dev1/rdr/cmd", "nothing", qos=1)
+        # What the controller says next comes next: nothing of the page's went out.
+        controller.publish("springcard/springcore/dev1/rdr/cmd", "beep", qos=1)
+        c.message("springcard/springcore/dev1/rdr/cmd", "beep")
+    # A client id of one's own would be somebody else's session.
+    with pytest.raises(kit.Refused):
+        look(served, http_, client_id="dev1")
+    assert (os.stat(served.dir / "console.sock").st_mode & 0o777) == 0o600
+
+
+def test_people_of_a_tenant_see_what_is_its_own(served, people, controller):
+    http_ = Http(served)
+    http_.sign_in("anna", "long enough 123")
+    with look(served, http_) as c:
+        assert c.subscribe("#", "/other/#", "/acme/#", "/acme/dev/attrs", "$SYS/#") == [0x87, 0x87, 0, 0, 0x87]
+        controller.publish("/other/dev/attrs", "1", qos=1)
+        controller.publish("/acme/dev/attrs", "2", qos=1)
+        c.message("/acme/dev/attrs", "2")
+
+
+@pytest.mark.parametrize("end", ["sign-out", "password", "rights"])
+def test_messages_end_with_the_session(served, people, end):
+    name = "eva-" + end
+    assert people("POST", "/api/v1/users", {"name": name, "password": "long enough 123", "groups": ["viewer"]}).status == 201
+    http_ = Http(served)
+    http_.sign_in(name, "long enough 123")
+    c = look(served, http_)
+    try:
+        assert c.subscribe("#") == [0]
+        if end == "sign-out":
+            assert http_("DELETE", "/api/v1/signin", **PAGE).status == 204
+        elif end == "password":
+            assert people("PUT", f"/api/v1/users/{name}/password", {"password": "another one 456"}).status == 204
+        else:
+            assert people("PATCH", f"/api/v1/users/{name}", {"groups": []}).status == 200
+        c.wait_closed()
+    finally:
+        c.client.loop_stop()
+
+
+def test_who_may_not_look_does_not(served, people):
+    http_ = Http(served)
+    assert upgrade(http_).status == 401
+    http_.sign_in("nemo", "long enough 123")
+    assert upgrade(http_).json["type"].endswith(":permission")
+    http_.sign_in()
+    assert upgrade(http_, origin="https://evil.example").status == 403
+    assert upgrade(http_, sec_fetch_site="cross-site").status == 403
+    for wrong in ({"upgrade": "h2c"}, {"sec_websocket_protocol": "chat"}, {"sec_websocket_key": "short"}):
+        assert upgrade(http_, **wrong).status == 400, wrong
+    assert http_("GET", "/mqtt").status == 400
 
 
 # ---- the browser ----

@@ -84,8 +84,10 @@ finish(struct call *c, struct reply *r)
 		api_audit(c->api, c->actor.name, c->op->id, c->head.target);
 		event_change(c);
 	}
-	if (c->head.method > HTTP_HEAD && status < 400 && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0))
+	if (c->head.method > HTTP_HEAD && status < 400 && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0)) {
 		broker_poke(c->api);
+		tunnels_check(c->api);
+	}
 	if (c->chan != NULL)
 		chan_answer(c->chan, r); /* frees the call */
 	else

@@ -75,6 +75,7 @@ on_chores(evutil_socket_t fd, short what, void *ctx)
 	lists_due(a);
 	responders_due(a, false);
 	broker_poke(a);
+	tunnels_check(a);
 }
 
 void

@@ -61,6 +61,7 @@ struct api_config {
 	const char *status_topic;     /* where devices say how they are: a filter with one +, which is the device; NULL: nowhere */
 	const char *actuate_topic;    /* where they hear what to do; %t tenant, %d id, %u common name */
 	struct api_dojot dojot;
+	const char *console;          /* its socket for those who look at messages with the console; NULL: none */
 	int signer_fd;                /* a socket to the signer, taken over; -1: none */
 	struct api_ports ports;
 };

@@ -47,10 +47,10 @@ at_home(struct call *c)
 }
 
 static bool
-tenant_stands(struct call *c, struct slice name, bool *ret_first)
+tenant_stands(struct api *a, struct slice name, bool *ret_first)
 {
 	struct registry_tenant t;
-	bool ok = registry_tenant_get(c->api->registry, name, &t, NULL);
+	bool ok = registry_tenant_get(a->registry, name, &t, NULL);
 
 	if (!ok)
 		return false;
@@ -60,34 +60,40 @@ tenant_stands(struct call *c, struct slice name, bool *ret_first)
 	return ok;
 }
 
+/* What has changed since: removed, disabled, another password or fewer rights. */
+bool
+auth_still(struct api *a, const struct token *t, struct actor *ret)
+{
+	struct actor x = { .kind = ACTOR_USER, .user = t->user, .expires = t->expires, .since = t->since, .generation = t->generation };
+	struct registry_user u;
+	bool ok;
+
+	if (!registry_user_get(a->registry, t->user, &u, NULL))
+		return false;
+	ok = !u.disabled && u.generation == t->generation && slice_eq(u.tenant, slice_str(t->tenant)) && tenant_stands(a, u.tenant, &x.first);
+	(void)snprintf(x.name, sizeof(x.name), "user:%.*s", SL_ARG(u.name));
+	free(u.mem);
+	memcpy(x.tenant, t->tenant, sizeof(t->tenant));
+	memcpy(x.jti, t->jti, sizeof(t->jti));
+	if (ok)
+		*ret = x;
+	return ok;
+}
+
 /* NULL: it is he. Else why not; static. */
 static const char *
 by_token(struct call *c, struct slice text)
 {
-	static const char gone[] = "the token is not good any more";
-	struct registry_user u;
+	bool cookie = c->actor.cookie;
 	struct token t;
 	const char *why;
-	bool ok;
 
 	if (!token_read(c->api->tokens, text, api_now(c->api), &t, &why))
 		return why;
-	/* What has changed since: removed, disabled, another password or fewer rights. */
-	if (!registry_user_get(c->api->registry, t.user, &u, NULL))
-		return gone;
-	ok = !u.disabled && u.generation == t.generation && slice_eq(u.tenant, slice_str(t.tenant)) &&
-	    tenant_stands(c, u.tenant, &c->actor.first);
-	if (ok) {
-		(void)snprintf(c->actor.name, sizeof(c->actor.name), "user:%.*s", SL_ARG(u.name));
-		memcpy(c->actor.tenant, t.tenant, sizeof(t.tenant));
-		memcpy(c->actor.jti, t.jti, sizeof(t.jti));
-		c->actor.user = t.user;
-		c->actor.expires = t.expires;
-		c->actor.since = t.since;
-		c->actor.kind = ACTOR_USER;
-	}
-	free(u.mem);
-	return ok ? NULL : gone;
+	if (!auth_still(c->api, &t, &c->actor))
+		return "the token is not good any more";
+	c->actor.cookie = cookie;
+	return NULL;
 }
 
 static bool
@@ -198,13 +204,13 @@ one_rule(void *ctx, bool direct, const struct registry_permission *p)
 
 /* Rules of the user stand above those of his groups, denying above permitting, and no rule is a no. */
 bool
-auth_permits(struct call *c, enum http_method m, const char *path)
+auth_permits(struct api *a, const struct actor *who, enum http_method m, const char *path)
 {
 	struct verdict v = { .path = path, .method = http_method_name(m) };
 
-	if (c->actor.kind != ACTOR_USER)
+	if (who->kind != ACTOR_USER)
 		return true;
-	if (!registry_user_rules(c->api->registry, c->actor.user, one_rule, &v, NULL) || v.direct_deny)
+	if (!registry_user_rules(a->registry, who->user, one_rule, &v, NULL) || v.direct_deny)
 		return false;
 	return v.direct_permit || (v.group_permit && !v.group_deny);
 }
@@ -212,7 +218,7 @@ auth_permits(struct call *c, enum http_method m, const char *path)
 static bool
 permitted(struct call *c, const char *path)
 {
-	return auth_permits(c, c->op->method, path);
+	return auth_permits(c->api, &c->actor, c->op->method, path);
 }
 
 /* As it is matched: decoded, with a slash at the end. */
@@ -251,7 +257,7 @@ enter_tenant(struct call *c, struct slice wanted)
 	(void)snprintf(path, sizeof(path), "/api/v1/tenants/%s/", c->tenant);
 	if (!c->actor.first || !permitted(c, path))
 		return forbid(c, "anything in another tenant");
-	if (tenant_stands(c, wanted, &first))
+	if (tenant_stands(c->api, wanted, &first))
 		return true;
 	call_problem(c, 404, "not-found", NULL, "there is no tenant \"%s\", or it is disabled", c->tenant);
 	return false;

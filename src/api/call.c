@@ -204,7 +204,7 @@ call_admit(struct call *c)
 		call_problem(c, f.status, "target", NULL, "%s", f.what);
 		return false;
 	}
-	if (!chan_is_plain(c->chan) && page_serve(c))
+	if (!chan_is_plain(c->chan) && (page_serve(c) || tunnel_serve(c)))
 		return false;
 	c->op = op_find(&c->path, c->head.method == HTTP_HEAD ? HTTP_GET : c->head.method, c->api->config->dojot.on, c->params, &allowed);
 	if (chan_is_plain(c->chan) && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0)) {

@@ -1,9 +1,8 @@
 /* Connections: TLS, the bytes of a request in, the bytes of an answer out. One request at a time on each. */
-#include "api/internal.h"
+#include "api/chan.h"
 
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_ssl.h>
-#include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdio.h>
@@ -18,26 +17,6 @@ enum {
 	LINGER_MAX = 4 * 1024 * 1024,   /* bytes that are thrown away meanwhile */
 	INPUT_MAX = 64 * 1024,          /* bytes that wait to be read by us */
 	STREAM_MAX = 512 * 1024,        /* bytes of a stream that wait for its reader */
-};
-
-enum chan_state { CHAN_SHAKE, CHAN_IDLE, CHAN_HEAD, CHAN_BODY, CHAN_BUSY, CHAN_STREAM, CHAN_LAST, CHAN_LINGER };
-
-struct chan {
-	struct chan *prev, *next;
-	struct listener *listener;
-	struct bufferevent *bev;
-	struct tls_guest *guest; /* NULL: a unix socket, or plain */
-	struct event *deadline;
-	struct address *address;
-	struct sockaddr_storage addr;
-	char peer[80];
-	enum chan_state state;
-	bool local, plain, working, more;
-	struct call *call;
-	struct http_chunks chunks;
-	uint64_t left;           /* of the body, when it is not in chunks */
-	size_t lingered;
-	size_t unsent;           /* of the answer, when the deadline was looked at last */
 };
 
 /* ---- life ---- */
@@ -69,6 +48,7 @@ chan_free(struct chan *c)
 		c->next->prev = c->prev;
 	a->n_chans--;
 	a->n_plain -= c->plain;
+	tunnel_free(c->tunnel);
 	if (c->call != NULL && c->state == CHAN_BUSY)
 		call_orphan(c->call);
 	else
@@ -90,7 +70,7 @@ chans_leave(struct api *a)
 
 	for (c = a->conns; c != NULL; c = next) {
 		next = c->next;
-		if (c->state == CHAN_STREAM || (c->state == CHAN_IDLE && evbuffer_get_length(bufferevent_get_output(c->bev)) == 0))
+		if (c->state == CHAN_STREAM || c->state == CHAN_TUNNEL || (c->state == CHAN_IDLE && evbuffer_get_length(bufferevent_get_output(c->bev)) == 0))
 			chan_free(c);
 	}
 }
@@ -103,64 +83,24 @@ chans_close(struct api *a)
 	map_done(&a->addresses);
 }
 
-const struct pki_peer *
-chan_peer(const struct chan *c)
+struct bufferevent *
+chan_lend(struct chan *c, struct tunnel *t)
 {
-	struct net_peer p = { 0 };
-
-	if (c->guest != NULL)
-		tls_guest_peer(c->guest, &p);
-	return p.identity;
+	call_free(c->call);
+	c->call = NULL;
+	c->tunnel = t;
+	c->state = CHAN_TUNNEL;
+	(void)evtimer_del(c->deadline);
+	return c->bev;
 }
 
-struct api *
-chan_api(const struct chan *c)
+void
+chan_end(struct chan *c)
 {
-	return c->listener->api;
-}
-
-bool
-chan_is_plain(const struct chan *c)
-{
-	return c->plain;
-}
-
-bool
-chan_is_local(const struct chan *c)
-{
-	return c->local;
-}
-
-bool
-chan_is_loopback(const struct chan *c)
-{
-	const struct sockaddr_in6 *six = (const void *)&c->addr;
-	const struct sockaddr_in *four = (const void *)&c->addr;
-
-	if (c->addr.ss_family == AF_INET)
-		return ntohl(four->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-	return c->addr.ss_family == AF_INET6 &&
-	    (IN6_IS_ADDR_LOOPBACK(&six->sin6_addr) || (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr) && six->sin6_addr.s6_addr[12] == IN_LOOPBACKNET));
-}
-
-const char *
-chan_peer_text(const struct chan *c)
-{
-	return c->peer;
+	chan_free(c);
 }
 
 /* ---- the end of a handshake that came to nothing ---- */
-
-static void
-tell_refused(struct chan *c, const struct net_failure *f)
-{
-	const struct api *a = c->listener->api;
-	struct net_peer p = { .addr = c->addr };
-
-	if (c->guest != NULL)
-		tls_guest_peer(c->guest, &p);
-	a->config->ports.refused(a->config->ports.ctx, c->listener->index, &p, f);
-}
 
 /* libssl's own complaint says most. */
 static unsigned long
@@ -180,7 +120,7 @@ handshake_failed(struct chan *c)
 	struct net_failure f;
 
 	tls_guest_failure(c->guest, handshake_error(c->bev), &f);
-	tell_refused(c, &f);
+	chan_refused(c, &f);
 }
 
 /* ---- answers ---- */
@@ -436,6 +376,7 @@ step(struct chan *c)
 	case CHAN_SHAKE:
 	case CHAN_BUSY:
 	case CHAN_LAST:
+	case CHAN_TUNNEL:
 		break;
 	}
 	return false;
@@ -530,7 +471,7 @@ on_deadline(evutil_socket_t fd, short what, void *ctx)
 		return;
 	}
 	if (c->state == CHAN_SHAKE)
-		tell_refused(c, &f);
+		chan_refused(c, &f);
 	if (c->state == CHAN_HEAD || c->state == CHAN_BODY) {
 		answer_fault(c, &(struct http_fault){ 408, "the request took too long to come" });
 		work(c);
@@ -568,16 +509,6 @@ make_bufferevent(struct chan *c, evutil_socket_t fd)
 	return c->bev;
 }
 
-/* Root, and whoever we are ourselves. */
-static bool
-is_ours(evutil_socket_t fd)
-{
-	struct ucred u;
-	socklen_t n = sizeof(u);
-
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &n) == 0 && (u.uid == 0 || u.uid == geteuid());
-}
-
 static bool
 chan_open(struct chan *c, evutil_socket_t fd)
 {
@@ -592,7 +523,7 @@ chan_open(struct chan *c, evutil_socket_t fd)
 	if (bufferevent_enable(c->bev, EV_READ | EV_WRITE) != 0)
 		return false;
 	if (c->listener->tls == NULL) {
-		c->local = !c->plain && is_ours(fd);
+		c->local = !c->plain && chan_fd_is_ours(fd);
 		idle(c);
 	} else {
 		set_deadline(c, timeout_of(c));

@@ -23,6 +23,7 @@ enum {
 struct blob;
 struct call;
 struct chan;
+struct tunnel;
 struct hash_job;
 struct broker;
 struct enrol;
@@ -109,7 +110,7 @@ struct actor {
 	bool first;           /* it is the first one, so that he may act in all others */
 	int64_t user;         /* of ACTOR_USER */
 	char jti[33];         /* of his token */
-	int64_t expires, since;
+	int64_t expires, since, generation; /* of his token */
 	bool cookie;          /* the token came in the cookie */
 };
 
@@ -237,6 +238,10 @@ struct listener {
 	struct evconnlistener *ev[LISTENER_SOCKETS_MAX];
 	struct tls_ctx *tls; /* NULL: a unix socket, or plain */
 };
+/* The connection's bytes are <t>'s from now on; the call is gone. */
+struct bufferevent *chan_lend(struct chan *c, struct tunnel *t);
+void chan_end(struct chan *c); /* and its tunnel */
+const struct sockaddr_storage *chan_addr(const struct chan *c);
 /* Takes <fd>. */
 void chan_accept(struct listener *l, int fd, const struct sockaddr *addr, socklen_t len);
 bool listeners_open(struct api *a, struct err *err);
@@ -287,7 +292,9 @@ bool token_revoke(struct tokens *ts, const char *jti, int64_t expires, int64_t n
 /* Who asks? False: the call is answered (401). */
 bool auth_who(struct call *c);
 /* May he use <method> on <path>, which has a slash at its end? */
-bool auth_permits(struct call *c, enum http_method m, const char *path);
+bool auth_permits(struct api *a, const struct actor *who, enum http_method m, const char *path);
+/* Is the token's user still who he was, and what is he called? */
+bool auth_still(struct api *a, const struct token *t, struct actor *ret);
 /* May he? False: the call is answered (403). */
 bool auth_may(struct call *c);
 /* Is it still so, for an answer that goes on? */
@@ -324,6 +331,16 @@ struct login {
 void login_try(struct call *c, struct slice name, struct slice password, void (*done)(struct call *c, const struct login *who));
 /* A new token of <who>, with the claims <more> beside its own (a JSON object, or NULL); free(). *ret is filled in. */
 char *login_token(struct call *c, const struct login *who, const char *more, struct token *ret);
+
+/* ---- tunnel.c: MQTT over WebSocket, to the broker and back ---- */
+
+/* False: the request is not for it. Else it is answered, or the connection is a tunnel from now on. */
+bool tunnel_serve(struct call *c);
+void tunnel_free(struct tunnel *t);
+void tunnels_renew(struct api *a, const char *jti, int64_t expires);
+void tunnels_end(struct api *a, const char *jti);
+/* Something may have changed: those whose user may not look any more end. */
+void tunnels_check(struct api *a);
 
 /* ---- signers.c: the process that signs, and the audit log ---- */
 
@@ -391,6 +408,8 @@ struct api {
 	struct map addresses;     /* struct address */
 	struct event *signals[3], *chores;
 	struct call *calls;       /* all of them */
+	struct tunnel *tunnels;
+	unsigned n_tunnels;
 	struct backup *backup;    /* that is being made, or NULL */
 	char link[64];            /* for the first sign-in */
 	int64_t link_user, link_until; /* user 0: there is none */

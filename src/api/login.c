@@ -129,10 +129,12 @@ logout(struct call *c)
 {
 	if (c->actor.kind != ACTOR_USER)
 		call_problem(c, 409, "no-token", NULL, "who asks has no token that could be given back");
-	else if (token_revoke(c->api->tokens, c->actor.jti, c->actor.expires, api_now(c->api)))
-		call_nothing(c);
-	else
+	else if (!token_revoke(c->api->tokens, c->actor.jti, c->actor.expires, api_now(c->api)))
 		call_json(c, 503, NULL);
+	else {
+		tunnels_end(c->api, c->actor.jti);
+		call_nothing(c);
+	}
 }
 
 /* ---- who am I ---- */

@@ -119,6 +119,7 @@ renew(struct call *c)
 	memcpy(t.tenant, c->actor.tenant, sizeof(t.tenant));
 	memcpy(t.jti, c->actor.jti, sizeof(t.jti));
 	free(u.mem);
+	tunnels_renew(c->api, t.jti, api_now(c->api) + c->api->config->token_s);
 	answer(c, &t, c->actor.name + strlen("user:"));
 }
 
@@ -132,6 +133,7 @@ sign_out(struct call *c)
 		call_json(c, 503, NULL);
 		return;
 	}
+	tunnels_end(c->api, c->actor.jti);
 	set_cookie(c, "", 0);
 	call_nothing(c);
 }

@@ -190,6 +190,7 @@ write_ca_bundle(struct site *s, struct err *err)
 }
 
 #define CONTROL_SOCKET "/control.sock"
+#define CONSOLE_SOCKET "/console.sock"
 
 /* The registry has a folder of its own: who runs control writes there, and nowhere else. */
 static bool
@@ -222,7 +223,8 @@ write_conf(struct site *s, struct err *err)
 	/* The name of a unix socket is short. */
 	if (strlen(d) + sizeof CONTROL_SOCKET <= sizeof(((struct sockaddr_un *)0)->sun_path))
 		(void)snprintf(control, sizeof control,
-		    "\n# For the administrator of this machine: signet why.\nlistener 0 %s" CONTROL_SOCKET "\nprotocol control\n", d);
+		    "\n# For the administrator of this machine: signet why.\nlistener 0 %s" CONTROL_SOCKET "\nprotocol control\n"
+		    "# For live messages in the web console.\nlistener 0 %s" CONSOLE_SOCKET "\nprotocol console\n", d, d);
 	if (asprintf(&text,
 		"# Signet: the configuration, in the syntax of mosquitto.conf. Start: signet serve --dir %s\n"
 		"# Paths are absolute; when the folder moves, they have to be changed.\n\n"

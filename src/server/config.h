@@ -51,7 +51,8 @@ struct config_security {
 };
 
 enum config_auth_method { CONFIG_AUTH_ANY, CONFIG_AUTH_PASSWORD, CONFIG_AUTH_SCRAM };
-enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS, CONFIG_METRICS, CONFIG_CONTROL };
+enum config_protocol { CONFIG_MQTT, CONFIG_WEBSOCKETS, CONFIG_METRICS, CONFIG_CONTROL, CONFIG_CONSOLE };
+#define CONFIG_FOR_CONTROL(l) ((l)->protocol == CONFIG_CONTROL || (l)->protocol == CONFIG_CONSOLE) /* sockets that nobody else may open */
 
 /* A plugin of mosquitto; there is only dynamic security. */
 struct config_plugin {

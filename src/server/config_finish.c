@@ -357,9 +357,10 @@ check_websockets(const struct config *c, struct config_listener *l, struct err *
 	char text[320];
 	size_t i;
 
-	if (l->protocol == CONFIG_CONTROL && l->path == NULL)
+	if (CONFIG_FOR_CONTROL(l) && l->path == NULL)
 		return fail_at(c, option_at(l->at, "protocol"), err,
-		    "protocol: control is for a unix socket: write `listener 0 PATH`");
+		    l->protocol == CONFIG_CONTROL ? "protocol: control is for a unix socket: write `listener 0 PATH`"
+						  : "protocol: console is for a unix socket: write `listener 0 PATH`");
 	if (l->protocol != CONFIG_MQTT)
 		l->loopback = (l->protocol == CONFIG_METRICS || !config_is_tls(l)) &&
 			      l->host == NULL && l->path == NULL && l->bind_interface == NULL &&

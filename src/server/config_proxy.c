@@ -131,11 +131,35 @@ add_local(struct config_listener *l)
 	return l->proxy_from != NULL;
 }
 
+/* Control speaks for those who are signed in: it alone can open the socket, and says who it is in a header of version 2. */
+static bool
+for_console(const struct config *c, struct config_listener *l, struct err *err)
+{
+	static const char *const words[] = { "enable_proxy_protocol", "proxy_protocol_from", "proxy_protocol_v2_require_tls",
+		"proxy_protocol_identity_from", "certfile", "require_certificate", "mount_point" };
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (was_set(l, words[i]))
+			return fail(c, l, words[i], "not for a listener with `protocol console`; remove this line", err);
+	l->proxy_from = calloc(1, sizeof(*l->proxy_from));
+	l->proxy_identity_from = calloc(1, sizeof(*l->proxy_identity_from));
+	if (l->proxy_from == NULL || l->proxy_identity_from == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	(void)proxy_range_parse(SL("unix"), l->proxy_from);
+	*l->proxy_identity_from = *l->proxy_from;
+	l->n_proxy_from = l->n_proxy_identity_from = 1;
+	l->proxy_version = 2;
+	l->proxy_require_tls = l->require_certificate = true;
+	return true;
+}
+
 bool
 config_proxy_finish(struct config *c, struct config_listener *l, struct err *err)
 {
 	static const char *const words[] = { "proxy_protocol_from", "proxy_protocol_v2_require_tls", "proxy_protocol_identity_from" };
 
+	if (l->protocol == CONFIG_CONSOLE)
+		return for_console(c, l, err);
 	for (size_t i = 0; l->proxy_version == 0 && i < ARRAY_LEN(words); i++)
 		if (was_set(l, words[i]))
 			return fail(c, l, words[i], "needs enable_proxy_protocol 1 or 2", err);

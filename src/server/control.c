@@ -19,6 +19,12 @@ const char control_policy[] = "connect anonymous\n"
 			      "allow anonymous subscribe #\n" /* status messages */
 			      "allow anonymous subscribe $SYS/#\n";
 
+/* Who is signed in at the console looks and says nothing: at everything, or at what lies below the name of his tenant. */
+const char console_policy[] = "connect everyone\n"
+			      "allow role watch subscribe #\n"
+			      "allow role watch subscribe $SYS/#\n"
+			      "allow role none subscribe /%u/#\n";
+
 json_t *
 control_error(const char *code, const char *text)
 {
@@ -154,7 +160,7 @@ listeners_json(const struct server *s, bool *ret_required)
 	*ret_required = false;
 	for (unsigned i = 0; i < s->n_listeners; i++) {
 		static const char *const protocols[] = { [CONFIG_MQTT] = "mqtt", [CONFIG_WEBSOCKETS] = "websockets", [CONFIG_METRICS] = "metrics",
-			[CONFIG_CONTROL] = "control" };
+			[CONFIG_CONTROL] = "control", [CONFIG_CONSOLE] = "console" };
 		const struct config_listener *l = s->listeners[i].config;
 		bool required = (atomic_load(&s->listeners[i].rules) & RULE_REGISTERED) != 0;
 

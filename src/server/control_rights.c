@@ -151,7 +151,7 @@ listeners_ruled(const struct server *s, const char *name)
 	for (unsigned i = 0; i < s->n_listeners; i++) {
 		const struct config_listener *l = s->listeners[i].config;
 
-		if (l->protocol == CONFIG_CONTROL || l->protocol == CONFIG_METRICS || l->dynsec != NULL)
+		if (CONFIG_FOR_CONTROL(l) || l->protocol == CONFIG_METRICS || l->dynsec != NULL)
 			continue;
 		if (name == NULL || strcmp(name, l->name) == 0)
 			mask |= UINT64_C(1) << i;

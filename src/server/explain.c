@@ -22,7 +22,7 @@ is_meant(const struct config_listener *l, const char *name)
 	char port[8];
 
 	if (name == NULL)
-		return l->protocol != CONFIG_CONTROL && l->protocol != CONFIG_METRICS;
+		return !CONFIG_FOR_CONTROL(l) && l->protocol != CONFIG_METRICS;
 	(void)snprintf(port, sizeof(port), "%u", (unsigned)l->port);
 	return strcmp(l->name, name) == 0 || (l->port != 0 && strcmp(port, name) == 0);
 }

@@ -13,6 +13,8 @@ listener_rules_of(const struct config *c, const struct config_listener *l)
 	/* Who may open the socket is decided by its owner and mode. */
 	if (l->protocol == CONFIG_CONTROL)
 		return RULE_ANONYMOUS | RULE_EMPTY_CLIENT_ID;
+	if (l->protocol == CONFIG_CONSOLE)
+		return RULE_CONSOLE | RULE_EMPTY_CLIENT_ID;
 	if (l->allow_anonymous >= 0 ? l->allow_anonymous > 0 : s->allow_anonymous > 0)
 		rules |= RULE_ANONYMOUS;
 	if (s->password_file != NULL)
@@ -60,6 +62,20 @@ identity_of_proxied(const char *name)
 {
 	struct authz_facts facts = { .username = slice_str(name), .credential = CREDENTIAL_PROXIED };
 
+	return authz_principal_new(&facts);
+}
+
+/* Roles are keys' business elsewhere; here it is control that has judged, and whoever is control could take any. */
+struct authz_principal *
+identity_of_console(const char *name)
+{
+	struct slice rest = slice_str(name), word;
+	bool more;
+	struct authz_facts facts = { .credential = CREDENTIAL_PROXIED };
+
+	word = slice_cut(&rest, ' ', &more);
+	facts.username = rest;
+	facts.role = more && slice_eq(word, SL("all")) ? AUTHZ_ROLE_WATCH : AUTHZ_ROLE_NONE;
 	return authz_principal_new(&facts);
 }
 
@@ -128,6 +144,9 @@ identity_judge(unsigned rules, struct broker_login *login)
 
 	if (m->client_id.n == 0 && (rules & RULE_EMPTY_CLIENT_ID) == 0)
 		return refuse(login, MQTT_RC_CLIENT_ID, WHY_NO_CLIENT_ID);
+	/* Nobody who only looks takes a session that is a device's. */
+	if ((rules & RULE_CONSOLE) != 0)
+		return m->client_id.n == 0 ? as_they_are(login) : refuse(login, MQTT_RC_CLIENT_ID, WHY_CONSOLE_CLIENT_ID);
 	/* User name and password of CONNECT are not looked at. */
 	if (identity_is_known(rules, login->cert))
 		return as_they_are(login);

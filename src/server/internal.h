@@ -106,6 +106,7 @@ enum listener_rules {
 	RULE_REGISTERED = 256,  /* who has the client role must be enabled in the registry */
 	RULE_QUARANTINE_UNREGISTERED = 512, /* and else, unless he is disabled, he is in quarantine */
 	RULE_OCSP = 1024,        /* certificates are asked about */
+	RULE_CONSOLE = 2048,     /* control says who it is, and the client id is ours */
 };
 unsigned listener_rules_of(const struct config *c, const struct config_listener *l);
 
@@ -240,6 +241,8 @@ struct authz_principal *identity_of_peer(
     unsigned rules, const struct pki_peer *peer, struct authz_principal *nobody);
 /* The same of a client whose certificate a proxy has verified and named. */
 struct authz_principal *identity_of_proxied(const char *name);
+/* The same of somebody who is signed in at control: "all NAME" or "tenant TENANT". */
+struct authz_principal *identity_of_console(const char *name);
 /* The same of a client with a pre-shared key. */
 struct authz_principal *identity_of_psk(unsigned rules, const char *identity, uint64_t credential);
 /* broker_ports.authenticate without its context. BROKER_LOGIN_PENDING: the password decides. */
@@ -405,7 +408,7 @@ void diary_read(struct diary *d, const char *key, unsigned max, void (*each)(voi
 
 /* ---- control.c: the administrator's requests ---- */
 
-extern const char control_policy[]; /* of listeners with `protocol control` */
+extern const char control_policy[], console_policy[]; /* of listeners with `protocol control` and `console` */
 /* As broker_ports.request; false: it is not for us. */
 bool control_request(struct server *s, struct broker_request *r);
 /* "publish", "will", …; NULL and unknown names: false. */

@@ -115,7 +115,7 @@ clear_unix(const struct sockaddr_storage *a, socklen_t len, const char *path, st
 	return true;
 }
 
-/* The socket of the administrator is for control, too, which under `signet serve` as root is neither root nor who we become. */
+/* The sockets of the administrator and the console are for control, too, which under `signet serve` as root is neither root nor who we become. */
 static bool
 give_to_control(const struct server *s, const char *path, struct err *err)
 {
@@ -137,15 +137,15 @@ open_one(struct server *s, struct listener *l, const struct sockaddr_storage *a,
 
 	for (i = 0; i < n; i++) {
 		/* The file of a control socket is never open to others, not for a moment. */
-		mode_t mask = l->config->protocol == CONFIG_CONTROL ? umask(0177) : 0;
+		mode_t mask = CONFIG_FOR_CONTROL(l->config) ? umask(0177) : 0;
 		int fd = net_bind(
 		    (const struct sockaddr *)a, len, BACKLOG, l->config->bind_interface, err);
 
-		if (l->config->protocol == CONFIG_CONTROL)
+		if (CONFIG_FOR_CONTROL(l->config))
 			(void)umask(mask);
 		if (fd == -1)
 			return false;
-		if (l->config->protocol == CONFIG_CONTROL && !give_to_control(s, l->config->path, err)) {
+		if (CONFIG_FOR_CONTROL(l->config) && !give_to_control(s, l->config->path, err)) {
 			(void)close(fd);
 			return false;
 		}
@@ -189,6 +189,7 @@ say_listening(const struct server *s, const struct listener *l, const char *wher
 	    l->proxy.version > 0 ? "behind a proxy, " : "",
 	    l->config->protocol == CONFIG_METRICS      ? "metrics, "
 	    : l->config->protocol == CONFIG_WEBSOCKETS ? "WebSocket, "
+	    : l->config->protocol == CONFIG_CONSOLE    ? "console, "
 						       : "",
 	    s->world->listeners[l->index].tls != NULL ? "TLS" : "not encrypted",
 	    inherited ? ", socket passed in" : "");

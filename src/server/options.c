@@ -83,6 +83,7 @@ static const struct option_choice protocols[] = {
 	{ "websockets", CONFIG_WEBSOCKETS, NULL },
 	{ "metrics", CONFIG_METRICS, NULL },
 	{ "control", CONFIG_CONTROL, NULL },
+	{ "console", CONFIG_CONSOLE, NULL },
 	{ "mqttsn", 0, "MQTT-SN is not supported; write mqtt or websockets" },
 	{ "http_api", 0, "mosquitto's HTTP API is not there; `protocol metrics` answers what it knows to Prometheus" },
 	{ NULL, 0, NULL },

@@ -236,6 +236,9 @@ fill(struct plane *p)
 	for (unsigned i = 0; i < c->n_listeners; i++)
 		if (c->listeners[i].protocol == CONFIG_CONTROL && c->listeners[i].path != NULL)
 			a->broker = c->listeners[i].path;
+	for (unsigned i = 0; i < c->n_listeners; i++)
+		if (c->listeners[i].protocol == CONFIG_CONSOLE)
+			a->console = c->listeners[i].path;
 	for (unsigned i = 0; i < c->n_listeners && a->mqtt_port == 0; i++)
 		if (c->listeners[i].protocol == CONFIG_MQTT && c->listeners[i].certfile != NULL)
 			a->mqtt_port = c->listeners[i].port;

@@ -113,6 +113,7 @@ void refusal_of_event(const struct broker_event *e, bool tls, struct refusal *re
 #define WHY_PENDING "pending: the device waits for its approval"
 #define WHY_NO_REGISTRY "the broker does not know yet which devices are registered"
 #define WHY_REGISTERED "registered now: connect again to leave quarantine"
+#define WHY_CONSOLE_CLIENT_ID "who comes from the console has no client id of his own: it must be empty"
 #define WHY_NO_CLIENT_ID "the client id is empty, and allow_zero_length_clientid is false"
 
 #endif

@@ -67,6 +67,8 @@ who_may_come(const struct config *c, const struct config_listener *l)
 {
 	unsigned rules = listener_rules_of(c, l);
 
+	if ((rules & RULE_CONSOLE) != 0)
+		return "people who are signed in at control, to look";
 	if (l->n_proxy_identity_from > 0 && l->require_certificate)
 		return "clients whose certificate the proxy has verified; its common name, as the proxy says, is their identity";
 	if ((rules & RULE_ONLY_SCRAM) != 0)
@@ -119,6 +121,7 @@ print_listener(const struct config *c, unsigned n, const struct world *w, struct
 	(void)printf("listener %s: %s%s\n", l->name,
 	    l->protocol == CONFIG_METRICS      ? "metrics, "
 	    : l->protocol == CONFIG_WEBSOCKETS ? "WebSocket, "
+	    : l->protocol == CONFIG_CONSOLE    ? "console, "
 					       : "",
 	    !config_is_tls(l)     ? "not encrypted"
 	    : l->tls_version == 3 ? "TLS 1.3"

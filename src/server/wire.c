@@ -55,7 +55,7 @@ identity_of(struct listener *l, const struct net_peer *peer, struct authz_princi
 	unsigned rules = atomic_load(&l->rules);
 
 	if (peer->proxy_identity != NULL)
-		return identity_of_proxied(peer->proxy_identity);
+		return (rules & RULE_CONSOLE) != 0 ? identity_of_console(peer->proxy_identity) : identity_of_proxied(peer->proxy_identity);
 	if (peer->psk_identity != NULL)
 		return identity_of_psk(rules, peer->psk_identity, judge_psk_tag(&l->server->judges[l->index], peer->psk_identity));
 	return identity_of_peer(rules, peer->identity, nobody);
@@ -94,7 +94,7 @@ on_open(void *ctx, const struct net_peer *peer, const struct waker *w,
 		event_of_limit(l, addr, global);
 		return NULL;
 	}
-	websocket = l->config->protocol == CONFIG_WEBSOCKETS || l->config->protocol == CONFIG_METRICS;
+	websocket = l->config->protocol != CONFIG_MQTT && l->config->protocol != CONFIG_CONTROL;
 	ops = websocket ? &ws_stream : &client_stream;
 	stream = websocket ? websocket_new(worker, peer, who, w) : mqtt_new(worker, peer, who, w);
 	*ret_ops = ops;

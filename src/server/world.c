@@ -50,6 +50,10 @@ world_policy(const struct config *c, const struct config_listener *l, const stru
 		*ret = authz_policy_parse(slice_str(control_policy), "control", err);
 		return *ret != NULL;
 	}
+	if (l->protocol == CONFIG_CONSOLE) {
+		*ret = authz_policy_parse(slice_str(console_policy), "console", err);
+		return *ret != NULL;
+	}
 	if (d != NULL) {
 		*ret = dynamic_policy(d);
 		return true;
