@@ -71,6 +71,7 @@ tls_guest_free(struct tls_guest *g)
 	if (g->shake.identity != NULL)
 		g->shake.ctx->hooks.peer_free(g->shake.identity);
 	free(g->shake.psk);
+	free(g->shake.sni);
 	tls_ctx_unref(g->shake.ctx);
 	free(g);
 }
