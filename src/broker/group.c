@@ -123,7 +123,7 @@ member_drop(struct shard *sh, struct group *g, struct member *m)
 	swap(g, m->at, --g->n);
 	(void)map_del(&g->by_session, member_key(m));
 	free(m);
-	interest_del(sh->broker, sh->index, group_filter(g));
+	share_uncount(sh->broker, sh->index, group_filter(g));
 }
 
 /* ---- groups ---- */
@@ -180,7 +180,7 @@ mail_share_join(struct shard *sh, struct mail *m)
 	struct member *at = g != NULL ? member_find(g, m) : NULL;
 
 	if (at != NULL) /* subscribed again: the interest was counted once more */
-		interest_del(sh->broker, sh->index, group_filter(g));
+		share_uncount(sh->broker, sh->index, group_filter(g));
 	if (g == NULL)
 		g = group_new(sh, m->text);
 	if (g != NULL && at == NULL)
@@ -257,13 +257,23 @@ hit_of(uint32_t id, uint16_t extra, uint8_t options, uint8_t slot)
 
 /* With a message whose exchange is to be remembered goes the name; without memory for it the message may come twice after a crash. */
 static struct mail_text *
-name_for(const struct group *g, const struct msg *m)
+name_for(const struct group *g, const struct errand *e)
 {
-	return m->exchange != 0 ? mail_text_new(group_key(g)) : NULL;
+	struct mail_text *t = e->exchange != 0 ? mail_text_new(group_key(g)) : NULL;
+
+	if (t != NULL)
+		t->errand = *e;
+	return t;
+}
+
+static struct errand
+errand_of(const struct mail *m)
+{
+	return m->text != NULL ? m->text->errand : (struct errand){ 0 };
 }
 
 static void
-give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
+give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries, const struct errand *e)
 {
 	uint64_t mark;
 
@@ -276,7 +286,7 @@ give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
 		if (to->key.shard != sh->index) {
 			if (mail_post(sh, to->key.shard, &(struct mail){ .kind = MAIL_SHARE_DELIVER, .options = to->options,
 			    .tries = wait ? TRIES_MAX : tries, .extra = to->extra, .id = to->id, .scan = g->id,
-			    .session = to->key.session, .qos = to->slot, .msg = msg_ref(m), .text = name_for(g, m) }))
+			    .session = to->key.session, .qos = to->slot, .msg = msg_ref(m), .text = name_for(g, e) }))
 				return;
 			/* Out of memory, or too much to do there: somebody else may be nearer. */
 			if (tries++ >= TRIES_MAX) {
@@ -293,7 +303,7 @@ give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
 		} else {
 			mark = sh->journal.marks;
 			session_offer(s, m, &h);
-			once_group(sh, m, group_key(g), mark);
+			once_group(sh, e, group_key(g), mark);
 			return;
 		}
 	}
@@ -302,8 +312,10 @@ give_away(struct shard *sh, struct group *g, struct msg *m, uint8_t tries)
 void
 group_deliver(struct shard *sh, struct group *g, struct msg *m)
 {
+	struct errand e = once_errand(sh, m);
+
 	if (m->exchange == 0 || !once_has_group(sh->broker, m, group_key(g)))
-		give_away(sh, g, m, 0);
+		give_away(sh, g, m, 0, &e);
 }
 
 static void
@@ -313,7 +325,7 @@ member_offer(struct shard *sh, struct session *s, const struct mail *m, const st
 
 	session_offer(s, m->msg, h);
 	if (m->text != NULL)
-		once_group(sh, m->msg, slice_of(m->text->text, m->text->n), mark);
+		once_group(sh, &m->text->errand, slice_of(m->text->text, m->text->n), mark);
 }
 
 /* On the member's shard: it may have gone since it was chosen. */
@@ -322,13 +334,16 @@ mail_share_deliver(struct shard *sh, struct mail *m)
 {
 	struct session *s = session_of(sh, m->session);
 	struct hit h = hit_of(m->id, m->extra, m->options, m->qos);
+	struct mail_text *text = NULL;
 
 	if (s != NULL && (s->client != NULL || m->tries >= TRIES_MAX)) {
 		member_offer(sh, s, m, &h);
 		return;
 	}
+	if (m->text != NULL && (text = mail_text_new(slice_of(m->text->text, m->text->n))) != NULL)
+		text->errand = m->text->errand;
 	if (mail_post(sh, m->from, &(struct mail){ .kind = MAIL_SHARE_AGAIN, .scan = m->scan,
-	    .tries = (uint8_t)NUM_MIN(m->tries + 1, TRIES_MAX), .qos = s == NULL, .session = m->session, .msg = msg_ref(m->msg) }))
+	    .tries = (uint8_t)NUM_MIN(m->tries + 1, TRIES_MAX), .qos = s == NULL, .session = m->session, .msg = msg_ref(m->msg), .text = text }))
 		return;
 	if (s != NULL)
 		member_offer(sh, s, m, &h);
@@ -342,23 +357,30 @@ mail_share_again(struct shard *sh, struct mail *m)
 {
 	struct group *g = sh->groups.key == NULL ? NULL : map_get(&sh->groups_by_id, slice_of(&m->scan, sizeof m->scan));
 	struct member *at = g != NULL ? member_find(g, m) : NULL;
+	struct errand e = errand_of(m);
 
 	if (at != NULL && m->qos != 0)
 		member_drop(sh, g, at);
 	else if (at != NULL)
 		set_online(g, at, false);
 	if (g != NULL)
-		give_away(sh, g, m->msg, m->tries);
+		give_away(sh, g, m->msg, m->tries, &e);
+}
+
+void
+group_take(struct shard *sh, struct slice full, struct msg *m, const struct errand *e)
+{
+	struct group *g = sh->groups.key == NULL ? NULL : map_get(&sh->groups, full);
+
+	if (g != NULL && !msg_expired(m, sh->now_s))
+		give_away(sh, g, m, 0, e);
 }
 
 /* What a member had not acknowledged, or not been sent, when its session ended. */
 void
 mail_share_return(struct shard *sh, struct mail *m)
 {
-	struct group *g = group_find(sh, m->text);
-
-	if (g != NULL && !msg_expired(m->msg, sh->now_s))
-		give_away(sh, g, m->msg, 0);
+	group_take(sh, slice_of(m->text->text, m->text->n), m->msg, &m->text->errand);
 }
 
 void

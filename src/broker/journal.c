@@ -241,8 +241,8 @@ retained_body(struct shard *sh, const struct msg *m)
 }
 
 /* The record of <m> on this shard; 0: out of memory. */
-static uint64_t
-body_of(struct shard *sh, const struct msg *m)
+uint64_t
+journal_body_of(struct shard *sh, const struct msg *m)
 {
 	struct journal_shard *j = &sh->journal;
 	struct store_record rec = { .kind = STORE_BODY };
@@ -317,7 +317,7 @@ add_entry(struct session *s, const struct out *o, struct entries *ring, enum rec
 		return false;
 	if (o->qos == 0)
 		return true;
-	e.body = body_of(sh, out_msg(o));
+	e.body = journal_body_of(sh, out_msg(o));
 	e.id = store_id(sh->journal.writer);
 	if (e.body != 0 && put_entry(s, o, e, state)) {
 		*entry_at(ring, ring->count - 1) = e;
@@ -354,6 +354,14 @@ journal_dequeued(struct session *s)
 	e = *entry_at(&s->journal->pending, 0);
 	entries_drop(&s->journal->pending, 1);
 	return e;
+}
+
+uint64_t
+journal_body(const struct session *s, bool inflight, uint32_t i)
+{
+	const struct entries *r = keeps(s) ? inflight ? &s->journal->inflight : &s->journal->pending : NULL;
+
+	return r != NULL && i < r->count ? entry_at(r, i)->body : 0;
 }
 
 void
@@ -523,7 +531,7 @@ journal_retained(struct shard *sh, struct msg *m, struct msg *old)
 	}
 	if (rec.id == 0)
 		rec.id = store_id(j->writer);
-	rec.ref = body_of(sh, m);
+	rec.ref = journal_body_of(sh, m);
 	if (rec.ref == 0 || !put_retained(sh, &rec, m->source))
 		return false;
 	m->record = rec.id;
@@ -560,7 +568,7 @@ journal_will(struct session *s)
 	r = (struct record_will){ .session = x->id, .delay_s = s->will->delay_s, .expiry_s = s->will->expiry_s,
 		.has_expiry = s->will->has_expiry };
 	rec.id = x->will != 0 ? x->will : store_id(journal_of(s)->writer);
-	rec.ref = body_of(s->shard, s->will->msg);
+	rec.ref = journal_body_of(s->shard, s->will->msg);
 	rec.bytes = record_put_will(buf, &r);
 	if (rec.ref == 0 || !put(journal_of(s), &rec))
 		return false;

@@ -57,6 +57,7 @@ struct journal_shard {
 	bool behind, refuses; /* the store does not keep up; it takes nothing new */
 	bool failing;      /* it cannot be written at all: refuses, too */
 	_Atomic uint32_t kept; /* sessions with a journal: others look whether it is 0 */
+	_Atomic uint32_t members; /* of share groups whose home this is; likewise */
 };
 
 /* ---- sessions ---- */
@@ -85,6 +86,10 @@ void journal_not_queued(struct session *s);
 /* The first of .pending was taken out; what becomes of it is said with what is returned. */
 struct entry journal_dequeued(struct session *s);
 void journal_dropped(struct session *s, struct entry e);
+/* Where the store has message <i> of .inflight or of .pending, which may have been taken out of the ring; 0: it does not. */
+uint64_t journal_body(const struct session *s, bool inflight, uint32_t i);
+/* Between journal_begin() and _finish(): where it has, or from this turn on will have, <m> on this shard. 0: out of memory. */
+uint64_t journal_body_of(struct shard *sh, const struct msg *m);
 /* <o>, which has its packet id now, is put behind .inflight; <e> from journal_dequeued(), or zeros. False: out of memory. */
 bool journal_launched(struct session *s, const struct out *o, struct entry e);
 /* Entry <i> of .inflight: it is done; PUBREC came; the first <n> are taken out. */

@@ -23,6 +23,7 @@ struct rig {
 	uint64_t known[KIT_SHARDS_MAX]; /* turns that the shards have heard of */
 	const struct broker_listener *listeners; /* of the next life; NULL: one */
 	unsigned n_listeners;
+	bool still; /* in the next life nothing moves by itself */
 };
 
 static struct rig *
@@ -83,6 +84,7 @@ rig_open(struct rig *r, unsigned shards, int64_t wall)
 	assert_int_equal(r->got.rejected, 0);
 	memset(r->known, 0, sizeof r->known);
 	r->kit.settle = settle;
+	r->kit.manual = r->still;
 	kit_pump(&r->kit);
 }
 
@@ -93,7 +95,7 @@ copy_file(const char *from, const char *to)
 	int in = open(from, O_RDONLY | O_CLOEXEC), out;
 	ssize_t n;
 
-	/* A spare that the store was just preparing. */
+	/* A spare that the store was just preparing, or a segment that it has no use for any more. */
 	if (in == -1 && errno == ENOENT)
 		return;
 	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -105,15 +107,27 @@ copy_file(const char *from, const char *to)
 	(void)close(out);
 }
 
-/* kill -9, and a new process. */
-static void
-rig_kill(struct rig *r, unsigned shards)
+static int
+remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
 {
-	char to[96], a[400], b[400];
-	DIR *d = opendir(r->dir);
-	int64_t wall = r->kit.wall;
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
 
-	(void)snprintf(to, sizeof to, "%s/%u", r->base, ++r->lives);
+static void
+remove_all(const char *dir)
+{
+	(void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void
+copy_all(const struct rig *r, const char *to)
+{
+	char a[400], b[400];
+	DIR *d = opendir(r->dir);
+
 	assert_int_equal(mkdir(to, 0700), 0);
 	assert_non_null(d);
 	for (struct dirent *e; (e = readdir(d)) != NULL;) {
@@ -124,9 +138,29 @@ rig_kill(struct rig *r, unsigned shards)
 		copy_file(a, b);
 	}
 	(void)closedir(d);
+}
+
+/* kill -9, and a new process. */
+static void
+rig_kill(struct rig *r, unsigned shards)
+{
+	struct store_stats was, is;
+	int64_t wall = r->kit.wall;
+	char to[96];
+
+	(void)snprintf(to, sizeof to, "%s/%u", r->base, ++r->lives);
+	store_stats(r->store, &is);
+	/* Of one moment: space may be reclaimed meanwhile. */
+	do {
+		was = is;
+		remove_all(to);
+		copy_all(r, to);
+		store_stats(r->store, &is);
+	} while (is.frames != was.frames || is.segments != was.segments || is.spares != was.spares);
 	r->kit.settle = NULL;
 	kit_done(&r->kit);
 	(void)store_close(r->store);
+	remove_all(r->dir);
 	(void)snprintf(r->dir, sizeof r->dir, "%s", to);
 	rig_open(r, shards, wall);
 }
@@ -148,15 +182,6 @@ rig_new(void **state, unsigned shards)
 }
 
 static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
-static int
 teardown(void **state)
 {
 	struct rig *r = *state;
@@ -164,7 +189,7 @@ teardown(void **state)
 	r->kit.settle = NULL;
 	kit_done(&r->kit);
 	(void)store_close(r->store);
-	(void)nftw(r->base, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	remove_all(r->base);
 	(void)sem_destroy(&r->moved);
 	free(r);
 	return 0;
@@ -736,7 +761,8 @@ written(struct rig *r)
 	char dir[96];
 	struct err err = { 0 };
 
-	(void)snprintf(dir, sizeof dir, "%s/copy%u", r->base, r->lives);
+	(void)snprintf(dir, sizeof dir, "%s/copy", r->base);
+	remove_all(dir);
 	if (!store_backup(r->store, dir, &err))
 		fail_msg("%s", err.text);
 }
@@ -832,6 +858,148 @@ spread_again(void **state, unsigned n, unsigned m)
 	}
 }
 
+/* Die after <first> turns from <shard> on, and again after <second> of the life that follows. */
+static void
+die_twice(struct rig *r, unsigned shard, const unsigned turns[static 2], unsigned next)
+{
+	unsigned here = r->kit.n;
+
+	for (unsigned life = 0; life < 2; life++) {
+		for (unsigned i = 0; i < turns[life]; i++)
+			kit_turn(&r->kit, (shard + i) % r->kit.n);
+		written(r);
+		r->still = life == 0;
+		rig_kill(r, life == 0 ? next : here);
+	}
+}
+
+/* Whoever it is, his messages are taken: how many. */
+static unsigned
+come_and_take(struct rig *r, const char *id)
+{
+	struct end *e = kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = id, .keep = true, .expiry = 3600 }, NULL);
+	unsigned n = take_all(e);
+
+	assert_int_equal(take_all(e), 0);
+	kit_cut(e);
+	return n;
+}
+
+/* A member of a group ends, and the broker dies after each step of what it leaves going to another one: it is not lost, and comes once. */
+static void
+left_in_between(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *e, *pub = come(r, "pub", false);
+	unsigned steps = n == 1 ? 2 : 9;
+	char a[16];
+
+	for (unsigned k = 0; k < 2 * steps; k++) {
+		unsigned turns[2] = { k / 2, k % 2 * (k % 7) };
+
+		/* Names that live here and there. */
+		(void)snprintf(a, sizeof a, "a%u", k);
+		e = come(r, a, false);
+		kit_subscribe(e, "$share/g/s", 2);
+		kit_cut(e);
+		for (uint16_t i = 1; i < 4; i++) {
+			kit_publish(pub, "s", "x", 2, false, i);
+			(void)kit_expect(pub, MQTT_PUBREC);
+			kit_ack(pub, MQTT_PUBREL, i);
+			(void)kit_expect(pub, MQTT_PUBCOMP);
+		}
+		e = come(r, "b", false);
+		kit_subscribe(e, "$share/g/s", 2);
+		kit_cut(e);
+		r->kit.manual = true;
+		e = kit_open(&r->kit, broker_home(r->kit.broker, slice_str(a)), NULL, AUTHZ_ROLE_NONE);
+		kit_send_connect(e, &(struct connect_options){ .version = 5, .id = a });
+		die_twice(r, e->shard, turns, m);
+		assert_int_equal(come_and_take(r, a) + come_and_take(r, "b"), 3);
+		(void)kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = a }, NULL);
+		(void)kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = "b" }, NULL);
+		pub = come(r, "pub", true);
+	}
+	rig_kill(r, n);
+	assert_int_equal(r->got.messages, 0);
+	assert_int_equal(r->got.sessions, 1);
+}
+
+/* The group's home has nobody that is kept: it hands on what the publisher waits for all the same. */
+static void
+through_a_home(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *sub = come(r, "sub", false), *pub;
+	unsigned away = broker_home(r->kit.broker, SL("sub")), p = 0;
+	struct mqtt_frame f;
+	char filter[32];
+
+	do
+		(void)snprintf(filter, sizeof filter, "p%u", p++);
+	while (n > 1 && broker_home(r->kit.broker, slice_str(filter)) == away);
+	pub = kit_join(&r->kit, 5, filter);
+	/* As many groups as it takes to have homes everywhere. */
+	for (unsigned i = 0; i < 16; i++) {
+		(void)snprintf(filter, sizeof filter, "$share/g%u/t%u", i, i);
+		kit_subscribe(sub, filter, 1);
+	}
+	kit_cut(sub);
+	for (unsigned i = 0; i < 16; i++) {
+		r->kit.manual = true;
+		(void)snprintf(filter, sizeof filter, "t%u", i);
+		kit_publish(pub, filter, "x", 1, false, (uint16_t)(i + 1));
+		/* Everybody but the one who writes, and the disk may be as quick as it likes. */
+		for (unsigned k = 0; k < 3 * n; k++) {
+			unsigned shard = (pub->shard + k) % n;
+
+			if (shard != away)
+				kit_turn(&r->kit, shard);
+			written(r);
+		}
+		assert_false(kit_next(pub, &f));
+		r->kit.manual = false;
+		kit_pump(&r->kit);
+		(void)kit_expect(pub, MQTT_PUBACK);
+	}
+	rig_kill(r, m);
+	assert_int_equal(r->got.messages, 16);
+}
+
+/* The same for a will: its owner's record goes, and those it is for have it once. */
+static void
+will_in_between(void **state, unsigned n, unsigned m)
+{
+	struct rig *r = rig_new(state, n);
+	struct end *crowd[CROWD];
+	unsigned steps = n == 1 ? 2 : 7;
+	char id[24];
+
+	crowd_comes(r, crowd, false);
+	for (unsigned k = 0; k < 2 * steps; k++) {
+		unsigned turns[2] = { k / 2, k % 2 * (k % 5) }, shared = 0;
+
+		(void)snprintf(id, sizeof id, "mourned%u", k);
+		kit_cut(kit_connect(&r->kit, &(struct connect_options){ .version = 5, .id = id, .keep = true, .expiry = 3600, .will_topic = "t",
+		    .will_payload = "x", .will_qos = 2, .will_delay = 10 }, NULL));
+		r->kit.manual = true;
+		r->kit.now_ms += 11000;
+		r->kit.wall += 11;
+		die_twice(r, broker_home(r->kit.broker, slice_str(id)), turns, m);
+		kit_sleep(&r->kit, 11000);
+		for (unsigned i = 0; i < CROWD; i++) {
+			(void)snprintf(id, sizeof id, "c%u", i);
+			if (i < CROWD / 2)
+				assert_int_equal(come_and_take(r, id), 1);
+			else
+				shared += come_and_take(r, id);
+		}
+		assert_int_equal(shared, 1);
+	}
+	rig_kill(r, n);
+	assert_int_equal(r->got.messages, 0);
+}
+
 #define EACH(name) \
 	static void name##_each(void **state) \
 	{ \
@@ -856,6 +1024,9 @@ EACH(wills_source)
 EACH(noted)
 EACH(spread)
 EACH(spread_again)
+EACH(left_in_between)
+EACH(will_in_between)
+EACH(through_a_home)
 
 int
 main(void)
@@ -876,6 +1047,9 @@ main(void)
 		cmocka_unit_test_teardown(noted_each, teardown),
 		cmocka_unit_test_teardown(spread_each, teardown),
 		cmocka_unit_test_teardown(spread_again_each, teardown),
+		cmocka_unit_test_teardown(left_in_between_each, teardown),
+		cmocka_unit_test_teardown(will_in_between_each, teardown),
+		cmocka_unit_test_teardown(through_a_home_each, teardown),
 		cmocka_unit_test_teardown(acknowledged_means_kept, teardown),
 		cmocka_unit_test_teardown(every_promise_waits, teardown),
 	};

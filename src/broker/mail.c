@@ -156,15 +156,16 @@ static bool
 is_promise(const struct shard *sh, unsigned to, const struct mail *m)
 {
 	const struct broker *b = sh->broker;
-	bool kept = false;
+	bool kept = false, anywhere;
 
 	if (!journal_on(&sh->journal) || m->msg == NULL || m->kind == MAIL_SCAN_HIT || (m->msg->qos == 0 && m->kind != MAIL_RETAIN))
 		return false;
 	if (m->kind == MAIL_RETAIN)
 		return m->msg->qos > 0;
 	/* The home of a share group hands the message on. */
+	anywhere = m->kind != MAIL_PUBLISH || atomic_load_explicit(&b->shards[to]->journal.members, memory_order_acquire) > 0;
 	for (unsigned i = 0; i < b->n_shards && !kept; i++)
-		kept = (i == to || m->kind != MAIL_PUBLISH) &&
+		kept = (i == to || anywhere) &&
 		       atomic_load_explicit(&b->shards[i]->journal.kept, memory_order_acquire) > 0;
 	return kept;
 }
@@ -301,6 +302,22 @@ void
 mail_take(struct shard *sh)
 {
 	read_all(sh, true);
+}
+
+void
+mail_carry(struct broker *b)
+{
+	bool more = true;
+
+	while (more) {
+		more = false;
+		for (unsigned i = 0; i < b->n_shards; i++) {
+			more = more || b->shards[i]->outbox_dirty;
+			mail_flush(b->shards[i]);
+		}
+		for (unsigned i = 0; more && i < b->n_shards; i++)
+			mail_take(b->shards[i]);
+	}
 }
 
 void

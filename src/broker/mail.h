@@ -21,6 +21,7 @@ struct mail {
 };
 struct mail_text {
 	uint32_t n, name_n;
+	struct errand errand; /* of a message to a group */
 	char text[];
 };
 struct mail_text *mail_text_new(struct slice s);
@@ -33,6 +34,7 @@ void mail_flush(struct shard *sh);
 /* At the beginning of a message: send what is too much for one batch. */
 void mail_relieve(struct shard *sh);
 void mail_take(struct shard *sh); /* carries out what has arrived */
+void mail_carry(struct broker *b); /* before the workers run: until nothing is under way */
 void mail_done(struct shard *sh);
 typedef void mail_fn(struct shard *sh, struct mail *m); /* may take msg and text by setting them NULL */
 mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_share_return, mail_share_lost, mail_scan_new,

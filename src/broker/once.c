@@ -3,10 +3,10 @@
 #include "broker/internal.h"
 #include "broker/record.h"
 
-struct once_open {
+struct open_exchange {
 	uint64_t exchange, seq; /* seq: the turn that waits for all */
 	struct handle session;
-	uint16_t packet_id;
+	uint16_t packet_id; /* 0: it stands for a HANDOVER */
 };
 struct once_mine {
 	uint64_t exchange, record;
@@ -32,11 +32,11 @@ grow(void *p, size_t n, size_t *cap, size_t size)
 /* ---- recovery ---- */
 
 bool
-once_add_doubt(struct once *o, uint64_t exchange, const struct record_inbound *r)
+once_add_doubt(struct once *o, uint64_t exchange, const uint64_t key[static 2], uint16_t shards)
 {
 	if (!grow(&o->doubts, o->n_doubts, &o->cap_doubts, sizeof *o->doubts))
 		return false;
-	o->doubts[o->n_doubts++] = (struct doubt){ .exchange = exchange, .key = { r->key[0], r->key[1] }, .shards = r->shards };
+	o->doubts[o->n_doubts++] = (struct doubt){ .exchange = exchange, .key = { key[0], key[1] }, .shards = shards };
 	return true;
 }
 
@@ -113,6 +113,7 @@ once_done(struct once *o)
 {
 	free(o->doubts);
 	free(o->parts);
+	handovers_done(o);
 }
 
 void
@@ -124,21 +125,21 @@ once_shard_done(struct once_shard *o)
 
 /* ---- parts ---- */
 
-/* Of an exchange that began in another life: another key has spread the sessions since, perhaps over more shards or fewer. */
-static bool
-is_carried_on(const struct shard *sh, const struct msg *m)
+struct errand
+once_errand(const struct shard *sh, const struct msg *m)
 {
-	return m->exchange <= sh->broker->once.max;
+	return m->exchange == 0 ? (struct errand){ 0 } : (struct errand){ m->exchange, broker_home(sh->broker, msg_origin(m)) };
 }
 
 /* False: out of memory. A crash in this moment would make the message come twice. */
 static bool
-add_part(struct shard *sh, const struct msg *m, bool is_group, uint64_t who)
+add_part(struct shard *sh, const struct errand *e, bool is_group, uint64_t who)
 {
 	struct journal_shard *j = &sh->journal;
 	const uint64_t *key = map_hash_key();
-	struct record_part r = { .exchange = m->exchange, .who = who, .shards = (uint16_t)sh->broker->n_shards, .is_group = is_group,
-		.has_key = is_carried_on(sh, m), .key = { key[0], key[1] } };
+	/* If it began in another life, another key has spread the sessions since, perhaps over more shards or fewer. */
+	struct record_part r = { .exchange = e->exchange, .who = who, .shards = (uint16_t)sh->broker->n_shards, .is_group = is_group,
+		.has_key = e->exchange <= sh->broker->once.max, .key = { key[0], key[1] } };
 	struct store_record rec = { .kind = STORE_PART };
 	uint8_t buf[RECORD_PART];
 
@@ -149,7 +150,7 @@ add_part(struct shard *sh, const struct msg *m, bool is_group, uint64_t who)
 	j->once.spread = true;
 	/* What is carried on has records that nobody refers to in the end: the next start takes them out. */
 	if (!r.has_key)
-		j->once.mine[j->once.n_mine++] = (struct once_mine){ m->exchange, rec.id, broker_home(sh->broker, msg_origin(m)) };
+		j->once.mine[j->once.n_mine++] = (struct once_mine){ e->exchange, rec.id, e->from };
 	return true;
 }
 
@@ -186,19 +187,30 @@ once_end(struct session *s, uint16_t packet_id, const struct msg *m)
 		return true;
 	/* What is carried on may be cut off again: what this shard had to add stands beside nothing else. */
 	if (!grow(&o->open, o->n_open, &o->cap_open, sizeof *o->open) ||
-	    !(in->in_doubt ? add_part(sh, m, false, sh->index) : journal_spread(s, in, (uint16_t)sh->broker->n_shards)))
+	    !(in->in_doubt ? once_own_part(sh, m) : journal_spread(s, in, (uint16_t)sh->broker->n_shards)))
 		return false;
 	in->seq = store_seq(sh->journal.writer);
-	o->open[o->n_open++] = (struct once_open){ in->id, store_seq(sh->journal.writer), session_handle(s), packet_id };
+	o->open[o->n_open++] = (struct open_exchange){ in->id, store_seq(sh->journal.writer), session_handle(s), packet_id };
+	return true;
+}
+
+bool
+once_open(struct shard *sh, uint64_t id)
+{
+	struct once_shard *o = &sh->journal.once;
+
+	if (!grow(&o->open, o->n_open, &o->cap_open, sizeof *o->open))
+		return false;
+	o->open[o->n_open++] = (struct open_exchange){ .exchange = id, .seq = store_seq(sh->journal.writer) };
 	return true;
 }
 
 /* No restart will ask what has got it: parts of an exchange that was in doubt, the others know theirs. */
 static void
-settle(struct shard *sh, const struct once_open *e)
+settle(struct shard *sh, const struct open_exchange *e)
 {
 	struct broker *b = sh->broker;
-	struct session *s = session_of(sh, e->session);
+	struct session *s = e->packet_id != 0 ? session_of(sh, e->session) : NULL;
 	struct inbound *in = s != NULL ? journal_inbound(s, e->packet_id) : NULL;
 	struct doubt *d = doubt_find(b, e->exchange);
 
@@ -207,10 +219,18 @@ settle(struct shard *sh, const struct once_open *e)
 			return; /* it stays in doubt, and its parts are there: nothing is wrong with that */
 		in->in_doubt = false;
 	}
+	if (e->packet_id == 0)
+		(void)store_del(sh->journal.writer, STORE_HANDOVER, e->exchange);
 	for (size_t i = 0; d != NULL && !d->over && i < d->n; i++)
 		(void)store_del(sh->journal.writer, STORE_PART, b->once.parts[d->first + i].record);
 	if (d != NULL)
 		d->over = true;
+}
+
+void
+once_over(struct shard *sh, uint64_t id)
+{
+	settle(sh, &(struct open_exchange){ .exchange = id });
 }
 
 void
@@ -251,18 +271,26 @@ mail_once(struct shard *sh, struct mail *m)
 	o->n_mine = left;
 }
 
+bool
+once_own_part(struct shard *sh, const struct msg *m)
+{
+	struct errand e = once_errand(sh, m);
+
+	return add_part(sh, &e, false, sh->index);
+}
+
 void
 once_here(struct shard *sh, const struct msg *m, uint64_t mark)
 {
 	if (m->exchange != 0 && sh->journal.marks != mark)
-		(void)add_part(sh, m, false, sh->index);
+		(void)once_own_part(sh, m);
 }
 
 void
-once_group(struct shard *sh, const struct msg *m, struct slice full, uint64_t mark)
+once_group(struct shard *sh, const struct errand *e, struct slice full, uint64_t mark)
 {
-	if (m->exchange != 0 && sh->journal.marks != mark)
-		(void)add_part(sh, m, true, map_hash(full));
+	if (e->exchange != 0 && e->exchange != sh->journal.once.whole && sh->journal.marks != mark)
+		(void)add_part(sh, e, true, map_hash(full));
 }
 
 bool

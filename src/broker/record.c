@@ -364,6 +364,39 @@ record_get_part(struct slice s, struct record_part *ret)
 	return whole(&r) && ret->exchange != 0 && ret->shards != 0;
 }
 
+size_t
+record_handover_size(const struct record_handover *r)
+{
+	return 21 + r->group.n + r->source.n;
+}
+
+struct slice
+record_put_handover(uint8_t *out, const struct record_handover *r)
+{
+	struct wr w = wr_of(out, record_handover_size(r));
+
+	wr_u8(&w, VERSION);
+	wr_u16(&w, r->shards);
+	put_u64(&w, r->key[0]);
+	put_u64(&w, r->key[1]);
+	wr_str(&w, r->group);
+	wr_bytes(&w, r->source);
+	return wr_slice(&w);
+}
+
+bool
+record_get_handover(struct slice s, struct record_handover *ret)
+{
+	struct rd r = open_record(s);
+
+	ret->shards = rd_u16(&r);
+	ret->key[0] = get_u64(&r);
+	ret->key[1] = get_u64(&r);
+	ret->group = rd_str(&r);
+	ret->source = rd_take(&r, rd_left(&r));
+	return whole(&r) && ret->shards != 0;
+}
+
 struct slice
 record_put_will(uint8_t out[static RECORD_WILL], const struct record_will *r)
 {

@@ -91,7 +91,7 @@ struct record_inbound {
 struct slice record_put_inbound(uint8_t out[static RECORD_INBOUND], const struct record_inbound *r);
 bool record_get_inbound(struct slice s, struct record_inbound *ret);
 
-/* What an exchange of QoS 2 has reached (once.c). */
+/* What an exchange of QoS 2, or a message that is handed over, has reached (once.c). */
 struct record_part {
 	uint64_t exchange, who; /* who: a shard, or the hash of a share group's name */
 	uint16_t shards;        /* how many there were */
@@ -100,6 +100,16 @@ struct record_part {
 };
 struct slice record_put_part(uint8_t out[static RECORD_PART], const struct record_part *r);
 bool record_get_part(struct slice s, struct record_part *ret);
+
+/* A message on its way to another shard (handover.c). */
+struct record_handover {
+	uint16_t shards; /* as in record_inbound */
+	uint64_t key[2];
+	struct slice group, source; /* the share group's whole name, or empty: to all who subscribe; as record_put_source() has it, or empty */
+};
+size_t record_handover_size(const struct record_handover *r); /* bytes that writing takes */
+struct slice record_put_handover(uint8_t *out, const struct record_handover *r);
+bool record_get_handover(struct slice s, struct record_handover *ret);
 
 /* What the server notes: this, then the value to the record's end. */
 struct slice record_put_note(uint8_t *out, struct slice name); /* RECORD_NOTE_HEAD + name.n bytes */

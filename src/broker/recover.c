@@ -247,7 +247,7 @@ load_inbound(struct recovery *r, const struct store_record *rec)
 		return reject(r, rec);
 	if (idset_add(&l->session->received, got.packet_id) &&
 	    journal_adopt_inbound(l->session, (struct inbound){ rec->id, 0, got.packet_id, got.shards > 0 }) &&
-	    (got.shards == 0 || once_add_doubt(r->once, rec->id, &got)))
+	    (got.shards == 0 || once_add_doubt(r->once, rec->id, got.key, got.shards)))
 		return true;
 	return !(r->nomem = true);
 }
@@ -260,6 +260,26 @@ load_part(struct recovery *r, const struct store_record *rec)
 	if (!record_get_part(rec->bytes, &got))
 		return reject(r, rec);
 	if (once_add_part(r->once, rec->id, &got))
+		return true;
+	return !(r->nomem = true);
+}
+
+static bool load_source(struct recovery *r, const struct store_record *rec, struct slice bytes, struct msg_source **ret);
+
+static bool
+load_handover(struct recovery *r, const struct store_record *rec)
+{
+	struct record_handover got;
+	struct msg *m = table_get(&r->bodies, rec->ref);
+	struct msg_source *source = NULL;
+
+	if (m == NULL || !record_get_handover(rec->bytes, &got))
+		return reject(r, rec);
+	if (got.source.n > 0 && !load_source(r, rec, got.source, &source))
+		return !r->nomem;
+	if (source != NULL && m->source == NULL)
+		m->source = msg_source_ref(source);
+	if (once_add_doubt(r->once, rec->id, got.key, got.shards) && handover_load(r->once, rec->id, &got, m))
 		return true;
 	return !(r->nomem = true);
 }
@@ -288,22 +308,32 @@ load_will(struct recovery *r, const struct store_record *rec)
 	return true;
 }
 
-/* Equal owners are one: many messages have few. */
+/* Equal owners are one: many messages have few. False: the record is rejected, or r->nomem. */
+static bool
+load_source(struct recovery *r, const struct store_record *rec, struct slice bytes, struct msg_source **ret)
+{
+	uint64_t hash = map_hash(bytes) | 1;
+	struct record_source got;
+
+	if ((*ret = table_get(&r->sources, hash)) != NULL)
+		return true;
+	if (!record_get_source(bytes, &got)) {
+		(void)reject(r, rec);
+		return false;
+	}
+	if ((*ret = source_restored(r->broker->shards[0], &got)) != NULL && table_put(&r->sources, hash, *ret))
+		return true;
+	msg_source_unref(*ret);
+	return !(r->nomem = true);
+}
+
 static bool
 load_retained(struct recovery *r, const struct store_record *rec)
 {
-	uint64_t hash = map_hash(rec->bytes) | 1;
-	struct msg_source *source = rec->bytes.n > 0 ? table_get(&r->sources, hash) : NULL;
-	struct record_source got;
+	struct msg_source *source = NULL;
 
-	if (rec->bytes.n > 0 && source == NULL) {
-		if (!record_get_source(rec->bytes, &got))
-			return reject(r, rec);
-		if ((source = source_restored(r->broker->shards[0], &got)) == NULL || !table_put(&r->sources, hash, source)) {
-			msg_source_unref(source);
-			return !(r->nomem = true);
-		}
-	}
+	if (rec->bytes.n > 0 && !load_source(r, rec, rec->bytes, &source))
+		return !r->nomem;
 	if (!note(r, &r->retained, rec))
 		return false;
 	r->retained.v[r->retained.n - 1].source = source;
@@ -344,6 +374,8 @@ on_record(void *ctx, const struct store_record *rec)
 		return load_will(r, rec);
 	case STORE_PART:
 		return load_part(r, rec);
+	case STORE_HANDOVER:
+		return load_handover(r, rec);
 	case STORE_NOTE:
 		return load_note(r, rec);
 	default:
@@ -499,6 +531,16 @@ finish(struct recovery *r)
 	return ok;
 }
 
+/* Before anybody is there: groups know their members, and what was on its way arrives. */
+static void
+go_on(struct broker *b)
+{
+	once_loaded(b);
+	mail_carry(b);
+	handovers_go_on(b);
+	mail_carry(b);
+}
+
 bool
 broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, struct err *err)
 {
@@ -514,7 +556,7 @@ broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, 
 	ok = store_load(b->settings.store, on_record, &r, err) && keep_retained(&r);
 	ok = finish(&r) && ok;
 	if (ok)
-		once_loaded(b);
+		go_on(b);
 	for (size_t i = 0; i < r.bodies.cap; i++)
 		msg_unref(r.bodies.v[i].thing);
 	for (size_t i = 0; ok && i < r.orphans.n; i++)

@@ -124,6 +124,20 @@ shares_done(struct shard *sh)
 	map_done(&sh->shared_subs);
 }
 
+static void
+share_count(struct broker *b, unsigned home, struct slice filter)
+{
+	interest_add(b, home, filter);
+	atomic_fetch_add_explicit(&b->shards[home]->journal.members, 1, memory_order_release);
+}
+
+void
+share_uncount(struct broker *b, unsigned home, struct slice filter)
+{
+	interest_del(b, home, filter);
+	atomic_fetch_sub_explicit(&b->shards[home]->journal.members, 1, memory_order_relaxed);
+}
+
 /* On the home's behalf, before SUBACK can leave; the home takes it back when the member goes. */
 static bool
 join(struct session *s, const struct shared_sub *sub)
@@ -131,10 +145,10 @@ join(struct session *s, const struct shared_sub *sub)
 	struct broker *b = s->shard->broker;
 	unsigned home = share_home(b, full_of(sub));
 
-	interest_add(b, home, filter_of(sub));
+	share_count(b, home, filter_of(sub));
 	if (tell(s->shard, sub, MAIL_SHARE_JOIN))
 		return true;
-	interest_del(b, home, filter_of(sub));
+	share_uncount(b, home, filter_of(sub));
 	return false;
 }
 
@@ -205,12 +219,15 @@ share_presence(struct session *s, bool online)
 
 struct share_rest {
 	uint32_t n;
-	struct mail v[]; /* MAIL_SHARE_RETURN */
+	struct {
+		struct mail mail; /* MAIL_SHARE_RETURN */
+		uint64_t body;    /* of the session, in the store */
+	} v[];
 };
 
 static void
 add(struct session *s, struct share_rest *rest, const struct shared_sub *const by_slot[static SHARE_SLOTS + 1],
-    const struct out *o)
+    const struct out *o, uint64_t body)
 {
 	const struct shared_sub *sub = by_slot[out_share(o)];
 	struct mail m = { .kind = MAIL_SHARE_RETURN };
@@ -221,7 +238,8 @@ add(struct session *s, struct share_rest *rest, const struct shared_sub *const b
 		return;
 	}
 	m.msg = msg_ref(out_msg(o));
-	rest->v[rest->n++] = m;
+	rest->v[rest->n].mail = m;
+	rest->v[rest->n++].body = body;
 }
 
 struct share_rest *
@@ -230,6 +248,7 @@ share_gather(struct session *s)
 	const struct shared_sub *by_slot[SHARE_SLOTS + 1] = { NULL };
 	struct shard *sh = s->shard;
 	struct share_rest *rest;
+	uint32_t at = 0;
 	struct out o;
 
 	if (s->n_shared == 0 || sh->stopping || s->inflight.count + s->pending.count == 0)
@@ -245,10 +264,10 @@ share_gather(struct session *s)
 	/* QoS 2 that was sent goes to nobody else [MQTT-4.8.2-5]; QoS 1 should, be it twice. */
 	for (uint32_t i = 0; i < s->inflight.count; i++)
 		if (ring_at(&s->inflight, i)->flight == FLIGHT_PUBACK)
-			add(s, rest, by_slot, ring_at(&s->inflight, i));
+			add(s, rest, by_slot, ring_at(&s->inflight, i), journal_body(s, true, i));
 	while (sh->keep_ops->queue_pop(sh->keep, s, &o)) {
 		stat_sub(sh, queued, 1);
-		add(s, rest, by_slot, &o);
+		add(s, rest, by_slot, &o, journal_body(s, false, at++));
 		out_release(&o);
 	}
 	return rest;
@@ -258,10 +277,14 @@ void
 share_return(struct shard *sh, struct share_rest *rest)
 {
 	for (uint32_t i = 0; rest != NULL && i < rest->n; i++) {
-		struct mail *m = &rest->v[i];
+		struct mail *m = &rest->v[i].mail;
+		struct slice full = slice_of(m->text->text, m->text->n);
+		uint64_t id = handover_begin(sh, &(struct handover){ m->msg, rest->v[i].body, full });
 
-		if (!mail_post(sh, share_home(sh->broker, slice_of(m->text->text, m->text->n)), m))
+		m->text->errand = (struct errand){ id, sh->index };
+		if (!mail_post(sh, share_home(sh->broker, full), m))
 			shard_dropped(sh, BROKER_DROP_NO_MEMORY);
+		handover_end(sh, id);
 	}
 	free(rest);
 }

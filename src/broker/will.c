@@ -41,16 +41,32 @@ will_free(struct will *w)
 	free(w);
 }
 
+/* False: out of memory. What was kept of it goes in this turn, and what it becomes on other shards may not be kept yet. */
+static bool
+give(struct shard *sh, struct msg *m, bool was_kept)
+{
+	bool begun = was_kept && journal_begin(sh, m), ok;
+
+	if (was_kept && m->qos > 0)
+		m->exchange = handover_begin(sh, &(struct handover){ m, sh->broker->n_shards > 1 ? journal_body_of(sh, m) : 0, SL("") });
+	ok = publish_message(sh, m) != ROUTED_NOMEM;
+	handover_end(sh, m->exchange);
+	journal_finish(sh, begun);
+	return ok;
+}
+
 void
 will_publish(struct session *s)
 {
 	struct will *w = s->will;
 	struct shard *sh = s->shard;
 	struct authz_verdict v;
+	bool was_kept;
 
 	if (w == NULL)
 		return;
 	s->will = NULL;
+	was_kept = s->journal != NULL && s->journal->will != 0;
 	(void)journal_will(s);
 	/* Nobody else holds the message yet, so its expiry can still be set: it counts from now. */
 	if (w->has_expiry)
@@ -58,7 +74,7 @@ will_publish(struct session *s)
 	/* A right that was taken away since CONNECT takes the will with it. */
 	if (s->homeless ? source_may_anywhere(sh, s->who, session_id(s), msg_topic(w->msg)) :
 	    authz_allowed(listener_of(sh, s->listener)->policy, s->who, session_id(s), AUTHZ_PUBLISH, msg_topic(w->msg), &v)) {
-		if (publish_message(sh, w->msg) == ROUTED_NOMEM)
+		if (!give(sh, w->msg, was_kept))
 			shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 	} else
 		stat_add(sh, denied, 1);

@@ -14,6 +14,7 @@ store_kind_name(uint8_t kind)
 		[STORE_WILL] = "will",
 		[STORE_PART] = "part",
 		[STORE_NOTE] = "note",
+		[STORE_HANDOVER] = "handover",
 	};
 
 	return names[kind];

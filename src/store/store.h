@@ -41,8 +41,9 @@ enum store_kind {
 	STORE_ENTRY = STORE_LATE | 5,   /* queued or in flight to a client; refers to a body until PUBREC */
 	STORE_INBOUND = STORE_LATE | 6, /* QoS 2 packet id received and not released */
 	STORE_WILL = STORE_LATE | 7,
-	STORE_PART = STORE_LATE | 8, /* a QoS 2 message has arrived at a part of the sessions */
+	STORE_PART = STORE_LATE | 8, /* a message that must come once has arrived at a part of the sessions */
 	STORE_NOTE = 9, /* the keeper's own */
+	STORE_HANDOVER = STORE_LATE | 10, /* a message that another part of the sessions has not written yet; refers to its body */
 };
 
 struct store_record {
