@@ -1,9 +1,11 @@
 """What certificates point to, and how devices get theirs by standard means: revocation lists, OCSP, CAs' certificates and EST of `signet serve`.
 openssl and curl are the referees."""
 import base64
+import email
 import email.utils
 import http.client
 import re
+import ssl
 import subprocess
 import urllib.parse
 
@@ -21,7 +23,7 @@ class Site(apikit.Served):
         self.http = kit.free_port()
         self.url = f"http://127.0.0.1:{self.http}"
         self.lines = (f"http_listener {self.http} 127.0.0.1", f"crl_url {self.url}/crl/%c.crl", f"ocsp_url {self.url}/ocsp/%c",
-                      f"ca_issuers_url {self.url}/ca/%c.cer", "broker_names localhost,127.0.0.1,broker.example")
+                      f"ca_issuers_url {self.url}/ca/%c.cer", "broker_names localhost,127.0.0.1,broker.example", "est_serverkeygen true")
 
     def plain(self, method, path, body=None, headers=None):
         c = http.client.HTTPConnection("127.0.0.1", self.http, timeout=kit.PATIENCE)
@@ -166,3 +168,205 @@ def test_bad_ocsp_requests(site, admin, tmp_path):
         assert "malformedrequest" in read(site.plain("GET", path)), path
     assert site.plain("POST", "/ocsp/client", body=b"x" * 16385, headers=kind).status == 413
     assert site.plain("POST", "/ocsp/client", body=good, headers={"Content-Type": "text/plain"}).status == 415
+
+
+# ---- EST ----
+
+EST = "/.well-known/est"
+
+
+def curl(site, path, *words, data=None, who=None):
+    """(status, headers, body) as curl gets them."""
+    words = [*words, *(("--cert", who["cert"], "--key", who["key"]) if who else ())]
+    if data is not None:
+        words += ["--data-binary", "@-", "-H", "Content-Type: application/pkcs10"]
+    done = subprocess.run(["curl", "-sS", "-i", "--cacert", site.dir / "pki/ca.pem", "--resolve", f"localhost:{site.port}:127.0.0.1",
+                           *map(str, words), f"https://localhost:{site.port}{EST}{path}"], input=data, capture_output=True, timeout=kit.PATIENCE)
+    assert done.returncode == 0, done.stderr
+    head, _, body = done.stdout.partition(b"\r\n\r\n")
+    while head.startswith(b"HTTP/1.1 1"):
+        head, _, body = body.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    return int(lines[0].split()[1]), {k.lower(): v for k, v in (line.split(": ", 1) for line in lines[1:])}, body
+
+
+def b64(pem):
+    """The body of a PEM: base64 in lines."""
+    return re.search("-----BEGIN [A-Z ]+-----\n(.*?)-----END", pem, re.S)[1].encode()
+
+
+def secret(admin, name, tenant=""):
+    assert admin("POST", f"/api/v1/devices{tenant}", {"id": name}).status == 201
+    made = admin("POST", f"/api/v1/devices/{name}/enrolment{tenant}", {})
+    assert made.status == 201, made
+    return made.json["secret"]
+
+
+def certificate_of(answer, folder, name):
+    """Out of the PKCS#7 that came, as files for a client."""
+    status, headers, body = answer
+    assert status == 200 and headers["content-type"] == "application/pkcs7-mime; smime-type=certs-only", answer
+    assert headers["content-transfer-encoding"] == "base64" and headers["cache-control"] == "no-store"
+    text = openssl("pkcs7", "-inform", "DER", "-print_certs", data=base64.b64decode(body))
+    assert text.count("BEGIN CERTIFICATE") == 1
+    path = folder / f"{name}.crt"
+    path.write_text(text[text.index("-----BEGIN"):])
+    return path
+
+
+def enrolled(site, admin, folder, name):
+    csr, key = request(folder, name)
+    cert = certificate_of(curl(site, "/simpleenroll", "-u", f"{name}:{secret(admin, name)}", data=b64(csr)), folder, name)
+    return {"cert": cert, "key": key}
+
+
+def test_cacerts_and_csrattrs(site, tmp_path):
+    for path in ("/cacerts", "/default/cacerts"):
+        status, headers, body = curl(site, path)
+        assert status == 200 and headers["content-type"] == "application/pkcs7-mime"
+        bundle = tmp_path / "cas.pem"
+        bundle.write_text(openssl("pkcs7", "-inform", "DER", "-print_certs", data=base64.b64decode(body)))
+        assert bundle.read_text().count("BEGIN CERTIFICATE") == 2
+        assert ": OK" in openssl("verify", "-CAfile", bundle, site.dir / "pki/client/cert.pem")
+    status, headers, body = curl(site, "/csrattrs")
+    assert status == 200 and headers["content-type"] == "application/csrattrs"
+    text = openssl("asn1parse", "-inform", "DER", data=base64.b64decode(body))
+    assert "id-ecPublicKey" in text and "prime256v1" in text and "ecdsa-with-SHA256" in text
+    assert curl(site, "/nobody/cacerts")[0] == curl(site, "/fullcmc")[0] == 404
+
+
+def test_enrol_with_a_secret_and_again_with_the_certificate(site, admin, tmp_path):
+    first = enrolled(site, admin, tmp_path, "est1")
+    assert ": OK" in openssl("verify", "-purpose", "sslclient", "-CAfile", site.dir / "pki/ca.pem", first["cert"])
+    assert "CN = est1" in openssl("x509", "-in", first["cert"], "-noout", "-subject") and openssl("pkey", "-in", first["key"], "-pubout") == openssl(
+        "x509", "-in", first["cert"], "-noout", "-pubkey")
+    listed = admin("GET", "/api/v1/certificates?device=est1").json["items"]
+    assert [(c["origin"], c["state"]) for c in listed] == [("est", "active")]
+    # The leaf alone is enough: the CA is known. Another key, or the same.
+    (tmp_path / "2").mkdir()
+    csr, key = request(tmp_path / "2", "est1")
+    second = {"cert": certificate_of(curl(site, "/simplereenroll", data=b64(csr), who=first), tmp_path / "2", "est1"), "key": key}
+    # Both count until somebody takes the old one back.
+    for files in (first, second):
+        csr = openssl("req", "-new", "-key", second["key"], "-subj", "/CN=est1")
+        assert curl(site, "/simplereenroll", data=b64(csr), who=files)[0] == 200
+    states = [c["state"] for c in admin("GET", "/api/v1/certificates?device=est1").json["items"]]
+    assert states == ["active"] + ["superseded"] * 3
+    # To enrol is the same for who shows a certificate.
+    assert curl(site, "/simpleenroll", data=b64(csr), who=second)[0] == 200
+    assert kit.Client(site, "est1", chain_of(site, second), version=kit.V5, port=site.mqtt).close() is None
+
+
+def chain_of(site, files):
+    path = files["cert"].with_suffix(".chain")
+    path.write_text(files["cert"].read_text() + (site.dir / "pki/client/cert.pem").read_text())
+    return {"cert": path, "key": files["key"], "ca": site.dir / "pki/ca.pem"}
+
+
+def test_who_may_not(site, admin, tmp_path):
+    csr, key = request(tmp_path, "est2")
+    word = secret(admin, "est2")
+    body = b64(csr)
+    for words in ((), ("-u", "est2:wrong"), ("-H", "Authorization: Bearer x"), ("-H", "Authorization: Basic !!!!")):
+        status, headers, _ = curl(site, "/simpleenroll", *words, data=body)
+        assert status == 401 and headers["www-authenticate"] == 'Basic realm="est"', words
+    # A secret is for one name, and does not renew.
+    assert curl(site, "/simpleenroll", "-u", f"est1:{word}", data=body)[0] == 400
+    assert curl(site, "/simplereenroll", "-u", f"est2:{word}", data=body)[0] == 401
+    mine = {"cert": certificate_of(curl(site, "/default/simpleenroll", "-u", f"est2:{word}", data=body), tmp_path, "est2"), "key": key}
+    assert curl(site, "/simpleenroll", "-u", f"est2:{word}", data=body)[0] == 401  # used up
+    # Only for the same subject and the same names.
+    for subject, more in (("/CN=est1", ()), ("/CN=est2/O=x", ()), ("/CN=est2", ("-addext", "subjectAltName=DNS:est2.example"))):
+        other = openssl("req", "-new", "-key", key, "-subj", subject, *more)
+        status, _, text = curl(site, "/simplereenroll", data=b64(other), who=mine)
+        assert status == 400 and b"is not that of the certificate" in text, (subject, more)
+    # Not by another one's certificate, nor by those of other roles.
+    assert curl(site, "/simpleenroll", data=b64(request(tmp_path, "est1")[0]), who=mine)[0] == 400
+    for who in ("watcher", "controller"):
+        assert curl(site, "/simplereenroll", data=body, who=site.pki.files(who))[0] == 401
+    # Whoever was disabled or revoked is out.
+    device = admin("GET", "/api/v1/devices/est2")
+    assert admin("PATCH", "/api/v1/devices/est2", {"state": "pending"}, headers={"If-Match": device.headers["etag"]}).status == 200
+    status, headers, text = curl(site, "/simplereenroll", data=body, who=mine)
+    assert status == 202 and int(headers["retry-after"]) > 0 and text == b""
+    assert admin("PATCH", "/api/v1/devices/est2", {"state": "disabled"}).status == 200
+    assert curl(site, "/simplereenroll", data=body, who=mine)[0] == 403
+    assert admin("PATCH", "/api/v1/devices/est2", {"state": "enabled"}).status == 200
+    serial = admin("GET", "/api/v1/certificates?device=est2").json["items"][0]
+    assert admin("POST", one(serial) + "/hold").status == 200
+    assert curl(site, "/simplereenroll", data=body, who=mine)[0] == 401
+
+
+def test_one_id_in_two_tenants(site, admin, tmp_path):
+    for tenant in ("rot", "blau"):
+        assert admin("POST", "/api/v1/tenants", {"name": tenant}).status == 201
+    words = {t: secret(admin, "twin", f"?tenant={t}") for t in ("rot", "blau")}
+    csr, key = request(tmp_path, "twin")
+    assert curl(site, "/blau/simpleenroll", "-u", f"twin:{words['rot']}", data=b64(csr))[0] == 401
+    cert = certificate_of(curl(site, "/rot/simpleenroll", "-u", f"twin:{words['rot']}", data=b64(csr)), tmp_path, "rot")
+    assert "CN = rot:twin" in openssl("x509", "-in", cert, "-noout", "-subject")
+    csr = openssl("req", "-new", "-key", key, "-subj", "/CN=rot:twin")
+    assert curl(site, "/blau/simplereenroll", data=b64(csr), who={"cert": cert, "key": key})[0] == 403
+    assert curl(site, "/rot/simplereenroll", data=b64(csr), who={"cert": cert, "key": key})[0] == 200
+
+
+def test_requests_that_are_refused_with_their_reason(site, admin, tmp_path):
+    mine = enrolled(site, admin, tmp_path, "est3")
+    good = base64.b64decode(b64(openssl("req", "-new", "-key", mine["key"], "-subj", "/CN=est3")))
+    weak, _ = request(tmp_path, "weak", key=("-newkey", "rsa:1024"))
+    md5, _ = request(tmp_path, "md5", "-md5", key=("-newkey", "rsa:2048"))
+    cases = {b"-----BEGIN": b"base64", base64.b64encode(good)[:-3]: b"base64", base64.b64encode(good[:-1]): b"no certificate request",
+             base64.b64encode(good + b"x"): b"no certificate request", base64.b64encode(good[:-2] + bytes([good[-2] ^ 1]) + good[-1:]): b"signature",
+             b64(weak): b"1024", b64(md5): b"MD5", b"": b"base64"}
+    for body, reason in cases.items():
+        status, headers, text = curl(site, "/simpleenroll", data=body, who=mine)
+        assert status == 400 and reason in text, (body, text)
+    assert curl(site, "/simpleenroll", data=b"A" * 32769, who=mine)[0] == 413
+    assert curl(site, "/simpleenroll", "-H", "Content-Type: text/plain", data=b64(weak), who=mine)[0] in (400, 415)
+    # What it wishes to be is not asked.
+    ca = openssl("req", "-new", "-key", mine["key"], "-subj", "/CN=est3", "-addext", "basicConstraints=critical,CA:TRUE")
+    cert = certificate_of(curl(site, "/simpleenroll", data=b64(ca), who=mine), tmp_path, "ca")
+    assert "CA:TRUE" not in openssl("x509", "-in", cert, "-noout", "-text")
+
+
+def test_a_request_that_is_bound_to_its_connection(site, admin, tmp_path):
+    """tls-unique of TLS 1.2, which python has; curl has no way to show it."""
+    mine = enrolled(site, admin, tmp_path, "est4")
+    context = site.tls()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(mine["cert"], mine["key"])
+
+    def enrol(challenge):
+        c = http.client.HTTPSConnection("localhost", site.port, timeout=kit.PATIENCE, context=context)
+        c.connect()
+        config = tmp_path / "bound.conf"
+        config.write_text("[req]\nprompt=no\ndistinguished_name=dn\nattributes=at\n[dn]\nCN=est4\n[at]\nchallengePassword="
+                          + challenge(c.sock.get_channel_binding("tls-unique")) + "\n")
+        csr = openssl("req", "-new", "-key", mine["key"], "-config", config)
+        c.request("POST", EST + "/simplereenroll", body=b64(csr), headers={"Content-Type": "application/pkcs10"})
+        status = c.getresponse().status
+        c.close()
+        return status
+
+    assert enrol(lambda unique: base64.b64encode(unique).decode()) == 200
+    assert enrol(lambda unique: base64.b64encode(bytes(12)).decode()) == 400
+    assert enrol(lambda unique: "a secret") == 400
+
+
+def test_a_key_that_is_made_here(site, admin, tmp_path):
+    word = secret(admin, "est5")
+    csr, key = request(tmp_path, "est5")
+    status, headers, body = curl(site, "/serverkeygen", "-u", f"est5:{word}", data=b64(csr))
+    assert status == 200 and headers["content-type"].startswith("multipart/mixed; boundary="), body
+    message = email.message_from_bytes(b"Content-Type: " + headers["content-type"].encode() + b"\r\n\r\n" + body)
+    made, certs = message.get_payload()
+    assert made.get_content_type() == "application/pkcs8" and certs.get_content_type() == "application/pkcs7-mime"
+    path = tmp_path / "made.der"
+    path.write_bytes(made.get_payload(decode=True))
+    public = openssl("pkey", "-inform", "DER", "-in", path, "-pubout")
+    cert = openssl("pkcs7", "-inform", "DER", "-print_certs", data=certs.get_payload(decode=True)).encode()
+    assert public == openssl("x509", "-noout", "-pubkey", data=cert) != openssl("pkey", "-in", key, "-pubout")
+    assert "CN = est5" in openssl("x509", "-noout", "-subject", data=cert)
+    rsa, _ = request(tmp_path, "est5", key=("-newkey", "rsa:2048"))
+    status, _, text = curl(site, "/serverkeygen", "-u", f"est5:{word}", data=b64(rsa))
+    assert status == 400 and b"EC keys only" in text

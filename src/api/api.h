@@ -51,6 +51,7 @@ struct api_config {
 	unsigned n_listeners;
 	unsigned token_s;             /* how long a login is good */
 	unsigned ocsp_s;              /* how long an OCSP answer is good */
+	bool est_keygen;              /* EST makes keys for devices, too */
 	bool lists;                   /* each CA whose key is here has a revocation list, if only an empty one */
 	unsigned timeout_s;           /* for a handshake, a head, a body and an answer each */
 	unsigned max_connections;     /* of all listeners */

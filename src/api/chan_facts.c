@@ -2,6 +2,7 @@
 #include "api/chan.h"
 
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <unistd.h>
 
 const struct pki_peer *
@@ -12,6 +13,28 @@ chan_peer(const struct chan *c)
 	if (c->guest != NULL)
 		tls_guest_peer(c->guest, &p);
 	return p.identity;
+}
+
+struct x509_st *
+chan_certificate(const struct chan *c)
+{
+	return c->guest != NULL ? SSL_get0_peer_certificate(tls_guest_ssl(c->guest)) : NULL;
+}
+
+size_t
+chan_binding(const struct chan *c, uint8_t out[static CHAN_BINDING_MAX])
+{
+	static const char label[] = "EXPORTER-Channel-Binding";
+	SSL *ssl = c->guest != NULL ? tls_guest_ssl(c->guest) : NULL;
+
+	if (ssl == NULL)
+		return 0;
+	if (SSL_version(ssl) >= TLS1_3_VERSION)
+		return SSL_export_keying_material(ssl, out, 32, label, sizeof(label) - 1, (const unsigned char *)"", 0, 1) == 1 ? 32 : 0;
+	if (SSL_get_extms_support(ssl) != 1)
+		return 0;
+	/* The first Finished: the client's, but the server's of a session that was resumed. */
+	return SSL_session_reused(ssl) ? SSL_get_finished(ssl, out, CHAN_BINDING_MAX) : SSL_get_peer_finished(ssl, out, CHAN_BINDING_MAX);
 }
 
 struct api *

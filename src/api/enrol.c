@@ -217,22 +217,22 @@ on_signed(void *ctx, const struct signer_issued *s, const struct err *why)
 	struct enrol_job *j = ctx;
 	struct registry_certificate_new n = { .supersede = true, .secret = j->secret.id, .certificate = { .ca = slice_str(j->ca),
 		.profile = slice_str(j->profile), .origin = slice_str(j->origin), .by = slice_str(j->actor), .cn = slice_str(j->cn) } };
-	struct registry_certificate *x = &n.certificate;
 	struct enrolled e = { .tenant = slice_str(j->tenant), .device = slice_str(j->device), .cn = slice_str(j->cn), .ca = j->ca };
 	struct err err;
 
 	if (s == NULL) {
-		finish(j, NULL, why);
+		/* Here the secret was right: it is the request that the signer does not take. */
+		err = *why;
+		err.code = why->code == ERR_DENIED ? ERR_INPUT : why->code;
+		finish(j, NULL, &err);
 		return;
 	}
-	x->der = s->der;
-	x->not_before = e.not_before = s->not_before;
-	x->not_after = e.not_after = s->not_after;
-	(void)text_copy(x->serial, sizeof(x->serial), slice_str(s->serial));
-	(void)text_copy(x->fingerprint, sizeof(x->fingerprint), slice_str(s->fingerprint));
+	issued_fill(s, &n.certificate);
+	e.not_before = s->not_before;
+	e.not_after = s->not_after;
 	/* One that the registry does not know, or whose secret was withdrawn meanwhile, must not go out. */
 	if (!book(j, &n, &err)) {
-		log_warning("The certificate %s for '%s' is not handed out: %s.", x->serial, j->cn, err.text);
+		log_warning("The certificate %s for '%s' is not handed out: %s.", s->serial, j->cn, err.text);
 		finish(j, NULL, &err);
 		return;
 	}

@@ -89,7 +89,7 @@ extern const struct op_group
     group_enrol,
     group_events,
     group_system;
-extern const struct op_group group_public, group_ocsp;
+extern const struct op_group group_public, group_ocsp, group_est;
 /* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
  * there. <dojot>: look among dojot's, too. ret_params: the parts of the path that stand for {…}. */
 const struct op *op_find(const struct http_path *p, enum http_method m, bool dojot, struct slice ret_params[static API_PARAMS_MAX], unsigned *ret_allowed);
@@ -199,6 +199,7 @@ void call_orphan(struct call *c);
 /* Bytes that several answers send at one time. */
 struct blob {
 	unsigned refs;
+	bool secret; /* wiped at the end */
 	size_t n;
 	uint8_t bytes[];
 };
@@ -252,6 +253,11 @@ void chans_leave(struct api *a); /* those that wait for a request; the others af
 /* The answer of the request that is being worked on. */
 void chan_answer(struct chan *c, struct reply *r);
 const struct pki_peer *chan_peer(const struct chan *c); /* who was judged, or NULL */
+struct x509_st *chan_certificate(const struct chan *c); /* his, borrowed, or NULL */
+/* What only the two ends of this connection know: with TLS 1.3 tls-exporter (RFC 9266), with TLS 1.2 and an extended master secret tls-unique (RFC 5929).
+ * Bytes written; 0: there is nothing. */
+enum { CHAN_BINDING_MAX = 64 };
+size_t chan_binding(const struct chan *c, uint8_t out[static CHAN_BINDING_MAX]);
 struct api *chan_api(const struct chan *c);
 bool chan_is_plain(const struct chan *c);               /* without TLS: only what is OP_PUBLIC */
 bool chan_is_local(const struct chan *c);               /* over the unix socket, and one of those who may */

@@ -121,6 +121,17 @@ cas_import(struct api *a)
 
 /* ---- issuing ---- */
 
+void
+issued_fill(const struct signer_issued *s, struct registry_certificate *ret)
+{
+	ret->cn = slice_str(s->cn);
+	ret->der = s->der;
+	ret->not_before = s->not_before;
+	ret->not_after = s->not_after;
+	(void)text_copy(ret->serial, sizeof(ret->serial), slice_str(s->serial));
+	(void)text_copy(ret->fingerprint, sizeof(ret->fingerprint), slice_str(s->fingerprint));
+}
+
 enum { NAMES_MAX = 16 };
 
 struct order {
@@ -142,12 +153,7 @@ on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 		call_error(c, why);
 		return;
 	}
-	x->cn = slice_str(s->cn);
-	x->der = s->der;
-	x->not_before = s->not_before;
-	x->not_after = s->not_after;
-	(void)text_copy(x->serial, sizeof(x->serial), slice_str(s->serial));
-	(void)text_copy(x->fingerprint, sizeof(x->fingerprint), slice_str(s->fingerprint));
+	issued_fill(s, x);
 	/* One that the registry does not know must not go out: nobody could revoke it here. */
 	if (!registry_certificate_add(c->api->registry, &n, &err)) {
 		call_error(c, &err);

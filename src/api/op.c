@@ -8,6 +8,7 @@
 const struct op_group *const op_groups[] = {
 	&group_public,
 	&group_ocsp,
+	&group_est,
 	&group_login,
 	&group_tenants,
 	&group_users,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "base/secret.h"
 
 static const struct {
 	unsigned status;
@@ -51,6 +52,7 @@ blob_new(struct slice s)
 	if (b == NULL)
 		return NULL;
 	b->refs = 1;
+	b->secret = false;
 	b->n = s.n;
 	memcpy(b->bytes, s.p, s.n);
 	return b;
@@ -60,7 +62,7 @@ void
 blob_unref(struct blob *b)
 {
 	if (b != NULL && --b->refs == 0)
-		free(b);
+		b->secret ? secret_free(b, sizeof(*b) + b->n) : free(b);
 }
 
 static void

@@ -55,11 +55,9 @@ static bool
 keep(struct responder *r, const struct signer_issued *s, struct err *err)
 {
 	struct registry_certificate_new n = { .supersede = true, .keep_entity = true, .certificate = { .ca = slice_str(r->ca), .profile = SL(OCSP_PROFILE),
-		.origin = SL(OCSP_PROFILE), .by = SL("control"), .cn = slice_str(s->cn), .der = s->der, .not_before = s->not_before,
-		.not_after = s->not_after } };
+		.origin = SL(OCSP_PROFILE), .by = SL("control") } };
 
-	(void)text_copy(n.certificate.serial, sizeof(n.certificate.serial), slice_str(s->serial));
-	(void)text_copy(n.certificate.fingerprint, sizeof(n.certificate.fingerprint), slice_str(s->fingerprint));
+	issued_fill(s, &n.certificate);
 	return registry_certificate_add(r->api->registry, &n, err);
 }
 

@@ -11,6 +11,8 @@ struct signer_client *signers_client(struct api *a); /* NULL: it is not there */
 void signers_asked(struct api *a);
 /* Take <fd> as the signer's socket, in the place of another one. */
 bool signers_connect(struct api *a, int fd);
+/* What it made, as the registry has it; borrowed. */
+void issued_fill(const struct signer_issued *s, struct registry_certificate *ret);
 /* Ask the signer for its CAs, and take them into the registry. */
 void cas_import(struct api *a);
 /* What was asked for is in the registry, and the list is not published because of <err>. */

@@ -38,3 +38,36 @@ pki_ocsp_from_path(struct slice path, uint8_t *out, size_t cap, size_t *ret_n)
 	}
 	return base64_get(slice_of(text, n), out, cap, ret_n) && *ret_n > 0;
 }
+
+/* RFC 8951 3.1: with white space anywhere, or without. */
+bool
+pki_est_decode(struct slice body, uint8_t *out, size_t cap, size_t *ret_n)
+{
+	uint8_t *text = malloc(body.n > 0 ? body.n : 1);
+	size_t n = 0;
+	bool ok;
+
+	if (text == NULL)
+		return false;
+	for (size_t i = 0; i < body.n; i++)
+		if (memchr(" \t\r\n", body.p[i], 4) == NULL)
+			text[n++] = body.p[i];
+	ok = base64_get(slice_of(text, n), out, cap, ret_n) && *ret_n > 0;
+	free(text);
+	return ok;
+}
+
+char *
+pki_est_encode(struct slice der)
+{
+	enum { LINE = 48 };
+	char *text = malloc(der.n / LINE * 66 + 70), *at = text;
+
+	for (size_t i = 0; text != NULL && i < der.n; i += LINE) {
+		base64_put(slice_of(der.p + i, NUM_MIN(der.n - i, (size_t)LINE)), true, at);
+		at += strlen(at);
+		memcpy(at, "\r\n", 3);
+		at += 2;
+	}
+	return text;
+}

@@ -372,6 +372,28 @@ bool pki_ocsp_make(const struct pki_ocsp_order *o, struct pki_ocsp_made *ret, st
 enum pki_ocsp_refusal { PKI_OCSP_MALFORMED = 1, PKI_OCSP_INTERNAL = 2, PKI_OCSP_TRY_LATER = 3, PKI_OCSP_UNAUTHORIZED = 6 };
 bool pki_ocsp_refuse(enum pki_ocsp_refusal why, uint8_t **ret, size_t *ret_n, struct err *err);
 
+/* ---- EST (RFC 7030, RFC 8951) ---- */
+
+enum { PKI_EST_REQUEST_MAX = 16 << 10, PKI_EST_CHALLENGE_MAX = 256 };
+struct pki_est_request {
+	char cn[4 * PKI_CN_MAX + 1];            /* "": none that can be used */
+	bool has_challenge;                     /* challengePassword: what binds it to a connection */
+	char challenge[PKI_EST_CHALLENGE_MAX];
+	bool wants_sealed;                      /* a key that the server makes is to be encrypted for it */
+	bool key_known;                         /* it has a key of <key>'s kind, one on a curve; RSA otherwise */
+	enum pki_key_type key;
+};
+/* The body of a request: base64 with white space anywhere. False: it is not that, or longer than <cap>, or out of memory. */
+bool pki_est_decode(struct slice body, uint8_t *out, size_t cap, size_t *ret_n);
+/* The other way, in lines; free(). NULL: out of memory. */
+char *pki_est_encode(struct slice der);
+/* Exactly one request (DER) that a CA here would take: its signature, key and names are checked. */
+bool pki_est_read(struct slice der, struct pki_est_request *ret, struct err *err);
+/* Is it for the subject and the subjectAltName of <cert> (RFC 7030 4.2.2)? */
+bool pki_est_same_subject(struct slice der, const struct x509_st *cert, struct err *err);
+/* Certificates (DER) in a PKCS#7 with nothing else; DER, free(). */
+bool pki_est_certs(const struct slice *ders, size_t n, uint8_t **ret, size_t *ret_n, struct err *err);
+
 /* ---- a CA whose key is in memory: what the signer works with. One thread ---- */
 
 struct pki_ca;

@@ -208,6 +208,7 @@ struct config {
 	    flapping_hold;
 	bool upgrade_outgoing_qos;
 	bool publisher_stamp;
+	bool est_serverkeygen; /* of control */
 	bool retain_available, check_retain_source, queue_qos0_messages, persistence, set_tcp_nodelay, autosave_on_changes;
 	bool ignored_bool;      /* of directives that are accepted without effect */
 	int64_t ignored_number;

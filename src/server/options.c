@@ -406,6 +406,8 @@ const struct option options[] = {
 	  IN_CONFIG(https_max_per_address), .type = OPTION_INT, .min = 1, .max = 100000, .def = 64, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "enrol_host", "HOST[:PORT]", "Where new devices reach control, for their tokens; else where it was reached by who makes a token",
 	  IN_CONFIG(enrol_host), .type = OPTION_TEXT, .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "est_serverkeygen", "true|false", "EST also makes keys for devices that cannot make their own; they are sent once and not kept",
+	  IN_CONFIG(est_serverkeygen), .type = OPTION_BOOL, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "ocsp_answer_lifetime", "TIME", "An answer of control's OCSP responder is good for so long; it is made anew after half of it",
 	  IN_CONFIG(ocsp_answer_lifetime), .type = OPTION_DURATION, .min = 60, .max = 604800, .def = 14400, .def_text = "4h", .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "token_lifetime", "SECONDS", "How long a login to control is good",

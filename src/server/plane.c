@@ -244,6 +244,7 @@ fill(struct plane *p)
 			a->mqtt_port = c->listeners[i].port;
 	a->enrol_host = c->enrol_host;
 	a->lists = a->lists || c->crl_url != NULL;
+	a->est_keygen = c->est_serverkeygen;
 	a->ocsp_s = (unsigned)c->ocsp_answer_lifetime;
 	a->status_topic = c->status_topic == NULL ? "springcard/springcore/+/status" : strcmp(c->status_topic, "none") != 0 ? c->status_topic : NULL;
 	a->actuate_topic = c->actuate_topic != NULL ? c->actuate_topic : "/%t/%d/config";
