@@ -319,7 +319,7 @@ on_down(void *ctx, const char *why)
 }
 
 bool
-broker_ask(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err)
+api_ask_broker(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err)
 {
 	struct broker *b = a->broker;
 	bool ok;
@@ -356,7 +356,7 @@ broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(s
 	struct err err;
 
 	c->answered = done;
-	if (broker_ask(c->api, command, body, on_answer, c, &err))
+	if (api_ask_broker(c->api, command, body, on_answer, c, &err))
 		return;
 	call_header(c, "Retry-After", "5");
 	call_problem(c, 503, "no-broker", "start the broker, with a `listener 0 PATH` and `protocol control`", "the broker cannot be asked: %s", err.text);

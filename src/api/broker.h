@@ -12,6 +12,6 @@ void broker_inquire(struct call *c, const char *command, json_t *body, void (*do
 void call_actuate(struct call *c, const struct registry_device *d, const json_t *attrs, void (*done)(struct call *c, const json_t *answer));
 
 /* Ask it for ourselves: takes <body> (NULL: out of memory). False and <err>: it cannot be asked, and <done> does not run. */
-bool broker_ask(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err);
+bool api_ask_broker(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err);
 
 #endif

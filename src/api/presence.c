@@ -390,7 +390,7 @@ ask(struct presence *p)
 
 	if (body != NULL && p->at[0] != '\0')
 		(void)json_object_set_new(body, "after", json_string(p->at));
-	p->asking = broker_ask(p->api, "sessions", body, on_page, p, &err);
+	p->asking = api_ask_broker(p->api, "sessions", body, on_page, p, &err);
 	if (!p->asking)
 		after_ms(p->turn, 5000);
 }

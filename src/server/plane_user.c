@@ -24,8 +24,8 @@ give_file(int folder, const char *name, const struct privileges *p)
 	if (fd == -1)
 		return;
 	/* What cannot be given is told by who cannot open it. */
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == 0)
-		(void)fchown(fd, p->uid, p->gid);
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && st.st_uid == 0 && fchown(fd, p->uid, p->gid) == -1)
+		log_debug("Cannot give %s away: %s.", name, strerror(errno));
 	(void)close(fd);
 }
 
