@@ -2,6 +2,7 @@
 import itertools
 import pathlib
 import shutil
+import tempfile
 
 import pytest
 
@@ -10,6 +11,15 @@ import kit
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "tsan: also run on the ThreadSanitizer build, with several workers")
+
+
+@pytest.fixture
+def passable():
+    """A folder that other users get to: pytest closes those of its own again whenever it is started."""
+    place = pathlib.Path(tempfile.mkdtemp(prefix="signet-test-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

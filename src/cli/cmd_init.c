@@ -19,7 +19,8 @@ static const char more[] =
     "Examples:\n"
     "  signet init --dir /etc/signet --host mqtt.example.com,192.0.2.7\n"
     "  signet init --dir demo --host localhost,127.0.0.1,::1 --no-passphrase\n"
-    "  signet init --dir demo --host localhost --no-passphrase --json\n\n"
+    "  signet init --dir demo --host localhost --no-passphrase --json\n"
+    "  signet init --dir /etc/signet --host mqtt.example.com --pkcs11 'pkcs11:token=signet?module-path=/usr/lib/softhsm/libsofthsm2.so'\n\n"
     "Exit codes: 0 success, 1 failure, 2 wrong usage.\n";
 
 struct made {
@@ -186,6 +187,8 @@ run(struct pki_install *in, const char *key_type, bool json, struct err *err)
 		return err_set(err, ERR_USAGE, "say where with --dir DIR, e.g. signet init --dir demo --host localhost");
 	if (in->n_hosts == 0)
 		return err_set(err, ERR_USAGE, "say under which names clients reach the broker, e.g. --host mqtt.example.com,192.0.2.7");
+	if (in->pkcs11 != NULL && strstr(in->pkcs11, "object=") != NULL)
+		return err_set(err, ERR_USAGE, "--pkcs11 names a token; the names of the keys in it are made here");
 	if (!policy_ok(in->policy))
 		return err_set(err, ERR_USAGE, "the policy is a word such as springcore or dojot");
 	if (!read_key_type(key_type, &in->key_type, err) || !pki_install(in, err))
@@ -223,6 +226,8 @@ cmd_init(int argc, char *argv[])
 		    "p256 (default), p384, p521, rsa2048, rsa3072, rsa4096, rsa8192", CHOICES_KEY },
 		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "its first line encrypts the CA keys" },
 		{ "no-passphrase", NULL, ARG_FLAG, &no_pass, 0, 0, "leave the CA keys unencrypted (mode 0600)" },
+		{ "pkcs11", "URI", ARG_TEXT, &in.pkcs11, 0, 0,
+		    "make the CA keys in a token: pkcs11:token=LABEL?module-path=FILE; the PIN comes as a passphrase does, or by pin-source=file:FILE" },
 		{ "policy", "NAME", ARG_TEXT, &in.policy, 0, 0, "springcore (default) or dojot", "springcore dojot" },
 		{ "workers", "N", ARG_NUMBER, &in.workers, 0, 1024, "the broker's threads (0: one a core)" },
 		{ "json", NULL, ARG_FLAG, &json, 0, 0, "say what was made, and the password, as one object" },

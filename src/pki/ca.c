@@ -52,7 +52,7 @@ pki_url_ok(const char *url)
 }
 
 struct pki_ca *
-pki_ca_open(const char *dir, const char *name, const struct pki_secret *secret, struct err *err)
+pki_ca_open(const char *dir, const char *name, const struct pki_secret *secret, const struct pki_tokens *tokens, struct err *err)
 {
 	struct pki_ca *c = calloc(1, sizeof *c);
 	char path[PKI_PATH_MAX];
@@ -63,7 +63,7 @@ pki_ca_open(const char *dir, const char *name, const struct pki_secret *secret, 
 		return NULL;
 	}
 	c->index = (struct index){ .fd = -1, .lean = true };
-	ok = ca_open(&c->ca, dir, name, true, secret, err);
+	ok = ca_open_with(&c->ca, dir, name, secret, tokens, err);
 	if (ok && !path_join(path, sizeof path, c->ca.dir, "index.txt"))
 		ok = err_set(err, ERR_LIMIT, "%s: path too long", c->ca.dir);
 	if (ok) {

@@ -67,29 +67,75 @@ ca_exists(const struct ca *ca, struct err *err)
 	return true;
 }
 
+/* From its file, or from where key.uri says. */
+static bool
+key_open(struct ca *c, const char *key, const struct pki_secret *secret, const struct pki_tokens *tokens, struct err *err)
+{
+	const struct pki_token_way way = { .secret = secret };
+	char what[96], uri[TOKEN_URI_MAX], *slash;
+
+	if (!token_uri_read(c->dir, uri, err))
+		return false;
+	if (uri[0] != '\0' && tokens == NULL) {
+		char dir[PKI_PATH_MAX];
+
+		/* DIR of DIR/pki/NAME */
+		(void)snprintf(dir, sizeof dir, "%s", c->dir);
+		for (unsigned i = 0; i < 2 && (slash = strrchr(dir, '/')) != NULL; i++)
+			*slash = '\0';
+		if (!pki_tokens_start(dir[0] != '\0' ? dir : "/", c->name, &way, &c->tokens, err))
+			return false;
+		tokens = c->tokens;
+	}
+	if (uri[0] != '\0')
+		return tokens_open(tokens, c, err);
+	(void)snprintf(what, sizeof what, "the key of the %s CA", c->name);
+	c->key = key_read(key, secret, what, err);
+	return c->key != NULL;
+}
+
+static bool
+open_all(struct ca *c, const char *dir, const char *name, char key[PKI_PATH_MAX], struct err *err)
+{
+	char cert[PKI_PATH_MAX];
+	struct stat st;
+
+	if (!home_check(dir, err) || !ca_paths(c, dir, name, key, cert, err) || !ca_exists(c, err))
+		return false;
+	c->cert = cert_read_one(cert, err);
+	c->key_open = stat(key, &st) == 0 && (st.st_mode & 077) != 0;
+	return c->cert != NULL;
+}
+
+bool
+ca_open_with(struct ca *ca, const char *dir, const char *name, const struct pki_secret *secret, const struct pki_tokens *tokens, struct err *err)
+{
+	char key[PKI_PATH_MAX];
+	struct ca c = { 0 };
+	bool ok = open_all(&c, dir, name, key, err) && key_open(&c, key, secret, tokens, err);
+
+	/* One in a token has signed already. */
+	if (ok && c.held == NULL && X509_check_private_key(c.cert, c.key) != 1)
+		ok = err_set(err, ERR_INPUT, "%s does not belong to %s/cert.pem", key, c.dir);
+	if (ok)
+		*ca = c;
+	else
+		ca_done(&c);
+	return ok;
+}
+
 bool
 ca_open(struct ca *ca, const char *dir, const char *name, bool with_key, const struct pki_secret *secret,
     struct err *err)
 {
-	char key[PKI_PATH_MAX], cert[PKI_PATH_MAX], what[96];
+	char key[PKI_PATH_MAX];
 	struct ca c = { 0 };
-	struct stat st;
 
-	if (!home_check(dir, err) || !ca_paths(&c, dir, name, key, cert, err) || !ca_exists(&c, err))
+	if (with_key)
+		return ca_open_with(ca, dir, name, secret, NULL, err);
+	if (!open_all(&c, dir, name, key, err)) {
+		ca_done(&c);
 		return false;
-	c.cert = cert_read_one(cert, err);
-	if (c.cert == NULL)
-		return false;
-	(void)snprintf(what, sizeof what, "the key of the %s CA", name);
-	c.key_open = stat(key, &st) == 0 && (st.st_mode & 077) != 0;
-	if (with_key) {
-		c.key = key_read(key, secret, what, err);
-		if (c.key == NULL || X509_check_private_key(c.cert, c.key) != 1) {
-			if (c.key != NULL)
-				(void)err_set(err, ERR_INPUT, "%s does not belong to %s", key, cert);
-			ca_done(&c);
-			return false;
-		}
 	}
 	*ca = c;
 	return true;
@@ -100,6 +146,8 @@ ca_done(struct ca *ca)
 {
 	X509_free(ca->cert);
 	EVP_PKEY_free(ca->key);
+	tkey_free(ca->held);
+	pki_tokens_stop(ca->tokens, true);
 	*ca = (struct ca){ 0 };
 }
 
@@ -113,19 +161,37 @@ write_text(const char *dir, const char *name, const char *text, mode_t mode, int
 	return file_write(path, slice_str(text), mode, flags, err);
 }
 
+static bool
+write_beside_key(const char *dir, X509 *cert, struct err *err)
+{
+	auto_str pem = NULL;
+
+	return certs_pem(&cert, 1, &pem, err) && write_text(dir, "cert.pem", pem, 0644, 0, err) &&
+	    write_text(dir, "index.txt", "# issued SERIAL NOT-BEFORE NOT-AFTER PROFILE SHA-256 CN; then what became of it\n",
+		0600, 0, err);
+}
+
 bool
 ca_write(const char *dir, EVP_PKEY *key, X509 *cert, const struct pki_secret *secret, const char *what,
     struct err *err)
 {
 	char path[PKI_PATH_MAX];
-	auto_str pem = NULL;
 
 	if (!path_join(path, sizeof path, dir, "key.pem"))
 		return err_set(err, ERR_LIMIT, "%s: path too long", dir);
-	return dir_make(dir, 0700, err) && key_write(path, key, secret, what, err) && certs_pem(&cert, 1, &pem, err) &&
-	    write_text(dir, "cert.pem", pem, 0644, 0, err) &&
-	    write_text(dir, "index.txt", "# issued SERIAL NOT-BEFORE NOT-AFTER PROFILE SHA-256 CN; then what became of it\n",
-		0600, 0, err);
+	return dir_make(dir, 0700, err) && key_write(path, key, secret, what, err) && write_beside_key(dir, cert, err);
+}
+
+bool
+ca_write_held(const char *dir, const char *uri, X509 *cert, struct err *err)
+{
+	auto_str line = NULL;
+
+	if (asprintf(&line, "%s\n", uri) == -1) {
+		line = NULL;
+		return err_set(err, ERR_MEMORY, "out of memory");
+	}
+	return dir_make(dir, 0700, err) && write_text(dir, "key.uri", line, 0600, 0, err) && write_beside_key(dir, cert, err);
 }
 
 /* Replace a file that people may have changed the mode of. */

@@ -15,6 +15,7 @@ struct authority {
 	enum profile profile;
 	EVP_PKEY *key;
 	X509 *cert;
+	struct tkey *held;             /* of a key in a token */
 };
 
 enum { ROOT, CLOUD, CLIENT, WATCH, CONTROL, AUTHORITIES };
@@ -29,6 +30,7 @@ struct site {
 	char made[PATH_MAX + 32];      /* the hidden folder */
 	size_t existed;                /* how much of the given path was there before */
 	struct authority ca[AUTHORITIES];
+	struct pki_tokens *tokens;     /* NULL: the keys are in files */
 };
 
 static bool
@@ -107,6 +109,51 @@ check_free(const char *dir, struct err *err)
 	return true;
 }
 
+/* What a CA's key is called in a token; tokens outlive installations. */
+static void
+object_name(const struct site *s, const struct authority *a, char out[static 64])
+{
+	(void)snprintf(out, 64, "%s-%s", s->org + strlen("Signet "), a->name);
+}
+
+static bool
+start_tokens(struct site *s, struct err *err)
+{
+	char names[AUTHORITIES][64];
+	const char *list[AUTHORITIES];
+
+	for (size_t i = 0; i < AUTHORITIES; i++) {
+		object_name(s, &s->ca[i], names[i]);
+		list[i] = names[i];
+	}
+	s->tokens = tokens_for_new(s->in->pkcs11, list, AUTHORITIES, s->in->secret, err);
+	return s->tokens != NULL;
+}
+
+static bool
+make_key(struct site *s, struct authority *a, struct err *err)
+{
+	if (s->tokens == NULL)
+		a->key = key_new(s->in->key_type, err);
+	else if ((a->held = tokens_held(s->tokens, (size_t)(a - s->ca))) == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	else
+		a->key = tkey_make(a->held, s->in->key_type, err);
+	return a->key != NULL;
+}
+
+static bool
+write_authority(struct site *s, const struct authority *a, const char *dir, struct err *err)
+{
+	char name[64], uri[TOKEN_URI_MAX];
+
+	if (s->tokens == NULL)
+		return ca_write(dir, a->key, a->cert, s->in->secret != NULL ? &s->secret : NULL, a->what, err);
+	object_name(s, a, name);
+	return (token_uri_add_object(s->in->pkcs11, name, uri) || err_set(err, ERR_LIMIT, "the PKCS#11 URI is too long")) &&
+	    ca_write_held(dir, uri, a->cert, err);
+}
+
 static bool
 make_authority(struct site *s, struct authority *a, struct err *err)
 {
@@ -116,7 +163,6 @@ make_authority(struct site *s, struct authority *a, struct err *err)
 		.cn = a->cn,
 		.org = s->org,
 		.issuer = a == root ? NULL : root->cert,
-		.issuer_key = a == root ? NULL : root->key,
 		.days = profile_days(a->profile),
 		.now = s->now,
 	};
@@ -124,11 +170,14 @@ make_authority(struct site *s, struct authority *a, struct err *err)
 	struct index x;
 	bool clipped, ok;
 
-	a->key = spec.key = key_new(s->in->key_type, err);
-	if (a->key == NULL || (a->cert = cert_make(&spec, &clipped, err)) == NULL)
+	if (!make_key(s, a, err))
+		return false;
+	spec.key = a->key;
+	spec.issuer_key = a == root ? NULL : root->key;
+	if ((a->cert = cert_make(&spec, &clipped, err)) == NULL)
 		return false;
 	(void)snprintf(dir, sizeof dir, "%s/pki/%s", s->made, a->name);
-	if (!ca_write(dir, a->key, a->cert, s->in->secret != NULL ? &s->secret : NULL, a->what, err) ||
+	if (!write_authority(s, a, dir, err) ||
 	    !note_ca(s->made, "create-ca", a->name, a->cert, err))
 		return false;
 	if (a == root)
@@ -315,7 +364,7 @@ begin(struct site *s, struct err *err)
 		return err_set(err, ERR_USAGE, "the path of the folder is empty or too long");
 	if (!check_hosts(s->in, err) || !check_free(dir, err))
 		return false;
-	if (s->in->secret != NULL) {
+	if (s->in->secret != NULL && s->in->pkcs11 == NULL) {
 		if (!s->in->secret->get(s->in->secret->ctx, "the CA keys", true, s->pass, sizeof s->pass, err))
 			return false;
 		if (strlen(s->pass) < PKI_PASSPHRASE_MIN)
@@ -345,11 +394,11 @@ pki_install(const struct pki_install *i, struct err *err)
 		.now = pki_clock(i->now),
 		.existed = SIZE_MAX,
 		.ca = {
-			[ROOT] = { "root", "Signet Root CA", "the root CA's key", AUTHZ_ROLE_NONE, PROFILE_ROOT, NULL, NULL },
-			[CLOUD] = { "cloud", "Signet Cloud CA", "the Cloud CA's key", AUTHZ_ROLE_CLOUD, PROFILE_ROLE_CA, NULL, NULL },
-			[CLIENT] = { "client", "Signet Client CA", "the Client CA's key", AUTHZ_ROLE_CLIENT, PROFILE_ROLE_CA, NULL, NULL },
-			[WATCH] = { "watch", "Signet Watch CA", "the Watch CA's key", AUTHZ_ROLE_WATCH, PROFILE_ROLE_CA, NULL, NULL },
-			[CONTROL] = { "control", "Signet Control CA", "the Control CA's key", AUTHZ_ROLE_CONTROL, PROFILE_ROLE_CA, NULL, NULL },
+			[ROOT] = { "root", "Signet Root CA", "the root CA's key", AUTHZ_ROLE_NONE, PROFILE_ROOT, NULL, NULL, NULL },
+			[CLOUD] = { "cloud", "Signet Cloud CA", "the Cloud CA's key", AUTHZ_ROLE_CLOUD, PROFILE_ROLE_CA, NULL, NULL, NULL },
+			[CLIENT] = { "client", "Signet Client CA", "the Client CA's key", AUTHZ_ROLE_CLIENT, PROFILE_ROLE_CA, NULL, NULL, NULL },
+			[WATCH] = { "watch", "Signet Watch CA", "the Watch CA's key", AUTHZ_ROLE_WATCH, PROFILE_ROLE_CA, NULL, NULL, NULL },
+			[CONTROL] = { "control", "Signet Control CA", "the Control CA's key", AUTHZ_ROLE_CONTROL, PROFILE_ROLE_CA, NULL, NULL, NULL },
 		},
 	};
 	uint8_t unique[4];
@@ -359,15 +408,19 @@ pki_install(const struct pki_install *i, struct err *err)
 	random_bytes(unique, sizeof unique);
 	(void)snprintf(s.org, sizeof s.org, "Signet %02x%02x%02x%02x", unique[0], unique[1], unique[2], unique[3]);
 	s.secret = (struct pki_secret){ same_pass, &s };
-	ok = begin(&s, err) && make_all(&s, err) && move_in(&s, err);
+	ok = begin(&s, err) && (i->pkcs11 == NULL || start_tokens(&s, err)) && make_all(&s, err) && move_in(&s, err);
 	if (!ok && s.made[0] != '\0')
 		(void)remove_tree(s.made);
 	if (!ok && s.existed != SIZE_MAX)
 		remove_made_dirs(i->dir, s.existed);
 	secret_wipe(s.pass, sizeof s.pass);
 	for (size_t k = 0; k < AUTHORITIES; k++) {
+		if (!ok && s.tokens != NULL && s.ca[k].held != NULL)
+			tokens_unmake(s.tokens, k);
 		EVP_PKEY_free(s.ca[k].key);
 		X509_free(s.ca[k].cert);
+		tkey_free(s.ca[k].held);
 	}
+	pki_tokens_stop(s.tokens, true);
 	return ok;
 }

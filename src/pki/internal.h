@@ -14,6 +14,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 #include "pki/pki.h"
+#include "token/token.h"
 
 /* ---- locals that free themselves ---- */
 
@@ -222,15 +223,34 @@ struct ca {
 	X509 *cert;
 	EVP_PKEY *key;  /* NULL: not loaded */
 	bool key_open;  /* the key file is readable by group or others */
+	struct tkey *held;         /* of a key in a token */
+	struct pki_tokens *tokens; /* our own process for it, or NULL */
 };
 bool home_path(char out[PKI_PATH_MAX], const char *dir, const char *name, struct err *err); /* canonical dir + "/name" */
 bool home_check(const char *dir, struct err *err); /* has it an installation? */
 bool ca_open(struct ca *ca, const char *dir, const char *name, bool with_key, const struct pki_secret *secret,
     struct err *err);
+/* The same with its key, which may be in one of <tokens>; NULL: a process for it is started. */
+bool ca_open_with(struct ca *ca, const char *dir, const char *name, const struct pki_secret *secret, const struct pki_tokens *tokens, struct err *err);
 void ca_done(struct ca *ca);
+
+/* ---- tkey.c: keys that a token holds; tokens.c: the processes that have them ---- */
+
+struct tkey;
+struct tkey *tkey_new(struct token *t, size_t index); /* NULL: out of memory */
+void tkey_free(struct tkey *h);                        /* after its key; NULL is fine */
+EVP_PKEY *tkey_of(struct tkey *h, EVP_PKEY *public, struct err *err); /* of that public key: tried */
+EVP_PKEY *tkey_make(struct tkey *h, enum pki_key_type type, struct err *err);
+bool token_uri_read(const char *ca_dir, char uri[static TOKEN_URI_MAX], struct err *err); /* "": its key is not in a token */
+bool tokens_open(const struct pki_tokens *t, struct ca *ca, struct err *err); /* ca->key and ca->held of ca->cert */
+/* For keys that are made: <base> with each of <names> as its object. */
+struct pki_tokens *tokens_for_new(const char *base, const char *const *names, size_t n, const struct pki_secret *secret, struct err *err);
+struct tkey *tokens_held(const struct pki_tokens *t, size_t i);
+void tokens_unmake(const struct pki_tokens *t, size_t i);
 /* Write a CA's folder: key, certificate, empty index. */
 bool ca_write(const char *dir, EVP_PKEY *key, X509 *cert, const struct pki_secret *secret, const char *what,
     struct err *err);
+bool ca_write_held(const char *dir, const char *uri, X509 *cert, struct err *err); /* the same for a key in a token */
 /* Add a certificate to pki/ca.pem if it is not there, and a role_ca line to signet.conf (role not NONE). */
 bool home_trust(const char *dir, X509 *cert, const char *cert_path, enum authz_role role, struct err *err);
 bool remove_tree(const char *path);

@@ -50,6 +50,7 @@ struct pki_install {
 	const struct pki_secret *secret; /* NULL: CA keys are written unencrypted */
 	const char *policy;           /* NULL = "springcore" */
 	unsigned workers;             /* 0 = one a core */
+	const char *pkcs11;           /* CA keys are made in this token (RFC 7512, without object); <secret> gives its PIN. NULL: in files */
 	uint16_t api_port;            /* of control's API by HTTPS; 0: none */
 	int64_t now;                  /* 0 = the clock */
 	/* With <api_port>: what else is to be in DIR, made in <folder>, which becomes DIR when all of it is there; registry/ is there. NULL: nothing. */
@@ -396,9 +397,21 @@ bool pki_est_certs(const struct slice *ders, size_t n, uint8_t **ret, size_t *re
 
 /* ---- a CA whose key is in memory: what the signer works with. One thread ---- */
 
+/* The process that speaks to the tokens which hold keys of CAs (pki/NAME/key.uri, a PKCS#11 URI; docs/control.md). */
+struct pki_tokens;
+struct pki_token_way {
+	const struct pki_secret *secret;              /* PINs, but for pin-source; asked before the process is there */
+	bool (*confine)(void *ctx, struct err *err);  /* in the new process, before any module is loaded; NULL: nothing */
+	void *ctx;
+};
+/* Of all CAs below <dir>, or <only> that one. *ret NULL: none has its key in a token. The caller has no other thread. */
+bool pki_tokens_start(const char *dir, const char *only, const struct pki_token_way *way, struct pki_tokens **ret, struct err *err);
+bool pki_tokens_lost(const struct pki_tokens *t);       /* the process has gone: nothing comes of it any more. NULL: false */
+void pki_tokens_stop(struct pki_tokens *t, bool wait);  /* after the CAs; <wait>: until it has ended. NULL is fine */
+
 struct pki_ca;
-/* Key, certificate and index of DIR/pki/NAME; afterwards no file is opened. NULL: <err>, ERR_MISSING when the key is not here. */
-struct pki_ca *pki_ca_open(const char *dir, const char *name, const struct pki_secret *secret, struct err *err);
+/* <tokens>: of pki_tokens_start(), outlives it. Key, certificate and index of DIR/pki/NAME; afterwards no file is opened. NULL: <err>, ERR_MISSING when the key is not here. */
+struct pki_ca *pki_ca_open(const char *dir, const char *name, const struct pki_secret *secret, const struct pki_tokens *tokens, struct err *err);
 void pki_ca_free(struct pki_ca *c); /* wipes the key; NULL is fine */
 const char *pki_ca_name(const struct pki_ca *c);
 struct slice pki_ca_der(const struct pki_ca *c);

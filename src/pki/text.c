@@ -11,8 +11,15 @@
 static void
 crypto_reason(char *out, size_t cap)
 {
-	unsigned long code = ERR_get_error();
-	const char *why = code != 0 ? ERR_reason_error_string(code) : NULL;
+	const char *data = NULL, *why;
+	int flags = 0;
+	unsigned long code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags);
+
+	/* Of our own methods (tkey.c) the words count. */
+	if (ERR_GET_LIB(code) == ERR_LIB_USER && (flags & ERR_TXT_STRING) != 0)
+		why = data;
+	else
+		why = code != 0 ? ERR_reason_error_string(code) : NULL;
 
 	(void)snprintf(out, cap, "%s", why != NULL ? why : "libcrypto gives no reason");
 	ERR_clear_error();
@@ -21,7 +28,7 @@ crypto_reason(char *out, size_t cap)
 static bool __attribute__((format(printf, 3, 0)))
 set_with_reason(struct err *e, enum err_code code, const char *fmt, va_list ap)
 {
-	char text[320], why[128];
+	char text[320], why[320];
 
 	crypto_reason(why, sizeof why);
 	(void)vsnprintf(text, sizeof text, fmt, ap);

@@ -30,11 +30,11 @@ starts(const char *text, const char *prefix)
 	return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* The signer gets nothing of it but what a sanitizer's build reads. Nobody else gets what is for the supervisor. */
+/* The signer gets nothing of it but what a sanitizer's build reads, and modules of tokens. Nobody else gets what is for the supervisor. */
 static void
 clean_environment(enum serve_role role)
 {
-	static const char *const kept[] = { "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=" };
+	static const char *const kept[] = { "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=", "SOFTHSM2_CONF=", "OPENSC_CONF=" };
 	static const char *const ours[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY", "SIGNET_PASSPHRASE" };
 	static char *left[ENV_MAX]; /* of the new process */
 	size_t n = 0;

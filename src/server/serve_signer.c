@@ -26,6 +26,12 @@ look_at(void *ctx, const char *name)
 	uint8_t *data;
 	size_t n;
 
+	/* A token's PIN comes as a passphrase does, unless it is in a file. */
+	if ((size_t)snprintf(path, sizeof(path), "%s/pki/%s/key.uri", l->dir, name) < sizeof(path) && file_read(path, PKI_FILE_MAX, &data, &n, NULL)) {
+		l->encrypted = l->encrypted || memmem(data, n, "pin-source=", strlen("pin-source=")) == NULL;
+		free(data);
+		return;
+	}
 	if ((size_t)snprintf(path, sizeof(path), "%s/pki/%s/key.pem", l->dir, name) >= sizeof(path) ||
 	    !file_read(path, PKI_FILE_MAX, &data, &n, NULL))
 		return;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/landlock.h>
+#include <pwd.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -52,13 +53,13 @@ lock_memory(void)
 }
 
 static bool
-leave_root(const struct signer_setup *s, struct err *err)
+become(const struct signer_setup *s, bool no_groups, struct err *err)
 {
 	uid_t r, e, v;
 
 	if (!s->drop)
 		return true;
-	if (setgroups(0, NULL) == -1 || setresgid(s->gid, s->gid, s->gid) == -1 || setresuid(s->uid, s->uid, s->uid) == -1)
+	if ((no_groups && setgroups(0, NULL) == -1) || setresgid(s->gid, s->gid, s->gid) == -1 || setresuid(s->uid, s->uid, s->uid) == -1)
 		return err_sys(err, "cannot become the signer's user");
 	if (getresuid(&r, &e, &v) == -1 || r != s->uid || e != s->uid || v != s->uid || (s->uid != 0 && setresuid(0, 0, 0) != -1))
 		return err_set(err, ERR_SYSTEM, "root could not be left behind");
@@ -133,6 +134,39 @@ filter_calls(struct err *err)
 	return no == 0 || err_sys(err, "cannot restrict the signer's system calls");
 }
 
+/* What a module may do is its own affair, but for other programs and other processes. */
+static bool
+forbid_others(struct err *err)
+{
+	static const int forbidden[] = { SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
+		SCMP_SYS(kill), SCMP_SYS(tkill), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_send_signal), SCMP_SYS(bpf), SCMP_SYS(perf_event_open),
+		SCMP_SYS(userfaultfd), SCMP_SYS(mount), SCMP_SYS(unshare), SCMP_SYS(setns), SCMP_SYS(add_key), SCMP_SYS(request_key), SCMP_SYS(keyctl) };
+	scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
+	int no = f != NULL ? 0 : -ENOMEM;
+
+	for (size_t i = 0; no == 0 && i < ARRAY_LEN(forbidden); i++)
+		if (forbidden[i] >= 0)
+			no = seccomp_rule_add(f, SCMP_ACT_ERRNO(EPERM), forbidden[i], 0);
+	if (no == 0)
+		no = seccomp_load(f);
+	seccomp_release(f);
+	errno = -no;
+	return no == 0 || err_sys(err, "cannot restrict the system calls of the process for tokens");
+}
+
+bool
+confine_token(void *ctx, struct err *err)
+{
+	const struct signer_setup *s = ctx;
+	const struct passwd *pw = s->drop ? getpwuid(s->uid) : NULL;
+
+	/* Tokens are for a group, as a rule. */
+	if (s->drop && pw != NULL && initgroups(pw->pw_name, s->gid) == -1)
+		return err_sys(err, "cannot take the groups of the signer's user");
+	lock_memory();
+	return become(s, pw == NULL, err) && harden(err) && forbid_others(err);
+}
+
 bool
 confine(const struct signer_setup *s, struct err *err)
 {
@@ -144,7 +178,7 @@ confine(const struct signer_setup *s, struct err *err)
 	if (unshare(CLONE_NEWNET) == -1)
 		log_info("The signer shares the network of this machine, which its system call filter keeps it from (%s).", strerror(errno));
 	lock_memory();
-	if (!leave_root(s, err) || !harden(err))
+	if (!become(s, true, err) || !harden(err))
 		return false;
 	forbid_files();
 	return filter_calls(err);

@@ -7,14 +7,8 @@
 #include "audit/audit.h"
 #include "base/log.h"
 
-enum { CAS_MAX = 64, ENTRIES_MAX = 4000000, RATE_USUAL = 200, BURST_S = 10, CHECKPOINT_RECORDS = 1000, CHECKPOINT_MS = 60000,
+enum { CAS_MAX = 64, ENTRIES_MAX = 4000000, RATE_USUAL = 200, CHECKPOINT_RECORDS = 1000, CHECKPOINT_MS = 60000,
 	REFUSALS_A_SECOND = 1, PROFILES_CAP = 64, DAY = 86400 };
-
-/* So many a second over time, ten seconds' worth at once. */
-struct bucket {
-	double level, rate;
-	int64_t at_ms;
-};
 
 struct authority {
 	struct pki_ca *ca;
@@ -25,43 +19,16 @@ struct core {
 	struct authority cas[CAS_MAX];
 	size_t n;
 	const struct signer_setup *setup;
+	struct pki_tokens *tokens;   /* NULL: no key is in a token */
 	struct audit *audit;
 	struct audit_signer signer;
-	struct bucket issues, others, refusals;
+	struct ration issues, others, refusals;
 	int64_t unsigned_ms;         /* when the oldest record behind the newest checkpoint was seen; 0: there is none */
 	bool written;                /* to the audit log, not synced */
 	struct err *err;             /* while CAs are opened */
 	bool ok;
 	struct req req;
 };
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static bool
-bucket_take(struct bucket *b)
-{
-	int64_t now = now_ms();
-
-	b->level = NUM_MIN(b->level + (double)(now - b->at_ms) * b->rate / 1000, b->rate * BURST_S);
-	b->at_ms = now;
-	if (b->level < 1)
-		return false;
-	b->level -= 1;
-	return true;
-}
-
-static struct bucket
-bucket_of(double rate)
-{
-	return (struct bucket){ rate * BURST_S, rate, now_ms() };
-}
 
 /* ---- start ---- */
 
@@ -98,7 +65,7 @@ open_one(void *ctx, const char *name)
 		c->ok = err_set(c->err, ERR_LIMIT, "there are more than %d CAs", CAS_MAX);
 		return;
 	}
-	a->ca = pki_ca_open(c->setup->dir, name, c->setup->secret, &err);
+	a->ca = pki_ca_open(c->setup->dir, name, c->setup->secret, c->tokens, &err);
 	if (a->ca == NULL && err.code == ERR_MISSING) {
 		log_notice("The key of the CA %s is not here: nothing is signed with it.", name);
 		return;
@@ -145,6 +112,7 @@ sign_checkpoint(void *ctx, struct slice statement, uint8_t *ret, size_t cap, siz
 struct core *
 core_new(const struct signer_setup *s, struct err *err)
 {
+	const struct pki_token_way way = { .secret = s->secret, .confine = confine_token, .ctx = (void *)(uintptr_t)s };
 	struct core *c = calloc(1, sizeof *c);
 	char path[PKI_PATH_MAX];
 	struct authority *by;
@@ -154,10 +122,10 @@ core_new(const struct signer_setup *s, struct err *err)
 		return NULL;
 	}
 	*c = (struct core){ .setup = s, .err = err, .ok = true };
-	c->issues = bucket_of(s->rate > 0 ? s->rate : RATE_USUAL);
-	c->others = bucket_of(5 * c->issues.rate);
-	c->refusals = bucket_of(REFUSALS_A_SECOND);
-	if (!pki_each_ca(s->dir, open_one, c, err) || !c->ok) {
+	c->issues = ration_of(s->rate > 0 ? s->rate : RATE_USUAL);
+	c->others = ration_of(5 * c->issues.rate);
+	c->refusals = ration_of(REFUSALS_A_SECOND);
+	if (!pki_tokens_start(s->dir, NULL, &way, &c->tokens, err) || !pki_each_ca(s->dir, open_one, c, err) || !c->ok) {
 		core_free(c);
 		return NULL;
 	}
@@ -185,8 +153,16 @@ core_free(struct core *c)
 		return;
 	for (size_t i = 0; i < c->n; i++)
 		pki_ca_free(c->cas[i].ca);
+	/* Nobody may be waited for behind the filter. */
+	pki_tokens_stop(c->tokens, false);
 	audit_close(c->audit);
 	free(c);
+}
+
+bool
+core_lost(const struct core *c)
+{
+	return pki_tokens_lost(c->tokens);
 }
 
 void
@@ -315,9 +291,9 @@ need(struct core *c, const struct req *r, struct err *err)
 }
 
 static bool
-take_token(struct bucket *b, struct err *err)
+take_token(struct ration *b, struct err *err)
 {
-	return bucket_take(b) || err_set(err, ERR_LIMIT, "more signatures are asked for than %.0f a second: ask again in a second", b->rate);
+	return ration_take(b) || err_set(err, ERR_LIMIT, "more signatures are asked for than %.0f a second: ask again in a second", b->rate);
 }
 
 /* The record stands before the certificate is in the index, and both before anybody has it. */
@@ -563,7 +539,7 @@ tell_refusal(struct core *c, const struct req *r, const struct err *why)
 	struct audit_record rec = { .actor = who(r, actor), .action = "refuse", .object = type, .details = d, .n_details = 2 };
 	struct err ignored;
 
-	if (!bucket_take(&c->refusals))
+	if (!ration_take(&c->refusals))
 		return;
 	log_warning("Control asked for a signature that it does not get (%s): %s.", type, why->text);
 	(void)note(c, &rec, NULL, &ignored);

@@ -52,6 +52,15 @@ void put_i64(struct wr *w, int64_t v);
 int64_t get_i64(struct rd *r);
 void put_entry(struct wr *w, const struct signer_entry *e);
 
+/* ---- ration.c: so many a second over time, ten seconds' worth at once ---- */
+
+struct ration {
+	double level, rate;
+	int64_t at_ms;
+};
+struct ration ration_of(double rate);
+bool ration_take(struct ration *r);
+
 /* ---- core.c: a request in, an answer out; no sockets ---- */
 
 struct core;
@@ -80,6 +89,8 @@ struct answer {
 /* NULL: no answer is due (a part of a list), or out of memory (*ret_fatal). */
 struct answer *core_ask(struct core *c, struct asker *k, struct slice message, bool *ret_fatal);
 void answer_free(struct answer *a);
+/* The process that speaks to tokens has gone: nothing comes of this one any more. */
+bool core_lost(const struct core *c);
 /* All that was done is on the disk. */
 bool core_sync(struct core *c, struct err *err);
 /* Checkpoints that are due; <last>: one now if there is anything behind the newest. */
@@ -89,5 +100,8 @@ void core_tick(struct core *c, int64_t now_ms, bool last);
 
 /* Give everything up that is not needed any more; what the kernel does not offer is said in the log. */
 bool confine(const struct signer_setup *s, struct err *err);
+/* The process that speaks to tokens, whose modules open what they will: it is the signer's user, in his groups, and starts no program.
+ * <ctx>: struct signer_setup. */
+bool confine_token(void *ctx, struct err *err);
 
 #endif

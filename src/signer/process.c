@@ -31,7 +31,7 @@ struct process {
 	struct link links[LINKS_MAX];
 	int channel, signals;
 	uint8_t *buf;          /* MESSAGE_MAX + 1: what is longer is told from what fits */
-	bool ended;
+	bool ended, failed;
 };
 
 static int64_t
@@ -234,6 +234,10 @@ turn(struct process *p)
 			take(p, l);
 	}
 	settle(p);
+	if (core_lost(p->core) && !p->ended) {
+		log_error("The signer ends, to be started again: the process that speaks to its tokens has gone.");
+		p->ended = p->failed = true;
+	}
 	core_tick(p->core, now_ms(), false);
 	if ((fds[1].revents & POLLIN) != 0)
 		hear_signal(p);
@@ -304,5 +308,5 @@ signer_run(const struct signer_setup *s)
 	free(p.buf);
 	if (p.signals != -1)
 		(void)close(p.signals);
-	return ok;
+	return ok && !p.failed;
 }
