@@ -1,4 +1,6 @@
 """Control and a broker: who is registered gets in, and nobody else; sessions, refusals and messages by the API."""
+import json
+
 import apikit
 import kit
 import pytest
@@ -20,7 +22,7 @@ def broker_of(pki, directory, port=None):
 def both(pki, tmp_path_factory):
     for name in ("one", "two", "three"):
         pki.device(name)
-    with broker_of(pki, tmp_path_factory.mktemp("br")) as broker, apikit.Control(pki) as control:
+    with broker_of(pki, tmp_path_factory.mktemp("br")) as broker, apikit.Control(pki, f"actuate_topic {kit.PREFIX}/%d/config") as control:
         yield broker, control
 
 
@@ -84,6 +86,56 @@ def test_sessions_refusals_and_messages(both, pki):
     apikit.conforms(document, document["paths"]["/api/v1/refusals"]["get"]["responses"]["200"]["content"]["application/json"]["schema"], refusals.json)
     assert refusals.json["items"][0]["cause"] == "not-registered", refusals
     assert admin("POST", "/api/v1/devices/none/disconnect").status == 404
+
+
+def conforms(admin, path, method, answer):
+    document = admin("GET", "/api/v1/openapi.json").json
+    operation = document["paths"][path][method]
+    success = [r for r in operation["responses"] if r != "default"][0]
+    assert answer.status == int(success), answer
+    apikit.conforms(document, operation["responses"][success]["content"]["application/json"]["schema"], answer.json)
+    return answer.json
+
+
+def test_a_device_is_told_what_to_do(both, pki):
+    broker, control = both
+    admin = control.login()
+    path, topic = "/api/v1/devices/{device}/actuate", f"{kit.PREFIX}/five/config"
+    pki.device("five")
+    assert admin("POST", "/api/v1/devices", {"id": "five"}).status == 201
+    kit.wait_for(lambda: connects(broker, pki, "five"), "the device to get in")
+    kit.wait_for(lambda: admin("GET", "/api/v1/devices/five/session").status == 404, "that session to end")
+    said = conforms(admin, path, "post", admin("POST", "/api/v1/devices/five/actuate", {"attributes": {"fan": 100}}))
+    assert said == {"topic": topic, "connected": False, "session": False, "subscribers": False}
+    keep = kit.Properties(kit.PacketTypes.CONNECT)
+    keep.SessionExpiryInterval = 600
+    five = kit.Client(broker, "five", pki.files("five"), version=kit.V5, connect_properties=keep)
+    five.subscribe(topic, qos=1)
+    one = conforms(admin, "/api/v1/devices/{device}/session", "get", admin("GET", "/api/v1/devices/five/session"))
+    assert one["client_id"] == "five" and one["connected"] and one["filters"] == [{"filter": topic, "qos": 1}] and one["will"] is None
+    assert admin("GET", "/api/v1/session?client_id=five").json["filters"] == one["filters"]
+    assert admin("GET", "/api/v1/session?client_id=nobody").status == 404
+    said = admin("POST", "/api/v1/devices/five/actuate", {"attributes": {"fan": 100, "ä": [1]}}).json
+    assert said == {"topic": topic, "connected": True, "session": True, "subscribers": True}
+    assert json.loads(five.message(topic).payload) == {"fan": 100, "ä": [1]}
+    # It waits for a device that is away.
+    five.close()
+    kit.wait_for(lambda: not admin("GET", "/api/v1/devices/five/session").json["connected"], "the device to be away")
+    said = admin("POST", "/api/v1/devices/five/actuate", {"payload": "later"}).json
+    assert said == {"topic": topic, "connected": False, "session": True, "subscribers": True}
+    assert admin("GET", "/api/v1/devices/five/session").json["waiting"] == 1
+    five = kit.Client(broker, "five", pki.files("five"), version=kit.V5, clean=False, connect_properties=keep)
+    assert five.session_present and five.message(topic).payload == b"later"
+    assert admin("POST", "/api/v1/devices/five/actuate", {}).status == 422
+    assert admin("POST", "/api/v1/devices/five/actuate", {"payload": "x", "attributes": {}}).status == 422
+    assert admin("POST", "/api/v1/devices/nobody/actuate", {"payload": "x"}).status == 404
+    # The session ends with all that is in it.
+    assert admin("POST", "/api/v1/sessions/end", {"reason": "none of them"}).status == 422
+    ended = admin("POST", "/api/v1/sessions/end", {"client_id": "five", "reason": "maintenance", "purge": True})
+    assert conforms(admin, "/api/v1/sessions/end", "post", ended) == {"sessions": 1}
+    five.wait_closed()
+    five.close()
+    kit.wait_for(lambda: admin("GET", "/api/v1/devices/five/session").status == 404, "the session to end")
 
 
 def presence(admin, name):

@@ -181,3 +181,46 @@ def test_the_signer_and_control_are_killed(served, tmp_path):
     live.wait_closed()
     live.close()
     assert revoked_in_file(served, certificate["serial"])
+
+
+def test_the_audit_log_is_read_from_its_end(served, admin):
+    document = admin("GET", "/api/v1/openapi.json").json
+    assert admin("POST", "/api/v1/devices", {"id": "audited"}).status == 201
+
+    def page(query=""):
+        answer = admin("GET", "/api/v1/audit" + query)
+        apikit.conforms(document, document["paths"]["/api/v1/audit"]["get"]["responses"]["200"]["content"]["application/json"]["schema"], answer.json)
+        return answer.json
+
+    kit.wait_for(lambda: page("?action=createDevice&limit=1&actor=user:admin")["items"], "the record")
+    everything, cursor = [], "?limit=7"
+    while cursor:
+        got = page(cursor)
+        everything += got["items"]
+        cursor = got["next"] and f"?limit=7&cursor={got['next']}"
+    numbers = [r["n"] for r in everything]
+    assert numbers == list(range(numbers[0], 0, -1)) and len(numbers) > 7 and all(r["intact"] for r in everything)
+    assert all(a["prev"] == b["hash"] for a, b in zip(everything, everything[1:]))
+    some = page(f"?from={everything[-1]['time']}&until={everything[-1]['time']}")
+    assert some["items"] == []
+    assert {r["action"] for r in page("?action=issue")["items"]} <= {"issue"}
+    assert admin("GET", "/api/v1/audit?cursor=3").status == 422
+    state = admin("GET", "/api/v1/audit/verify")
+    apikit.conforms(document, {"$ref": "#/components/schemas/AuditState"}, state.json)
+    assert state.json["ok"] and state.json["records"] >= numbers[0] and state.json["not_checked"] == 0
+    # A byte that was changed is found.
+    log = served.dir / "audit.log"
+    text = log.read_bytes()
+    at = text.index(b"createDevice")
+    try:
+        with open(log, "r+b") as f:
+            f.seek(at)
+            f.write(b"C")
+        state = admin("GET", "/api/v1/audit/verify").json
+        assert not state["ok"] and "changed after it was written" in state["fault"]
+        assert [r["intact"] for r in page("?action=CreateDevice")["items"]] == [False]
+    finally:
+        with open(log, "r+b") as f:
+            f.seek(at)
+            f.write(b"c")
+    assert admin("GET", "/api/v1/audit/verify").json["ok"]

@@ -141,9 +141,10 @@ open_all(struct api *a, struct err *err)
 	if (a->registry == NULL || !make_decoy(a, err))
 		return false;
 	a->tokens = tokens_new(a->config->token_s);
-	a->hasher = hasher_new(a->base);
+	a->hasher = worker_new(a->base);
 	a->document = document_json();
-	if (a->tokens == NULL || a->hasher == NULL || a->document == NULL)
+	a->worker = worker_new(a->base);
+	if (a->tokens == NULL || a->hasher == NULL || a->worker == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	return events_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err);
 }
@@ -158,6 +159,7 @@ api_new(const struct api_config *c, struct err *err)
 		return NULL;
 	}
 	a->config = c;
+	auditing_open(a);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (open_all(a, err))
 		return a;
@@ -185,7 +187,9 @@ api_free(struct api *a)
 	listeners_close(a);
 	chans_close(a);
 	/* Their calls are nobody's any more. */
-	hasher_free(a->hasher);
+	worker_free(a->hasher);
+	worker_free(a->worker);
+	auditing_close(a);
 	backup_stop(a);
 	broker_close(a);
 	signers_close(a);

@@ -16,13 +16,12 @@ enum {
 	LINGER_S = 2,                   /* for a client to read why it was refused before all of its request was read */
 	LINGER_MAX = 4 * 1024 * 1024,   /* bytes that are thrown away meanwhile */
 	INPUT_MAX = 64 * 1024,          /* bytes that wait to be read by us */
-	STREAM_MAX = 512 * 1024,        /* bytes of a stream that wait for its reader */
 };
 
 /* ---- life ---- */
 
-static void
-set_deadline(struct chan *c, unsigned seconds)
+void
+chan_deadline(struct chan *c, unsigned seconds)
 {
 	const struct timeval tv = { .tv_sec = (time_t)seconds };
 
@@ -129,7 +128,7 @@ static void
 idle(struct chan *c)
 {
 	c->state = CHAN_IDLE;
-	set_deadline(c, c->plain ? NUM_MIN((unsigned)IDLE_S, timeout_of(c)) : IDLE_S);
+	chan_deadline(c, c->plain ? NUM_MIN((unsigned)IDLE_S, timeout_of(c)) : IDLE_S);
 	(void)bufferevent_enable(c->bev, EV_READ);
 	c->more = true;
 }
@@ -152,49 +151,9 @@ chan_answer(struct chan *c, struct reply *r)
 	}
 	/* What waits to be read would make the kernel send a reset, which takes the answer away. */
 	c->state = rest ? CHAN_LINGER : CHAN_LAST;
-	set_deadline(c, rest ? LINGER_S : timeout_of(c));
+	chan_deadline(c, rest ? LINGER_S : timeout_of(c));
 	(void)bufferevent_enable(c->bev, EV_READ);
 	c->more = rest;
-}
-
-/* ---- answers without an end ---- */
-
-bool
-chan_stream(struct chan *c, const char *type, struct evbuffer *headers)
-{
-	struct reply r = { .status = 200, .type = type, .headers = headers, .close = true, .endless = true };
-	int64_t left = c->call->actor.expires - api_now(c->listener->api);
-
-	reply_write(bufferevent_get_output(c->bev), &r);
-	c->state = CHAN_STREAM;
-	(void)bufferevent_enable(c->bev, EV_READ);
-	if (c->call->actor.expires == 0)
-		(void)evtimer_del(c->deadline);
-	else
-		set_deadline(c, (unsigned)NUM_MAX(left, 0));
-	return true;
-}
-
-void
-chan_stream_end(struct chan *c)
-{
-	if (c->state != CHAN_STREAM)
-		return;
-	c->state = CHAN_LAST;
-	set_deadline(c, 0);
-}
-
-bool
-chan_stream_put(struct chan *c, struct slice s)
-{
-	struct evbuffer *out = bufferevent_get_output(c->bev);
-
-	if (c->state != CHAN_STREAM)
-		return false;
-	if (evbuffer_get_length(out) + s.n <= STREAM_MAX && evbuffer_add(out, s.p, s.n) == 0)
-		return true;
-	chan_stream_end(c);
-	return false;
 }
 
 bool
@@ -223,7 +182,7 @@ static void
 run(struct chan *c)
 {
 	c->state = CHAN_BUSY;
-	set_deadline(c, 3 * timeout_of(c));
+	chan_deadline(c, 3 * timeout_of(c));
 	(void)bufferevent_disable(c->bev, EV_READ);
 	call_run(c->call);
 }
@@ -299,7 +258,7 @@ begin_body(struct chan *c)
 	c->state = CHAN_BODY;
 	c->chunks = (struct http_chunks){ 0 };
 	c->left = c->call->head.length;
-	set_deadline(c, timeout_of(c));
+	chan_deadline(c, timeout_of(c));
 	if (c->left > c->call->body_max)
 		answer_fault(c, &(struct http_fault){ 413, "the body is larger than what is taken here" });
 	else if (c->call->head.expects)
@@ -357,7 +316,7 @@ step(struct chan *c)
 		if (evbuffer_get_length(in) == 0)
 			return false;
 		c->state = CHAN_HEAD;
-		set_deadline(c, timeout_of(c));
+		chan_deadline(c, timeout_of(c));
 		return true;
 	case CHAN_HEAD:
 		return read_head(c, in);
@@ -439,7 +398,7 @@ on_event(struct bufferevent *bev, short what, void *ctx)
 	/* Who has said all that he has to say may still want to hear the answer. */
 	if ((what & BEV_EVENT_EOF) != 0 && c->state == CHAN_IDLE && evbuffer_get_length(bufferevent_get_output(bev)) > 0) {
 		c->state = CHAN_LAST;
-		set_deadline(c, timeout_of(c));
+		chan_deadline(c, timeout_of(c));
 		(void)bufferevent_enable(bev, EV_WRITE);
 		return;
 	}
@@ -467,7 +426,7 @@ on_deadline(evutil_socket_t fd, short what, void *ctx)
 	(void)fd;
 	(void)what;
 	if (still_reads(c)) {
-		set_deadline(c, timeout_of(c));
+		chan_deadline(c, timeout_of(c));
 		return;
 	}
 	if (c->state == CHAN_SHAKE)
@@ -526,7 +485,7 @@ chan_open(struct chan *c, evutil_socket_t fd)
 		c->local = !c->plain && chan_fd_is_ours(fd);
 		idle(c);
 	} else {
-		set_deadline(c, timeout_of(c));
+		chan_deadline(c, timeout_of(c));
 	}
 	return true;
 }

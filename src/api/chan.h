@@ -1,4 +1,4 @@
-/* A connection, for chan.c and chan_facts.c. */
+/* A connection, for chan.c, chan_facts.c and stream.c. Private to api/. */
 #ifndef API_CHAN_H
 #define API_CHAN_H
 
@@ -25,6 +25,8 @@ struct chan {
 	size_t unsent;           /* of the answer, when the deadline was looked at last */
 };
 
+/* In <seconds> it ends, or what its state says. */
+void chan_deadline(struct chan *c, unsigned seconds);
 /* It came to nothing: say so. */
 void chan_refused(struct chan *c, const struct net_failure *f);
 bool chan_fd_is_ours(evutil_socket_t fd); /* a unix socket's other end is root, or whoever we are ourselves */

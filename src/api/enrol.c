@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "api/enrol_fleet.h"
+#include "api/events.h"
 #include "api/signers.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -240,6 +241,9 @@ on_signed(void *ctx, const struct signer_issued *s, const struct err *why)
 	e.serial = s->serial;
 	e.fingerprint = s->fingerprint;
 	api_audit(j->call->api, j->actor, "enrol", slice_str(j->cn));
+	event_certificate(j->call->api, "issued", slice_str(j->ca), slice_str(s->serial));
+	event_put(j->call->api, "enrolment", e.tenant, json_pack("{s:o, s:o, s:o, s:b, s:s, s:s}", "tenant", text_json(e.tenant), "device", text_json(e.device), "cn",
+						       text_json(e.cn), "new", j->fresh, "serial", s->serial, "by", j->actor));
 	broker_poke(j->call->api);
 	finish(j, &e, NULL);
 }

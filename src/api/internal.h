@@ -85,7 +85,9 @@ extern const struct op_group
     group_issue,
     group_certificates,
     group_broker,
+    group_actuate,
     group_cas,
+    group_audit,
     group_enrol,
     group_events,
     group_system;
@@ -373,12 +375,25 @@ void broker_close(struct api *a);
 /* Something may have changed that the broker is to know. */
 void broker_poke(struct api *a);
 
-/* ---- hasher.c: passwords on a thread of their own ---- */
+/* ---- worker.c: what takes long, on a thread of its own ---- */
 
-struct hasher;
-enum { HASH_WAITING_MAX = 64 };
+struct worker;
+enum { WORKER_WAITING_MAX = 64 };
+struct job { /* the first member of what it is about */
+	struct job *next;
+	void (*work)(struct job *j); /* on that thread: touches nothing but what it is about */
+	void (*done)(struct job *j); /* on the loop's thread, afterwards; frees it */
+	void (*drop)(struct job *j); /* in the place of done(), when the process ends */
+};
+struct worker *worker_new(struct event_base *base);
+void worker_free(struct worker *w); /* NULL is fine; what waits is not done any more */
+/* False: too many wait; <j> stays the caller's. */
+bool worker_add(struct worker *w, struct job *j);
+
+/* ---- hasher.c: passwords ---- */
+
 struct hash_job {
-	struct hash_job *next;
+	struct job job;
 	char *hash;          /* what to compare with, in PASSWD_HASH_TEXT_MAX bytes; empty: one is made, and stands here */
 	uint8_t *password;   /* wiped and freed */
 	size_t password_n;
@@ -386,12 +401,10 @@ struct hash_job {
 	void *ctx;
 	bool right;          /* it is the password; or: a hash was made */
 };
-struct hasher *hasher_new(struct event_base *base);
-void hasher_free(struct hasher *h); /* NULL is fine; what waits is not done any more */
 struct hash_job *hash_job_new(struct slice hash, struct slice password); /* NULL: out of memory */
 void hash_job_free(struct hash_job *j);
 /* False: too many wait; <j> stays the caller's. */
-bool hasher_add(struct hasher *h, struct hash_job *j);
+bool hasher_add(struct worker *w, struct hash_job *j);
 
 /* ---- the process ---- */
 
@@ -400,7 +413,9 @@ struct api {
 	struct event_base *base;
 	struct registry *registry;
 	struct tokens *tokens;
-	struct hasher *hasher;
+	struct worker *hasher;    /* passwords */
+	struct worker *worker;    /* and what takes longer */
+	int audit_fd;             /* -1: not open */
 	char *decoy;              /* a hash of nobody's password */
 	struct signers *signers;
 	struct broker *broker;    /* NULL: there is none to speak to */
@@ -435,6 +450,9 @@ bool ocsp_open(struct api *a, struct err *err);
 void ocsp_close(struct api *a);
 void api_chan_gone(struct api *a);
 int64_t api_now(const struct api *a); /* seconds since 1970 */
+/* auditing.c: before the process gives up what it may. */
+void auditing_open(struct api *a);
+void auditing_close(struct api *a);
 json_t *document_json(void);          /* the OpenAPI document; NULL: out of memory */
 json_t *time_json(int64_t t);         /* RFC 3339; 0: null */
 int64_t time_read(struct slice s);    /* a text of rule_time; 0: none, or no such time */

@@ -87,6 +87,101 @@ disconnect(struct call *c)
 	broker_inquire(c, "disconnect", body, on_done);
 }
 
+/* ---- one of them ---- */
+
+/* The certificate that it came with, if it is one of ours. */
+static json_t *
+certificate_of(struct call *c, const json_t *session)
+{
+	const char *fingerprint = json_string_value(json_object_get(session, "fingerprint"));
+	struct registry_certificate x;
+	json_t *v;
+
+	if (fingerprint == NULL || !registry_certificate_find_fingerprint(c->api->registry, slice_str(fingerprint), &x, NULL))
+		return json_null();
+	v = json_pack("{s:o, s:s, s:s, s:o}", "ca", text_json(x.ca), "serial", x.serial, "state", registry_certificate_state_name(x.state), "not_after",
+	    time_json(x.not_after));
+	free(x.mem);
+	return v;
+}
+
+static void
+on_session(struct call *c, const json_t *answer)
+{
+	json_t *v;
+
+	if (!json_is_true(json_object_get(answer, "found"))) {
+		call_problem(c, 404, "not-found", NULL, "the broker has no such session");
+		return;
+	}
+	v = json_deep_copy(json_object_get(answer, "session"));
+	if (v != NULL) {
+		(void)json_object_set(v, "filters", json_object_get(answer, "subscriptions"));
+		(void)json_object_set(v, "will", json_object_get(answer, "will"));
+		(void)json_object_set_new(v, "certificate", certificate_of(c, v));
+	}
+	call_json(c, 200, v);
+}
+
+static void
+get_session(struct call *c)
+{
+	broker_inquire(c, "session", json_pack("{s:o}", "client_id", text_json(call_query(c, "client_id"))), on_session);
+}
+
+/* Of several the first, or the first that is connected. */
+static void
+on_device_sessions(struct call *c, const json_t *answer)
+{
+	const json_t *all = json_object_get(answer, "sessions"), *best = json_array_get(all, 0);
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(all, i, one)
+		if (!json_is_true(json_object_get(best, "connected")) && json_is_true(json_object_get(one, "connected")))
+			best = one;
+	if (best == NULL)
+		call_problem(c, 404, "not-found", NULL, "the broker has no session of this device");
+	else
+		broker_inquire(c, "session", json_pack("{s:O}", "client_id", json_object_get(best, "client_id")), on_session);
+}
+
+static void
+get_device_session(struct call *c)
+{
+	struct registry_device d;
+	struct err err;
+	json_t *body;
+
+	if (!registry_device_get(c->api->registry, call_tenant(c), c->params[0], &d, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	body = json_pack("{s:o, s:i}", "cn", text_json(d.cn), "limit", 100);
+	free(d.mem);
+	broker_inquire(c, "sessions", body, on_device_sessions);
+}
+
+static void
+end_sessions(struct call *c)
+{
+	bool purge = call_bool(c, "purge", false);
+	json_t *body = json_copy(c->body);
+
+	(void)json_object_del(body, "purge");
+	if (json_object_size(body) == (size_t)(json_object_get(body, "reason") != NULL)) {
+		struct faults f = { 0 };
+
+		json_decref(body);
+		fault_add(&f, "/client_id", "this, or cn, or user must say whose");
+		call_faults(c, 422, &f);
+		return;
+	}
+	broker_inquire(c, purge ? "purge" : "disconnect", body, on_done);
+}
+
+/* ---- messages ---- */
+
 static void
 on_published(struct call *c, const json_t *answer)
 {
@@ -109,6 +204,18 @@ static const struct field session_query[] = {
 	{ "user", FIELD_TEXT, .min = 1, .max = 256, .rule = &rule_plain },
 	{ 0 },
 };
+static const struct field one_query[] = {
+	{ "client_id", FIELD_TEXT, FIELD_REQUIRED, 1, 512, &rule_plain },
+	{ 0 },
+};
+static const struct field end_rows[] = {
+	{ "client_id", FIELD_TEXT, 0, 1, 512, &rule_plain },
+	{ "cn", FIELD_TEXT, 0, 1, 160, &rule_plain },
+	{ "user", FIELD_TEXT, 0, 1, 256, &rule_plain, .help = "Several narrow" },
+	{ "reason", FIELD_TEXT, 0, 1, 200, &rule_plain, .help = "For the clients" },
+	{ "purge", FIELD_BOOL, .help = "The sessions end, too, with what waits in them" },
+	{ 0 },
+};
 static const struct field refusal_query[] = {
 	{ "about", FIELD_TEXT, .min = 1, .max = 256, .rule = &rule_plain, .help = "Address, client id, common name, serial number or cause" },
 	{ "count", FIELD_INT, .min = 1, .max = 100 },
@@ -116,11 +223,30 @@ static const struct field refusal_query[] = {
 };
 /* docs/control-protocol.md says what is in them. */
 static const struct field any_row = { "value", FIELD_ANY };
+#define SESSION_FIELDS \
+	{ "client_id", FIELD_ANY, FIELD_REQUIRED }, { "connected", FIELD_BOOL, FIELD_REQUIRED }, { "listener", FIELD_ANY }, { "role", FIELD_ANY }, { "cn", FIELD_ANY }, \
+	{ "user", FIELD_ANY }, { "issuer", FIELD_ANY }, { "serial", FIELD_ANY }, { "fingerprint", FIELD_ANY }, { "address", FIELD_ANY }, { "protocol", FIELD_ANY }, \
+	{ "keep_alive", FIELD_ANY }, { "seen", FIELD_ANY }, { "offline_since", FIELD_ANY }, { "expiry", FIELD_ANY }, { "subscriptions", FIELD_ANY }, \
+	{ "waiting", FIELD_ANY }, { "inflight", FIELD_ANY }, { "dropped", FIELD_ANY }
 static const struct field session_rows[] = {
-	{ "client_id", FIELD_ANY, FIELD_REQUIRED }, { "connected", FIELD_BOOL, FIELD_REQUIRED }, { "listener", FIELD_ANY }, { "role", FIELD_ANY }, { "cn", FIELD_ANY },
-	{ "user", FIELD_ANY }, { "issuer", FIELD_ANY }, { "serial", FIELD_ANY }, { "fingerprint", FIELD_ANY }, { "address", FIELD_ANY }, { "protocol", FIELD_ANY },
-	{ "keep_alive", FIELD_ANY }, { "seen", FIELD_ANY }, { "offline_since", FIELD_ANY }, { "expiry", FIELD_ANY }, { "subscriptions", FIELD_ANY },
-	{ "waiting", FIELD_ANY }, { "inflight", FIELD_ANY }, { "dropped", FIELD_ANY },
+	SESSION_FIELDS,
+	{ 0 },
+};
+static const struct field filter_rows[] = {
+	{ "filter", FIELD_ANY, FIELD_REQUIRED }, { "qos", FIELD_INT, FIELD_REQUIRED, 0, 2 },
+	{ 0 },
+};
+static const struct field filter_row = { "filter", FIELD_OBJECT, .of = filter_rows };
+static const struct field shown_certificate_rows[] = {
+	{ "ca", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX }, { "serial", FIELD_TEXT, FIELD_REQUIRED, 2, 2 * REGISTRY_SERIAL_MAX },
+	{ "state", FIELD_TEXT, FIELD_REQUIRED, 1, 32 }, { "not_after", FIELD_ANY, FIELD_REQUIRED },
+	{ 0 },
+};
+static const struct field one_rows[] = {
+	SESSION_FIELDS,
+	{ "filters", FIELD_LIST, FIELD_REQUIRED, 0, 1000, .of = &filter_row, .help = "What it has subscribed to; at most 1000 are named" },
+	{ "will", FIELD_ANY, FIELD_REQUIRED, .help = "The topic of its will, or null" },
+	{ "certificate", FIELD_OBJECT, FIELD_REQUIRED | FIELD_NULL, .of = shown_certificate_rows, .help = "null: none that the registry knows" },
 	{ 0 },
 };
 static const struct field refusal_rows[] = {
@@ -149,12 +275,19 @@ static const struct field published_rows[] = {
 	{ 0 },
 };
 static const struct schema session_schema = { "Session", session_rows }, refusal_schema = { "Refusal", refusal_rows },
+			   one_schema = { "OneSession", one_rows }, end_schema = { "SessionEnd", end_rows },
 			   done_schema = { "Disconnected", done_rows }, message_schema = { "Message", message_rows },
 			   published_schema = { "Published", published_rows };
 
 static const struct op ops[] = {
 	{ "listSessions", "Sessions of the broker, connected or kept", HTTP_GET, "/api/v1/sessions", OP_PLATFORM | OP_LIST, 200, list_sessions, .query = session_query,
 	    .answer = &session_schema },
+	{ "getSession", "One session: its subscriptions, what waits for it, who it is", HTTP_GET, "/api/v1/session", OP_PLATFORM, 200, get_session, .query = one_query,
+	    .answer = &one_schema },
+	{ "getDeviceSession", "The session of a device; of several one that is connected", HTTP_GET, "/api/v1/devices/{device}/session", 0, 200, get_device_session,
+	    .answer = &one_schema },
+	{ "endSessions", "End connections, or sessions with what waits in them", HTTP_POST, "/api/v1/sessions/end", OP_PLATFORM, 200, end_sessions, .body = &end_schema,
+	    .answer = &done_schema, .example = "{\"client_id\":\"sensor01\",\"reason\":\"maintenance\"}" },
 	{ "listRefusals", "Whom the broker refused last, and why", HTTP_GET, "/api/v1/refusals", OP_PLATFORM | OP_ALL, 200, list_refusals, .query = refusal_query,
 	    .answer = &refusal_schema },
 	{ "disconnectDevice", "End the connections of a device; it may come back", HTTP_POST, "/api/v1/devices/{device}/disconnect", 0, 200, disconnect,

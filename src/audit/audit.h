@@ -88,5 +88,18 @@ struct audit_summary {
 /* Read the whole file in order: numbers, hashes, chain, checkpoints. False: at the first fault, <err> says the record, the line
  * and the byte; <ret> holds what was good before it in any case. */
 bool audit_verify(const char *path, const struct audit_reader *r, struct audit_summary *ret, struct err *err);
+/* The same of a file that is open; <name> is for errors. */
+bool audit_verify_fd(int fd, const char *name, const struct audit_reader *r, struct audit_summary *ret, struct err *err);
+
+/* From the newest record towards the first, at most half a megabyte of lines in one call; the chain is not looked at. */
+struct audit_page {
+	uint64_t before;          /* .next of the call before; 0: the end */
+	/* <intact>: its hash is that of its text. False: enough. .line is 0. */
+	bool (*each)(void *ctx, const struct audit_seen *r, bool intact);
+	void *ctx;
+	uint64_t next;            /* out: for the next call; 0: the first record was reached. Lines may be left even if each() was not called */
+};
+/* False and <err>: ERR_INPUT a line is no record, or .before is no place between records; ERR_SYSTEM. */
+bool audit_backwards(int fd, struct audit_page *p, struct err *err);
 
 #endif

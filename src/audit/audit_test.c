@@ -1,6 +1,7 @@
 /* The audit log: what was written is read back, and no byte of it can be changed without being found. */
 #include "audit/internal.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -392,6 +393,63 @@ test_parser_at_every_truncation(void **state)
 	}
 }
 
+struct seen_back {
+	uint64_t n[8];
+	unsigned count, stop_after, broken;
+};
+
+static bool
+note_back(void *ctx, const struct audit_seen *r, bool intact)
+{
+	struct seen_back *b = ctx;
+
+	assert_true(b->count < ARRAY_LEN(b->n));
+	b->n[b->count++] = r->n;
+	b->broken += !intact;
+	return b->count != b->stop_after;
+}
+
+static void
+backwards_shows_all_of_it_in_pages(void **state)
+{
+	const struct home *h = *state;
+	struct seen_back b = { .stop_after = 2 };
+	struct audit_page p = { .each = note_back, .ctx = &b };
+	struct err err = { 0 };
+	int fd;
+
+	make(h);
+	fd = open(h->path, O_RDWR | O_CLOEXEC);
+	assert_int_not_equal(fd, -1);
+	assert_true(audit_backwards(fd, &p, &err));
+	assert_int_equal(b.count, 2);
+	assert_int_equal(b.n[0], 3);
+	assert_int_equal(b.n[1], 2);
+	assert_int_not_equal(p.next, 0);
+	p.before = p.next;
+	b.stop_after = 0;
+	assert_true(audit_backwards(fd, &p, &err));
+	assert_int_equal(b.count, 3);
+	assert_int_equal(b.n[2], 1);
+	assert_int_equal(p.next, 0);
+	assert_int_equal(b.broken, 0);
+	/* No place where a record ends; behind the end. */
+	p.before = 5;
+	assert_false(audit_backwards(fd, &p, &err));
+	assert_int_equal(err.code, ERR_INPUT);
+	p.before = 1 << 20;
+	assert_false(audit_backwards(fd, &p, &err));
+	/* A line that is being written is none yet; one that was changed is shown as such. */
+	assert_int_equal(pwrite(fd, "{\"n\":4", 6, lseek(fd, 0, SEEK_END)), 6);
+	assert_int_equal(pwrite(fd, "9", 1, 5), 1);
+	b = (struct seen_back){ 0 };
+	p.before = 0;
+	assert_true(audit_backwards(fd, &p, &err));
+	assert_int_equal(b.count, 3);
+	assert_int_equal(b.broken, 1);
+	(void)close(fd);
+}
+
 int
 main(void)
 {
@@ -404,6 +462,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_two_writers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_checkpoints, setup, teardown),
 		cmocka_unit_test(test_parser_at_every_truncation),
+		cmocka_unit_test_setup_teardown(backwards_shows_all_of_it_in_pages, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

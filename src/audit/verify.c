@@ -190,26 +190,35 @@ size_of(int fd)
 bool
 audit_verify(const char *path, const struct audit_reader *r, struct audit_summary *ret, struct err *err)
 {
-	struct walk w = { .path = path, .reader = r, .sum = ret, .err = err };
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	uint8_t *buf;
-	off_t size;
 	bool ok;
 
 	*ret = (struct audit_summary){ .hash = AUDIT_ZEROS };
 	if (fd == -1)
 		return err_sys(err, "cannot open %s", path);
-	size = size_of(fd);
+	ok = audit_verify_fd(fd, path, r, ret, err);
+	(void)close(fd);
+	return ok;
+}
+
+bool
+audit_verify_fd(int fd, const char *name, const struct audit_reader *r, struct audit_summary *ret, struct err *err)
+{
+	struct walk w = { .path = name, .reader = r, .sum = ret, .err = err };
+	uint8_t *buf;
+	off_t size = size_of(fd);
+	bool ok;
+
+	*ret = (struct audit_summary){ .hash = AUDIT_ZEROS };
 	buf = malloc(2 * AUDIT_LINE_MAX);
 	w.parsed.room = malloc(AUDIT_LINE_MAX);
 	if (size == -1)
-		ok = err_sys(err, "cannot read %s", path);
+		ok = err_sys(err, "cannot read %s", name);
 	else if (buf == NULL || w.parsed.room == NULL)
 		ok = err_set(err, ERR_MEMORY, "out of memory");
 	else
 		ok = walk_file(&w, fd, size, buf);
 	free(buf);
 	free(w.parsed.room);
-	(void)close(fd);
 	return ok;
 }

@@ -56,6 +56,30 @@ note_ocsp(const char *dir, const char *ca, const char *serial, const char *statu
 	return audit_note(dir, &r, err);
 }
 
+static bool
+signed_by(X509 *x, struct slice statement, struct slice signature)
+{
+	EVP_PKEY *key = X509_get0_pubkey(x);
+	EVP_MD_CTX *ctx = key != NULL ? EVP_MD_CTX_new() : NULL;
+	bool ok = ctx != NULL && EVP_DigestVerifyInit(ctx, NULL, key_digest(key), NULL, key) == 1 &&
+	    EVP_DigestVerify(ctx, signature.p, signature.n, statement.p, statement.n) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	return ok;
+}
+
+bool
+pki_signed_by_der(struct slice cert, struct slice statement, struct slice signature, struct err *err)
+{
+	const unsigned char *p = cert.p;
+	X509 *x = d2i_X509(NULL, &p, (long)cert.n);
+	bool ok = x != NULL && signed_by(x, statement, signature);
+
+	X509_free(x);
+	ERR_clear_error();
+	return ok || err_set(err, ERR_DENIED, "its signature is not by the CA's key");
+}
+
 bool
 pki_signed_by(const char *cert_file, struct slice statement, struct slice signature, struct err *err)
 {
@@ -64,14 +88,8 @@ pki_signed_by(const char *cert_file, struct slice statement, struct slice signat
 
 	if (!certs_read(cert_file, &certs, err))
 		return false;
-	for (int i = 0; !ok && i < sk_X509_num(certs); i++) {
-		EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(certs, i));
-		EVP_MD_CTX *ctx = key != NULL ? EVP_MD_CTX_new() : NULL;
-
-		ok = ctx != NULL && EVP_DigestVerifyInit(ctx, NULL, key_digest(key), NULL, key) == 1 &&
-		    EVP_DigestVerify(ctx, signature.p, signature.n, statement.p, statement.n) == 1;
-		EVP_MD_CTX_free(ctx);
-	}
+	for (int i = 0; !ok && i < sk_X509_num(certs); i++)
+		ok = signed_by(sk_X509_value(certs, i), statement, signature);
 	sk_X509_pop_free(certs, X509_free);
 	ERR_clear_error();
 	return ok || err_set(err, ERR_DENIED, "its signature is by no key of %s", cert_file);

@@ -219,6 +219,7 @@ bool pki_first_der(struct slice file, const char *name, uint8_t **ret, size_t *r
 /* Is <signature> over <statement> by the key of a certificate in <cert_file> (PEM or DER; one or more), with the digest that goes
  * with that key? For checkpoints of the audit log. */
 bool pki_signed_by(const char *cert_file, struct slice statement, struct slice signature, struct err *err);
+bool pki_signed_by_der(struct slice cert, struct slice statement, struct slice signature, struct err *err); /* of one certificate */
 
 /* ---- look into a file ---- */
 
