@@ -131,6 +131,18 @@ catch_up(struct shard *sh)
 	}
 }
 
+bool
+journal_refuses(const struct shard *sh, bool retain)
+{
+	const struct broker *b = sh->broker;
+
+	if (!sh->journal.refuses)
+		return false;
+	for (unsigned i = 0; !retain && i < b->n_shards; i++)
+		retain = atomic_load_explicit(&b->shards[i]->journal.kept, memory_order_acquire) > 0;
+	return retain;
+}
+
 void
 gates_turn(struct shard *sh)
 {

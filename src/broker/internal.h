@@ -539,10 +539,6 @@ void shares_done(struct shard *sh);
 
 /* One member gets it. */
 void group_deliver(struct shard *sh, struct group *g, struct msg *m);
-/* A member of one of <home>'s groups has gone. Any thread. */
-void share_uncount(struct broker *b, unsigned home, struct slice filter);
-/* To one who is in it now; nobody: it has gone. */
-void group_take(struct shard *sh, struct slice full, struct msg *m, const struct errand *e);
 void groups_done(struct shard *sh);
 
 /* ---- retained.c ---- */

@@ -589,15 +589,3 @@ journal_catch_up(struct session *s)
 	if (keeps(s) && s->journal->stale)
 		s->journal->stale = !journal_session(s) || !journal_will(s);
 }
-
-bool
-journal_refuses(const struct shard *sh, bool retain)
-{
-	const struct broker *b = sh->broker;
-
-	if (!sh->journal.refuses)
-		return false;
-	for (unsigned i = 0; !retain && i < b->n_shards; i++)
-		retain = atomic_load_explicit(&b->shards[i]->journal.kept, memory_order_acquire) > 0;
-	return retain;
-}

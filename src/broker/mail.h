@@ -39,5 +39,9 @@ void mail_done(struct shard *sh);
 typedef void mail_fn(struct shard *sh, struct mail *m); /* may take msg and text by setting them NULL */
 mail_fn mail_share_join, mail_share_leave, mail_share_status, mail_share_deliver, mail_share_again, mail_share_return, mail_share_lost, mail_scan_new,
     mail_scan_hit, mail_scan_pause, mail_scan_more, mail_scan_stop, mail_once;
+/* A member of one of <home>'s groups has gone. Any thread. */
+void share_uncount(struct broker *b, unsigned home, struct slice filter);
+/* To one who is in it now; nobody: it has gone. */
+void group_take(struct shard *sh, struct slice full, struct msg *m, const struct errand *e);
 
 #endif
