@@ -7,11 +7,13 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 import pytest
 
 import apikit
 import kit
+import wire
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHOTS = os.environ.get("SIGNET_SHOTS")  # a folder for screenshots, for people to look at
@@ -359,3 +361,89 @@ def test_signing_in_and_out(browser):
     assert browser("return await page.evaluate(() => document.cookie)") == ""
     browser("await page.reload(); await page.locator('.top').waitFor(); await page.getByRole('button', { name: 'Sign out' }).click();"
             "await page.getByLabel('User name').waitFor()")
+
+
+HOSTILE = ["<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "</td></tr><b>bold", "javascript:alert(1)", "{{constructor}}", "${alert(1)}",
+           "\u202eevil\u202c", "\u200bzero", "a\tb\u0085c", "مرحبا بالعالم", "x" * 300]
+
+
+def wait_text(browser, text, where="body"):
+    browser("await page.locator(args.where).getByText(args.text).first().waitFor()", text=text, where=where)
+
+
+def test_live_messages_are_seen_as_they_are(served, browser, device, controller):
+    browser.open("live")
+    wait_text(browser, "Live", "[role=status]")
+    device.publish("springcard/springcore/dev1/status", '{"State":"online,ready","Uptime":"145:1860.081"}', qos=1, retain=True)
+    device.publish("springcard/springcore/dev1/rdr/evt", '{"Interface":"13.56","Protocol":"NFC-A","TagId":"262BA1B0","Move":"Insert"}', qos=1)
+    wait_text(browser, "262BA1B0 · NFC-A · 13.56 · Insert", "table")
+    wait_text(browser, "online,ready · 145:1860.081", "table")
+    # One of them, with what MQTT says about it.
+    browser("await page.locator('table').getByRole('button', { name: 'springcard/springcore/dev1/rdr/evt' }).first().click()")
+    wait_text(browser, '"262BA1B0"', ".detail .json")
+    browser.look("live")
+    browser("await page.locator('.detail').getByRole('button', { name: 'Hex' }).click(); await page.locator('.detail pre').getByText('7b 22 49 6e').waitFor()")
+    # The tree, and what lies below one of its topics alone.
+    browser("""const tree = page.locator('.topics');
+        await tree.getByRole('button', { name: 'Unfold springcard' }).click(); await tree.getByRole('button', { name: 'Unfold springcore' }).click();
+        await tree.getByRole('button', { name: 'dev1', exact: true }).click()""")
+    controller.publish("springcard/other", "not shown", qos=1)
+    device.publish("springcard/springcore/dev1/evt", "shown", qos=1)
+    wait_text(browser, "shown", "table")
+    assert browser("return await page.locator('table').getByText('not shown').count()") == 0
+    browser("await page.getByRole('button', { name: /^Only/ }).click()")
+    # Another filter, and one that is none.
+    browser("""const filter = page.getByLabel('Topic filter'); await filter.fill('a#'); await page.keyboard.press('Enter');
+        await page.getByRole('alert').getByText('stands alone').waitFor(); await filter.fill('only/+'); await page.keyboard.press('Enter')""")
+    wait_text(browser, "No message yet")
+    device.publish("springcard/springcore/dev1/evt", "elsewhere", qos=1)
+    kit.wait_for(lambda: controller.publish("only/this", "arrived", qos=1) and browser("return await page.locator('table').getByText('arrived').count()"), "the other filter")
+    assert browser("return await page.locator('table').getByText('elsewhere').count()") == 0
+
+
+def test_hostile_messages_are_text(served, browser, controller):
+    browser("await page.goto('/console/#/devices'); await page.reload()")
+    browser.open("live")
+    wait_text(browser, "Live", "[role=status]")
+    for i, text in enumerate(HOSTILE):
+        topic = "hostile/" + re.sub(r"[\t\u0085]", "", text).replace("/", "-").replace("+", "").replace("#", "")
+        controller.publish(topic, json.dumps({"n": i, text: text}), qos=1)
+        controller.publish(topic + "/raw", text.encode() + bytes([0, 255]), qos=1)
+    controller.publish("hostile/large", "y" * 1_000_000, qos=1)
+    controller.publish("hostile/deep", "[" * 30000 + "]" * 30000, qos=1)
+    wait_text(browser, "hostile/deep", "table")
+    browser("await page.locator('table').getByRole('button', { name: 'hostile/large' }).click()")
+    wait_text(browser, "the first 65,536 of 1,000,000 bytes", ".detail")
+    names = [n for n in browser("return await page.locator('table .leaf').allInnerTexts()") if n.startswith("hostile/")]
+    assert len(names) == 2 + 2 * len(HOSTILE) and "hostile/<img src=x onerror=alert(1)>" in names and any("\\u202eevil" in n for n in names)
+    # Each is opened; nothing of it becomes an element, and it turns nothing round.
+    browser("for (const b of await page.locator('table .leaf').all()) await b.click()")
+    assert browser("return await page.evaluate(() => document.querySelectorAll('#app script, #app img:not([src=\"icon.svg\"]), #app b:not(.number b):not(.flow b), #app iframe').length)") == 0
+    assert not re.search("[\u202a-\u202e\u200b\u2066-\u2069]", browser("return await page.evaluate(() => document.querySelector('#app').innerText)"))
+    browser("await page.locator('.topics').getByRole('button', { name: 'Unfold hostile' }).click()")
+    browser.look("live-hostile")
+
+
+def test_ten_thousand_messages_a_second_neither_freeze_the_page_nor_are_hidden(served, browser):
+    browser.open("live")
+    wait_text(browser, "Live", "[role=status]")
+    # Signs of life of the page's own thread, and how long it was away at worst.
+    browser("""await page.evaluate(() => { let last = performance.now(); globalThis.worst = 0;
+        globalThis.pulse = setInterval(() => { const now = performance.now(); globalThis.worst = Math.max(globalThis.worst, now - last); last = now; }, 20); })""")
+    files, pause = served.pki.issue("control", "loader"), 0.1
+    payload = b'{"Interface":"13.56","Protocol":"NFC-A","TagId":"262BA1B0"}'
+    with kit.Raw(served.mqtt, files) as raw:
+        raw.connect("loader")
+        batch = b"".join(wire.publish(f"load/dev{i % 200}/rdr/evt", payload) for i in range(1000))
+        begin = time.monotonic()
+        for i in range(30):
+            raw.send(batch)
+            time.sleep(max(0, begin + (i + 1) * pause - time.monotonic()))
+        sent = time.monotonic() - begin
+    total = kit.wait_for(lambda: browser("""const text = await page.locator('.flow').innerText(); const m = /([\\d,]+) in all/.exec(text);
+        return m && Number(m[1].replaceAll(',', '')) >= 30000 ? text : null"""), "all of them to be counted")
+    assert "A sample" in total or browser("return await page.locator('table tbody tr').count()") == 500, total
+    worst = browser("clearInterval(await page.evaluate(() => globalThis.pulse)); return await page.evaluate(() => globalThis.worst)")
+    print(f"30,000 messages in {sent:.2f} s; the page was away for {worst:.0f} ms at worst; {total!r}")
+    assert worst < 5000
+    browser("await page.getByRole('button', { name: 'Pause' }).click(); await page.getByRole('button', { name: 'Go on' }).click()")
