@@ -63,6 +63,8 @@ pki_est_encode(struct slice der)
 	enum { LINE = 48 };
 	char *text = malloc(der.n / LINE * 66 + 70), *at = text;
 
+	if (text != NULL)
+		*text = '\0';
 	for (size_t i = 0; text != NULL && i < der.n; i += LINE) {
 		base64_put(slice_of(der.p + i, NUM_MIN(der.n - i, (size_t)LINE)), true, at);
 		at += strlen(at);
