@@ -41,7 +41,8 @@ class Site(apikit.Served):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    with Site(kit.Pki(tmp_path_factory.mktemp("h") / "d")) as s:
+    # The broker, too, asks this responder about each client.
+    with Site(kit.Pki(tmp_path_factory.mktemp("h") / "d"), "ocsp_check hard") as s:
         yield s
 
 
@@ -153,6 +154,17 @@ def test_ocsp_by_get_is_kept_by_caches(site, admin, tmp_path):
     assert admin("POST", one(certificate) + "/revoke", {"reason": "superseded"}).status == 200
     second = site.plain("GET", urls[0], headers={"If-None-Match": first.headers["etag"]})
     assert second.status == 200 and "Cert Status: revoked" in read(second)
+
+
+def test_the_broker_asks_it(site, admin, tmp_path):
+    """`ocsp_check hard`: who has no answer does not come in."""
+    certificate, files = device(admin, tmp_path, "ocsp4")
+    kit.Client(site, "ocsp4", chain_of(site, files), version=kit.V5, port=site.mqtt).close()
+    # One of another way: nobody knows whom to ask about it.
+    site.pki.issue("client", "offline")
+    with pytest.raises(kit.Refused):
+        kit.Client(site, "offline", site.pki.files("offline"), version=kit.V5, port=site.mqtt)
+    kit.wait_for(lambda: "[ocsp-unavailable]" in site.text(), "the reason")
 
 
 def test_bad_ocsp_requests(site, admin, tmp_path):

@@ -127,6 +127,17 @@ def test_the_profile_of_dojot_and_urls(site, keys):
         assert link.issue(csr(keys, "ec"), profile="cfree").code == sk.DENIED
 
 
+def test_who_answers_in_a_cas_name(site, keys):
+    with sk.Signer(site, "ocsp_url http://ca.example/ocsp\n") as signer:
+        for ca in ("client", "cloud"):
+            made = issued(signer.link().issue(csr(keys, subject="/CN=x"), ca=ca, profile="ocsp", cn=None, names=["a.example"], days=3650))
+            text = shown(made[5])
+            assert made[2] == f"OCSP responder: {ca}" and made[4] - made[3] <= 7 * 86400 + 600
+            assert "OCSP Signing" in text and "OCSP No Check" in text and "CA:FALSE" in text and "URI:" not in text and "DNS:" not in text
+        # Nobody gets in with it, whatever his name is.
+        assert not verified(site, made[5], ca="cloud") and not verified(site, made[5], ca="cloud", purpose="sslserver")
+
+
 # ---- what it does not make ----
 
 HOSTILE = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign", "extendedKeyUsage=serverAuth,codeSigning,OCSPSigning",
@@ -181,7 +192,7 @@ def test_requests_that_are_refused(site, keys):
         own = certs.openssl("req", "-new", "-key", site.dir / "pki/client/key.pem", "-subj", "/CN=x", "-outform", "DER")
         assert "key of the CA" in link.issue(own).text
         # Profiles that a CA has not, CAs that there are not.
-        for words, code in (({"profile": "server"}, sk.MISSING), ({"profile": "cfree"}, sk.MISSING), ({"profile": "ca"}, sk.MISSING),
+        for words, code in (({"profile": "server"}, sk.MISSING), ({"profile": "ocsp", "cn": "dev"}, sk.DENIED), ({"profile": "cfree"}, sk.MISSING), ({"profile": "ca"}, sk.MISSING),
                             ({"profile": "root"}, sk.MISSING), ({"profile": "clien"}, sk.MISSING), ({"ca": "root"}, sk.DENIED),
                             ({"ca": "root", "profile": "ca"}, sk.DENIED), ({"ca": "nobody"}, sk.MISSING), ({"ca": "../client"}, sk.MISSING),
                             ({"ca": "cloud", "profile": "client"}, sk.MISSING)):

@@ -11,6 +11,7 @@ struct est {
 	uint8_t der[PKI_EST_REQUEST_MAX]; /* the request as it came */
 	size_t der_n;
 	struct pki_pair pair;             /* of EST_KEYGEN: in the place of the request's key */
+	bool foreign;                     /* the certificate that is shown is a factory's */
 	char ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1], cn[5 * REGISTRY_NAME_MAX + 2];
 };
 /* What is to be signed. */

@@ -134,25 +134,45 @@ order(struct call *c)
 		call_error(c, &err);
 }
 
-/* Whose it is: as it was booked; or, of one that was not issued here, the device of its name, where the CA is the one of devices. */
+/* Whose it is: as it was booked; or, of one that is not known by its number, the device of its name, where our own CA of devices says so. Of a
+ * factory's only the first counts. */
 static bool
-find_device(struct call *c, const struct pki_peer *p, struct registry_device *ret)
+find_device(struct call *c, const struct pki_peer *p, const struct registry_ca *ca, struct registry_device *ret)
 {
 	struct registry *r = c->api->registry;
 	struct est *e = c->work;
 	struct registry_certificate x;
+	bool ok;
+
+	if (!registry_certificate_find(r, slice_of(p->issuer_key, sizeof(p->issuer_key)), slice_of(p->serial, p->serial_n), &x, NULL))
+		return ca->own && slice_eq(ca->role, SL("client")) && p->cn != NULL && registry_device_find(r, slice_str(p->cn), ret, NULL);
+	ok = x.device.n > 0 && x.state <= REGISTRY_CERT_SUPERSEDED && (!ca->own || text_copy(e->profile, sizeof(e->profile), x.profile)) &&
+	     registry_device_get(r, x.tenant, x.device, ret, NULL);
+	free(x.mem);
+	return ok;
+}
+
+/* From the same CA as before; who comes from a factory gets his first one of ours. */
+static bool
+find(struct call *c, const struct pki_peer *p, struct registry_device *ret)
+{
+	struct registry *r = c->api->registry;
+	struct registry_entity x = { .ca = SL("client"), .profile = SL("client") };
+	struct est *e = c->work;
 	struct registry_ca ca;
 	bool ok;
 
 	if (!registry_ca_find(r, slice_of(p->issuer_key, sizeof(p->issuer_key)), &ca, NULL))
 		return false;
-	ok = ca.own && !ca.retired && text_copy(e->ca, sizeof(e->ca), ca.name);
-	if (ok && registry_certificate_find(r, slice_of(p->issuer_key, sizeof(p->issuer_key)), slice_of(p->serial, p->serial_n), &x, NULL)) {
-		ok = x.device.n > 0 && x.state <= REGISTRY_CERT_SUPERSEDED && text_copy(e->profile, sizeof(e->profile), x.profile) &&
-		     registry_device_get(r, x.tenant, x.device, ret, NULL);
+	ok = !ca.retired && find_device(c, p, &ca, ret);
+	e->foreign = !ca.own;
+	if (ok && ca.own) {
+		(void)text_copy(e->ca, sizeof(e->ca), ca.name);
+	} else if (ok) {
+		(void)registry_entity_get(r, ret->cn, &x, NULL);
+		(void)text_copy(e->ca, sizeof(e->ca), x.ca);
+		(void)text_copy(e->profile, sizeof(e->profile), x.profile);
 		free(x.mem);
-	} else {
-		ok = ok && slice_eq(ca.role, SL("client")) && p->cn != NULL && registry_device_find(r, slice_str(p->cn), ret, NULL);
 	}
 	free(ca.mem);
 	return ok;
@@ -183,7 +203,9 @@ check_subject(struct call *c, const struct registry_device *d)
 	struct err err;
 	bool ok;
 
-	if (e->kind == EST_REENROLL)
+	if (e->kind == EST_REENROLL && e->foreign)
+		ok = err_set(&err, ERR_DENIED, "the certificate that is shown is not one of ours, which could be renewed: use simpleenroll");
+	else if (e->kind == EST_REENROLL)
 		ok = pki_est_same_subject(slice_of(e->der, e->der_n), chan_certificate(c->chan), &err);
 	else
 		ok = is_own_name(e, d->id, d->cn) || err_set(&err, ERR_INPUT, "the request's common name is not that of the certificate that is shown");
@@ -204,7 +226,7 @@ by_certificate(struct call *c, const struct pki_peer *p)
 		ask_who(c, "the certificate is not good any more");
 		return;
 	}
-	if (!find_device(c, p, &d)) {
+	if (!find(c, p, &d)) {
 		ask_who(c, "the certificate is no device's that is registered here");
 		return;
 	}

@@ -153,13 +153,15 @@ pki_ca_make(struct pki_ca *c, const struct pki_wish *w, struct pki_made *ret, st
 
 	if (!profile_find(slice_str(w->profile), &d.profile))
 		return err_set(err, ERR_MISSING, "there is no such profile");
+	if (d.profile == PROFILE_OCSP && w->cn != NULL)
+		return err_set(err, ERR_DENIED, "the profile ocsp is for responders, and for nobody who has a name of his own");
+	/* More than the profile's is clipped; the CA's own end clips the rest. */
+	d.wish.days = w->days == 0 ? 0 : NUM_MIN(w->days, profile_days(d.profile));
 	if (d.profile == PROFILE_OCSP) {
 		/* A colon behind what is no tenant: no device has such a name. */
 		(void)snprintf(responder, sizeof responder, "OCSP responder: %s", c->ca.name);
 		d.wish = (struct draft_wish){ .cn = responder, .only_hosts = true, .days = RESPONDER_DAYS };
 	}
-	/* More than the profile's is clipped; the CA's own end clips the rest. */
-	d.wish.days = w->days == 0 ? 0 : NUM_MIN(w->days, profile_days(d.profile));
 	d.crl_url = url_for(c, w->crl_url, crl);
 	d.ocsp_url = url_for(c, w->ocsp_url, ocsp);
 	d.issuers_url = url_for(c, w->issuers_url, issuers);

@@ -420,7 +420,7 @@ bool pki_profile_known(struct slice name); /* "client", "server", "cfree", "ocsp
 bool pki_url_ok(const char *url);          /* fit to stand in a certificate */
 
 struct pki_wish {
-	const char *profile;            /* of "ocsp" nothing below counts but the key in csr */
+	const char *profile;            /* of "ocsp" only the key in csr counts; with a cn it is refused */
 	const char *cn;                 /* NULL: the request's own; pki_cn_ok() */
 	const char *const *names;       /* for subjectAltName */
 	size_t n_names;
