@@ -66,7 +66,8 @@ give_up(const struct err *e)
 	return code == EXIT_USAGE ? code : EXIT_UNKNOWN;
 }
 
-/* True: answered, with *ret_out, or it cannot be said, <err>, and *ret_out is NULL. False: ask the files. */
+/* True: answered, with *ret_out, or it cannot be said, <err>, and *ret_out is NULL. False: ask the files. Who names a socket wants
+ * that broker's answer. */
 static bool
 ask_broker(struct explain *x, json_t **ret_out, struct err *err)
 {
@@ -79,7 +80,7 @@ ask_broker(struct explain *x, json_t **ret_out, struct err *err)
 	asked = ctl_ask(&x->ctl, "explain", in, &out, err);
 	json_decref(in);
 	if (!asked)
-		return x->live;
+		return x->live || x->ctl.socket != NULL;
 	if (json_is_true(json_object_get(out, "found"))) {
 		*ret_out = out;
 		return true;
