@@ -1,6 +1,7 @@
 /* The control process: what it opens, its loop, its end. */
 #include "api/enrol.h"
 #include "api/events.h"
+#include "api/pending.h"
 #include "api/presence.h"
 
 #include <signal.h>
@@ -146,6 +147,7 @@ open_all(struct api *a, struct err *err)
 	a->worker = worker_new(a->base);
 	if (a->tokens == NULL || a->hasher == NULL || a->worker == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
+	pending_factories(a);
 	return events_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err);
 }
 

@@ -58,6 +58,8 @@ struct api_config {
 	unsigned max_per_address;
 	const char *broker;           /* its control socket; NULL: none */
 	const char *enrol_host;       /* HOST[:PORT] under which devices reach the API; NULL: as who asks has reached it */
+	const char *const *factories; /* files with certificates of factories' CAs */
+	unsigned n_factories;
 	uint16_t mqtt_port;           /* on which devices reach the broker; 0: none */
 	const char *status_topic;     /* where devices say how they are: a filter with one +, which is the device; NULL: nowhere */
 	const char *actuate_topic;    /* where they hear what to do; %t tenant, %d id, %u common name */

@@ -1,5 +1,6 @@
 /* The broker: it is told which devices there are, all at each connection and then each change, and says who is here. */
 #include "api/broker.h"
+#include "api/pending.h"
 #include "api/presence.h"
 
 #include <inttypes.h>
@@ -28,6 +29,8 @@ struct broker {
 	uint64_t index;       /* of its chunks */
 	unsigned names_max;
 	bool more;            /* of the snapshot */
+	int64_t factories;    /* certificates of factories in it; they come behind the devices */
+	bool devices_told;
 	struct event *again;  /* after a failure */
 };
 
@@ -124,6 +127,7 @@ on_told(void *ctx, const struct link_reply *r)
 
 /* Lists of names by state; a quarantined device is let into the quarantine by the broker as a pending one is. */
 struct lists {
+	struct registry *registry;
 	json_t *of[REGISTRY_DEVICE_STATES], *removed;
 	int64_t last;
 	size_t n;
@@ -131,9 +135,9 @@ struct lists {
 static const char *const list_names[] = { [REGISTRY_ENABLED] = "enabled", [REGISTRY_DISABLED] = "disabled", [REGISTRY_PENDING] = "pending" };
 
 static bool
-lists_init(struct lists *l, int64_t generation)
+lists_init(struct lists *l, struct registry *r, int64_t generation)
 {
-	*l = (struct lists){ .last = generation, .removed = json_array() };
+	*l = (struct lists){ .registry = r, .last = generation, .removed = json_array() };
 	for (size_t i = 0; i < ARRAY_LEN(list_names); i++)
 		l->of[i] = json_array();
 	return l->removed != NULL && l->of[0] != NULL && l->of[1] != NULL && l->of[2] != NULL;
@@ -153,6 +157,15 @@ add_name(void *ctx, const struct registry_change *c)
 	l->last = c->generation;
 	l->n++;
 	return true;
+}
+
+/* Of a change: with what a factory gave the device. */
+static bool
+add_names(void *ctx, const struct registry_change *c)
+{
+	struct lists *l = ctx;
+
+	return add_name(l, c) && registry_factory_change(l->registry, c, add_name, l, NULL);
 }
 
 /* Moves the lists into <body>. */
@@ -177,9 +190,14 @@ static json_t *
 make_chunk(struct broker *b, struct err *err)
 {
 	struct lists l;
-	bool ok = lists_init(&l, 0) && registry_snapshot(b->api->registry, &b->at, b->names_max, add_name, &l, &b->more, err);
+	bool ok = lists_init(&l, b->api->registry, 0) && (b->devices_told ? registry_factory_snapshot : registry_snapshot)(b->api->registry, &b->at, b->names_max, add_name, &l, &b->more, err);
 	json_t *body = with_lists(&l, json_pack("{s:I, s:I}", "generation", (json_int_t)b->next, "index", (json_int_t)b->index++), false);
 
+	if (ok && !b->more && !b->devices_told) {
+		b->devices_told = true;
+		b->more = b->factories > 0;
+		b->at = 0;
+	}
 	if (ok)
 		return body;
 	json_decref(body);
@@ -193,13 +211,15 @@ make_begin(struct broker *b, struct err *err)
 
 	b->at = 0;
 	b->index = 0;
-	b->more = true;
-	if (!registry_generation(b->api->registry, &b->next, err) || !registry_device_totals(b->api->registry, (struct slice){ 0 }, totals, err))
+	b->devices_told = false;
+	if (!registry_generation(b->api->registry, &b->next, err) || !registry_factory_count(b->api->registry, &b->factories, err) ||
+	    !registry_device_totals(b->api->registry, (struct slice){ 0 }, totals, err))
 		return NULL;
 	for (size_t i = 0; i < REGISTRY_DEVICE_STATES; i++)
 		n += totals[i];
 	/* None at all is a snapshot without chunks. */
 	b->more = n > 0;
+	n += b->factories;
 	return json_pack("{s:I, s:I}", "generation", (json_int_t)b->next, "devices", (json_int_t)n);
 }
 
@@ -208,7 +228,7 @@ static json_t *
 make_change(struct broker *b, struct err *err)
 {
 	struct lists l;
-	bool ok = lists_init(&l, b->known) && registry_changes(b->api->registry, b->known, CHANGES, add_name, &l, err);
+	bool ok = lists_init(&l, b->api->registry, b->known) && registry_changes(b->api->registry, b->known, CHANGES, add_names, &l, err);
 	json_t *body;
 
 	b->next = l.last;
@@ -290,6 +310,8 @@ static void
 on_event(void *ctx, const json_t *event)
 {
 	presence_event(((struct broker *)ctx)->api, event);
+	if (strcmp(json_string_value(json_object_get(event, "event")) != NULL ? json_string_value(json_object_get(event, "event")) : "", "quarantine") == 0)
+		pending_seen(((struct broker *)ctx)->api, event);
 }
 
 static void

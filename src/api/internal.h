@@ -89,6 +89,7 @@ extern const struct op_group
     group_cas,
     group_audit,
     group_enrol,
+    group_pending,
     group_events,
     group_system;
 extern const struct op_group group_public, group_ocsp, group_est;

@@ -58,8 +58,8 @@ role_of(const char *name)
 	return (struct slice){ 0 };
 }
 
-static bool
-put_ca(struct api *a, const struct signer_ca *s, X509 *x, struct err *err)
+bool
+cas_put(struct api *a, const struct cas_entry *s, X509 *x, struct err *err)
 {
 	uint8_t key[REGISTRY_HASH];
 	struct registry_ca ca = { 0 };
@@ -68,15 +68,15 @@ put_ca(struct api *a, const struct signer_ca *s, X509 *x, struct err *err)
 
 	/* What was said of it here stays; what the certificate says is taken from there. */
 	if (!registry_ca_get(a->registry, slice_str(s->name), &ca, NULL)) {
-		ca = (struct registry_ca){ .name = slice_str(s->name), .role = role_of(s->name) };
-		ca.parent = strcmp(s->name, "root") != 0 ? SL("root") : (struct slice){ 0 };
+		ca = (struct registry_ca){ .name = slice_str(s->name), .role = s->own ? role_of(s->name) : slice_str(s->role) };
+		ca.parent = s->own && strcmp(s->name, "root") != 0 ? SL("root") : (struct slice){ 0 };
 	}
 	ca.subject = slice_str(subject);
 	ca.key = slice_of(key, sizeof(key));
 	ca.der = s->der;
 	ca.not_before = seconds(X509_get0_notBefore(x));
 	ca.not_after = seconds(X509_get0_notAfter(x));
-	ca.own = true;
+	ca.own = s->own;
 	ok = subject != NULL && key_hash(x, key) ? registry_ca_put(a->registry, &ca, err)
 						 : err_set(err, ERR_INPUT, "its certificate cannot be read");
 	free(subject);
@@ -101,7 +101,7 @@ on_cas(void *ctx, const struct signer_ca *cas, size_t n, const struct err *why)
 			if ((strcmp(cas[i].name, "root") == 0) != (round == 0))
 				continue;
 			x = d2i_X509(NULL, &p, (long)cas[i].der.n);
-			if (x == NULL || !put_ca(a, &cas[i], x, &err))
+			if (x == NULL || !cas_put(a, &(struct cas_entry){ cas[i].name, NULL, cas[i].der, true }, x, &err))
 				log_error("CA %s is not taken into the registry: %s.", cas[i].name, x != NULL ? err.text : "no certificate");
 			X509_free(x);
 		}

@@ -22,6 +22,7 @@ const struct op_group *const op_groups[] = {
 	&group_cas,
 	&group_audit,
 	&group_enrol,
+	&group_pending,
 	&group_events,
 	&group_system,
 	&group_signin,

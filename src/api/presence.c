@@ -1,5 +1,6 @@
 /* Who is there. The broker's events say it as it happens; its list of sessions, read page by page again and again, says when each was heard
  * last, and puts right what no event has told: before control was there, or when it was not. */
+#include "api/pending.h"
 #include "api/presence.h"
 
 #include <stdlib.h>
@@ -322,6 +323,8 @@ take_row(struct presence *p, const json_t *o)
 	/* What happened after the list was made counts more. */
 	if (!is_device(o) || has_gone(p, id))
 		return;
+	if (slice_eq(member(o, "role"), SL("quarantine")))
+		pending_seen(p->api, o);
 	s = seats_take(&p->seats, id, cn, p->sweep);
 	if (s == NULL || (s->told != 0 && seen - s->told < step))
 		return;

@@ -15,6 +15,14 @@ bool signers_connect(struct api *a, int fd);
 void issued_fill(const struct signer_issued *s, struct registry_certificate *ret);
 /* Ask the signer for its CAs, and take them into the registry. */
 void cas_import(struct api *a);
+/* A CA's certificate into the registry; what was said of it there stays. <role>: of one whose key is elsewhere. */
+struct x509_st;
+struct cas_entry {
+	const char *name, *role;
+	struct slice der;
+	bool own;
+};
+bool cas_put(struct api *a, const struct cas_entry *e, struct x509_st *x, struct err *err);
 /* What was asked for is in the registry, and the list is not published because of <err>. */
 void lists_pending(struct call *c, const struct err *err);
 

@@ -1,6 +1,7 @@
 /* signet ca adopt, trust: CAs that were not made here. */
 #include "cli/internal.h"
 
+#include <string.h>
 #include "base/num.h"
 
 static bool
@@ -53,14 +54,17 @@ trust(const char *dir, const char *file, const char *role_name, const char *name
 {
 	enum authz_role role;
 	char path[PKI_PATH_MAX];
+	bool factory = role_name != NULL && strcmp(role_name, "factory") == 0;
 
 	if (role_name == NULL)
-		return err_set(err, ERR_USAGE, "say what its certificates may do: --role client, watch or control");
-	if (!site_dir(dir, &dir, err) || !site_role(role_name, &role, err) ||
-	    !pki_trust_add(dir, file, role, name, path, err))
+		return err_set(err, ERR_USAGE, "say what its certificates may do: --role client, watch or control, or factory");
+	if (!site_dir(dir, &dir, err) || (!factory && !site_role(role_name, &role, err)) ||
+	    !pki_trust_add(dir, file, role_name, name, path, err))
 		return false;
-	(void)printf("Certificates of this CA now have the role \"%s\": %s\nRestart or reload the broker so that it knows.\n",
-	    authz_role_name(role), path);
+	(void)printf("Certificates of this CA now have the role \"%s\": %s\nRestart or reload the broker so that it knows.\n", role_name, path);
+	if (factory)
+		(void)printf("Each device that comes with one waits for its approval (signet device pending), where signet.conf has\n"
+			     "  require_registration true\n  quarantine unregistered\n");
 	return true;
 }
 
@@ -72,7 +76,7 @@ ca_trust(int argc, char *argv[])
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &dir, 0, 0, "the installation" },
-		{ "role", "ROLE", ARG_TEXT, &role, 0, 0, "client, watch, control or cloud", CHOICES_CA },
+		{ "role", "ROLE", ARG_TEXT, &role, 0, 0, "client, watch, control or cloud; factory: its devices wait for their approval", CHOICES_CA " factory" },
 		{ "name", "NAME", ARG_TEXT, &name, 0, 0, "what it is called here (else from its common name)" },
 	};
 	const struct args args = { "signet ca trust --role ROLE FILE [options]",

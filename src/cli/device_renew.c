@@ -1,6 +1,7 @@
 /* signet device pending, approve, refuse: what devices have asked for over MQTT. The CA's key is here, the broker never has it. */
 #include "cli/ctl.h"
 #include "cli/internal.h"
+#include "cli/local.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -111,8 +112,6 @@ issue_for(const struct device_order *d, const json_t *asker, struct pki_issued *
 	struct pki_order o = { .cn = text_of(asker, "name"), .csr = slice_str(text_of(asker, "request")), .days = d->days, .reissue = true, .overlap = true,
 		.secret = d->secret };
 
-	if (o.csr.n == 0 && is_unregistered(asker))
-		return err_set(err, ERR_MISSING, "%s needs no new certificate: it is not registered; register it in the control plane, or refuse it", o.cn);
 	if (o.csr.n == 0)
 		return err_set(err, ERR_MISSING, "%s has not sent a request yet: it publishes one on $signet/renew/%s/request", o.cn, o.cn);
 	if (!site_dir(d->ctl.dir, &o.dir, err) || !pki_list(o.dir, NULL, 0, look, &x, err))
@@ -124,6 +123,43 @@ issue_for(const struct device_order *d, const json_t *asker, struct pki_issued *
 		return err_set(err, ERR_INPUT, "the certificate that %s showed was revoked: `signet device refuse %s`", o.cn, o.cn);
 	o.ca = x.found.ca;
 	return pki_issue(&o, ret, err);
+}
+
+/* One that waits for its registration: the control process has it. <what>: "approve", "refuse". */
+static bool
+settle_pending(const struct device_order *d, const char *what, struct err *err)
+{
+	const char *colon = strchr(d->name, ':');
+	char path[160];
+	struct https *h = local_open(d->ctl.dir, err);
+	json_t *body = strcmp(what, "approve") == 0 ? json_object() : NULL;
+	bool ok = h != NULL;
+
+	if (colon != NULL && colon - d->name > 64)
+		ok = err_set(err, ERR_USAGE, "the tenant's name is too long");
+	(void)snprintf(path, sizeof path, "/api/v1/pending/%%s/%s%s%.*s", what, colon != NULL ? "?tenant=" : "", colon != NULL ? (int)(colon - d->name) : 0, d->name);
+	if (ok)
+		ok = body != NULL ? local_ask(h, path, colon != NULL ? colon + 1 : d->name, body, NULL, err) : local_post(h, path, colon != NULL ? colon + 1 : d->name, err);
+	else
+		json_decref(body);
+	https_close(h);
+	return ok;
+}
+
+/* <here>: the broker says that it waits. */
+static bool
+register_pending(const struct device_order *d, bool here, struct err *err)
+{
+	struct err why;
+
+	if (settle_pending(d, "approve", &why)) {
+		(void)printf("%s is registered: it comes back with a device's rights.\n", d->name);
+		return true;
+	}
+	/* Nobody knows it: what the broker said stands. */
+	if (!here && (why.code == ERR_MISSING || why.code == ERR_SYSTEM))
+		return false;
+	return err_set(err, why.code, "%s needs no new certificate: it is not registered; register it in the control plane, or refuse it (%s)", d->name, why.text);
 }
 
 static void
@@ -179,6 +215,11 @@ device_approve(const struct device_order *d, struct err *err)
 	if (!ask_list(&d->ctl, &out, err))
 		return false;
 	asker = find_asker(out, d->name, d->serial, err);
+	if (asker == NULL ? err->code == ERR_MISSING : is_unregistered(asker) && text_of(asker, "request")[0] == '\0') {
+		ok = register_pending(d, asker != NULL, err);
+		json_decref(out);
+		return ok;
+	}
 	ok = asker != NULL && issue_for(d, asker, &made, err) && send_answer(&d->ctl, asker, made.pem, err);
 	if (ok)
 		(void)printf("%s has its new certificate: serial %s, SHA-256 %s\nThe old one stays good until the new one has connected.\n", d->name,
@@ -196,13 +237,16 @@ bool
 device_refuse(const struct device_order *d, struct err *err)
 {
 	const json_t *asker;
+	struct err ignored;
 	json_t *out;
 	bool ok;
 
 	if (!ask_list(&d->ctl, &out, err))
 		return false;
 	asker = find_asker(out, d->name, d->serial, err);
-	ok = asker != NULL && send_answer(&d->ctl, asker, NULL, err);
+	/* Without control nobody can disable it: it is only told no. */
+	ok = (asker == NULL ? err->code == ERR_MISSING : is_unregistered(asker)) && settle_pending(d, "refuse", &ignored);
+	ok = ok || (asker != NULL && send_answer(&d->ctl, asker, NULL, err));
 	if (ok)
 		(void)printf("%s was told no.\n", d->name);
 	json_decref(out);

@@ -196,13 +196,25 @@ explain(const struct https *h, CURLcode code, const struct https_answer *a, stru
 	return err_set(err, ERR_SYSTEM, "cannot ask %s: %s", host, shown);
 }
 
-bool
-https_delete(struct https *h, const char *path, const char *name, struct https_answer *ret, struct err *err)
+static bool
+ask_as(struct https *h, const char *method, const char *path, const char *name, struct https_answer *ret, struct err *err)
 {
-	bool ok = curl_easy_setopt(h->curl, CURLOPT_CUSTOMREQUEST, "DELETE") == CURLE_OK ? https_ask(h, path, name, NULL, ret, err) : err_set(err, ERR_MEMORY, "out of memory");
+	bool ok = curl_easy_setopt(h->curl, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK ? https_ask(h, path, name, NULL, ret, err) : err_set(err, ERR_MEMORY, "out of memory");
 
 	(void)curl_easy_setopt(h->curl, CURLOPT_CUSTOMREQUEST, NULL);
 	return ok;
+}
+
+bool
+https_post(struct https *h, const char *path, const char *name, struct https_answer *ret, struct err *err)
+{
+	return ask_as(h, "POST", path, name, ret, err);
+}
+
+bool
+https_delete(struct https *h, const char *path, const char *name, struct https_answer *ret, struct err *err)
+{
+	return ask_as(h, "DELETE", path, name, ret, err);
 }
 
 bool

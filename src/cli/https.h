@@ -32,7 +32,8 @@ struct https_answer {
  * Redirections are not followed: they would take what is secret elsewhere. False: there was no answer; <err> says why. */
 bool https_ask(struct https *h, const char *path, const char *name, const json_t *body, struct https_answer *ret, struct err *err);
 void https_answer_done(struct https_answer *a);
-/* The same with DELETE, without a body. */
+/* The same with POST and DELETE, without a body. */
+bool https_post(struct https *h, const char *path, const char *name, struct https_answer *ret, struct err *err);
 bool https_delete(struct https *h, const char *path, const char *name, struct https_answer *ret, struct err *err);
 
 #endif

@@ -74,15 +74,30 @@ local_ask(struct https *h, const char *path, const char *name, json_t *body, jso
 	return ok;
 }
 
+static bool
+without_body(bool (*how)(struct https *, const char *, const char *, struct https_answer *, struct err *), struct https *h, const char *path, const char *name,
+    struct err *err)
+{
+	struct https_answer a;
+
+	if (!how(h, path, name, &a, err))
+		return err_prefix(err, "control does not answer (does `signet serve` run?)");
+	if (!local_read(&a, NULL, err)) {
+		https_answer_done(&a);
+		return false;
+	}
+	https_answer_done(&a);
+	return true;
+}
+
+bool
+local_post(struct https *h, const char *path, const char *name, struct err *err)
+{
+	return without_body(https_post, h, path, name, err);
+}
+
 bool
 local_delete(struct https *h, const char *path, const char *name, struct err *err)
 {
-	struct https_answer a;
-	bool ok = https_delete(h, path, name, &a, err);
-
-	if (!ok)
-		return false;
-	ok = local_read(&a, NULL, err);
-	https_answer_done(&a);
-	return ok;
+	return without_body(https_delete, h, path, name, err);
 }

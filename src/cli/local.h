@@ -9,6 +9,8 @@ struct https *local_open(const char *dir, struct err *err);
 /* One exchange; <body> is released. *ret: the answer's JSON (NULL for one without), the caller's. False: nobody answers, or the answer is a problem
  * document, whose detail and remedy are in <err>: ERR_MISSING 404, ERR_EXISTS 409, ERR_INPUT 4xx, ERR_LIMIT 429, ERR_SYSTEM 5xx. */
 bool local_ask(struct https *h, const char *path, const char *name, json_t *body, json_t **ret, struct err *err);
+/* A POST without a body, and without an answer that counts. */
+bool local_post(struct https *h, const char *path, const char *name, struct err *err);
 bool local_delete(struct https *h, const char *path, const char *name, struct err *err);
 /* The same of any answer of the API: <ret> NULL: not wanted. */
 bool local_read(const struct https_answer *a, json_t **ret, struct err *err);

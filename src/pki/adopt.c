@@ -75,7 +75,7 @@ adopt_into(const struct pki_adopt *a, const char *place, EVP_PKEY *key, X509 *ce
 		return false;
 	}
 	(void)snprintf(file, sizeof file, "%s/cert.pem", place);
-	if (note_ca(a->dir, "adopt-ca", a->name, cert, err) && home_trust(a->dir, cert, file, a->role, err)) {
+	if (note_ca(a->dir, "adopt-ca", a->name, cert, err) && home_trust(a->dir, cert, file, a->role != AUTHZ_ROLE_NONE ? authz_role_name(a->role) : NULL, err)) {
 		(void)dir_sync(place, NULL); /* all is there; what a power cut takes now can be adopted again */
 		return true;
 	}
@@ -151,7 +151,7 @@ keep_copy(const char *path, X509 *cert, const char *pem, bool *ret_new, struct e
 }
 
 bool
-pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, const char *name, char *ret_path,
+pki_trust_add(const char *dir, const char *cert_file, const char *role, const char *name, char *ret_path,
     struct err *err)
 {
 	char slugged[33], sub[128], folder[PKI_PATH_MAX], path[PKI_PATH_MAX];
@@ -164,7 +164,7 @@ pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, cons
 	    !certs_pem(&cert, 1, &pem, err) || !home_path(folder, dir, "pki/trusted", err) ||
 	    !dir_make(folder, 0700, err))
 		return false;
-	(void)snprintf(sub, sizeof sub, "pki/trusted/%s-%s.pem", authz_role_name(role), slugged);
+	(void)snprintf(sub, sizeof sub, "pki/trusted/%s-%s.pem", role, slugged);
 	ok = home_path(path, dir, sub, err) && keep_copy(path, cert, pem, &new, err) &&
 	    (!new || note_ca(dir, "trust-ca", sub + strlen("pki/trusted/"), cert, err)) && home_trust(dir, cert, path, role, err);
 	if (!ok) {

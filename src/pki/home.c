@@ -244,28 +244,28 @@ add_to_bundle(const char *path, X509 *cert, struct err *err)
 /* One line of signet.conf: does it give the key of <cert> another role? Lines that cannot be followed are the broker's to
  * complain about. */
 static bool
-check_role_line(struct slice line, X509 *cert, enum authz_role role, struct err *err)
+check_role_line(struct slice line, X509 *cert, const char *role, struct err *err)
 {
 	uint8_t ours[32], theirs[32];
 	char path[PKI_PATH_MAX];
 	bool more;
 	struct slice word = slice_cut(&line, ' ', &more);
-	enum authz_role other;
+	char other[16];
 	auto_x509 x = NULL;
 
 	if (!slice_eq(word, SL("role_ca")))
 		return true;
 	word = slice_cut(&line, ' ', &more);
-	if (!authz_role_parse(word, &other) || other == role || !text_copy(path, sizeof path, line) ||
+	if (!text_copy(other, sizeof other, word) || strcmp(other, role) == 0 || !text_copy(path, sizeof path, line) ||
 	    (x = cert_read_one(path, NULL)) == NULL || !spki_hash(x, theirs) || !spki_hash(cert, ours) ||
 	    memcmp(ours, theirs, sizeof ours) != 0)
 		return true;
 	return err_set(err, ERR_EXISTS, "the key of this CA has the role \"%s\" already (%s): one key gives one role",
-	    authz_role_name(other), path);
+	    other, path);
 }
 
 static bool
-check_role(const char *conf, X509 *cert, enum authz_role role, struct err *err)
+check_role(const char *conf, X509 *cert, const char *role, struct err *err)
 {
 	uint8_t *text;
 	size_t n;
@@ -280,7 +280,7 @@ check_role(const char *conf, X509 *cert, enum authz_role role, struct err *err)
 }
 
 static bool
-add_role_line(const char *path, const char *cert_path, enum authz_role role, struct err *err)
+add_role_line(const char *path, const char *cert_path, const char *role, struct err *err)
 {
 	uint8_t *old;
 	size_t n;
@@ -290,7 +290,7 @@ add_role_line(const char *path, const char *cert_path, enum authz_role role, str
 
 	if (!file_read(path, PKI_FILE_MAX, &old, &n, err))
 		return false;
-	if (asprintf(&line, "role_ca %s %s\n", authz_role_name(role), cert_path) == -1)
+	if (asprintf(&line, "role_ca %s %s\n", role, cert_path) == -1)
 		line = NULL;
 	there = line != NULL && memmem(old, n, line, strlen(line)) != NULL;
 	if (line != NULL && !there &&
@@ -320,7 +320,7 @@ lock_dir(const char *path, struct err *err)
 }
 
 bool
-home_trust(const char *dir, X509 *cert, const char *cert_path, enum authz_role role, struct err *err)
+home_trust(const char *dir, X509 *cert, const char *cert_path, const char *role, struct err *err)
 {
 	char pki[PKI_PATH_MAX], bundle[PKI_PATH_MAX], conf[PKI_PATH_MAX];
 	auto_fd lock = -1;
@@ -328,11 +328,11 @@ home_trust(const char *dir, X509 *cert, const char *cert_path, enum authz_role r
 	if (!home_path(pki, dir, "pki", err) || !home_path(bundle, dir, "pki/ca.pem", err) ||
 	    !home_path(conf, dir, "signet.conf", err) || (lock = lock_dir(pki, err)) == -1)
 		return false;
-	if (role != AUTHZ_ROLE_NONE && !check_role(conf, cert, role, err))
+	if (role != NULL && !check_role(conf, cert, role, err))
 		return false;
 	/* In this order a failure between the two leaves a CA that is trusted without a role: it may do nothing. */
 	return add_to_bundle(bundle, cert, err) &&
-	    (role == AUTHZ_ROLE_NONE || add_role_line(conf, cert_path, role, err));
+	    (role == NULL || add_role_line(conf, cert_path, role, err));
 }
 
 static int

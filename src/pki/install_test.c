@@ -402,7 +402,7 @@ trusted_ca(void **state)
 	sk_X509_pop_free(list, X509_free);
 	/* Twice: the second time changes nothing. */
 	for (int i = 0; i < 2; i++) {
-		if (!pki_trust_add(site, cert, AUTHZ_ROLE_CLIENT, NULL, path, &err))
+		if (!pki_trust_add(site, cert, "client", NULL, path, &err))
 			fail_msg("%s", err.text);
 		assert_non_null(strstr(path, "/pki/trusted/client-springcore-client-ca.pem"));
 	}

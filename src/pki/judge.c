@@ -84,6 +84,14 @@ check_anchor(const struct pki_trust *t, const X509 *anchor, struct pki_peer *p)
 	return false;
 }
 
+static bool
+is_factory(const struct pki_trust *t, const X509 *ca)
+{
+	uint8_t key[32];
+
+	return spki_hash(ca, key) && pki_trust_is_factory(t, key);
+}
+
 /* Every certificate of the chain has to be free of revocation. The leaf's CA must have a CRL when there are any (as mosquitto's
  * crlfile has it); those above are checked where there is one. */
 static bool
@@ -99,7 +107,7 @@ check_crls(const struct pki_trust *t, STACK_OF(X509) *chain, int64_t now, struct
 		if (i + 1 == n && cert_is_self_issued(x))
 			break;
 		a = crl_ask(&t->crls, x, issuer, now, t->crl_grace);
-		if (a.cause == PKI_OK || (a.cause == PKI_BAD_CRL_MISSING && i > 0))
+		if (a.cause == PKI_OK || (a.cause == PKI_BAD_CRL_MISSING && (i > 0 || (issuer != NULL && is_factory(t, issuer)))))
 			continue;
 		diagnose_crl(&a, x, i, p);
 		return false;
@@ -266,7 +274,7 @@ link_stands(const struct pki_trust *t, const struct authz_link *l, int depth, in
 		return true;
 	meet_lists(t, l->key);
 	a = crl_ask_key(&t->crls, l->key, l->serial, now, t->crl_grace);
-	if (a.cause == PKI_OK || (a.cause != PKI_BAD_REVOKED && !fresh) || (a.cause == PKI_BAD_CRL_MISSING && depth > 0))
+	if (a.cause == PKI_OK || (a.cause != PKI_BAD_REVOKED && !fresh) || (a.cause == PKI_BAD_CRL_MISSING && (depth > 0 || pki_trust_is_factory(t, l->key))))
 		return true;
 	return standing_of_crl(&a, who, ret);
 }

@@ -135,8 +135,8 @@ struct pki_adopt {
 bool pki_adopt(const struct pki_adopt *a, struct err *err);
 
 /* Trust a CA whose key is elsewhere, and give what it issues a role: copied to pki/trusted/<role>-<name>.pem, added to
- * pki/ca.pem and as a role_ca line to signet.conf. <name> NULL: made from its CN. <ret_path> holds PKI_PATH_MAX. */
-bool pki_trust_add(const char *dir, const char *cert_file, enum authz_role role, const char *name, char *ret_path,
+ * pki/ca.pem and as a role_ca line to signet.conf. <role>: "client", …, "factory". <name> NULL: made from its CN. <ret_path> holds PKI_PATH_MAX. */
+bool pki_trust_add(const char *dir, const char *cert_file, const char *role, const char *name, char *ret_path,
     struct err *err);
 
 /* A CA's certificate, for devices and other programs: PEM or DER; <chain>: with the CAs above it (PEM only). free(). */
@@ -478,6 +478,7 @@ bool pki_ca_sign(struct pki_ca *c, struct slice statement, struct pki_signature 
 struct pki_role_ca {
 	enum authz_role role;
 	const char *file; /* one CA certificate, PEM or DER */
+	bool factory;     /* a maker's: see pki_trust_is_factory() */
 };
 struct pki_trust_config {
 	const char *ca_file;              /* the listener's cafile, or NULL (capath alone) */
@@ -502,6 +503,9 @@ struct pki_trust *pki_trust_new(const struct pki_trust_config *c, struct err *er
 struct pki_trust *pki_trust_ref(struct pki_trust *t);
 /* The role of what the CA with this key issues; the key as in authz_facts. */
 enum authz_role pki_trust_role(const struct pki_trust *t, const uint8_t spki[32]);
+/* Is it a factory's? Its certificates prove where a device comes from and no name that is ours: who lets them in knows each of them by its
+ * fingerprint, so none is refused for want of a revocation list. */
+bool pki_trust_is_factory(const struct pki_trust *t, const uint8_t spki[32]);
 void pki_trust_unref(struct pki_trust *t); /* NULL is fine */
 
 /* The same with the revocation lists read again. Those of a file that cannot be read stay; so does each whose successor is

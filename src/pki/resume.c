@@ -165,7 +165,7 @@ add_trust(EVP_MD_CTX *md, const struct pki_trust *t)
 	if (!add_certs(md, t->cas) || EVP_DigestUpdate(md, &flags, 1) != 1)
 		return false;
 	for (size_t i = 0; i < t->n_roles; i++) {
-		uint8_t role = (uint8_t)t->roles[i].role;
+		uint8_t role = (uint8_t)((unsigned)t->roles[i].role | (t->roles[i].factory ? 0x80u : 0u));
 
 		if (EVP_DigestUpdate(md, t->roles[i].spki, 32) != 1 || EVP_DigestUpdate(md, &role, 1) != 1)
 			return false;

@@ -29,11 +29,12 @@ add_role(struct pki_trust *t, const struct pki_role_ca *r, struct err *err)
 	if (!spki_hash(x, p->spki))
 		return crypto_err(err, "%s: cannot read the key", r->file);
 	for (size_t i = 0; i < t->n_roles; i++) {
-		if (memcmp(t->roles[i].spki, p->spki, 32) == 0 && t->roles[i].role != r->role)
+		if (memcmp(t->roles[i].spki, p->spki, 32) == 0 && (t->roles[i].role != r->role || t->roles[i].factory != r->factory))
 			return err_set(err, ERR_INPUT, "%s: the key of this CA has the role \"%s\" already; one key gives one role",
-			    r->file, authz_role_name(t->roles[i].role));
+			    r->file, t->roles[i].factory ? "factory" : authz_role_name(t->roles[i].role));
 	}
 	p->role = r->role;
+	p->factory = r->factory;
 	t->n_roles++;
 	return true;
 }
@@ -337,6 +338,15 @@ pki_trust_role(const struct pki_trust *t, const uint8_t spki[32])
 			return t->roles[i].role;
 	}
 	return AUTHZ_ROLE_NONE;
+}
+
+bool
+pki_trust_is_factory(const struct pki_trust *t, const uint8_t spki[32])
+{
+	for (size_t i = 0; i < t->n_roles; i++)
+		if (memcmp(t->roles[i].spki, spki, 32) == 0)
+			return t->roles[i].factory;
+	return false;
 }
 
 X509 *

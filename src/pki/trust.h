@@ -8,6 +8,7 @@
 struct role_key {
 	uint8_t spki[32];
 	enum authz_role role;
+	bool factory;
 };
 
 struct pki_trust {

@@ -127,3 +127,54 @@ registry_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_chan
 	*ret_more = more == 1;
 	return true;
 }
+
+/* ---- certificates of factories ---- */
+
+bool
+registry_factory_count(struct registry *r, int64_t *ret, struct err *err)
+{
+	return db_int(r, "SELECT COUNT(*) FROM cas c CROSS JOIN certificates x ON x.ca_id = c.id JOIN devices d ON d.id = x.device_id"
+	                 " WHERE c.role = 'factory' AND x.origin = 'factory' AND x.state < 2", NULL, ret, err);
+}
+
+bool
+registry_factory_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_change_fn *each, void *ctx, bool *ret_more, struct err *err)
+{
+	struct query q;
+	int64_t last = *at;
+	unsigned n = 0;
+	int more;
+
+	if (!query_begin(&q, r, "SELECT 0, t.name, '/' || lower(hex(x.fingerprint)), d.state, 0, x.id FROM cas c CROSS JOIN certificates x ON x.ca_id = c.id"
+	                  " JOIN devices d ON d.id = x.device_id JOIN tenants t ON t.id = d.tenant_id WHERE c.role = 'factory' AND x.origin = 'factory' AND x.state < 2 AND x.id > ?1 ORDER BY x.id LIMIT ?2", VALUES(v_int(last), v_int((int64_t)limit + 1)), err))
+		return false;
+	while ((more = query_next(&q)) == 1 && n < limit) {
+		last = query_int(&q, 5);
+		n++;
+		if (!show(&q, each, ctx))
+			break;
+	}
+	query_end(&q);
+	if (more == -1)
+		return false;
+	*at = last;
+	*ret_more = more == 1;
+	return true;
+}
+
+bool
+registry_factory_change(struct registry *r, const struct registry_change *c, registry_change_fn *each, void *ctx, struct err *err)
+{
+	struct query q;
+	int more;
+
+	if (!query_begin(&q, r, "SELECT ?2, ?3, '/' || lower(hex(fingerprint)), ?4, ?5 FROM certificates INDEXED BY certificates_cn WHERE cn = ?1"
+	                  " AND origin = 'factory' AND (state < 2 OR ?5 = 1)",
+	        VALUES(v_text(c->cn), v_int(c->generation), v_text(c->tenant), v_int((int)c->state), v_int(c->removed)), err))
+		return false;
+	while ((more = query_next(&q)) == 1)
+		if (!show(&q, each, ctx))
+			break;
+	query_end(&q);
+	return more != -1;
+}

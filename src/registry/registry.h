@@ -476,6 +476,16 @@ bool registry_changes_done(struct registry *r, int64_t generation, struct err *e
 bool registry_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_change_fn *each, void *ctx, bool *ret_more,
     struct err *err);
 
+/* ---- certificates of factories ---- */
+
+/* A device's certificate that a factory's CA has made (.origin "factory") says nothing by its common name: the broker is told it as "/" and its
+ * fingerprint, with the state of its device. As many as are not revoked: */
+bool registry_factory_count(struct registry *r, int64_t *ret, struct err *err);
+/* As registry_snapshot(), of them; .cn is what the broker is told. */
+bool registry_factory_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_change_fn *each, void *ctx, bool *ret_more, struct err *err);
+/* Those with the common name of a change: <c> again with .cn as the broker is told it. Revoked ones only if it says removed. */
+bool registry_factory_change(struct registry *r, const struct registry_change *c, registry_change_fn *each, void *ctx, struct err *err);
+
 /* ---- idempotency keys of requests ---- */
 
 enum registry_replay { REGISTRY_FIRST, REGISTRY_REPLAY, REGISTRY_RUNNING, REGISTRY_OTHER };

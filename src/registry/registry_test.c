@@ -530,6 +530,45 @@ test_changes(void **state)
 }
 
 /* Without anybody who listens the outbox stays bounded, and whoever comes is told to take a snapshot; removals are never lost. */
+/* What a factory gave a device is told beside it, and goes with it. */
+static void
+test_factories(void **state)
+{
+	struct kit *k = *state;
+	struct registry_ca ca = { .name = SL("acme"), .role = SL("factory"), .subject = SL("CN=Acme"), .key = SL("0123456789abcdef0123456789abcdef"), .der = SL("DER"),
+		.not_before = KIT_NOW, .not_after = KIT_NOW + 1000 };
+	struct registry_certificate c = { .ca = SL("acme"), .serial = "01", .cn = SL("a"), .tenant = SL("default"), .device = SL("a"), .origin = SL("factory"),
+		.fingerprint = "aa00000000000000000000000000000000000000000000000000000000000000" };
+	struct registry_change change = { .cn = SL("a"), .tenant = SL("default"), .state = REGISTRY_ENABLED };
+	struct kit_names names = { 0 };
+	int64_t n, at = 0;
+	bool more;
+
+	WORKS(k, registry_ca_put(k->r, &ca, &k->err));
+	kit_device(k, "default", "a");
+	WORKS(k, registry_certificate_import(k->r, &c, NULL, &k->err));
+	memcpy(c.serial, "02", 3);
+	c.fingerprint[0] = 'b';
+	WORKS(k, registry_certificate_import(k->r, &c, NULL, &k->err));
+	WORKS(k, registry_factory_count(k->r, &n, &k->err));
+	assert_int_equal(n, 2);
+	WORKS(k, registry_factory_snapshot(k->r, &at, 1, show_change, &names, &more, &k->err));
+	assert_true(more && strncmp(names.text, "default//aa00", 13) == 0);
+	WORKS(k, registry_factory_snapshot(k->r, &at, 1, show_change, &names, &more, &k->err));
+	assert_true(!more && strstr(names.text, "default//ba00") != NULL && strstr(names.text, "0 enabled,") != NULL);
+	WORKS(k, registry_certificate_revoke(k->r, SL("acme"), SL("01"), 1, &k->err));
+	names = (struct kit_names){ 0 };
+	WORKS(k, registry_factory_change(k->r, &change, show_change, &names, &k->err));
+	assert_true(strncmp(names.text, "default//ba00", 13) == 0 && strstr(names.text, "/aa00") == NULL);
+	WORKS(k, registry_device_remove(k->r, SL("default"), SL("a"), 0, NULL, &k->err));
+	names = (struct kit_names){ 0 };
+	change.removed = true;
+	WORKS(k, registry_factory_change(k->r, &change, show_change, &names, &k->err));
+	assert_true(strstr(names.text, "/aa00") != NULL && strstr(names.text, "/ba00") != NULL && strstr(names.text, "0 removed,") != NULL);
+	WORKS(k, registry_factory_count(k->r, &n, &k->err));
+	assert_int_equal(n, 0);
+}
+
 static void
 test_too_many_changes(void **state)
 {
@@ -561,7 +600,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_tenants), TEST(test_templates), TEST(test_devices), TEST(test_device_by_cn), TEST(test_lists),
-		TEST(test_list_of_template), TEST(test_cursors), TEST(test_pages_move), TEST(test_bounded), TEST(test_work), TEST(test_presence), TEST(test_changes),
+		TEST(test_list_of_template), TEST(test_cursors), TEST(test_pages_move), TEST(test_bounded), TEST(test_work), TEST(test_presence), TEST(test_changes), TEST(test_factories),
 		TEST(test_too_many_changes),
 	};
 

@@ -124,6 +124,7 @@ struct config_listener {
 enum { CONFIG_SIGNER_PROFILES_MAX = 32 };
 struct config_role_ca {
 	enum authz_role role;
+	bool factory; /* with the client role, for devices that are registered by the certificate itself */
 	char *file;
 	struct config_place place;
 };

@@ -499,6 +499,10 @@ check_registration(const struct config *c, const struct config_listener *l, stru
 	if ((l->quarantine & CONFIG_QUARANTINE_UNREGISTERED) != 0 && !l->require_registration)
 		return fail_at(c, option_at(l->at, "quarantine"), err,
 		    "quarantine: everybody is let in, registered or not; add require_registration true");
+	for (unsigned i = 0; i < c->n_role_cas; i++)
+		if (c->role_cas[i].factory && !l->require_registration && (l->cafile != NULL || l->capath != NULL) && l->protocol != CONFIG_METRICS)
+			return fail_at(c, c->role_cas[i].place, err,
+			    "role_ca factory: whoever has one of its certificates would be let in under any name; add require_registration true to each listener with a cafile");
 	if (!l->require_registration)
 		return true;
 	for (unsigned i = 0; i < c->n_listeners; i++)

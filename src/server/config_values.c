@@ -350,8 +350,11 @@ read_role_ca(struct parse *p, struct slice value)
 	struct config_role_ca *more, rc = { .place = p->here };
 	char show[SHOW_CAP];
 
-	if (!authz_role_parse(name, &rc.role))
-		return parse_fail(p, ERR_USAGE, "\"%s\" is no role (cloud, client, watch, control)",
+	rc.factory = slice_eq(name, SL("factory"));
+	if (rc.factory)
+		rc.role = AUTHZ_ROLE_CLIENT;
+	else if (!authz_role_parse(name, &rc.role))
+		return parse_fail(p, ERR_USAGE, "\"%s\" is no role (cloud, client, watch, control, factory)",
 		    text_show(name, show, sizeof(show)));
 	if (value.n == 0)
 		return parse_fail(p, ERR_USAGE, "the CA's file is missing: role_ca ROLE FILE");

@@ -358,6 +358,9 @@ feed_put_device(struct feed *f, const char *kind, const struct authz_principal *
 	(void)json_object_del(o, "client_id");
 	control_put_slice(o, "name", facts.cn);
 	control_put_text(o, "cause", cause != NULL ? cause : "");
+	control_put_slice(o, "subject", facts.subject);
+	control_put_time(o, "not_before", facts.not_before);
+	control_put_time(o, "not_after", facts.not_after);
 	feed_put(f, kind, o);
 }
 

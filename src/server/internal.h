@@ -89,6 +89,8 @@ uint8_t judge_again(struct judge *j, unsigned rules, const struct authz_principa
 /* registration_judge() of somebody on a listener with these <rules>. */
 uint8_t judge_registration(struct judge *j, unsigned rules, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX],
     bool *ret_purge);
+/* registration_wants_quarantine() of somebody there. */
+bool judge_wants_quarantine(struct judge *j, unsigned rules, const struct authz_principal *who);
 struct tls_hooks judge_hooks(struct judge *j);
 
 /* ---- a listener while the server runs ---- */

@@ -208,15 +208,41 @@ user_is_known(struct judge *j, struct slice user)
 	return ok;
 }
 
+/* Under which he is registered. */
+static struct slice
+name_of(struct judge *j, const struct authz_facts *f, char out[static REGISTRATION_NAME_CAP])
+{
+	struct pki_trust *t = f->issuer_key != NULL ? judge_trust(j) : NULL;
+	bool factory = t != NULL && pki_trust_is_factory(t, f->issuer_key);
+
+	pki_trust_unref(t);
+	return factory ? registration_name(f, out) : f->cn;
+}
+
+bool
+judge_wants_quarantine(struct judge *j, unsigned rules, const struct authz_principal *who)
+{
+	char name[REGISTRATION_NAME_CAP];
+	struct authz_facts f;
+
+	if ((rules & RULE_REGISTERED) == 0)
+		return false;
+	authz_principal_facts(who, &f);
+	return registration_wants_quarantine(j->registrations, rules, who, name_of(j, &f, name));
+}
+
 uint8_t
 judge_registration(struct judge *j, unsigned rules, const struct authz_principal *who, bool fresh, char why[static BROKER_WHY_MAX],
     bool *ret_purge)
 {
 	struct authz_facts f;
 	struct registration_question q = { .rules = rules, .who = &f, .fresh = fresh };
+	char name[REGISTRATION_NAME_CAP];
 	struct pki_trust *t;
 
 	authz_principal_facts(who, &f);
+	if ((rules & RULE_REGISTERED) != 0)
+		q.name = name_of(j, &f, name);
 	q.role = f.credential == CREDENTIAL_UNREGISTERED ? AUTHZ_ROLE_CLIENT : f.role;
 	/* What his CA gave him before his certificate was out of its time. */
 	if (q.role == AUTHZ_ROLE_QUARANTINE && (rules & RULE_REGISTERED) != 0 && f.issuer_key != NULL && (t = judge_trust(j)) != NULL) {

@@ -228,7 +228,7 @@ const struct option options[] = {
 	  IN_LISTENER(ciphersuites), .type = OPTION_TEXT, .flags = OPTION_IS_TLS },
 	{ "tls_session_tickets", "true|false", "Give clients a ticket by which they come back without a full handshake; who they are is judged again each time",
 	  IN_LISTENER(session_tickets), .type = OPTION_BOOL, .flags = OPTION_IS_TLS },
-	{ "role_ca", "ROLE FILE", "Certificates issued by the CA in FILE have ROLE: cloud, client, watch or control",
+	{ "role_ca", "ROLE FILE", "Certificates issued by the CA in FILE have ROLE: cloud, client, watch, control, or factory: a maker's, each to be approved",
 	  BY(read_role_ca), .flags = OPTION_REPEATS },
 	{ "withdrawn_will", "publish|discard", "The will of a client that is cut off, as its certificate was revoked or its account removed",
 	  IN_CONFIG(withdrawn_will), .type = OPTION_CHOICE, .choices = wills },

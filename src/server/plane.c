@@ -17,6 +17,7 @@ struct plane {
 	struct buckets *buckets;
 	struct api_config api;
 	struct privileges user; /* whom it becomes */
+	const char *factories[CONFIG_ROLE_CAS_MAX];
 	char dir[PKI_PATH_MAX], registry[PKI_PATH_MAX];
 };
 
@@ -243,6 +244,10 @@ fill(struct plane *p)
 		if (c->listeners[i].protocol == CONFIG_MQTT && c->listeners[i].certfile != NULL)
 			a->mqtt_port = c->listeners[i].port;
 	a->enrol_host = c->enrol_host;
+	for (unsigned i = 0; i < c->n_role_cas; i++)
+		if (c->role_cas[i].factory)
+			p->factories[a->n_factories++] = c->role_cas[i].file;
+	a->factories = p->factories;
 	a->lists = a->lists || c->crl_url != NULL;
 	a->est_keygen = c->est_serverkeygen;
 	a->ocsp_s = (unsigned)c->ocsp_answer_lifetime;

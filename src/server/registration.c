@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "base/text.h"
 #include "server/control.h"
 #include "server/regset.h"
 
@@ -121,6 +122,14 @@ say(uint8_t reason, char why[static BROKER_WHY_MAX], const char *text)
 	return reason;
 }
 
+struct slice
+registration_name(const struct authz_facts *f, char out[static REGISTRATION_NAME_CAP])
+{
+	out[0] = '/';
+	(void)text_hex(slice_of(f->fingerprint, f->fingerprint != NULL ? 32 : 0), out + 1, REGISTRATION_NAME_CAP - 1);
+	return slice_str(out);
+}
+
 uint8_t
 registration_judge(struct registrations *r, const struct registration_question *q, char why[static BROKER_WHY_MAX], bool *ret_purge)
 {
@@ -132,7 +141,7 @@ registration_judge(struct registrations *r, const struct registration_question *
 		return unregistered ? say(MQTT_RC_ADMINISTRATIVE, why, WHY_REGISTERED) : MQTT_RC_OK;
 	if (q->role != AUTHZ_ROLE_CLIENT)
 		return MQTT_RC_OK;
-	if (!state_of(r, q->who->cn, &state))
+	if (!state_of(r, q->name, &state))
 		return q->fresh ? say(MQTT_RC_UNAVAILABLE, why, WHY_NO_REGISTRY) : MQTT_RC_OK;
 	switch (state) {
 	case REGSET_ENABLED:
@@ -152,15 +161,13 @@ registration_judge(struct registrations *r, const struct registration_question *
 }
 
 bool
-registration_wants_quarantine(struct registrations *r, unsigned rules, const struct authz_principal *cert)
+registration_wants_quarantine(struct registrations *r, unsigned rules, const struct authz_principal *cert, struct slice name)
 {
 	enum regset_state state = REGSET_NONE;
-	struct authz_facts f;
 
 	if ((rules & RULE_REGISTERED) == 0 || (rules & RULE_QUARANTINE_UNREGISTERED) == 0 || authz_principal_role(cert) != AUTHZ_ROLE_CLIENT)
 		return false;
-	authz_principal_facts(cert, &f);
-	return state_of(r, f.cn, &state) && state != REGSET_ENABLED && state != REGSET_DISABLED;
+	return state_of(r, name, &state) && state != REGSET_ENABLED && state != REGSET_DISABLED;
 }
 
 struct authz_principal *

@@ -19,12 +19,16 @@ struct registration_question {
 	unsigned rules;
 	enum authz_role role;
 	const struct authz_facts *who;
+	struct slice name; /* under which he is registered: his common name, or registration_name() of a factory's certificate */
 	bool fresh;
 };
+/* "/" and the certificate's SHA-256 in hex: no common name begins so. */
+enum { REGISTRATION_NAME_CAP = 66 };
+struct slice registration_name(const struct authz_facts *f, char out[static REGISTRATION_NAME_CAP]);
 uint8_t registration_judge(struct registrations *r, const struct registration_question *q, char why[static BROKER_WHY_MAX], bool *ret_purge);
 
-/* Shall <cert>, who has the client role, begin in quarantine? */
-bool registration_wants_quarantine(struct registrations *r, unsigned rules, const struct authz_principal *cert);
+/* Shall <cert>, who has the client role and is registered under <name>, begin in quarantine? */
+bool registration_wants_quarantine(struct registrations *r, unsigned rules, const struct authz_principal *cert, struct slice name);
 /* <cert> in quarantine, for want of a registration. NULL: out of memory. */
 struct authz_principal *registration_quarantined(const struct authz_principal *cert);
 

@@ -162,7 +162,7 @@ print_all(struct config *c, const struct world *w, struct err *err)
 	if (!c->per_listener_settings)
 		print_set(c, OPTION_SECURITY, &c->common, c->common.at, "    ");
 	for (i = 0; i < c->n_role_cas; i++)
-		(void)printf("    role_ca %s %s   (%s)\n", authz_role_name(c->role_cas[i].role),
+		(void)printf("    role_ca %s %s   (%s)\n", c->role_cas[i].factory ? "factory" : authz_role_name(c->role_cas[i].role),
 		    c->role_cas[i].file,
 		    config_place_text(c, c->role_cas[i].place, where, sizeof(where)));
 	(void)printf("warnings: %u\n", c->n_warnings);

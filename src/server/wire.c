@@ -244,7 +244,7 @@ port_authenticate(void *ctx, struct broker_login *login)
 	}
 	rules = atomic_load(&s->listeners[login->listener].rules);
 	rc = identity_judge(rules, login);
-	if (rc == MQTT_RC_OK && registration_wants_quarantine(s->registrations, rules, login->who))
+	if (rc == MQTT_RC_OK && judge_wants_quarantine(&s->judges[login->listener], rules, login->who))
 		return into_quarantine(login);
 	if (rc != BROKER_LOGIN_PENDING)
 		return rc;

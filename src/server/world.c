@@ -201,7 +201,7 @@ load_trust(const struct config *c, const struct config_listener *l, const struct
 	unsigned i;
 
 	for (i = 0; i < c->n_role_cas; i++)
-		roles[i] = (struct pki_role_ca){ c->role_cas[i].role, c->role_cas[i].file };
+		roles[i] = (struct pki_role_ca){ c->role_cas[i].role, c->role_cas[i].file, c->role_cas[i].factory };
 	*ret = pki_trust_new(&t, err);
 	return *ret != NULL || fail_trust(c, l, err);
 }

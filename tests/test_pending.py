@@ -1,0 +1,160 @@
+"""Devices with a factory's certificate: in quarantine until they are approved, by a person or a rule; `signet serve` with all three processes."""
+import apikit
+import certs
+import kit
+import pytest
+
+NOT_AUTHORIZED = 0x87
+
+
+@pytest.fixture(scope="module")
+def factory(tmp_path_factory):
+    return certs.Ca(tmp_path_factory.mktemp("factory") / "ca", "Acme Factory CA")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, factory):
+    pki = kit.Pki(tmp_path_factory.mktemp("s") / "d")
+    conf = pki.dir / "signet.conf"
+    conf.write_text(conf.read_text().replace("require_certificate true\n", "require_certificate true\nrequire_registration true\nquarantine unregistered\n"))
+    kit.signet("ca", "trust", "--dir", pki.dir, "--role", "factory", "--name", "acme", factory.file)
+    with apikit.Served(pki) as s:
+        with open(s.dir / "signet.conf", "a") as conf:
+            conf.write(f"https_listener 0 {s.dir}/api.sock\n")
+        yield s
+
+
+@pytest.fixture(scope="module")
+def admin(served):
+    return served.login()
+
+
+@pytest.fixture(scope="module")
+def device(served, factory):
+    """The files of a device of the factory, each made once."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            made[name] = {**factory.leaf(certs.common_name(name)), "ca": served.dir / "pki/ca.pem"}
+        return made[name]
+
+    return of
+
+
+def comes(served, name, files):
+    """A client, as soon as the broker knows the registry."""
+    found = []
+
+    def attempt():
+        try:
+            found.append(kit.Client(served, name, files, version=kit.V5, port=served.mqtt))
+        except (kit.Refused, OSError):
+            return False
+        return True
+
+    kit.wait_for(attempt, f"{name} to get in")
+    return found[0]
+
+
+def may(client, name):
+    """Has it a device's rights, or those of the quarantine?"""
+    return client.subscribe(f"springcard/springcore/{name}/rdr/cmd", qos=1)[0] < 0x80
+
+
+def has_rights(served, name, files):
+    client = comes(served, name, files)
+    ok = may(client, name)
+    client.close()
+    return ok
+
+
+def pending(admin):
+    return {p["device"]: p for p in admin("GET", "/api/v1/pending").json["items"]}
+
+
+def test_who_waits_is_approved_and_has_its_rights(served, admin, device):
+    document = admin("GET", "/api/v1/openapi.json").json
+    client = comes(served, "press-1", device("press-1"))
+    assert not may(client, "press-1")
+    row = kit.wait_for(lambda: pending(admin).get("press-1"), "the device to be listed")
+    apikit.conforms(document, {"$ref": "#/components/schemas/PendingDevice"}, row)
+    assert row["ca"] == "factory-acme" and row["subject"] == "CN=press-1" and int(row["serial"], 16) == device("press-1")["serial"]
+    assert admin("GET", "/api/v1/devices/press-1").json["state"] == "pending"
+    assert {"factory-acme"} <= {c["name"] for c in admin("GET", "/api/v1/cas").json["items"]}
+    assert admin("POST", "/api/v1/pending/press-1/approve", {"label": "Press 1"}).status == 204
+    # The broker ends the connection, so that it comes back with its rights.
+    assert client.wait_event("disconnect")
+    client.close()
+    kit.wait_for(lambda: has_rights(served, "press-1", device("press-1")), "the device's rights")
+    assert admin("GET", "/api/v1/devices/press-1").json["label"] == "Press 1" and "press-1" not in pending(admin)
+    assert admin("POST", "/api/v1/pending/press-1/approve", {}).status == 409
+    text = (served.dir / "audit.log").read_text()
+    assert '"device-pending"' in text and '"approveDevice"' in text
+
+
+def test_a_factory_makes_nobody_s_name_its_own(served, admin, device, factory):
+    """The same common name as a device of ours, which is enabled: the certificate decides, not the name."""
+    ours = served.pki.device("own-1")
+    assert admin("POST", "/api/v1/devices", {"id": "own-1"}).status == 201
+    kit.wait_for(lambda: has_rights(served, "own-1", ours), "our device")
+    forged = comes(served, "own-1", device("own-1"))
+    assert not may(forged, "own-1")
+    kit.wait_for(lambda: "is another device's here" in served.text(), "the warning")
+    assert "own-1" not in pending(admin)
+    forged.close()
+    # And another certificate of an approved name is not approved by that.
+    assert not has_rights(served, "press-1", {**factory.leaf(certs.common_name("press-1")), "ca": served.dir / "pki/ca.pem"})
+
+
+def test_rules_approve_and_refuse(served, admin, device):
+    rules = {"rules": [{"name": "bad line", "cn": "auto-9*", "action": "refuse"}, {"name": "line 7", "ca": "factory-*", "cn": "auto-*", "subject": "CN=auto-*", "action": "approve"}]}
+    assert admin("PUT", "/api/v1/enrolment/rules", rules).json == rules
+    assert admin("GET", "/api/v1/enrolment/rules").json == rules
+    kit.wait_for(lambda: has_rights(served, "auto-1", device("auto-1")), "the rule")
+    assert admin("GET", "/api/v1/devices/auto-1").json["attributes"]["enrolment"]["rule"] == "line 7"
+
+    def refused():
+        try:
+            kit.Client(served, "auto-9", device("auto-9"), version=kit.V5, port=served.mqtt).close()
+            return False
+        except kit.Refused as e:
+            return e.code == NOT_AUTHORIZED
+
+    kit.wait_for(refused, "the other rule")
+    assert admin("GET", "/api/v1/devices/auto-9").json["state"] == "disabled"
+    assert admin("PUT", "/api/v1/enrolment/rules", {"rules": []}).status == 200
+
+
+def test_what_was_approved_outlives_the_broker(served, admin, device):
+    served.kill("broker")
+    kit.wait_for(lambda: served.text().count("is connected to the broker") > 1, "control to find the broker again")
+    kit.wait_for(lambda: has_rights(served, "press-1", device("press-1")), "the device's rights")
+
+
+def test_who_was_removed_stays_out(served, admin, device):
+    client = comes(served, "auto-1", device("auto-1"))
+    assert admin("DELETE", "/api/v1/devices/auto-1").status == 204
+    assert client.wait_event("disconnect")
+    client.close()
+    assert not has_rights(served, "auto-1", device("auto-1"))
+    assert "auto-1" not in pending(admin)
+
+
+def test_the_commands(served, admin, device):
+    comes(served, "cli-1", device("cli-1")).close()
+    comes(served, "cli-2", device("cli-2")).close()
+    kit.wait_for(lambda: {"cli-1", "cli-2"} <= set(pending(admin)), "the devices to be listed")
+    where = ["--dir", served.dir, "--socket", served.dir / "control.sock"]
+    assert "cli-1" in kit.signet("device", "pending", *where).stdout
+    assert "registered" in kit.signet("device", "approve", "cli-1", *where).stdout
+    kit.signet("device", "refuse", "cli-2", *where)
+    kit.wait_for(lambda: has_rights(served, "cli-1", device("cli-1")), "the device's rights")
+    assert admin("GET", "/api/v1/devices/cli-2").json["state"] == "disabled"
+
+
+def test_a_factory_needs_registration(served, tmp_path):
+    conf = tmp_path / "bad.conf"
+    conf.write_text("\n".join(x for x in served.conf.read_text().splitlines() if not x.startswith(("require_registration", "quarantine"))) + "\n")
+    out = kit.signet("broker", "-c", conf, "--test-config", check=False)
+    assert out.returncode != 0 and "require_registration true" in out.stdout + out.stderr
