@@ -58,8 +58,10 @@ def comes(served, name, files):
 
 
 def may(client, name):
-    """Has it a device's rights, or those of the quarantine?"""
-    return client.subscribe(f"springcard/springcore/{name}/rdr/cmd", qos=1)[0] < 0x80
+    """Has it a device's rights, or those of the quarantine? Its connection may end at that moment: then not yet."""
+    client.client.subscribe([(f"springcard/springcore/{name}/rdr/cmd", kit.paho.SubscribeOptions(qos=1))])
+    event = client.wait_event("suback", "disconnect")
+    return event[0] == "suback" and getattr(event[2][0], "value", event[2][0]) < 0x80
 
 
 def has_rights(served, name, files):
@@ -67,6 +69,13 @@ def has_rights(served, name, files):
     ok = may(client, name)
     client.close()
     return ok
+
+
+def approved(served, admin, name, files):
+    comes(served, name, files).close()
+    kit.wait_for(lambda: name in pending(admin), "the device to be listed")
+    assert admin("POST", f"/api/v1/pending/{name}/approve", {}).status == 204
+    kit.wait_for(lambda: has_rights(served, name, files), "the device's rights")
 
 
 def pending(admin):
@@ -104,7 +113,8 @@ def test_a_factory_makes_nobody_s_name_its_own(served, admin, device, factory):
     assert "own-1" not in pending(admin)
     forged.close()
     # And another certificate of an approved name is not approved by that.
-    assert not has_rights(served, "press-1", {**factory.leaf(certs.common_name("press-1")), "ca": served.dir / "pki/ca.pem"})
+    approved(served, admin, "press-2", device("press-2"))
+    assert not has_rights(served, "press-2", {**factory.leaf(certs.common_name("press-2")), "ca": served.dir / "pki/ca.pem"})
 
 
 def test_rules_approve_and_refuse(served, admin, device):
@@ -127,18 +137,21 @@ def test_rules_approve_and_refuse(served, admin, device):
 
 
 def test_what_was_approved_outlives_the_broker(served, admin, device):
+    approved(served, admin, "press-3", device("press-3"))
+    before = served.text().count("is connected to the broker")
     served.kill("broker")
-    kit.wait_for(lambda: served.text().count("is connected to the broker") > 1, "control to find the broker again")
-    kit.wait_for(lambda: has_rights(served, "press-1", device("press-1")), "the device's rights")
+    kit.wait_for(lambda: served.text().count("is connected to the broker") > before, "control to find the broker again")
+    kit.wait_for(lambda: has_rights(served, "press-3", device("press-3")), "the device's rights")
 
 
 def test_who_was_removed_stays_out(served, admin, device):
-    client = comes(served, "auto-1", device("auto-1"))
-    assert admin("DELETE", "/api/v1/devices/auto-1").status == 204
+    approved(served, admin, "press-4", device("press-4"))
+    client = comes(served, "press-4", device("press-4"))
+    assert admin("DELETE", "/api/v1/devices/press-4").status == 204
     assert client.wait_event("disconnect")
     client.close()
-    assert not has_rights(served, "auto-1", device("auto-1"))
-    assert "auto-1" not in pending(admin)
+    assert not has_rights(served, "press-4", device("press-4"))
+    assert "press-4" not in pending(admin)
 
 
 def test_the_commands(served, admin, device):

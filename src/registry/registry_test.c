@@ -468,7 +468,7 @@ test_presence(void **state)
 static bool
 show_change(void *ctx, const struct registry_change *c)
 {
-	char line[80];
+	char line[120];
 
 	(void)snprintf(line, sizeof line, "%.*s/%.*s %s", SL_ARG(c->tenant), SL_ARG(c->cn),
 	    c->removed ? "removed" : registry_device_state_name(c->state));
