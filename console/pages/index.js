@@ -1,7 +1,11 @@
 // The pages, in the order of the menu. Each is one file; `name` is its place in the address.
+import { Devices } from './devices.js';
 import { Live } from './live.js';
+import { Refusals } from './refusals.js';
 
 /** @type {{ name: string, page: any }[]} */
 export const pages = [
 	{ name: 'live', page: Live },
+	{ name: 'devices', page: Devices },
+	{ name: 'refusals', page: Refusals },
 ];

@@ -11,7 +11,7 @@ const [, , executablePath, base] = process.argv;
 const browser = await chromium.launch({ executablePath, headless: true,
 	args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu', '--no-first-run', '--disable-background-networking'] });
 const context = await browser.newContext({ baseURL: base, ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 }, acceptDownloads: true });
-context.setDefaultTimeout(60000);
+context.setDefaultTimeout(30000);
 const page = await context.newPage();
 const seen = []; // what no page may do: errors, dialogues, breaches of its policy
 page.on('pageerror', (e) => seen.push('error: ' + e.message + '\n' + e.stack));
@@ -22,12 +22,12 @@ page.on('console', (m) => {
 });
 
 /** What axe-core finds wrong. The page's policy forbids scripts from elsewhere, so it is evaluated from outside. */
-async function violations() {
+async function violations(rules) {
 	await page.evaluate(axe + '; 0');
-	return page.evaluate(async () => {
-		const found = await globalThis.axe.run(document, { resultTypes: ['violations'] });
+	return page.evaluate(async (only) => {
+		const found = await globalThis.axe.run(document, { resultTypes: ['violations'], ...(only ? { runOnly: { type: 'rule', values: only } } : {}) });
 		return found.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 4).map((n) => n.html.slice(0, 160) + ' [' + (n.any[0]?.message ?? '') + ']').join(' | ')}`);
-	});
+	}, rules);
 }
 const tools = { violations, context, browser, seen };
 
