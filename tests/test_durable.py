@@ -251,3 +251,39 @@ def test_a_backup_of_the_running_broker(broker_of, tmp_path):
         away.fence()
         assert [int(m[1][:8]) for m in away.got] == list(range(20))
         away.close()
+
+
+def test_the_key_is_a_credential(tmp_path, broker_of, monkeypatch):
+    """systemd's LoadCredential=signet-store-key:FILE; what is wrong with it is said, and nothing is written without it."""
+    folder, store = tmp_path / "credentials", tmp_path / "here"
+    folder.mkdir()
+    store.mkdir()
+    key = folder / "signet-store-key"
+    key.write_bytes(bytes(range(32)))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    site = Site(broker_of, store)
+    with wire.Peer(site.mqtt, "publisher", 5) as publisher:
+        assert publish(publisher, 1) < 0x80
+    site.kill()
+    assert not any(b"keep/" in path.read_bytes() for path in (store / "signet.store").glob("*.seg"))
+    assert kit.signet("store", "check", store / "signet.store", check=False).returncode == 1
+    assert "whole" in kit.signet("store", "check", store / "signet.store", "--key-file", key).stdout
+    conf = tmp_path / "again.conf"
+    conf.write_text(site.conf)
+    key.write_text("too short")
+    result = kit.signet("broker", "-c", conf, check=False)
+    assert result.returncode == 1 and "signet-store-key" in result.stderr
+    key.unlink()
+    result = kit.signet("broker", "-c", conf, check=False)
+    assert result.returncode == 1 and "give that key" in result.stderr
+    key.write_text(bytes(range(32)).hex() + "\n")
+    site.start()
+    with site.session("away", subscribe=False) as away:
+        away.wait_messages(1)
+
+
+def test_without_persistence_it_says_so(tmp_path, broker_of):
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\n{kit.STAY_ROOT}persistence false\npersistence_location {tmp_path}\n", [port])
+    broker.wait_log(r"persistence false: nothing is kept on the disk\. Sessions, .* end with this process")
+    assert not (tmp_path / "signet.store").exists()

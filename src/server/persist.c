@@ -152,18 +152,40 @@ make_dir(struct persist *p, const struct privileges *who, struct err *err)
 	return true;
 }
 
+/* The file that has the key, as configured or as systemd's LoadCredential=signet-store-key:… brings it; *ret NULL: there is none. One
+ * that is there and cannot be opened is no reason to write without it. */
+static bool
+key_file(const struct config *c, char room[PKI_PATH_MAX], const char **ret, struct err *err)
+{
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+
+	*ret = c->persistence_key_file;
+	if (*ret != NULL || dir == NULL)
+		return true;
+	if (!path_join(room, PKI_PATH_MAX, dir, "signet-store-key"))
+		return err_set(err, ERR_LIMIT, "CREDENTIALS_DIRECTORY: the path is too long");
+	if (access(room, F_OK) == 0)
+		*ret = room;
+	else if (errno != ENOENT && errno != ENOTDIR)
+		return err_sys(err, "cannot look for the credential %s", room);
+	return true;
+}
+
 static bool
 open_store(struct persist *p, const struct privileges *who, struct err *err)
 {
 	const struct config *c = p->server->config;
-	uint8_t key[STORE_KEY_BYTES];
-	char dir[64];
+	uint8_t key[STORE_KEY_BYTES] = { 0 };
+	char dir[64], room[PKI_PATH_MAX];
+	const char *file;
 	struct store_options o = { .dir = p->dir, .n_writers = p->server->n_workers, .refuse_damage = c->persistence_damage == 1, .ctx = p,
 		.wake = on_wake, .event = on_event };
 
-	if (c->persistence_key_file != NULL) {
-		if (!store_key_read(c->persistence_key_file, key, err))
-			return err_prefix(err, "persistence_key_file");
+	if (!key_file(c, room, &file, err))
+		return false;
+	if (file != NULL) {
+		if (!store_key_read(file, key, err))
+			return err_prefix(err, file == room ? "credential signet-store-key" : "persistence_key_file");
 		o.key = slice_of(key, sizeof(key));
 	}
 	/* The user that we are going to be may not come here by name: the directories above are not his business. */
@@ -185,8 +207,11 @@ persist_open(struct server *s, struct err *err)
 	const char *at = s->config->persistence_location != NULL ? s->config->persistence_location : ".";
 	struct persist *p;
 
-	if (!s->config->persistence)
+	if (!s->config->persistence) {
+		log_notice("persistence false: nothing is kept on the disk. Sessions, what waits for them, retained messages, wills, and which certificates have "
+			   "a successor end with this process; an acknowledgement says no more than that it has them now.");
 		return true;
+	}
 	if ((p = calloc(1, sizeof(*p))) == NULL || pthread_mutex_init(&p->lock, NULL) != 0) {
 		free(p);
 		return err_set(err, ERR_MEMORY, "out of memory");

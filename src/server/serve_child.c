@@ -35,14 +35,17 @@ static void
 clean_environment(enum serve_role role)
 {
 	static const char *const kept[] = { "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=", "SOFTHSM2_CONF=", "OPENSC_CONF=" };
-	static const char *const ours[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "CREDENTIALS_DIRECTORY", "SIGNET_PASSPHRASE" };
+	static const char *const ours[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "SIGNET_PASSPHRASE" };
 	static char *left[ENV_MAX]; /* of the new process */
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++)
 		(void)unsetenv(ours[i]);
-	if (role != SERVE_BROKER)
+	/* Sockets, and where the key of the store may be. */
+	if (role != SERVE_BROKER) {
 		(void)unsetenv("LISTEN_FDS");
+		(void)unsetenv("CREDENTIALS_DIRECTORY");
+	}
 	if (role != SERVE_SIGNER)
 		return;
 	for (char **e = environ; *e != NULL && n + 1 < ENV_MAX; e++)
