@@ -1,6 +1,10 @@
 """Certificates by the API, signed by the signer beside it: `signet serve` with all three processes; openssl is the referee."""
+import io
+import json
 import signal
 import subprocess
+import tarfile
+import zipfile
 
 import apikit
 import certs
@@ -183,9 +187,10 @@ def test_the_signer_and_control_are_killed(served, tmp_path):
     assert revoked_in_file(served, certificate["serial"])
 
 
-def test_the_audit_log_is_read_from_its_end(served, admin):
+def test_the_audit_log_is_read_from_its_end(served):
+    admin = served.login()
     document = admin("GET", "/api/v1/openapi.json").json
-    assert admin("POST", "/api/v1/devices", {"id": "audited"}).status == 201
+    assert admin("POST", "/api/v1/devices", {"id": "read-back"}).status == 201
 
     def page(query=""):
         answer = admin("GET", "/api/v1/audit" + query)
@@ -224,3 +229,52 @@ def test_the_audit_log_is_read_from_its_end(served, admin):
             f.seek(at)
             f.write(b"c")
     assert admin("GET", "/api/v1/audit/verify").json["ok"]
+
+
+def bundle(served, admin, name, **wishes):
+    """What was said, and what the link gave; it gives nothing a second time."""
+    document = admin("GET", "/api/v1/openapi.json").json
+    made = admin("POST", f"/api/v1/devices/{name}/bundle", wishes)
+    assert made.status == 201, made
+    apikit.conforms(document, {"$ref": "#/components/schemas/Bundle"}, made.json)
+    nobody = served.client()
+    assert nobody("HEAD", made.json["link"]).status == 200
+    got = nobody("GET", made.json["link"])
+    assert got.status == 200 and made.json["file"] in got.headers["content-disposition"]
+    assert nobody("GET", made.json["link"]).status == 404
+    return made.json, got.body
+
+
+def test_a_bundle_is_downloaded_once(served, tmp_path):
+    admin = served.login()
+    assert admin("POST", "/api/v1/devices", {"id": "packed"}).status == 201
+    said, data = bundle(served, admin, "packed", format="zip", key="p256", springcore={"slot": 2})
+    assert said["private_key"] and said["file"] == "packed.zip"
+    with zipfile.ZipFile(io.BytesIO(data)) as z:
+        names = {n.removeprefix("packed/") for n in z.namelist() if not n.endswith("/")}
+        assert set(said["files"]) == names >= {"key.pem", "cert.pem", "ca.pem", "device.p12", "device.h", "springcore.json", "commands.txt", "README.txt"}
+        z.extractall(tmp_path)
+    folder = tmp_path / "packed"
+    assert ": OK" in openssl("verify", "-purpose", "sslclient", "-CAfile", folder / "ca.pem", "-untrusted", folder / "cert.pem", folder / "cert.pem")
+    assert connects(served, "packed", {"cert": folder / "cert.pem", "key": folder / "key.pem", "ca": folder / "ca.pem"})
+    assert admin("GET", f"/api/v1/certificates/{said['ca']}/{said['serial']}").json["origin"] == "bundle"
+    # One file alone; the key may be RSA, or the device's own.
+    said, data = bundle(served, admin, "packed", format="pkcs12", key="rsa2048")
+    (tmp_path / "x.p12").write_bytes(data)
+    assert "PRIVATE KEY" in openssl("pkcs12", "-in", tmp_path / "x.p12", "-nodes", "-passin", f"pass:{said['password']}")
+    csr, key = request(tmp_path, "packed")
+    said, data = bundle(served, admin, "packed", format="header", csr=csr)
+    assert not said["private_key"] and b"signet_cert_pem" in data and b"signet_key_pem" not in data
+    said, data = bundle(served, admin, "packed", format="springcore", host="mqtt.example")
+    assert "config" in json.loads(data)
+    with tarfile.open(fileobj=io.BytesIO(bundle(served, admin, "packed", format="tar.gz")[1])) as t:
+        assert "packed/key.pem" in t.getnames()
+    assert admin("POST", "/api/v1/devices/packed/bundle", {"format": "springcore", "host": "x" * 60}).status == 422
+    assert admin("POST", "/api/v1/devices/packed/bundle", {"format": "pkcs12", "csr": csr}).status == 422
+    assert admin("POST", "/api/v1/devices/nobody/bundle", {}).status == 404
+    assert served.client()("GET", "/api/v1/bundles/" + 64 * "0").status == 404
+    kit.wait_for(lambda: len(admin("GET", "/api/v1/audit?action=downloadBundle&object=packed").json["items"]) == 5, "the records of five downloads")
+    # Nothing of it is on the disk.
+    secret = b"".join((folder / "key.pem").read_bytes().splitlines()[1:-1])
+    for path in served.dir.rglob("*"):
+        assert not path.is_file() or secret[:60] not in path.read_bytes().replace(b"\n", b""), path

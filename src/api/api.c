@@ -73,6 +73,7 @@ on_chores(evutil_socket_t fd, short what, void *ctx)
 	(void)what;
 	if (!registry_purge(a->registry, PURGE_MAX, &n, &err))
 		log_warning("The registry cannot forget what has expired: %s.", err.text);
+	bundles_expire(a, api_now(a));
 	lists_due(a);
 	responders_due(a, false);
 	broker_poke(a);
@@ -192,6 +193,7 @@ api_free(struct api *a)
 	worker_free(a->hasher);
 	worker_free(a->worker);
 	auditing_close(a);
+	bundles_expire(a, INT64_MAX);
 	backup_stop(a);
 	broker_close(a);
 	signers_close(a);

@@ -26,6 +26,7 @@ struct chan;
 struct tunnel;
 struct hash_job;
 struct broker;
+struct parcel;
 struct enrol;
 struct events;
 struct presence;
@@ -83,6 +84,7 @@ extern const struct op_group
     group_templates,
     group_devices,
     group_issue,
+    group_bundles,
     group_certificates,
     group_broker,
     group_actuate,
@@ -423,6 +425,7 @@ struct api {
 	struct enrol *enrol;      /* who is getting a certificate for a secret */
 	struct events *events;
 	struct presence *presence;
+	struct parcel *parcels;   /* bundles that wait to be fetched */
 	json_t *document;         /* OpenAPI */
 	struct listener listeners[API_LISTENERS_MAX];
 	struct chan *conns;
@@ -451,6 +454,7 @@ bool ocsp_open(struct api *a, struct err *err);
 void ocsp_close(struct api *a);
 void api_chan_gone(struct api *a);
 int64_t api_now(const struct api *a); /* seconds since 1970 */
+void bundles_expire(struct api *a, int64_t now); /* those whose time is over by <now> are wiped */
 /* auditing.c: before the process gives up what it may. */
 void auditing_open(struct api *a);
 void auditing_close(struct api *a);
