@@ -180,16 +180,27 @@ class Client:
             data = json.dumps(body).encode()
         if data is not None:
             send.setdefault("Content-Type", "application/json")
-        if self.connection is None:
-            self.connection = self.connect()
-        self.connection.request(method, path, body=data, headers=send)
-        response = self.connection.getresponse()
+        response = self.exchange(method, path, data, send)
         answer = Answer(response.status, response.getheaders(), response.read())
         if answer.headers.get("connection") == "close":
             self.connection.close()
             self.connection = None
         check(answer)
         return answer
+
+    def exchange(self, method, path, data, headers):
+        """A connection that lay idle may have been closed meanwhile: what only reads is asked once more (RFC 9112 9.3.1)."""
+        again = self.connection is not None and method == "GET"
+        if self.connection is None:
+            self.connection = self.connect()
+        try:
+            self.connection.request(method, path, body=data, headers=headers)
+            return self.connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            self.close()
+            if not again:
+                raise
+        return self.exchange(method, path, data, headers)
 
     def close(self):
         if self.connection:

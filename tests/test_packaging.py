@@ -399,8 +399,8 @@ KEY_TYPES = {"p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096", "rsa8192"}
 COMPLETIONS = [
     (["signet", "p"], {"pub", "passwd", "policy"}),
     (["signet", "ca", ""], {"issue", "sign", "list", "show", "export", "adopt", "trust", "revoke", "ocsp"}),
-    (["signet", "device", ""], {"add", "bundle", "pending", "approve", "refuse"}),
-    (["signet", "init", "--p"], {"--port", "--policy", "--passphrase-file"}),
+    (["signet", "device", ""], {"add", "bundle", "pending", "approve", "refuse", "token", "tokens", "withdraw"}),
+    (["signet", "init", "--p"], {"--port", "--policy", "--passphrase-file", "--pkcs11"}),
     (["signet", "init", "--key-type", ""], KEY_TYPES),
     (["signet", "init", "--key-type", "=", "rsa2"], {"rsa2048"}),
     (["signet", "init", "--key-type", "="], KEY_TYPES),

@@ -5,6 +5,8 @@
 #ifndef BROKER_BROKER_H
 #define BROKER_BROKER_H
 
+#include <stdatomic.h>
+
 #include "authz/authz.h"
 #include "base/err.h"
 #include "base/stream.h"
@@ -133,6 +135,7 @@ struct broker_login {
 	const char *peer;             /* address text given to client_new(); only within authenticate() */
 	struct authz_principal *cert; /* of the certificate, or of an anonymous peer; never NULL; valid until the verdict */
 	const struct mqtt_connect *connect; /* only within authenticate() */
+	atomic_bool gone;             /* its client is: the verdict will find nobody, and need not be true. Any thread may look */
 	/* The verdict. */
 	struct authz_principal *who;  /* with MQTT_RC_OK: a reference, <cert> itself or another */
 	char why[BROKER_WHY_MAX];     /* else: the cause in words */

@@ -110,10 +110,12 @@ login_forget(struct client *c)
 	c->login = NULL;
 	if (l == NULL)
 		return;
-	if (l->arrived)
+	if (l->arrived) {
 		login_free(l);
-	else
-		l->client = NULL; /* its verdict will find nobody */
+		return;
+	}
+	l->client = NULL;
+	atomic_store_explicit(&l->p.gone, true, memory_order_relaxed);
 }
 
 static void

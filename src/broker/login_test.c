@@ -101,9 +101,15 @@ static void
 a_verdict_may_find_nobody(void **state)
 {
 	struct kit *k = kit_begin(state, NULL, NULL);
+	struct end *e;
 
 	kit_cut(later(k, MQTT_V5, "a"));
-	kit_cut(later(k, MQTT_V5, "b"));
+	e = later(k, MQTT_V5, "b");
+	/* Who judges need not work for those who are gone. */
+	assert_true(atomic_load(&k->logins[0]->gone));
+	assert_false(atomic_load(&k->logins[1]->gone));
+	kit_cut(e);
+	assert_true(atomic_load(&k->logins[1]->gone));
 	kit_verdict(k, MQTT_RC_OK);
 	kit_verdict(k, MQTT_RC_NOT_AUTHORIZED);
 	assert_int_equal(k->counts[BROKER_CONNECTED], 0);

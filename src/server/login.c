@@ -106,6 +106,9 @@ verdict_of(struct logins *ls, const struct job *j)
 	const char *unknown = j->logins != NULL ? WHY_DYNSEC_UNKNOWN : WHY_LOGIN_UNKNOWN;
 	enum passwd_verdict v;
 
+	/* No hash for who sends a CONNECT and leaves. */
+	if (atomic_load_explicit(&j->login->gone, memory_order_relaxed))
+		return refuse(j->login, MQTT_RC_NOT_AUTHORIZED, "the client has gone");
 	/* Guesses that came in parallel with those that failed meanwhile. */
 	if (!attempts_may(ls->attempts, &j->key, server_now_ms()))
 		return refuse(j->login, MQTT_RC_CONNECTION_RATE, WHY_LOGIN_RATE);
