@@ -19,9 +19,11 @@ class Site(apikit.Served):
     """With an http_listener, and certificates that name it."""
 
     def prepare(self):
-        super().prepare()
         self.http = kit.free_port()
         self.url = f"http://127.0.0.1:{self.http}"
+        # The broker asks this responder about each client, and shows what it says about the broker.
+        self.broker_lines = ("ocsp_check hard", f"ocsp_stapling_responder {self.url}/ocsp/cloud")
+        super().prepare()
         self.lines = (f"http_listener {self.http} 127.0.0.1", f"crl_url {self.url}/crl/%c.crl", f"ocsp_url {self.url}/ocsp/%c",
                       f"ca_issuers_url {self.url}/ca/%c.cer", "broker_names localhost,127.0.0.1,broker.example", "est_serverkeygen true")
 
@@ -41,8 +43,7 @@ class Site(apikit.Served):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    # The broker, too, asks this responder about each client.
-    with Site(kit.Pki(tmp_path_factory.mktemp("h") / "d"), "ocsp_check hard") as s:
+    with Site(kit.Pki(tmp_path_factory.mktemp("h") / "d")) as s:
         yield s
 
 
@@ -165,6 +166,14 @@ def test_the_broker_asks_it(site, admin, tmp_path):
     with pytest.raises(kit.Refused):
         kit.Client(site, "offline", site.pki.files("offline"), version=kit.V5, port=site.mqtt)
     kit.wait_for(lambda: "[ocsp-unavailable]" in site.text(), "the reason")
+
+
+def test_the_broker_shows_an_answer_of_its_own_responder(site):
+    """The certificate of `signet init` names none: `broker_names` brought another one."""
+    cert = site.dir / "pki/broker/cert.pem"
+    kit.wait_for(lambda: f"{site.url}/ocsp/cloud" in openssl("x509", "-in", cert, "-noout", "-text"), "the broker's certificate")
+    said = site.ask("-cert", cert, ca="cloud")
+    assert f"{cert}: good" in said and "Response verify OK" in said
 
 
 def test_bad_ocsp_requests(site, admin, tmp_path):
@@ -382,3 +391,11 @@ def test_a_key_that_is_made_here(site, admin, tmp_path):
     rsa, _ = request(tmp_path, "est5", key=("-newkey", "rsa:2048"))
     status, _, text = curl(site, "/serverkeygen", "-u", f"est5:{word}", data=b64(rsa))
     assert status == 400 and b"EC keys only" in text
+
+
+def test_the_broker_shows_what_it_says(site):
+    """Asked again while there is none: the responder comes up after the broker."""
+    def shown():
+        return openssl("s_client", "-connect", f"127.0.0.1:{site.mqtt}", "-servername", "localhost", "-status", "-CAfile", site.dir / "pki/ca.pem", data=b"",
+                       check=False)
+    kit.wait_for(lambda: "Cert Status: good" in shown(), "the broker's staple", 3 * kit.PATIENCE)
