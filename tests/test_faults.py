@@ -1,6 +1,7 @@
 """A disk that fails below the whole broker: nobody is told what is not true, everybody else is served, and it ends by itself."""
 import errno
 import os
+import pathlib
 import signal
 import subprocess
 
@@ -55,6 +56,9 @@ def test_nothing_can_be_written(site, error, how):
     late = publisher.publish("keep/5", b"%08d" % 5, qos=1, wait=False)
     site.broker.wait_log(r"ALARM: the store .* cannot be written: .*" + os.strerror(error))
     kit.wait_for(lambda: site.state() == "failed", "the state")
+    # What failed is there as a whole, or it is not: the way out and the next start have to do with just that.
+    failed = next(path for path, _, bad in site.disk.writes if bad)
+    assert (b"keep/5" in pathlib.Path(failed).read_bytes()) == (how == "landed")
     with wire.Peer(site.mqtt, "another", 5) as another:  # on the first connection the answers keep their order
         assert publish(another, 99) == 0x97
         # What a new session would be promised nobody could keep.
@@ -87,6 +91,11 @@ def test_nothing_can_be_written(site, error, how):
         assert away.session_present
         away.wait(lambda: 6 in numbers(away), "the newest")
         assert numbers(away) == [6]
+    # The frame that was written twice counts once, and is no damage.
+    assert "damage" not in site.broker.log()
+    site.kill()
+    check = kit.signet("store", "check", site.folder / "signet.store", check=False)
+    assert check.returncode == 0, check.stdout + check.stderr
 
 
 def test_exactly_once_waits_for_the_disk(site):

@@ -417,7 +417,17 @@ class World:
             await asyncio.sleep(self.random.random() * 0.1)
             await self.kill()
         await self.start()
+        if number % 7 == 5:
+            await self.die_soon()
         return everybody
+
+    async def die_soon(self):
+        """Once more while what was under way at the last death is being carried on."""
+        back = self.random.randrange(1, len(self.publishers) + 1)
+        await self.until(lambda: sum(p.online for p in self.publishers) >= back, "the first to be back")
+        await asyncio.sleep(self.random.random() * 0.03)
+        await self.kill()
+        await self.start()
 
     async def settle(self):
         """Everything that is under way arrives."""
