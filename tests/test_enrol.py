@@ -158,3 +158,13 @@ def test_the_commands_of_both_sides(served, admin, tmp_path):
     kit.signet("device", "withdraw", number, *where)
     assert kit.signet("enrol", "--name", "8", "--out", tmp_path / "p8", stdin=fleet, check=False).returncode == 1
     assert kit.signet("device", "token", *where, check=False).returncode == 2
+
+
+def test_devices_of_a_file_are_registered_where_control_runs(served, admin, tmp_path):
+    token(admin, "file-2")
+    (tmp_path / "f.csv").write_text("id,label\nfile-1,One\nfile-2,Two\nfile-3,\n")
+    out = kit.signet("device", "add", "--from", tmp_path / "f.csv", "--result", tmp_path / "out.csv", "--dir", served.dir)
+    assert "3 devices made, 0 were there already, 0 errors" in out.stdout and "3 of them are registered" in out.stdout
+    assert (tmp_path / "out.csv").read_text().count(",made,yes,") == 3
+    assert admin("GET", "/api/v1/devices/file-1").json["label"] == "One"
+    kit.wait_for(lambda: connects(served, "file-3", served.pki.files("file-3")), "the device to get in")

@@ -1,10 +1,33 @@
 /* signet device: everything that a device needs, in one folder, with commands to try it; and the requests of devices for new
  * certificates (device_renew.c). */
 #include "cli/ctl.h"
+#include "cli/device_many.h"
 #include "cli/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include "base/num.h"
+
+static bool
+prepare(struct pki_order *o, const char *key_type, struct err *err)
+{
+	if (key_type != NULL && !pki_key_type_parse(slice_str(key_type), &o->key_type))
+		return err_set(err, ERR_USAGE, "the key type is p256, p384, p521, rsa2048, rsa3072, rsa4096 or rsa8192");
+	return site_dir(o->dir, &o->dir, err);
+}
+
+static const struct err *
+err_usage(struct err *err, const char *text)
+{
+	(void)err_set(err, ERR_USAGE, "%s", text);
+	return err;
+}
+
+static bool
+add_many(const struct device_many *m, struct pki_order *o, const char *key_type, struct err *err)
+{
+	return prepare(o, key_type, err) && device_many(m, err);
+}
 
 static bool
 add(struct pki_order *o, const char *key_type, struct err *err)
@@ -13,9 +36,7 @@ add(struct pki_order *o, const char *key_type, struct err *err)
 	char *commands = NULL;
 	bool ok;
 
-	if (key_type != NULL && !pki_key_type_parse(slice_str(key_type), &o->key_type))
-		return err_set(err, ERR_USAGE, "the key type is p256, p384, p521, rsa2048, rsa3072, rsa4096 or rsa8192");
-	if (!site_dir(o->dir, &o->dir, err) || !pki_issue(o, &r, err))
+	if (!prepare(o, key_type, err) || !pki_issue(o, &r, err))
 		return false;
 	(void)printf("%s\n  key.pem   the device's private key: keep it secret\n"
 		     "  cert.pem  its certificate and the Client CA's\n  ca.pem    the root that the broker is checked with\n"
@@ -35,27 +56,38 @@ run_add(int argc, char *argv[])
 {
 	struct pki_order o = { .ca = "client" };
 	struct pass pass;
-	const char *pass_file = NULL, *key_type = NULL;
+	const char *pass_file = NULL, *key_type = NULL, *separator = ",";
+	struct device_many many = { .order = &o };
 	int words, code;
 	struct err err;
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &o.dir, 0, 0, "the installation (else . or ./run)" },
+		{ "from", "FILE", ARG_TEXT, &many.from, 0, 0, "many: CSV whose first line names the columns id, label and template" },
+		{ "result", "FILE", ARG_TEXT, &many.result, 0, 0, "with --from: what came of each line (FILE.result.csv)" },
+		{ "separator", "C", ARG_TEXT, &separator, 0, 0, "with --from: between fields (,)" },
 		{ "days", "N", ARG_NUMBER, &o.days, 1, 36500, "validity (730; never beyond the CA's)" },
 		{ "key-type", "TYPE", ARG_TEXT, &key_type, 0, 0, "p256 (default), p384, p521, rsa2048, ..., rsa8192", CHOICES_KEY },
 		{ "out", "DIR", ARG_TEXT, &o.out, 0, 0, "folder to make (clients/ID)" },
 		{ "reissue", NULL, ARG_FLAG, &o.reissue, 0, 0, "replace the device's live certificate" },
 		{ "passphrase-file", "FILE", ARG_TEXT, &pass_file, 0, 0, "the Client CA key's passphrase (or SIGNET_PASSPHRASE)" },
 	};
-	const struct args args = { "signet device add ID [options]",
-		"Adds a device: makes its key and certificate (common name ID) in clients/ID, and prints commands to try it.",
-		table, ARRAY_LEN(table), "Example: signet device add sensor01 --dir demo\nExit codes: 0 success, 1 failure, 2 wrong usage.\n",
-		1, 1 };
+	const struct args args = { "signet device add ID [options] | --from FILE.csv [options]",
+		"Adds a device: makes its key and certificate (common name ID) in clients/ID, and prints commands to try it. With --from: all devices of a file,\n"
+		"which are registered, too, where a control process runs. A run that was interrupted goes on when it is begun again.",
+		table, ARRAY_LEN(table), "Examples:\n  signet device add sensor01 --dir demo\n  signet device add --from sensors.csv\nExit codes: 0 success, 1 failure, 2 wrong usage.\n",
+		0, 1 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
 		return code;
 	pass_init(&pass, pass_file);
-	o.cn = argv[1];
 	o.secret = &pass.secret;
+	if ((words == 1) == (many.from != NULL) || strlen(separator) != 1 || (many.from != NULL && (o.out != NULL || o.reissue)))
+		return fail(err_usage(&err, "give the ID of a device, or --from FILE (without --out and --reissue, and with a separator of one byte)"));
+	if (many.from != NULL) {
+		many.separator = separator[0];
+		return add_many(&many, &o, key_type, &err) ? EXIT_OK : fail(&err);
+	}
+	o.cn = argv[1];
 	return add(&o, key_type, &err) ? EXIT_OK : fail(&err);
 }
 

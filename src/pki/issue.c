@@ -1,6 +1,7 @@
 /* One certificate: the order is checked, the certificate made by its profile, booked, and only then handed out. */
 #include "pki/internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -280,17 +281,24 @@ deliver_file(struct work *w, struct pki_issued *r, struct err *err)
 }
 
 static bool
-fulfil(struct work *w, struct pki_issued *r, struct err *err)
+open_ca(struct work *w, struct err *err)
+{
+	char root[PKI_PATH_MAX];
+
+	return check_order(w, err) && ca_open(&w->ca, w->o->dir, w->o->ca, true, w->o->secret, err) &&
+	    home_path(root, w->o->dir, "pki/root/cert.pem", err) && (w->root = cert_read_one(root, err)) != NULL &&
+	    index_open(&w->index, w->ca.dir, w->o->ca, w->now, true, err);
+}
+
+/* With CA and index open. */
+static bool
+make_one(struct work *w, struct pki_issued *r, struct err *err)
 {
 	const struct pki_order *o = w->o;
-	char root[PKI_PATH_MAX];
 	struct err ignored;
 	bool ok;
 
-	if (!check_order(w, err) || !ca_open(&w->ca, o->dir, o->ca, true, o->secret, err) ||
-	    !home_path(root, o->dir, "pki/root/cert.pem", err) || (w->root = cert_read_one(root, err)) == NULL ||
-	    !index_open(&w->index, w->ca.dir, o->ca, w->now, true, err) || !take_request(w, err) ||
-	    !check_name(w, err) || !draft_make(&w->draft, err))
+	if (!take_request(w, err) || !check_name(w, err) || !draft_make(&w->draft, err))
 		return false;
 	(void)snprintf(r->notes, sizeof r->notes, "%s", w->draft.notes);
 	if (w->ca.key_open)
@@ -305,22 +313,27 @@ fulfil(struct work *w, struct pki_issued *r, struct err *err)
 	return ok;
 }
 
+static bool
+tell(const struct work *w, struct pki_issued *r)
+{
+	struct pki_entry e = { 0 };
+	bool ok = entry_of(w->draft.leaf, w->o->ca, w->draft.profile, draft_cn(&w->draft), &e);
+
+	memcpy(r->serial, e.serial, sizeof r->serial);
+	memcpy(r->fingerprint, e.fingerprint, sizeof r->fingerprint);
+	memcpy(r->cn, e.cn, sizeof r->cn);
+	r->not_before = e.not_before;
+	r->not_after = e.not_after;
+	return ok;
+}
+
 bool
 pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *err)
 {
 	struct work w = { .o = o, .index = { .fd = -1 }, .now = pki_clock(o->now) };
 	struct pki_issued r = { 0 };
-	struct pki_entry e = { 0 };
-	bool ok = fulfil(&w, &r, err);
+	bool ok = open_ca(&w, err) && make_one(&w, &r, err) && tell(&w, &r);
 
-	if (ok) {
-		ok = entry_of(w.draft.leaf, o->ca, w.draft.profile, draft_cn(&w.draft), &e);
-		memcpy(r.serial, e.serial, sizeof r.serial);
-		memcpy(r.fingerprint, e.fingerprint, sizeof r.fingerprint);
-		memcpy(r.cn, e.cn, sizeof r.cn);
-		r.not_before = e.not_before;
-		r.not_after = e.not_after;
-	}
 	work_done(&w);
 	if (!ok) {
 		free(r.pem);
@@ -328,4 +341,147 @@ pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *err)
 	}
 	*ret = r;
 	return true;
+}
+
+/* ---- many ---- */
+
+enum { TURN = 100 }; /* certificates before others get the index */
+
+struct pki_series {
+	struct pki_order order;
+	struct work work;
+	unsigned turn, mended;
+};
+
+/* "ID.new-XXXXXX" */
+static bool
+is_unfinished(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 11 && memcmp(name + n - 11, ".new-", 5) == 0;
+}
+
+static bool
+is_booked(const struct index *x, const char *fingerprint)
+{
+	for (size_t i = x->n; i-- > 0;)
+		if (strcmp(x->entries[i].fingerprint, fingerprint) == 0)
+			return x->entries[i].status == PKI_LIVE;
+	return false;
+}
+
+/* Nobody else is at it: whoever makes such a folder has the index locked until it has its name. */
+static void
+mend_one(struct pki_series *s, const char *dir, const char *name)
+{
+	char made[PKI_PATH_MAX], cert[PKI_PATH_MAX], place[PKI_PATH_MAX], hex[65];
+	uint8_t print[32];
+	auto_x509 x = NULL;
+
+	if (!path_join(made, sizeof made, dir, name) || !path_join(cert, sizeof cert, made, "cert.pem") || !path_join(place, sizeof place, dir, name))
+		return;
+	place[strlen(place) - 11] = '\0';
+	x = cert_read_one(cert, NULL);
+	if (x != NULL && cert_fingerprint(x, print) && is_booked(&s->work.index, text_hex(slice_of(print, sizeof print), hex, sizeof hex)))
+		s->mended += access(place, F_OK) == -1 && rename(made, place) == 0;
+	else
+		(void)remove_tree(made);
+}
+
+static bool
+mend(struct pki_series *s, struct err *err)
+{
+	char dir[PKI_PATH_MAX];
+	struct dirent *e;
+	DIR *d;
+
+	if (!home_path(dir, s->order.dir, "clients", err))
+		return false;
+	d = opendir(dir);
+	while (d != NULL && (e = readdir(d)) != NULL)
+		if (is_unfinished(e->d_name))
+			mend_one(s, dir, e->d_name);
+	if (d != NULL)
+		(void)closedir(d);
+	return true;
+}
+
+struct pki_series *
+pki_series_new(const struct pki_order *o, struct err *err)
+{
+	struct pki_series *s = calloc(1, sizeof *s);
+
+	if (s == NULL) {
+		(void)err_set(err, ERR_MEMORY, "out of memory");
+		return NULL;
+	}
+	s->order = *o;
+	s->work = (struct work){ .o = &s->order, .index = { .fd = -1 }, .now = pki_clock(o->now) };
+	if (open_ca(&s->work, err) && mend(s, err))
+		return s;
+	pki_series_free(s);
+	return NULL;
+}
+
+void
+pki_series_free(struct pki_series *s)
+{
+	if (s == NULL)
+		return;
+	work_done(&s->work);
+	free(s);
+}
+
+unsigned
+pki_series_mended(const struct pki_series *s)
+{
+	return s->mended;
+}
+
+static bool
+has_live(const struct index *x, const char *cn)
+{
+	for (size_t i = x->n; i-- > 0;)
+		if (x->entries[i].status == PKI_LIVE && strcmp(x->entries[i].cn, cn) == 0)
+			return true;
+	return false;
+}
+
+/* The draft is each one's own. */
+static void
+renew_draft(struct work *w)
+{
+	enum profile p = w->draft.profile;
+
+	draft_done(&w->draft);
+	w->draft = (struct draft){ .profile = p };
+	w->serial[0] = '\0';
+}
+
+bool
+pki_series_issue(struct pki_series *s, const char *cn, struct pki_issued *ret, bool *ret_had, struct err *err)
+{
+	struct work *w = &s->work;
+	struct pki_issued r = { 0 };
+	char dir[PKI_PATH_MAX], place[PKI_PATH_MAX];
+	bool ok;
+
+	if (++s->turn % TURN == 0) {
+		index_done(&w->index);
+		w->now = pki_clock(s->order.now);
+		if (!index_open(&w->index, w->ca.dir, s->order.ca, w->now, true, err))
+			return false;
+	}
+	*ret_had = has_live(&w->index, cn) && home_path(dir, s->order.dir, "clients", err) && path_join(place, sizeof place, dir, cn) && access(place, F_OK) == 0;
+	if (*ret_had)
+		return true;
+	s->order.cn = cn;
+	renew_draft(w);
+	ok = make_one(w, &r, err) && tell(w, &r);
+	if (ok)
+		*ret = r;
+	else
+		free(r.pem);
+	return ok;
 }

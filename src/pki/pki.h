@@ -89,6 +89,16 @@ struct pki_issued {
 };
 bool pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *err);
 
+/* Many of them, one after the other: CA and index are opened once, and the index is unlocked now and then, so that others get their turn. <o>: what
+ * holds of all (its cn is not looked at), folders only; borrowed until pki_series_free(). What a run that was killed had booked and not put in its
+ * place is put there now, so that nothing is made twice. NULL and <err>. */
+struct pki_series;
+struct pki_series *pki_series_new(const struct pki_order *o, struct err *err);
+/* *ret_had: <cn> has its folder and a live certificate already; nothing is done, and *ret is not filled. */
+bool pki_series_issue(struct pki_series *s, const char *cn, struct pki_issued *ret, bool *ret_had, struct err *err);
+unsigned pki_series_mended(const struct pki_series *s); /* folders that were put in their place at the start */
+void pki_series_free(struct pki_series *s); /* NULL is fine */
+
 enum pki_status { PKI_LIVE, PKI_EXPIRED, PKI_REPLACED, PKI_DROPPED, PKI_REVOKED };
 const char *pki_status_name(enum pki_status s);
 struct pki_entry {
