@@ -72,25 +72,29 @@ close_field(struct csv *c)
 }
 
 static void
+take_plain(struct csv *c, uint8_t b)
+{
+	c->state = PLAIN;
+	if (b == c->separator)
+		close_field(c);
+	else if (b == '"')
+		break_line(c, "a quote stands inside a field that does not begin with one");
+	else
+		put(c, b);
+}
+
+static void
 take_byte(struct csv *c, uint8_t b)
 {
-	bool over = b == c->separator;
-
 	switch (c->state) {
 	case FIELD_BEGIN:
-		if (b == '"') {
+		if (b == '"')
 			c->state = QUOTED;
-			break;
-		}
-		c->state = PLAIN;
-		/* fall through */
-	case PLAIN:
-		if (over)
-			close_field(c);
-		else if (b == '"')
-			break_line(c, "a quote stands inside a field that does not begin with one");
 		else
-			put(c, b);
+			take_plain(c, b);
+		break;
+	case PLAIN:
+		take_plain(c, b);
 		break;
 	case QUOTED:
 		if (b == '"')
@@ -99,7 +103,7 @@ take_byte(struct csv *c, uint8_t b)
 			put(c, b);
 		break;
 	case QUOTE_SEEN:
-		if (over) {
+		if (b == c->separator) {
 			close_field(c);
 		} else if (b == '"') {
 			c->state = QUOTED;
