@@ -75,6 +75,7 @@ on_chores(evutil_socket_t fd, short what, void *ctx)
 	if (!registry_purge(a->registry, PURGE_MAX, &n, &err))
 		log_warning("The registry cannot forget what has expired: %s.", err.text);
 	bundles_expire(a, api_now(a));
+	indexes_soon(a);
 	lists_due(a);
 	responders_due(a, false);
 	broker_poke(a);
@@ -138,7 +139,7 @@ open_all(struct api *a, struct err *err)
 	struct registry_options o = { .path = a->config->registry };
 
 	warn_of_dojot(a);
-	if (!open_events(a, err) || !listeners_open(a, err) || !a->config->ports.settle(a->config->ports.ctx, err))
+	if (!open_events(a, err) || !listeners_open(a, err) || !indexes_open(a, err) || !a->config->ports.settle(a->config->ports.ctx, err))
 		return false;
 	a->registry = registry_open(&o, err);
 	if (a->registry == NULL || !make_decoy(a, err))
@@ -150,7 +151,7 @@ open_all(struct api *a, struct err *err)
 	if (a->tokens == NULL || a->hasher == NULL || a->worker == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	pending_factories(a);
-	return events_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err);
+	return events_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err) && indexes_begin(a);
 }
 
 struct api *
@@ -197,6 +198,7 @@ api_free(struct api *a)
 	bundles_expire(a, INT64_MAX);
 	backup_stop(a);
 	broker_close(a);
+	indexes_close(a);
 	signers_close(a);
 	enrol_close(a);
 	responders_close(a);

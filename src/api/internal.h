@@ -393,6 +393,16 @@ void worker_free(struct worker *w); /* NULL is fine; what waits is not done any 
 /* False: too many wait; <j> stays the caller's. */
 bool worker_add(struct worker *w, struct job *j);
 
+/* ---- indexes.c: what commands issued and revoked ---- */
+
+struct indexes;
+bool indexes_open(struct api *a, struct err *err); /* while we may still read them */
+bool indexes_begin(struct api *a);                 /* the registry is open; true */
+void indexes_soon(struct api *a);                  /* look at them */
+void indexes_lists(struct api *a);                 /* at the lists that commands made */
+bool indexes_ready(const struct api *a);           /* they were read once: who was revoked meanwhile is known */
+void indexes_close(struct api *a);
+
 /* ---- hasher.c: passwords ---- */
 
 struct hash_job {
@@ -421,6 +431,7 @@ struct api {
 	int audit_fd;             /* -1: not open */
 	char *decoy;              /* a hash of nobody's password */
 	struct signers *signers;
+	struct indexes *indexes;
 	struct broker *broker;    /* NULL: there is none to speak to */
 	struct enrol *enrol;      /* who is getting a certificate for a secret */
 	struct events *events;

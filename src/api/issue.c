@@ -106,6 +106,8 @@ on_cas(void *ctx, const struct signer_ca *cas, size_t n, const struct err *why)
 			X509_free(x);
 		}
 	}
+	indexes_lists(a);
+	indexes_soon(a);
 	lists_due(a);
 	responders_due(a, true);
 	own_import(a);

@@ -445,7 +445,7 @@ void
 lists_due(struct api *a)
 {
 	struct signers *s = a->signers;
-	struct due *d = s->client != NULL ? calloc(1, sizeof(*d)) : NULL;
+	struct due *d = s->client != NULL && indexes_ready(a) ? calloc(1, sizeof(*d)) : NULL;
 
 	if (d == NULL)
 		return;

@@ -140,6 +140,33 @@ parse_line(struct index *x, struct slice line, const char *ca)
 	return parse_issued(f, n, &e) && push(x, &e);
 }
 
+bool
+pki_index_line(struct slice line, enum pki_index_what *ret_what, struct pki_entry *ret)
+{
+	struct slice f[FIELDS_MAX];
+	uint64_t reason = 0;
+	size_t n;
+
+	*ret = (struct pki_entry){ .status = PKI_LIVE };
+	*ret_what = PKI_INDEX_NOTHING;
+	if (line.n == 0 || line.p[0] == '#')
+		return true;
+	n = split(line, f);
+	*ret_what = n > 0 && slice_eq(f[0], SL("issued")) ? PKI_INDEX_ISSUED : PKI_INDEX_MARKED;
+	if (*ret_what == PKI_INDEX_ISSUED)
+		return parse_issued(f, n, ret);
+	if (n < 3 || !text_copy(ret->serial, sizeof ret->serial, f[1]) || !stamp_parse(f[2], &ret->revoked_at) ||
+	    (n > 3 && !text_u64(f[3], 0, 10, &reason)))
+		return false;
+	ret->reason = (int)reason;
+	for (unsigned s = PKI_LIVE; s <= PKI_REVOKED; s++) {
+		ret->status = (enum pki_status)s;
+		if (s != PKI_EXPIRED && slice_eq(f[0], slice_str(status_names[s])))
+			return true;
+	}
+	return false;
+}
+
 static bool
 parse_all(struct index *x, struct slice text, const char *path, const char *ca, struct err *err)
 {

@@ -266,7 +266,7 @@ write_conf(struct site *s, struct err *err)
 {
 	const char *d = s->place;
 	char crls[PATH_MAX + 64];
-	char control[PATH_MAX + 200] = "";
+	char control[2 * PATH_MAX + 300] = "";
 	auto_str text = NULL;
 
 	/* The name of a unix socket is short. */

@@ -1,5 +1,5 @@
 /* The control process: the configuration's part that is for it, and what the API asks of the program around it. */
-#include "server/internal.h"
+#include "server/plane.h"
 
 #include <openssl/ssl.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Control under a user of its own: root opens ports and reads keys, and gives him what he writes to. */
-#include "server/internal.h"
+#include "server/plane.h"
 
 #include <dirent.h>
 #include <errno.h>

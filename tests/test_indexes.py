@@ -1,0 +1,91 @@
+"""The registry learns what commands issued and revoked: while control was down, while it runs, and both at once; nothing of it twice."""
+import json
+import subprocess
+
+import pytest
+
+import apikit
+import kit
+
+
+@pytest.fixture
+def pki(tmp_path):
+    return kit.Pki(tmp_path / "site")
+
+
+def booked(pki):
+    """(CA, serial number): state, as the commands know it. That control replaces its responders', only the registry says."""
+    entries = json.loads(kit.signet("ca", "list", "--dir", pki.dir, "--json").stdout)
+    return {(e["ca"], e["serial"]): e["status"] for e in entries if not e["name"].startswith("OCSP responder")}
+
+
+def registered(client, keys):
+    """What the API says of these; those of nobody's device are in no list."""
+    answers = {(ca, serial): client("GET", f"/api/v1/certificates/{ca}/{serial}") for ca, serial in keys}
+    return {key: answer.json["state"] for key, answer in answers.items() if answer.status == 200}
+
+
+def same(client, pki):
+    words = {"live": "active", "revoked": "revoked", "replaced": "superseded", "dropped": "superseded", "expired": "active"}
+    expected = {k: words[v] for k, v in booked(pki).items()}
+    return registered(client, expected) == expected
+
+
+def on_list(pki):
+    """The list's number and serial numbers, as openssl reads them."""
+    result = subprocess.run(["openssl", "crl", "-in", pki.dir / "crls/client.pem", "-noout", "-verify", "-CAfile", pki.dir / "pki/client/cert.pem", "-text"],
+                            capture_output=True, text=True)
+    assert "verify OK" in result.stderr
+    number = result.stdout.split("CRL Number:")[1].split()[0]
+    return int(number), {line.split(":")[1].strip().lower() for line in result.stdout.splitlines() if "Serial Number:" in line}
+
+
+def serials(pki, status):
+    return {serial for (ca, serial), s in booked(pki).items() if ca == "client" and s == status}
+
+
+def test_what_commands_did_before_beside_and_after(pki, tmp_path):
+    for name in ("before", "gone"):
+        kit.signet("device", "add", name, "--dir", pki.dir)
+    for _ in range(3):
+        kit.signet("ca", "revoke", "gone", "--dir", pki.dir)
+    first = on_list(pki)
+    assert len(first[1]) == 1
+    with apikit.Served(pki) as served:
+        c = served.login()
+        kit.wait_for(lambda: same(c, pki), "what was there before")
+        # Ours would not be taken for newer otherwise.
+        kit.wait_for(lambda: c("GET", "/api/v1/cas/client").json["list"]["number"] >= first[0], "the number of the command's list")
+        kit.signet("device", "add", "beside", "--dir", pki.dir)
+        kit.wait_for(lambda: same(c, pki), "what was issued beside")
+        kit.signet("ca", "revoke", "beside", "--dir", pki.dir)
+        kit.wait_for(lambda: same(c, pki), "what was revoked beside")
+        # Ours follows, with all of them and a higher number; and theirs after it.
+        assert c("POST", "/api/v1/devices", {"id": "api"}).status == 201
+        subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", tmp_path / "k", "-subj", "/CN=x",
+                        "-out", tmp_path / "csr"], check=True, capture_output=True)
+        csr = (tmp_path / "csr").read_text()
+        # Both at once: each is there once, and nobody is refused.
+        commands = [subprocess.Popen([kit.SIGNET, "device", "add", f"both-{i}", "--dir", str(pki.dir)], stdout=subprocess.DEVNULL) for i in range(2)]
+        made = []
+        while any(p.poll() is None for p in commands) or len(made) < 5:
+            answer = c("POST", "/api/v1/devices/api/certificates", {"csr": csr})
+            assert answer.status == 201, answer
+            made.append(answer.json["serial"])
+        assert [p.returncode for p in commands] == [0, 0]
+        kit.wait_for(lambda: same(c, pki), "what came from both")
+        before = on_list(pki)
+        answer = c("POST", f"/api/v1/certificates/client/{made[0]}/revoke", {"reason": "keyCompromise"})
+        assert answer.status == 200, answer
+        kit.wait_for(lambda: on_list(pki)[1] == serials(pki, "revoked"), "a list with all of them")
+        assert on_list(pki)[0] > before[0] and made[0] in on_list(pki)[1]
+    kit.signet("device", "add", "after", "--dir", pki.dir)
+    kit.signet("ca", "revoke", "before", "--dir", pki.dir)
+    with served:
+        served.start()
+        c = served.login()
+        kit.wait_for(lambda: same(c, pki), "what was done meanwhile")
+        kit.wait_for(lambda: on_list(pki)[1] == serials(pki, "revoked"), "the list")
+        # What came through ourselves is not looked at again.
+        assert served.text().count("learned from pki/client/index.txt") <= 2
+    assert kit.signet("registry", "check", "--dir", pki.dir, check=False).returncode in (0, 2)
