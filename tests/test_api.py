@@ -315,6 +315,40 @@ def test_pages_have_cursors_and_links(admin):
     assert [d["id"] for d in admin("GET", "/api/v1/devices?state=disabled").json["items"]] == ["page-007"]
 
 
+def test_many_devices_each_for_itself(admin):
+    devices = [{"id": f"bulk-{i}"} for i in range(3)]
+    assert admin("POST", "/api/v1/devices/bulk", {"devices": devices}).status == 201
+    changes = [{"id": "bulk-0", "label": "zero"}, {"id": "nobody", "label": "x"}, {"id": "bulk-1", "templates": [999999]}, {"id": "bulk-2", "state": "disabled"}]
+    said = admin("POST", "/api/v1/devices/bulk/update", {"devices": changes}).json
+    assert [(r["id"], r["done"]) for r in said["items"]] == [("bulk-0", True), ("nobody", False), ("bulk-1", False), ("bulk-2", True)]
+    assert (said["done"], said["failed"]) == (2, 2) and "nobody" in said["items"][1]["detail"]
+    assert [admin("GET", f"/api/v1/devices/bulk-{i}").json["label"] for i in range(3)] == ["zero", "", ""]
+    assert admin("GET", "/api/v1/devices/bulk-2").json["state"] == "disabled"
+    said = admin("POST", "/api/v1/devices/bulk/delete", {"ids": ["bulk-0", "bulk-0", "bulk-2"]}).json
+    assert [r["done"] for r in said["items"]] == [True, False, True]
+    assert [admin("GET", f"/api/v1/devices/bulk-{i}").status for i in range(3)] == [404, 200, 404]
+
+
+def test_templates(admin):
+    attributes = [{"label": "open", "type": "dynamic", "value_type": "bool"}, {"label": "maker", "type": "static", "value_type": "string", "static_value": "Acme"}]
+    made = admin("POST", "/api/v1/templates", {"label": "Gate", "attributes": attributes})
+    assert made.status == 201
+    one = made.headers["location"]
+    ids = [a["id"] for a in made.json["attributes"]]
+    assert len(set(ids)) == 2
+    # Who stays keeps its number, and no number comes twice.
+    changed = admin("PATCH", one, {"attributes": [attributes[1], {"label": "new", "type": "meta", "value_type": "string"}]}).json
+    assert changed["attributes"][0]["id"] == ids[1] and changed["attributes"][1]["id"] not in ids and changed["label"] == "Gate"
+    twice = admin("POST", "/api/v1/templates", {"label": "x", "attributes": [attributes[0], attributes[0]]})
+    assert twice.status == 422 and twice.json["errors"][0]["pointer"] == "/attributes/1/label"
+    assert admin("POST", "/api/v1/devices", {"id": "gate", "templates": [changed["id"]]}).status == 201
+    assert admin("GET", one).json["devices"] == 1
+    assert [d["id"] for d in admin("GET", f"/api/v1/devices?template={changed['id']}").json["items"]] == ["gate"]
+    assert admin("DELETE", one).status == 409
+    assert admin("DELETE", "/api/v1/devices/gate").status == 204
+    assert admin("DELETE", one).status == 204 and admin("GET", one).status == 404
+
+
 def test_entity_tags_stand_against_lost_changes(admin):
     assert admin("POST", "/api/v1/devices", {"id": "tagged", "attributes": {"ä": [1, {"b": None}]}}).status == 201
     first = admin("GET", "/api/v1/devices/tagged")

@@ -278,3 +278,15 @@ def test_a_bundle_is_downloaded_once(served, tmp_path):
     secret = b"".join((folder / "key.pem").read_bytes().splitlines()[1:-1])
     for path in served.dir.rglob("*"):
         assert not path.is_file() or secret[:60] not in path.read_bytes().replace(b"\n", b""), path
+
+
+def test_a_list_is_made_when_it_is_asked_for(served):
+    admin = served.login()
+    before = admin("GET", "/api/v1/cas/client").json["list"]["number"]
+    made = admin("POST", "/api/v1/cas/client/crl")
+    assert made.status == 200 and made.json["list"]["number"] > before
+    text = served.client()("GET", "/api/v1/cas/client/crl?form=pem")
+    assert "verify OK" in openssl("crl", "-CAfile", served.dir / "pki/client/cert.pem", "-noout", data=text.body)
+    assert served.client()("GET", "/api/v1/cas/client/crl?form=pem", headers={"If-None-Match": text.headers["etag"]}).status == 304
+    assert served.client()("GET", "/api/v1/cas/client/crl").headers["etag"] != text.headers["etag"]
+    assert admin("POST", "/api/v1/cas/nobody/crl").status == 404

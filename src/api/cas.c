@@ -1,5 +1,5 @@
 /* The CAs and their revocation lists. */
-#include "api/internal.h"
+#include "api/public.h"
 
 #include <openssl/pem.h>
 #include <stdlib.h>
@@ -108,17 +108,69 @@ get_certificate(struct call *c)
 static void
 get_list(struct call *c)
 {
-	struct slice der;
+	bool pem = slice_eq(call_query(c, "form"), SL("pem"));
+	struct slice der, match;
+	char tag[KEEP_TAG_CAP];
 	struct err err;
+	json_t *text = NULL;
 	void *mem;
 
 	if (!registry_crl_get(c->api->registry, c->params[0], &der, &mem, &err)) {
 		call_error(c, &err);
 		return;
 	}
-	call_bytes(c, 200, "application/pkix-crl", der);
+	if (pem)
+		text = pem_json(der, "X509 CRL");
+	if (text != NULL)
+		der = slice_of(json_string_value(text), json_string_length(text));
+	if ((pem && text == NULL) || !keep_tag(der, tag)) {
+		call_json(c, 503, NULL);
+	} else {
+		call_header(c, "ETag", "%s", tag);
+		if (http_header(&c->head, "If-None-Match", &match) && match.p != NULL && call_has_tag(match, slice_str(tag)))
+			call_bytes(c, 304, NULL, (struct slice){ 0 });
+		else
+			call_bytes(c, 200, pem ? "application/x-pem-file" : "application/pkix-crl", der);
+	}
+	json_decref(text);
 	free(mem);
 }
+
+static void
+on_made(struct call *c, const struct err *why)
+{
+	if (why == NULL) {
+		get(c);
+		return;
+	}
+	call_header(c, "Retry-After", "60");
+	call_problem(c, 503, "list-pending", "try again when the signer is there", "the list cannot be made: %s", why->text);
+}
+
+static void
+make_list(struct call *c)
+{
+	struct registry_ca x;
+	struct err err;
+	bool ok;
+
+	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
+		call_error(c, &err);
+		return;
+	}
+	ok = x.own;
+	free(x.mem);
+	if (ok)
+		lists_force(c, on_made);
+	else
+		call_problem(c, 409, "denied", "its list is made where its key is", "the signer does not have this CA's key");
+}
+
+static const char *const list_forms[] = { "der", "pem", NULL };
+static const struct field list_query[] = {
+	{ "form", FIELD_TEXT, .choices = list_forms },
+	{ 0 },
+};
 
 static const struct field list_rows[] = {
 	{ "number", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX },
@@ -146,6 +198,9 @@ static const struct op ops[] = {
 	{ "listCas", "All CAs", HTTP_GET, "/api/v1/cas", OP_ALL, 200, list, .answer = &schema },
 	{ "getCa", "One CA", HTTP_GET, "/api/v1/cas/{ca}", 0, 200, get, .answer = &schema },
 	{ "getCaCertificate", "The CA's certificate, DER", HTTP_GET, "/api/v1/cas/{ca}/certificate", OP_OPEN, 200, get_certificate, .media = "application/pkix-cert" },
-	{ "getCaList", "The CA's revocation list, DER", HTTP_GET, "/api/v1/cas/{ca}/crl", OP_OPEN, 200, get_list, .media = "application/pkix-crl" },
+	{ "getCaList", "The CA's revocation list, DER or PEM", HTTP_GET, "/api/v1/cas/{ca}/crl", OP_OPEN, 200, get_list, .query = list_query,
+	    .media = "application/pkix-crl" },
+	{ "makeCaList", "Make a new revocation list now; the answer comes when it is published", HTTP_POST, "/api/v1/cas/{ca}/crl", OP_PLATFORM, 200, make_list,
+	    .answer = &schema },
 };
 const struct op_group group_cas = { "cas", "Certificate authorities", ops, ARRAY_LEN(ops) };

@@ -193,6 +193,84 @@ create_many(struct call *c)
 	call_error(c, &err);
 }
 
+/* ---- many, each for itself ---- */
+
+/* What came of one of them. */
+static bool
+add_result(json_t *items, const json_t *id, bool ok, const struct err *err)
+{
+	json_t *v = json_pack("{s:O, s:b}", "id", id, "done", ok);
+
+	if (v != NULL && !ok)
+		(void)json_object_set_new(v, "detail", json_string(err->text));
+	return json_array_append_new(items, v) == 0;
+}
+
+static bool
+update_one(struct call *c, json_t *one, struct err *err)
+{
+	struct registry_device d;
+	char *attrs = NULL;
+	bool ok;
+
+	if (!registry_device_get(c->api->registry, call_tenant(c), member(one, "id"), &d, err))
+		return false;
+	ok = read_device(one, &d, &attrs, err) && registry_device_set(c->api->registry, &d, err);
+	free(attrs);
+	free(d.mem);
+	return ok;
+}
+
+static bool
+delete_one(struct call *c, json_t *one, struct err *err)
+{
+	struct slice id = slice_of(json_string_value(one), json_string_length(one));
+	unsigned n;
+
+	return registry_device_remove(c->api->registry, call_tenant(c), id, REASON_CESSATION, &n, err);
+}
+
+/* One transaction; what fails of it leaves the rest as it is. */
+static void
+for_each(struct call *c, const json_t *list, bool (*run)(struct call *c, json_t *one, struct err *err))
+{
+	struct registry *r = c->api->registry;
+	json_t *items = json_array(), *one;
+	json_int_t done = 0;
+	struct err err;
+	size_t i;
+	bool ok = registry_begin(r, &err);
+
+	json_array_foreach(list, i, one) {
+		struct err why;
+		bool fine = ok && run(c, one, &why);
+
+		done += fine;
+		if (ok && !add_result(items, json_is_string(one) ? one : json_object_get(one, "id"), fine, &why))
+			ok = err_set(&err, ERR_MEMORY, "out of memory");
+	}
+	if (ok && registry_commit(r, &err)) {
+		lists_due(c->api);
+		call_json(c, 200, json_pack("{s:I, s:I, s:o}", "done", done, "failed", (json_int_t)json_array_size(list) - done, "items", items));
+		return;
+	}
+	registry_rollback(r);
+	json_decref(items);
+	call_error(c, &err);
+}
+
+static void
+update_many(struct call *c)
+{
+	for_each(c, json_object_get(c->body, "devices"), update_one);
+}
+
+static void
+delete_many(struct call *c)
+{
+	for_each(c, json_object_get(c->body, "ids"), delete_one);
+}
+
 static void
 update(struct call *c)
 {
@@ -268,6 +346,33 @@ static const struct field bulk_rows[] = {
 	{ "devices", FIELD_LIST, FIELD_REQUIRED, 1, BULK_MAX, .of = &new_row },
 	{ 0 },
 };
+static const struct field changed_rows[] = {
+	{ "id", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX, &rule_device },
+	DEVICE_FIELDS,
+};
+static const struct field changed_row = { "device", FIELD_OBJECT, .of = changed_rows };
+static const struct field changes_rows[] = {
+	{ "devices", FIELD_LIST, FIELD_REQUIRED, 1, BULK_MAX, .of = &changed_row },
+	{ 0 },
+};
+static const struct field id_row = { "id", FIELD_TEXT, 0, 1, REGISTRY_NAME_MAX, &rule_device };
+static const struct field ids_rows[] = {
+	{ "ids", FIELD_LIST, FIELD_REQUIRED, 1, BULK_MAX, .of = &id_row },
+	{ 0 },
+};
+static const struct field result_rows[] = {
+	{ "id", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX },
+	{ "done", FIELD_BOOL, FIELD_REQUIRED },
+	{ "detail", FIELD_TEXT, 0, 1, 1024, .help = "Why not" },
+	{ 0 },
+};
+static const struct field result_row = { "result", FIELD_OBJECT, .of = result_rows };
+static const struct field results_rows[] = {
+	{ "done", FIELD_INT, FIELD_REQUIRED, 0, BULK_MAX },
+	{ "failed", FIELD_INT, FIELD_REQUIRED, 0, BULK_MAX },
+	{ "items", FIELD_LIST, FIELD_REQUIRED, 0, BULK_MAX, .of = &result_row, .help = "In the order of the request" },
+	{ 0 },
+};
 static const struct field created_rows[] = {
 	{ "created", FIELD_INT, FIELD_REQUIRED, 1, BULK_MAX },
 	{ 0 },
@@ -291,7 +396,8 @@ static const struct field rows[] = {
 	{ 0 },
 };
 static const struct schema schema = { "Device", rows }, new_schema = { "NewDevice", new_rows }, change_schema = { "DeviceChange", change_rows },
-			   bulk_schema = { "NewDevices", bulk_rows }, created_schema = { "Created", created_rows };
+			   bulk_schema = { "NewDevices", bulk_rows }, created_schema = { "Created", created_rows },
+			   changes_schema = { "DeviceChanges", changes_rows }, ids_schema = { "DeviceIds", ids_rows }, results_schema = { "BulkResults", results_rows };
 
 static const struct op ops[] = {
 	{ "listDevices", "Devices of the tenant", HTTP_GET, "/api/v1/devices", OP_LIST, 200, list, .query = query, .answer = &schema },
@@ -299,6 +405,11 @@ static const struct op ops[] = {
 	    .answer = &schema, .example = "{\"id\":\"sensor01\",\"label\":\"Door 3\",\"attributes\":{\"floor\":2}}" },
 	{ "createDevices", "Make up to 1000 devices, all or none", HTTP_POST, "/api/v1/devices/bulk", OP_ONCE, 201, create_many, .body = &bulk_schema,
 	    .answer = &created_schema, .example = "{\"devices\":[{\"id\":\"sensor02\"},{\"id\":\"sensor03\",\"label\":\"Door 4\"}]}", .body_max = 1024 * 1024 },
+	{ "updateDevices", "Change up to 1000 devices, each for itself", HTTP_POST, "/api/v1/devices/bulk/update", OP_ONCE, 200, update_many, .body = &changes_schema,
+	    .answer = &results_schema, .example = "{\"devices\":[{\"id\":\"sensor02\",\"state\":\"disabled\"},{\"id\":\"sensor03\",\"label\":\"Door 6\"}]}",
+	    .body_max = 1024 * 1024 },
+	{ "deleteDevices", "Remove up to 1000 devices, each for itself", HTTP_POST, "/api/v1/devices/bulk/delete", OP_ONCE, 200, delete_many, .body = &ids_schema,
+	    .answer = &results_schema, .example = "{\"ids\":[\"sensor02\",\"sensor03\"]}", .body_max = 1024 * 1024 },
 	{ "getDevice", "One device", HTTP_GET, "/api/v1/devices/{device}", 0, 200, get, .answer = &schema },
 	{ "updateDevice", "Change a device; one that is not enabled any more is disconnected", HTTP_PATCH, "/api/v1/devices/{device}", OP_MATCH, 200, update,
 	    .body = &change_schema, .answer = &schema, .example = "{\"label\":\"Door 5\",\"state\":\"disabled\"}" },
