@@ -20,7 +20,8 @@ static const char help[] =
     "  idle      --conns connections that do nothing: memory of the broker for each\n"
     "  revoke    the same, then --crl-new FILE is renamed to --crl FILE, which takes back the first\n"
     "            --revoked N certificates: time until their connections are closed, and no others;\n"
-    "            with --wait that is done when a line comes on standard input\n"
+    "            with --wait that is done when a line comes on standard input; without --crl whoever\n"
+    "            wrote the line does it, as soon as he reads \"begun\"\n"
     "  p2p       --conns pairs of a publisher and a subscriber\n"
     "  fanin     --pubs publishers, each message to one of --subs subscribers\n"
     "  fanout    --pubs publishers, each message to all of --subs subscribers\n"
@@ -186,9 +187,8 @@ finish(struct options *o)
 	o->refill = NUM_MIN(o->refill, o->window);
 	if (o->mode == MODE_IDLE && o->pid == 0)
 		return complain("--pid", "", "idle measures the memory of a process: give it");
-	if (o->mode == MODE_REVOKE &&
-	    (o->crl == NULL || o->crl_new == NULL || o->cert_pattern == NULL || o->revoked == 0))
-		return complain("revoke", "", "needs --crl, --crl-new, --cert-pattern, --certs and --revoked");
+	if (o->mode == MODE_REVOKE && (o->cert_pattern == NULL || o->revoked == 0 || (o->crl == NULL) != (o->crl_new == NULL) || (o->crl == NULL && !o->wait)))
+		return complain("revoke", "", "needs --cert-pattern, --certs, --revoked, and --crl with --crl-new, or --wait");
 	o->persistent = o->persistent || o->away;
 	if (o->away && (o->mode < MODE_P2P || o->qos == 0))
 		return complain("--away", "", "goes with p2p, fanin and fanout at QoS 1 and 2: it is acknowledgements that are measured");

@@ -105,7 +105,7 @@ text_figures(const struct bench *b, const struct figures *f)
 		    "  memory         %.0f bytes of RSS for each connection (%.1f -> %.1f MB)\n",
 		    f->rss, (double)b->rss_from / 1e6, (double)b->rss_to / 1e6);
 	if (b->o.mode == MODE_REVOKE) {
-		(void)printf("  closed         %u of %u connections; from the rename until the client sees it:\n"
+		(void)printf("  closed         %u of %u connections; from the beginning until the client sees it:\n"
 			     "                 p50 %.1f, p99 %.1f, max %.1f ms\n",
 		    b->cut, b->n_conns, f->p50 / 1000, f->p99 / 1000, f->max / 1000);
 		(void)printf("  until then     broker CPU %.1f us, generator CPU %.1f us for each\n", f->broker_us, f->own_us);

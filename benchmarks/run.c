@@ -192,8 +192,12 @@ run_revoke(struct bench *b, struct err *err)
 	}
 	b->from = snapshot(b);
 	b->phase = PHASE_MEASURE;
-	if (rename(b->o.crl_new, b->o.crl) == -1)
+	if (b->o.crl == NULL) {
+		(void)puts("begun");
+		(void)fflush(stdout);
+	} else if (rename(b->o.crl_new, b->o.crl) == -1) {
 		return err_sys(err, "cannot rename %s", b->o.crl_new);
+	}
 	for (until = now_ns() + ns_of(10); b->now < until && b->cut < want;)
 		turn(b, now_ns() + ns_of(0.01));
 	b->to = snapshot(b);
