@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include "broker/internal.h"
 
-enum { LOOKS_A_TURN = 4096, ENDS_A_TURN = 64 };
+enum { LOOKS_A_TURN = 4096, ENDS_A_TURN = 32 };
 
 struct visit {
 	struct order order;

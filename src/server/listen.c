@@ -11,7 +11,7 @@
 
 #include "base/num.h"
 
-enum { ADDRESSES_MAX = 16, BACKLOG = 1024 };
+enum { ADDRESSES_MAX = 16, BACKLOG = 65535 /* of which the kernel takes net.core.somaxconn */ };
 
 struct addresses {
 	struct sockaddr_storage a[ADDRESSES_MAX];
