@@ -248,6 +248,26 @@ def test_no_configuration_is_for_this_machine(tmp_path):
                 assert raw.send(wire.connect("c", level)).rest() == answer
 
 
+def listening_ports(pid):
+    """TCP ports on which a process listens, by what the kernel says."""
+    mine = set()
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            mine.add(os.readlink(fd))
+        except FileNotFoundError:
+            pass
+    rows = [line.split() for name in ("tcp", "tcp6") for line in pathlib.Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in mine}
+
+
+def test_only_what_is_configured_listens(broker):
+    """What `signet init` makes: one port, and MQTT without TLS is not spoken there."""
+    assert listening_ports(broker.process.pid) == {broker.port}
+    with kit.Raw(broker.port) as raw:
+        assert raw.send(wire.connect("c")).rest()[:1] in (b"", b"\x15")  # nothing, or an alert
+    broker.wait_log(r"\[plain-mqtt-on-tls\]")
+
+
 # ---- the broker's own certificate ----
 
 def test_an_expired_certificate_is_an_alarm_and_no_end(broker_of, tmp_path):
