@@ -1,4 +1,7 @@
 """Devices with a factory's certificate: in quarantine until they are approved, by a person or a rule; `signet serve` with all three processes."""
+import base64
+import http.client
+
 import apikit
 import certs
 import kit
@@ -171,3 +174,32 @@ def test_a_factory_needs_registration(served, tmp_path):
     conf.write_text("\n".join(x for x in served.conf.read_text().splitlines() if not x.startswith(("require_registration", "quarantine"))) + "\n")
     out = kit.signet("broker", "-c", conf, "--test-config", check=False)
     assert out.returncode != 0 and "require_registration true" in out.stdout + out.stderr
+
+
+def test_who_is_approved_gets_a_certificate_of_ours_by_est(served, admin, device, tmp_path):
+    """The factory's certificate says who asks (RFC 7030 3.3.2)."""
+    files = device("press-est")
+    csr = certs.openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", tmp_path / "key.pem", "-subj", "/CN=press-est",
+                        "-outform", "DER")
+
+    def est(what):
+        context = served.tls()
+        context.load_cert_chain(files["cert"], files["key"])
+        c = http.client.HTTPSConnection("localhost", served.port, timeout=kit.PATIENCE, context=context)
+        c.request("POST", f"/.well-known/est/{what}", body=base64.encodebytes(csr), headers={"Content-Type": "application/pkcs10"})
+        answer = c.getresponse()
+        found = answer.status, answer.getheader("Retry-After"), answer.read()
+        c.close()
+        return found
+
+    assert est("simpleenroll")[0] == 401
+    comes(served, "press-est", files).close()
+    kit.wait_for(lambda: "press-est" in pending(admin), "the device to be listed")
+    status, again, _ = est("simpleenroll")
+    assert status == 202 and int(again) > 0
+    assert admin("POST", "/api/v1/pending/press-est/approve", {}).status == 204
+    assert est("simplereenroll")[0] == 400  # a certificate that is not ours is not renewed
+    status, _, body = est("simpleenroll")
+    assert status == 200
+    text = certs.openssl("pkcs7", "-inform", "DER", "-print_certs", "-noout", data=base64.b64decode(body)).decode()
+    assert "subject=CN = press-est" in text and "Client CA" in text
