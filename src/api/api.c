@@ -60,7 +60,6 @@ on_reload(evutil_socket_t sig, short what, void *ctx)
 	(void)what;
 	a->config->ports.reload(a->config->ports.ctx);
 	listeners_renew(a);
-	own_import(a);
 }
 
 static void

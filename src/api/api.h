@@ -50,7 +50,6 @@ struct api_config {
 	struct api_listener listeners[API_LISTENERS_MAX];
 	unsigned n_listeners;
 	unsigned token_s;             /* how long a login is good */
-	struct slice certificate;     /* that is shown, DER; after reload() it may be another one; empty: none */
 	unsigned ocsp_s;              /* how long an OCSP answer is good */
 	bool est_keygen;              /* EST makes keys for devices, too */
 	bool lists;                   /* each CA whose key is here has a revocation list, if only an empty one */

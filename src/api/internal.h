@@ -463,8 +463,6 @@ void public_close(struct api *a);
  * not answered any more. */
 void responders_due(struct api *a, bool fresh);
 void responders_close(struct api *a);
-/* The certificate that is shown may be another one: take it into the registry. */
-void own_import(struct api *a);
 bool ocsp_open(struct api *a, struct err *err);
 void ocsp_close(struct api *a);
 void api_chan_gone(struct api *a);

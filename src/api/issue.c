@@ -24,8 +24,8 @@ key_hash(X509 *x, uint8_t out[static REGISTRY_HASH])
 	return ok;
 }
 
-int64_t
-x509_seconds(const ASN1_TIME *t)
+static int64_t
+seconds(const ASN1_TIME *t)
 {
 	struct tm tm;
 
@@ -74,8 +74,8 @@ cas_put(struct api *a, const struct cas_entry *s, X509 *x, struct err *err)
 	ca.subject = slice_str(subject);
 	ca.key = slice_of(key, sizeof(key));
 	ca.der = s->der;
-	ca.not_before = x509_seconds(X509_get0_notBefore(x));
-	ca.not_after = x509_seconds(X509_get0_notAfter(x));
+	ca.not_before = seconds(X509_get0_notBefore(x));
+	ca.not_after = seconds(X509_get0_notAfter(x));
 	ca.own = s->own;
 	ok = subject != NULL && key_hash(x, key) ? registry_ca_put(a->registry, &ca, err)
 						 : err_set(err, ERR_INPUT, "its certificate cannot be read");
@@ -110,7 +110,6 @@ on_cas(void *ctx, const struct signer_ca *cas, size_t n, const struct err *why)
 	indexes_soon(a);
 	lists_due(a);
 	responders_due(a, true);
-	own_import(a);
 }
 
 void

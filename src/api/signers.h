@@ -2,8 +2,6 @@
 #ifndef API_SIGNERS_H
 #define API_SIGNERS_H
 
-#include <openssl/asn1.h>
-
 #include "api/internal.h"
 #include "signer/signer.h"
 
@@ -13,7 +11,6 @@ struct signer_client *signers_client(struct api *a); /* NULL: it is not there */
 void signers_asked(struct api *a);
 /* Take <fd> as the signer's socket, in the place of another one. */
 bool signers_connect(struct api *a, int fd);
-int64_t x509_seconds(const ASN1_TIME *t); /* since 1970; 0: it is none */
 /* What it made, as the registry has it; borrowed. */
 void issued_fill(const struct signer_issued *s, struct registry_certificate *ret);
 /* Ask the signer for its CAs, and take them into the registry. */

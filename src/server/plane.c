@@ -16,7 +16,6 @@ struct plane {
 	struct judge judge;
 	struct buckets *buckets;
 	struct api_config api;
-	uint8_t *own;                     /* of api.certificate */
 	struct privileges user; /* whom it becomes */
 	const char *factories[CONFIG_ROLE_CAS_MAX];
 	char dir[PKI_PATH_MAX], registry[PKI_PATH_MAX];
@@ -80,31 +79,12 @@ load_trust(struct plane *p, struct err *err)
 	return true;
 }
 
-/* What is shown, while it can be read. Without it OCSP knows nothing of it, and all else goes on. */
-static void
-load_own(struct plane *p)
-{
-	const struct config_listener *l = model(p->config);
-	const char *path = p->config->https_certfile != NULL ? p->config->https_certfile : l != NULL ? l->certfile : NULL;
-	uint8_t *file = NULL, *der;
-	size_t n = 0, der_n;
-	struct err err;
-
-	if (path != NULL && file_read(path, PKI_FILE_MAX, &file, &n, &err) && pki_first_der(slice_of(file, n), path, &der, &der_n, &err)) {
-		free(p->own);
-		p->own = der;
-		p->api.certificate = slice_of(der, der_n);
-	}
-	free(file);
-}
-
 static void
 reload(void *ctx)
 {
 	struct plane *p = ctx;
 	struct err err;
 
-	load_own(p);
 	if (load_trust(p, &err))
 		log_notice("Certificates, CAs and revocation lists of control were read again.");
 	else
@@ -298,7 +278,6 @@ run(struct plane *p)
 		return SERVER_USAGE;
 	}
 	fill(p);
-	load_own(p);
 	ok = find_files(p->config, p->options->config_file, p->dir, p->registry, &err) && logdest_open(p->config, &d, &err) && find_user(p, &err) && load_trust(p, &err);
 	a = ok ? api_new(&p->api, &err) : NULL;
 	ok = a != NULL && api_run(a, &err);
@@ -330,7 +309,6 @@ server_control(const struct server_options *o)
 	code = p->config == NULL ? SERVER_USAGE : code;
 	config_free(p->config);
 	buckets_free(p->buckets);
-	free(p->own);
 	judge_done(&p->judge);
 	free(p);
 	return code;
