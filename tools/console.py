@@ -31,8 +31,6 @@ VENDOR = {
     "vendor/hooks.js": ("preact/hooks/dist/hooks.mjs", "", {'from"preact"': 'from"./preact.js"'}),
     "vendor/htm.js": ("htm/dist/htm.module.js", "", {}),
     "vendor/mqtt.js": ("mqtt/dist/mqtt.esm.js", "", {}),
-    "vendor/uplot.js": ("uplot/dist/uPlot.iife.min.js", "\nexport default uPlot;\n", {}),
-    "vendor/uplot.css": ("uplot/dist/uPlot.min.css", "", {}),
 }
 
 

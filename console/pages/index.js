@@ -1,6 +1,8 @@
 // The pages, in the order of the menu. Each is one file; `name` is its place in the address.
+import { Certificates } from './certificates.js';
 import { Devices } from './devices.js';
 import { Live } from './live.js';
+import { People } from './people.js';
 import { Refusals } from './refusals.js';
 
 /** @type {{ name: string, page: any }[]} */
@@ -8,4 +10,6 @@ export const pages = [
 	{ name: 'live', page: Live },
 	{ name: 'devices', page: Devices },
 	{ name: 'refusals', page: Refusals },
+	{ name: 'certificates', page: Certificates },
+	{ name: 'people', page: People },
 ];

@@ -243,10 +243,8 @@ struct authz_principal *identity_of_peer(
     unsigned rules, const struct pki_peer *peer, struct authz_principal *nobody);
 /* The same of a client whose certificate a proxy has verified and named. */
 struct authz_principal *identity_of_proxied(const char *name);
-/* The same of somebody who is signed in at control: "all NAME" or "tenant TENANT". */
-struct authz_principal *identity_of_console(const char *name);
-/* The same of a client with a pre-shared key. */
-struct authz_principal *identity_of_psk(unsigned rules, const char *identity, uint64_t credential);
+struct authz_principal *identity_of_console(const char *name); /* who is signed in at control: "all NAME" or "tenant TENANT" */
+struct authz_principal *identity_of_psk(unsigned rules, const char *identity, uint64_t credential); /* of a pre-shared key */
 /* broker_ports.authenticate without its context. BROKER_LOGIN_PENDING: the password decides. */
 uint8_t identity_judge(unsigned rules, struct broker_login *login);
 /* Does the transport already say who it is, so that CONNECT is not asked? */

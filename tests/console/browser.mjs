@@ -11,7 +11,7 @@ const [, , executablePath, base] = process.argv;
 const browser = await chromium.launch({ executablePath, headless: true,
 	args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu', '--no-first-run', '--disable-background-networking'] });
 const context = await browser.newContext({ baseURL: base, ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 }, acceptDownloads: true });
-context.setDefaultTimeout(30000);
+context.setDefaultTimeout(60000);
 const page = await context.newPage();
 const seen = []; // what no page may do: errors, dialogues, breaches of its policy
 page.on('pageerror', (e) => seen.push('error: ' + e.message + '\n' + e.stack));
