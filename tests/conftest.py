@@ -10,6 +10,7 @@ import kit
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "release: also run on the release build, whose signer may do less")
     config.addinivalue_line("markers", "tsan: also run on the ThreadSanitizer build, with several workers")
 
 

@@ -83,6 +83,7 @@ def again(p, device):
         return False
 
 
+@pytest.mark.release
 def test_the_whole_way(token, passable):
     with InToken(token, passable) as p:
         assert list(p.dir.glob("pki/*/key.pem")) == [p.dir / "pki/broker/key.pem"] and len(list(p.dir.glob("pki/*/key.uri"))) == 5
