@@ -492,7 +492,10 @@ class World:
             left = iter(filters)
             probe.next = lambda left=left, probe=probe: (next(left), b"0")
             total = len(filters)
-            nomad.subscribe(filters[-1], 1, lambda: None)
+            granted = []
+            nomad.subscribe(filters[-1], 1, lambda granted=granted: granted.append(True))
+            # The probe comes by another connection, perhaps to another worker: nothing orders the two.
+            await self.until(lambda granted=granted: granted, "the last subscription")
             probe.more = self.limited(probe, total)
             probe.start()
             await self.until(lambda p=probe, n=total: len(p.acked) == n, "the probes' acknowledgements")
