@@ -4,6 +4,7 @@ import datetime
 import functools
 import hashlib
 import pathlib
+import random
 import re
 import secrets
 import subprocess
@@ -194,3 +195,11 @@ def role_cas(pki, folder):
     """The role CAs of an installation whose keys are not encrypted, by role, and "root"."""
     return {role: Ca.of_files(pathlib.Path(folder) / role, pki.dir / "pki" / role / "cert.pem", pki.dir / "pki" / role / "key.pem")
             for role in ("root", "cloud", "client", "watch", "control")}
+
+
+def forged_request(bits):
+    """A request in DER for an RSA key that nobody has, of a size that openssl would take long to make; its signature is none."""
+    n = random.getrandbits(bits) | 1 << (bits - 1) | 1
+    key = sequence(sequence(oid("1.2.840.113549.1.1.1"), b"\x05\x00"), tlv(3, b"\0" + sequence(integer(n), integer(65537))))
+    info = sequence(integer(0), common_name("big"), key, b"\xa0\x00")
+    return sequence(info, sequence(oid("1.2.840.113549.1.1.11"), b"\x05\x00"), tlv(3, b"\0" + bytes(bits // 8)))

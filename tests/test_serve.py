@@ -15,6 +15,7 @@ import urllib.request
 import pytest
 
 import apikit
+import certs
 import kit
 
 ROOT = os.geteuid() == 0
@@ -317,6 +318,10 @@ def test_init_is_all_that_is_needed(passable):
         assert p.told["api"] == f"https://localhost:{p.port}/api/v1" and p.told["administrator"]["user"] == "admin"
         assert p.password not in p.text() and p.issue("sensor01")["cn"] == "sensor01"
         assert p.login()("GET", "/api/v1/sessions").status == 200
+        for bits in (16384, 2049):
+            pem = certs.openssl("req", "-inform", "DER", data=certs.forged_request(bits)).decode()
+            answer = p.login()("POST", "/api/v1/devices/sensor01/certificates", {"csr": pem})
+            assert answer.status in (400, 409, 422) and f"{bits} bits" in answer.json["detail"], answer
         for name, user in users.items() if ROOT else []:
             told = status(p.pid(name))
             assert set(told["Uid"].split()) == {str(pwd.getpwnam(user).pw_uid)} and "0" not in told["Gid"].split(), (name, told)

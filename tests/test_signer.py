@@ -169,17 +169,11 @@ def test_wishes_of_a_request_are_not_followed(site, keys):
 
 def test_requests_that_are_refused(site, keys):
     """Sizes, digests, curves, signatures: nothing of it gets as far as the CA's key."""
-    def forged(bits):
-        n = random.getrandbits(bits) | 1 << (bits - 1) | 1
-        key = certs.sequence(certs.sequence(certs.oid("1.2.840.113549.1.1.1"), b"\x05\x00"),
-                             certs.tlv(3, b"\0" + certs.sequence(certs.integer(n), certs.integer(65537))))
-        info = certs.sequence(certs.integer(0), certs.common_name("big"), key, b"\xa0\x00")
-        return certs.sequence(info, certs.sequence(certs.oid("1.2.840.113549.1.1.11"), b"\x05\x00"), certs.tlv(3, b"\0" + bytes(bits // 8)))
     good = csr(keys)
     broken = good[:-1] + bytes([good[-1] ^ 1])
     renamed = good.replace(b"sensor01", b"sensor02")
-    hostile = {"1024": (csr(keys, "small"), "1024 bits"), "16384": (forged(16384), "16384 bits"), "2049": (forged(2049), "2049 bits"),
-               "forged 4096": (forged(4096), "signature"), "md5": (csr(keys, "rsa", digest="-md5"), "MD5"),
+    hostile = {"1024": (csr(keys, "small"), "1024 bits"), "16384": (certs.forged_request(16384), "16384 bits"), "2049": (certs.forged_request(2049), "2049 bits"),
+               "forged 4096": (certs.forged_request(4096), "signature"), "md5": (csr(keys, "rsa", digest="-md5"), "MD5"),
                "sha1": (csr(keys, "rsa", digest="-sha1"), "SHA1"), "self-signature": (broken, "signature"), "changed": (renamed, "signature"),
                "ed25519": (csr(keys, "ed"), "ED25519"), "p224": (csr(keys, "p224"), "secp224r1"), "nothing": (b"x", "request"),
                "a certificate": (certs.pem_bytes((site.dir / "pki/client/cert.pem").read_text()), "request"),
