@@ -144,7 +144,7 @@ static void
 get_list(struct call *c)
 {
 	struct registry_ca x;
-	struct list *l;
+	struct list *l = NULL;
 	struct err err;
 	bool ok;
 

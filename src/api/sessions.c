@@ -70,21 +70,33 @@ on_done(struct call *c, const json_t *answer)
 	call_json(c, 200, json_pack("{s:I}", "sessions", json_integer_value(json_object_get(answer, "sessions"))));
 }
 
-/* Of one's own tenant: the registry says which common name it has. */
-static void
-disconnect(struct call *c)
+/* Of one's own tenant: the registry says which common name it has. <how> and <what>: another member. NULL: answered. */
+static json_t *
+of_device(struct call *c, const char *how, json_t *what)
 {
 	struct registry_device d;
 	struct err err;
 	json_t *body;
 
 	if (!registry_device_get(c->api->registry, call_tenant(c), c->params[0], &d, &err)) {
+		json_decref(what);
 		call_error(c, &err);
-		return;
+		return NULL;
 	}
-	body = json_pack("{s:o, s:s}", "cn", text_json(d.cn), "reason", "disconnected by an administrator");
+	body = json_pack("{s:o, s:o}", "cn", text_json(d.cn), how, what);
 	free(d.mem);
-	broker_inquire(c, "disconnect", body, on_done);
+	if (body == NULL)
+		call_json(c, 503, NULL);
+	return body;
+}
+
+static void
+disconnect(struct call *c)
+{
+	json_t *body = of_device(c, "reason", json_string("disconnected by an administrator"));
+
+	if (body != NULL)
+		broker_inquire(c, "disconnect", body, on_done);
 }
 
 /* ---- one of them ---- */
@@ -149,17 +161,10 @@ on_device_sessions(struct call *c, const json_t *answer)
 static void
 get_device_session(struct call *c)
 {
-	struct registry_device d;
-	struct err err;
-	json_t *body;
+	json_t *body = of_device(c, "limit", json_integer(100));
 
-	if (!registry_device_get(c->api->registry, call_tenant(c), c->params[0], &d, &err)) {
-		call_error(c, &err);
-		return;
-	}
-	body = json_pack("{s:o, s:i}", "cn", text_json(d.cn), "limit", 100);
-	free(d.mem);
-	broker_inquire(c, "sessions", body, on_device_sessions);
+	if (body != NULL)
+		broker_inquire(c, "sessions", body, on_device_sessions);
 }
 
 static void
