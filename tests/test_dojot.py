@@ -3,10 +3,9 @@ import base64
 import concurrent.futures
 import http.client
 import json
-import os
 import re
+import socket
 import subprocess
-import time
 
 import apikit
 import kit
@@ -108,9 +107,9 @@ def sign(admin, name, csr, passwd="dojot"):
     return admin("POST", f"/sign/{name}/pkcs10", {"passwd": passwd, "certificate": csr})
 
 
-def certificate(served, admin, folder, name, key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
+def certificate(served, admin, folder, name):
     """Files with which the device connects."""
-    csr, key = request(folder, name, key=("rsa:2048",))
+    csr, key = request(folder, name)
     answer = sign(admin, name, csr)
     assert answer.status == 200, answer
     cert = folder / f"{name}.crt"
@@ -120,10 +119,23 @@ def certificate(served, admin, folder, name, key=("ec", "-pkeyopt", "ec_paramgen
 
 def connects(served, client_id, files):
     try:
-        kit.Client(served, client_id, files, port=served.mqtt).close()
+        kit.Client(served, client_id, files, version=kit.V5, port=served.mqtt).close()
         return True
     except kit.Refused:
         return False
+
+
+def is_refused(served, client_id, files):
+    """In the handshake (with TLS 1.3 the client hears of it behind its own end), or by CONNACK."""
+    text = client_id.encode()
+    packet = b"\0\4MQTT\4\2\0\x3c" + len(text).to_bytes(2, "big") + text
+    try:
+        with socket.create_connection(("127.0.0.1", served.mqtt), timeout=kit.PATIENCE) as raw, kit.tls_context(files).wrap_socket(raw, server_hostname="localhost") as s:
+            s.sendall(b"\x10" + bytes([len(packet)]) + packet)
+            answer = s.recv(4)
+            return len(answer) < 4 or answer[3] != 0
+    except OSError:
+        return True
 
 
 # ---- logging in ----
@@ -262,3 +274,448 @@ def test_our_retriever(served, admin, tmp_path):
     assert none.returncode == 1 and "create the device first" in none.stderr
     none = kit.signet("retrieve", *words[:2], "abcde", *words[3:], check=False, stdin=served.password + "\n", cwd=tmp_path)
     assert none.returncode == 1 and "CA with name abcde does not exist." in none.stderr
+
+
+# ---- ejbca-rest ----
+
+def test_the_cas(served, admin):
+    listed = admin("GET", "/ca").json["CAs"]
+    assert {"client", "root", CA} <= {ca["name"] for ca in listed} and all(set(ca) == {"id", "name"} for ca in listed)
+    client = openssl("x509", "-in", served.dir / "pki/client/cert.pem", "-outform", "PEM")
+    whole, alone = admin("GET", f"/ca/{CA}").json, admin("GET", f"/ca/{CA}?chain=false").json
+    assert list(whole) == list(alone) == ["certificate"] and is_wrapped(alone["certificate"]) and pem(alone["certificate"]) == client
+    # What stands between the frames of the file: this CA's certificate, and those above it.
+    assert pem(whole["certificate"]) == client + openssl("x509", "-in", served.dir / "pki/root/cert.pem")
+    assert admin("GET", "/ca/client").json == whole
+    none = admin("GET", "/ca/abcde")
+    assert none.status == 400 and none.json == {"status": 400, "message": "soap message: CA with name abcde does not exist."}
+    assert admin("PUT", "/ca/abcde/crl").json["message"] == "soap message: CA with name abcde does not exist."
+    # Names that a shell would like.
+    for name in ("%3Btouch%20x", "%24%28id%29", "a%27%22b", "%2e%2e%2e"):
+        assert admin("GET", f"/ca/{name}/crl?update=true").status == 400
+    for name in ("..", "%2e%2e", "a%2fb", "a%5cb", "%00", "%zz"):
+        answer = admin("GET", f"/ca/{name}")
+        assert answer.status == 400 and b"certificate" not in answer.body
+    assert admin("PUT", f"/ca/{CA}/crl").json == {"message": "ok", "status": 200}
+    crl = admin("GET", f"/ca/{CA}/crl").json["CRL"]
+    assert "\n" not in crl and "Certificate Revocation List" in openssl("crl", "-inform", "DER", "-noout", "-text", data=base64.b64decode(crl, validate=True))
+    before = int(re.search(r"CRL Number: \n\s+(\d+)", openssl("crl", "-inform", "DER", "-noout", "-text", data=base64.b64decode(crl)))[1])
+    crl = admin("GET", f"/ca/{CA}/crl?update=true").json["CRL"]
+    assert int(re.search(r"CRL Number: \n\s+(\d+)", openssl("crl", "-inform", "DER", "-noout", "-text", data=base64.b64decode(crl)))[1]) > before
+    assert admin("GET", f"/ca/{CA}/crl?delta=true").status == 400
+
+
+def test_the_state_of_a_certificate_and_its_end(served, admin, tmp_path):
+    device = make(admin)
+    files = certificate(served, admin, tmp_path, device)
+    serial = openssl("x509", "-in", files["cert"], "-noout", "-serial").strip().split("=")[1]
+    issuer = re.search(r"issuer=(.*)", openssl("x509", "-in", files["cert"], "-noout", "-issuer", "-nameopt", "RFC2253"))[1]
+    names = [issuer, ",".join(reversed(issuer.split(","))), CA, "client"]
+    quote = lambda s: s.replace(" ", "%20").replace("=", "%3D").replace(",", "%2C")
+    for name in names:
+        for number in (serial, serial.lower()):
+            answer = admin("GET", f"/ca/{quote(name)}/certificate/{number}/status")
+            assert answer.json == {"status": {"reason": "NOTREVOKED", "date": "1969-12-31T23:59:59.999000+00:00"}}, answer
+    data = admin("GET", f"/ca/{quote(issuer)}/certificate/{serial}").json["certificate"]
+    assert pem(data.pop("certificateData")) == openssl("x509", "-in", files["cert"]) and data == {"certificate": None, "keyStore": None, "type": 0}
+    assert admin("GET", f"/user/{device}/find").json["certs"]
+    assert "with name null" in admin("GET", f"/ca/CN%3DNobody/certificate/{serial}/status").json["message"]
+    assert "Could not find end entity certificate" in admin("DELETE", f"/ca/{CA}/certificate/00ff").json["message"]
+    assert admin("DELETE", f"/ca/{CA}/certificate/{serial}?reason=WHATEVER").json == {"message": "invalid revokation reason WHATEVER", "status": 400}
+    kit.wait_for(lambda: connects(served, f"default:{device}", files), "the device to get in")
+    live = kit.Client(served, f"default:{device}", files, port=served.mqtt)
+    assert admin("DELETE", f"/ca/{CA}/certificate/{serial}?reason=KEYCOMPROMISE").json == {"message": "ok", "status": 200}
+    live.wait_closed()
+    live.close()
+    status = admin("GET", f"/ca/{CA}/certificate/{serial}/status").json["status"]
+    assert status["reason"] == "KEYCOMPROMISE" and re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", status["date"])
+    assert "Certificate is already revoked." in admin("DELETE", f"/ca/{CA}/certificate/{serial}").json["message"]
+    crl = base64.b64decode(admin("GET", f"/ca/{CA}/crl").json["CRL"])
+    assert serial in openssl("crl", "-inform", "DER", "-noout", "-text", data=crl) and "Key Compromise" in openssl("crl", "-inform", "DER", "-noout", "-text", data=crl)
+    assert admin("GET", f"/user/{device}/find").status == 404 and admin("GET", f"/user/{device}/find?valid=false").json["certs"]
+
+
+def test_end_entities(served, admin, tmp_path):
+    device = make(admin)
+    one = admin("GET", f"/user/{device}").json["user"][0]
+    assert one["status"] == 10 and one["username"] == device and one["subjectDN"] == f"CN={device}" and one["caName"] == CA and one["password"] is None
+    csr, _ = request(tmp_path, device)
+    wrong = sign(admin, device, csr, "wrong")
+    assert wrong.status == 400 and wrong.json == {"status": 400, "message": "soap message: Wrong username or password"}
+    assert sign(admin, "ffffff", csr).json == wrong.json
+    for body, said in (({}, "Missing parameter. Expected: passwd and certificate"), ({"passwd": "dojot"}, "Missing parameter."), ({"certificate": csr}, "Missing parameter."),
+                       ({"passwd": 1, "certificate": csr}, "Missing parameter.")):
+        answer = admin("POST", f"/sign/{device}/pkcs10", body)
+        assert answer.status == 400 and answer.json["message"].startswith(said)
+    assert admin("POST", f"/sign/{device}/pkcs10", raw=b"{", headers={"Content-Type": "application/json"}).json["message"] == "malformed JSON"
+    assert admin("POST", f"/sign/{device}/pkcs10", raw=b"[" * 5000, headers={"Content-Type": "application/json"}).json["message"] == "malformed JSON"
+    assert admin("POST", f"/sign/{device}/pkcs10", raw=b'{"passwd":"dojot","passwd":"dojot","certificate":"x"}').json["message"] == "malformed JSON"
+    assert admin("POST", f"/sign/{device}/pkcs10", raw=b"x=1", headers={"Content-Type": "text/plain"}).json["message"] == "invalid mimetype"
+    assert sign(admin, device, "A" * (1 << 20)).status == 413
+    # Nothing of it has changed the entity; a whole PEM is taken, and one with lines.
+    assert admin("GET", f"/user/{device}").json["user"][0]["status"] == 10
+    answer = sign(admin, device, (tmp_path / f"{device}.csr").read_text().replace("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"))
+    assert answer.status == 200, answer
+    assert admin("GET", f"/user/{device}").json["user"][0]["status"] == 40
+    assert admin("POST", "/user", {"username": device, "whatever": 1}).json == {"message": "ok", "status": 200}
+    assert sign(admin, device, "\n".join(csr[i:i + 64] for i in range(0, len(csr), 64)) + "\n").status == 200
+    assert len(admin("GET", f"/user/{device}/find").json["certs"]) == 2
+    # Of its own: a password, a secret; only what is for devices, and of this tenant.
+    assert admin("POST", "/user", {"username": "mosca", "password": "a long password"}).json == {"message": "ok", "status": 200}
+    csr, _ = request(tmp_path, "mosca")
+    assert sign(admin, "mosca", csr).status == 400
+    assert "CN = mosca" in openssl("x509", "-noout", "-subject", data=pem(sign(admin, "mosca", csr, "a long password").json["status"]["data"]).encode())
+    for body in ({"username": "x", "caName": "control"}, {"username": "x", "caName": "cloud"}, {"username": "x", "caName": "none"}, {"username": "acme:x"}, {"username": "a/b"},
+                 {"username": "x", "subjectDN": "CN=other"}, {"username": "x", "certificateProfileName": "server"}, {}, {"username": "x", "password": "short"}):
+        assert admin("POST", "/user", body).status == 400, body
+    # The end of all its certificates.
+    assert admin("DELETE", f"/user/{device}?reason=NONSENSE").status == 400
+    assert admin("DELETE", f"/user/{device}?reason=SUPERSEDED").json == {"message": "ok", "status": 200}
+    assert admin("GET", f"/user/{device}").json["user"][0]["status"] == 50 and admin("GET", f"/user/{device}/find").status == 404
+    assert "status REVOKED (50)" in sign(admin, device, csr).json["message"]
+    assert admin("DELETE", "/user/mosca?delete=true").status == 200 and admin("GET", "/user/mosca").status == 404
+
+
+def test_requests_that_must_not_be_signed(served, admin, tmp_path):
+    device = make(admin)
+    for key, said in (("rsa:1024", "2048"), ("ed25519", "")):
+        answer = sign(admin, device, request(tmp_path, device, key=(key,))[0])
+        assert answer.status == 400 and said in answer.json["message"], answer
+    good, _ = request(tmp_path, device)
+    # A large key, a weak signature, a signature that is none: of what a test can make quickly.
+    for name, words in (("md5", ("-md5",)), ("sha1", ("-sha1",))):
+        answer = sign(admin, device, request(tmp_path, device, *words)[0])
+        assert answer.status == 400, (name, answer)
+    der = bytearray(base64.b64decode(good))
+    der[-1] ^= 1
+    assert sign(admin, device, base64.b64encode(der).decode()).status == 400
+    for junk in ("", "!", "AAAA", base64.b64encode(bytes(der[:200])).decode(), "-----BEGIN CERTIFICATE REQUEST-----\nAAAA", "\x00"):
+        assert sign(admin, device, junk).status == 400, junk
+    # What it asks for beside its key and names is not given.
+    greedy, _ = request(tmp_path, device, "-subj", "/CN=root/O=Evil", "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=keyCertSign,cRLSign",
+                        "-addext", "extendedKeyUsage=serverAuth", "-addext", "subjectAltName=DNS:sensor.example,IP:192.0.2.7,email:a@example.com")
+    answer = sign(admin, device, greedy)
+    assert answer.status == 200, answer
+    text = openssl("x509", "-noout", "-text", data=pem(answer.json["status"]["data"]).encode())
+    assert f"Subject: CN = {device}\n" in text and "CA:FALSE" in text and "Certificate Sign" not in text and "TLS Web Server" not in text
+    assert "DNS:sensor.example, IP Address:192.0.2.7" in text and "email" not in text
+
+
+def test_many_ask_for_one_certificate_at_once(served, admin, tmp_path):
+    """One end entity, one certificate."""
+    device = make(admin)
+    csr, _ = request(tmp_path, device)
+
+    def one(_):
+        c = Caller(served, admin.token)
+        answer = sign(c, device, csr)
+        c.close()
+        return answer.status
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        codes = list(pool.map(one, range(6)))
+    assert sorted(codes) == [200] + 5 * [400]
+    assert len(admin("GET", f"/user/{device}/find").json["certs"]) == 1
+
+
+# ---- device-manager ----
+
+def template(admin, label="thermo"):
+    attrs = [{"label": "temperature", "type": "dynamic", "value_type": "float"}, {"label": "fan", "type": "actuator", "value_type": "integer"},
+             {"label": "model", "type": "static", "value_type": "string", "static_value": "A1"}, {"label": "protocol", "type": "meta", "value_type": "string", "static_value": "mqtt"}]
+    answer = admin("POST", "/template", {"label": label, "attrs": attrs})
+    assert answer.status == 200 and answer.json["result"] == "ok", answer
+    return answer.json["template"]
+
+
+def test_templates(admin):
+    made = template(admin)
+    assert [a["label"] for a in made["attrs"]] == ["temperature", "fan", "model", "protocol"] and [a["label"] for a in made["config_attrs"]] == ["protocol"]
+    assert [a["label"] for a in made["data_attrs"]] == ["temperature", "fan", "model"] and made["attrs"][2]["static_value"] == "A1" and "static_value" not in made["attrs"][0]
+    assert all(a["template_id"] == str(made["id"]) and isinstance(a["id"], int) for a in made["attrs"]) and len({a["id"] for a in made["attrs"]}) == 4
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", made["created"])
+    one = f"/template/{made['id']}"
+    assert admin("GET", one).json == {**made}
+    assert set(admin("GET", one + "?attr_format=single").json) == {"id", "label", "created", "attrs"}
+    assert "attrs" not in admin("GET", one + "?attr_format=split").json
+    for body, said in (({"attrs": []}, "failed to parse input"), ({"label": "x", "attrs": [{"label": "a b", "type": "dynamic", "value_type": "float"}]}, "failed to parse attr"),
+                       ({"label": "x", "attrs": [{"label": "a"}]}, "failed to parse attr"), ({"label": "x", "attrs": {}}, "failed to parse attr"),
+                       ({"label": "x", "attrs": 2 * [{"label": "a", "type": "dynamic", "value_type": "float"}]}, "failed to parse attr"), ({"label": "x", "attrs": [7]}, "failed to parse attr")):
+        answer = admin("POST", "/template", body)
+        assert answer.status == 400 and answer.json["message"] == said and answer.json["errors"], answer
+    assert admin("POST", "/template", raw=b"label=x", headers={"Content-Type": "text/plain"}).json == {"message": "Payload must be valid JSON, and Content-Type set accordingly", "status": 400}
+    changed = admin("PUT", one, {"label": "thermo 2", "attrs": [{"label": "fan", "type": "actuator", "value_type": "float"}, {"label": "new", "type": "dynamic", "value_type": "bool"}]}).json["updated"]
+    assert changed["label"] == "thermo 2" and changed["attrs"][0]["id"] == made["attrs"][1]["id"] and changed["attrs"][1]["id"] > made["attrs"][3]["id"]
+    listed = admin("GET", "/template?label=thermo&page_size=1").json
+    assert listed["pagination"]["page"] == 1 and len(listed["templates"]) == 1
+    device = make(admin, templates=[made["id"]])
+    assert admin("DELETE", one).json == {"message": "Templates cannot be removed as they are being used by devices", "status": 400}
+    assert admin("DELETE", f"/device/{device}").status == 200
+    assert admin("DELETE", one).json["removed"]["id"] == made["id"]
+    for method, body in (("GET", None), ("DELETE", None), ("PUT", {"label": "x", "attrs": []})):
+        answer = admin(method, one, body)
+        assert answer.status == 404 and answer.json == {"message": f"No such template: {made['id']}", "status": 404}
+    assert admin("GET", "/template/x").status == 404
+
+
+def test_devices(served, admin):
+    kind = template(admin, "kind")
+    answer = admin("POST", "/device?verbose=true", {"label": "termo", "templates": [str(kind["id"])], "id": "F60c28", "attrs": [{"id": kind["attrs"][2]["id"], "static_value": "B2"}]})
+    assert answer.status == 200 and answer.json["message"] == "device created", answer
+    one = answer.json["devices"][0]
+    assert one["id"] == "F60c28" and one["templates"] == [kind["id"]] and "secret" not in one
+    attrs = {a["label"]: a for a in one["attrs"][str(kind["id"])]}
+    assert attrs["model"]["static_value"] == "B2" and attrs["model"]["is_static_overridden"] is True and attrs["protocol"]["is_static_overridden"] is False
+    assert admin("GET", "/device/F60c28").json == one
+    for body, status, said in (({"label": "x", "templates": [], "id": "xyz"}, 400, "Device ID must be 2-6 characters"), ({"label": "x", "templates": [], "id": "1234567"}, 400, "Device ID"),
+                               ({"label": "x", "templates": [], "id": "F60c28"}, 400, ""), ({"label": "x", "templates": [9999999]}, 404, "No such template: 9999999"),
+                               ({"label": "x", "templates": [], "attrs": [{"id": 1234567, "static_value": "x"}]}, 400, "Unknown attribute 1234567 in override list"),
+                               ({"label": "x", "templates": ["x"]}, 404, "No such template"), ({"label": "x"}, 400, "failed to parse input"), ({"templates": []}, 400, "failed to parse input")):
+        answer = admin("POST", "/device", body)
+        assert answer.status == status and said in answer.json["message"], (body, answer)
+    for query in ("count=0", "count=x", "count=1001", "count=2&verbose=true"):
+        assert admin("POST", f"/device?{query}", {"label": "x", "templates": []}).status == 400
+    many = admin("POST", "/device?count=120", {"label": "row", "templates": [kind["id"]]}).json
+    assert many["message"] == "devices created" and [d["label"] for d in many["devices"]] == [f"row_{i:03}" for i in range(120)]
+    assert all(set(d) == {"id", "label"} and re.fullmatch("[0-9a-f]{5,6}", d["id"]) for d in many["devices"]) and len({d["id"] for d in many["devices"]}) == 120
+    seen, page = [], 1
+    while page:
+        listed = admin("GET", f"/device?page_size=50&page_num={page}&template={kind['id']}").json
+        assert set(listed["pagination"]) == {"page", "total", "has_next", "next_page"} and listed["pagination"]["total"] == 3 and listed["pagination"]["page"] == page
+        seen += [d["id"] for d in listed["devices"]]
+        page = listed["pagination"]["next_page"]
+    assert sorted(seen) == sorted([d["id"] for d in many["devices"]] + ["F60c28"])
+    every = admin("GET", "/device?idsOnly=true").json
+    assert set(seen) <= set(every) and admin("GET", f"/device?page_size={len(every)}").json["pagination"]["total"] == 1
+    assert len(admin("GET", "/device?idsOnly=true&page_size=7&page_num=2").json) == 7
+    assert [d["label"] for d in admin("GET", "/device?label=row_01&page_size=100").json["devices"]].count("row_011") == 1
+    assert len(admin("GET", "/device?label=row_01&page_size=100").json["devices"]) == 10
+    assert [d["id"] for d in admin("GET", "/device?attr=model=B2").json["devices"]] == ["F60c28"]
+    assert admin("GET", "/device?attr_type=integer&page_size=10&page_num=2").json["pagination"]["total"] == 13
+    assert admin("GET", f"/device/template/{kind['id']}?page_size=200").json["pagination"]["total"] == 1
+    for query in ("page_num=0", "page_num=x", "page_size=-1", "page_size=99999999"):
+        assert admin("GET", f"/device?{query}").status == 400
+    # Changes.
+    other = template(admin, "other kind")
+    changed = admin("PUT", "/device/F60c28", {"label": "termo 2", "templates": [kind["id"]]}).json
+    assert changed["message"] == "device updated" and changed["device"]["label"] == "termo 2"
+    assert {a["label"]: a for a in changed["device"]["attrs"][str(kind["id"])]}["model"]["static_value"] == "A1"
+    assert admin("POST", f"/device/F60c28/template/{other['id']}").json["device"]["templates"] == [kind["id"], other["id"]]
+    assert admin("POST", f"/device/F60c28/template/{other['id']}").status == 400
+    assert admin("DELETE", f"/device/F60c28/template/{kind['id']}").json["device"]["templates"] == [other["id"]]
+    assert "is not associated with template" in admin("DELETE", f"/device/F60c28/template/{kind['id']}").json["message"]
+    for method, path, body in (("GET", "/device/aaaa", None), ("PUT", "/device/aaaa", {"label": "x", "templates": []}), ("DELETE", "/device/aaaa", None), ("PUT", "/device/aaaa/actuate", {"attrs": {}})):
+        answer = admin(method, path, body)
+        assert answer.status == 404 and answer.json == {"message": "No such device: aaaa", "status": 404}
+    removed = admin("DELETE", "/device/F60c28").json
+    assert removed["result"] == "ok" and removed["removed_device"]["id"] == "F60c28" and removed["removed_device"]["templates"] == [other["id"]]
+    # The same registry as that of the API of our own.
+    assert served.login()("GET", f"/api/v1/devices/{seen[0]}").json["templates"] == [kind["id"]]
+
+
+def test_actuation_waits_for_a_device_that_is_away(served, admin, tmp_path):
+    kind = template(admin, "fans")
+    device = make(admin, templates=[kind["id"]])
+    topic, name = f"/default/{device}/config", f"default:{device}"
+    files = certificate(served, admin, tmp_path, device)
+    kit.wait_for(lambda: connects(served, name, files), "the device to get in")
+    answer = admin("PUT", f"/device/{device}/actuate", {"attrs": {"fan": 1}})
+    assert answer.status == 200 and answer.json[" status"] == answer.json["status"] == "configuration sent to device" and answer.json["subscribers"] is False
+    answer = admin("PUT", f"/device/{device}/actuate", {"attrs": {"fan": 1, "temperature": 3, "none": 1}})
+    assert answer.status == 403 and answer.json == {"status": "some of the attributes are not configurable", "attrs": ["temperature", "none"]}
+    for raw in (b"", b"7", b"null", b"[]", b'{"attrs":[]}', b'{"attrs":'):
+        assert admin("PUT", f"/device/{device}/actuate", raw=raw).status == 400
+    with kit.Client(served, name, files, port=served.mqtt, clean=False) as client:
+        client.subscribe(topic, qos=1)
+        admin("PUT", f"/device/{device}/actuate", {"attrs": {"fan": 2}})
+        got = client.message(topic)
+        assert json.loads(got.payload) == {"fan": 2} and got.qos == 1 and not got.retain
+    assert admin("PUT", f"/device/{device}/actuate", {"attrs": {"fan": 100}}).json["subscribers"] is True
+    with kit.Client(served, name, files, port=served.mqtt, clean=False) as client:
+        assert json.loads(client.message(topic).payload) == {"fan": 100}
+
+
+def test_the_removal_of_a_device(served, admin, tmp_path):
+    """Within a second: its connection ends, what waits for it goes, its certificate stands on the list."""
+    device = make(admin, id="ab12")
+    name, files = "default:ab12", certificate(served, admin, tmp_path, device)
+    kit.wait_for(lambda: connects(served, name, files), "the device to get in")
+    live = kit.Client(served, name, files, port=served.mqtt, clean=False)
+    live.subscribe("/default/ab12/config", qos=1)
+    serial = openssl("x509", "-in", files["cert"], "-noout", "-serial").strip().split("=")[1]
+    assert admin("DELETE", "/device/ab12").json["result"] == "ok"
+    live.wait_closed()
+    live.close()
+    kit.wait_for(lambda: serial in openssl("crl", "-inform", "DER", "-noout", "-text", data=base64.b64decode(admin("GET", f"/ca/{CA}/crl").json["CRL"])), "the list")
+    assert is_refused(served, name, files)
+    assert served.login()("GET", "/api/v1/sessions?user=ab12").json["items"] == []
+    # Another one of that name is another one: nothing waits, and the old certificate is no good.
+    assert make(admin, id="ab12") == "ab12"
+    assert admin("GET", "/user/ab12").json["user"][0]["status"] == 10
+    fresh = certificate(served, admin, tmp_path, "ab12")
+    kit.wait_for(lambda: connects(served, name, fresh), "the new device to get in")
+    with kit.Client(served, name, fresh, port=served.mqtt, clean=False) as client:
+        assert not client.session_present
+    # All of them, in a tenant of their own so that other tests keep theirs.
+    other = service(served, admin, "sweep")
+    assert other("POST", "/device?count=5", {"label": "x", "templates": []}).status == 200
+    gone = other("DELETE", "/device").json
+    assert gone["result"] == "ok" and len(gone["removed_devices"]) == 5 and other("GET", "/device").json["devices"] == []
+
+
+# ---- tenants, users, groups ----
+
+def service(served, admin, name, profile="admin"):
+    """Logged in as the first user of another tenant, who makes it."""
+    made = admin("POST", "/auth/user", {"username": f"{name}_boss", "service": name, "email": f"{name}@example.com", "name": "Boss", "profile": profile})
+    assert made.status == 200, made
+    return served.dojot(f"{name}_boss", made.json[0]["password"])
+
+
+def test_two_tenants_with_the_same_device(served, admin, tmp_path):
+    acme = service(served, admin, "acme", "user")
+    assert claims(acme.token)["service"] == "acme"
+    assert make(admin, id="c0ffee") == make(acme, id="c0ffee") == "c0ffee"
+    csr, _ = request(tmp_path, "c0ffee")
+    ours = sign(admin, "c0ffee", csr).json["status"]["data"]
+    theirs = sign(acme, "acme:c0ffee", csr).json["status"]["data"]
+    subject = lambda body: openssl("x509", "-noout", "-subject", data=pem(body).encode()).strip()
+    assert subject(ours) == "subject=CN = c0ffee" and subject(theirs) == "subject=CN = acme:c0ffee"
+    # Each sees its own, and only these.
+    serial = openssl("x509", "-noout", "-serial", data=pem(ours).encode()).strip().split("=")[1]
+    assert "Could not find" in acme("GET", f"/ca/{CA}/certificate/{serial}/status").json["message"]
+    assert acme("GET", "/device?idsOnly=true").json == ["c0ffee"]
+    mine = make(admin)
+    assert acme("GET", f"/device/{mine}").status == 404 and acme("PUT", f"/device/{mine}/actuate", {"attrs": {}}).status == 404
+    assert sign(acme, mine, csr).json["message"] == sign(acme, f"default:{mine}", csr).json["message"] == "soap message: Wrong username or password"
+    assert sign(admin, "acme:c0ffee", csr).json["message"] == "soap message: Wrong username or password"
+    # dojot's group `user` signs and reads CAs, and looks after no users.
+    for method, path in (("POST", "/user"), ("GET", "/user/c0ffee"), ("GET", "/auth/user"), ("GET", "/auth/pap/group"), ("DELETE", f"/ca/{CA}/certificate/{serial}")):
+        answer = acme(method, path, {"username": "c0ffee"} if method == "POST" else None)
+        assert answer.status == 403 and answer.body == b"", (path, answer)
+    assert acme("DELETE", "/device/c0ffee").status == 200 and admin("GET", "/device/c0ffee").status == 200
+
+
+def test_users_groups_and_permissions(served, admin):
+    new = {"username": "anna", "email": "anna@example.com", "name": "Anna", "profile": "user", "service": "default"}
+    made = admin("POST", "/auth/user", new).json
+    assert made[1] == 200 and made[0]["message"] == "user created" and made[0]["groups"] == ["user"] and made[0]["could not add"] == []
+    assert all(isinstance(v, str) for v in made[0]["user"].values()) and made[0]["user"]["service"] == "default"
+    anna = made[0]["user"]["id"]
+    assert served.dojot("anna", made[0]["password"])("GET", "/device").status == 200
+    assert admin("POST", "/auth/user", new).json["message"] == "Username anna is in use."
+    assert admin("POST", "/auth/user", {**new, "username": "Bad Name"}).status == 400
+    for missing in ("username", "email", "name", "profile"):
+        assert admin("POST", "/auth/user", {k: v for k, v in new.items() if k != missing}).json["message"] == f"Missing {missing}"
+    assert admin("GET", f"/auth/user/{anna}").json == admin("GET", "/auth/user/anna").json
+    assert "anna" in [u["username"] for u in admin("GET", "/auth/user").json["users"]]
+    assert admin("PUT", f"/auth/user/{anna}", {"name": "Anna K."}).json == {"message": "ok", "status": 200}
+    assert admin("GET", f"/auth/user/{anna}").json["user"]["name"] == "Anna K."
+    pap = "/auth/pap"
+    rules = {p["name"]: p for p in admin("GET", f"{pap}/permission").json["permissions"]}
+    assert rules["wo_sign"]["path"] == "/sign/(.*)" and rules["wo_sign"]["method"] == "POST" and rules["ro_ca"]["permission"] == "permit"
+    assert [p["name"] for p in admin("GET", f"{pap}/permission?path=/ca").json["permissions"]] == ["ro_ca"]
+    rule = admin("POST", f"{pap}/permission", {"path": "/device/(.*)", "method": "DELETE", "permission": "deny"}).json
+    assert rule["status"] == 200 and admin("GET", f"{pap}/permission/{rule['id']}").json["permission"] == "deny"
+    for body in ({"path": "(", "method": "GET", "permission": "deny"}, {"path": "/x", "method": "GET", "permission": "maybe"}, {}):
+        assert admin("POST", f"{pap}/permission", body).status == 400
+    assert admin("POST", f"{pap}/userpermissions/anna/{rule['id']}").json == {"message": "ok", "status": 200}
+    caller = served.dojot("anna", made[0]["password"])
+    assert caller("DELETE", "/device/aaaa").status == 403 and caller("GET", "/device/aaaa").status == 404
+    assert [p["id"] for p in admin("GET", f"{pap}/user/anna/directpermissions").json["permissions"]] == [rule["id"]]
+    assert {"wo_sign", "ro_ca"} <= {p["name"] for p in admin("GET", f"{pap}/user/anna/allpermissions").json["permissions"]}
+    assert admin("PUT", f"{pap}/permission/{rule['id']}", {"permission": "permit"}).status == 200
+    assert admin("DELETE", f"{pap}/userpermissions/anna/{rule['id']}").status == 200 and admin("DELETE", f"{pap}/permission/{rule['id']}").status == 200
+    group = admin("POST", f"{pap}/group", {"name": "night", "description": "at night"}).json["id"]
+    assert admin("GET", f"{pap}/group/night").json["id"] == group and admin("PUT", f"{pap}/group/{group}", {"description": "by night"}).status == 200
+    assert admin("POST", f"{pap}/grouppermissions/night/wo_sign").status == 200
+    assert [p["name"] for p in admin("GET", f"{pap}/group/night/permissions").json["permissions"]] == ["wo_sign"]
+    assert admin("POST", f"{pap}/usergroup/anna/night").status == 200 and [u["username"] for u in admin("GET", f"{pap}/group/night/users").json["users"]] == ["anna"]
+    assert {g["name"] for g in admin("GET", f"{pap}/user/anna/groups").json["groups"]} == {"user", "night"}
+    assert admin("DELETE", f"{pap}/usergroup/anna/night").status == 200 and admin("DELETE", f"{pap}/group/night").status == 200
+    for path in ("permission/none", "group/none", "user/none/groups", "permission/999999"):
+        assert admin("GET", f"{pap}/{path}").status == 404
+    assert admin("DELETE", f"/auth/user/{anna}").json == {"message": "User removed", "status": 200} and admin("GET", f"/auth/user/{anna}").status == 404
+    assert caller("GET", "/device").status == 401
+    assert admin("DELETE", "/auth/user/admin").status == 400
+
+
+# ---- x509-identity-mgmt, the agent ----
+
+def test_certificates_by_fingerprint(served, admin, tmp_path):
+    device, x509 = make(admin), "/x509/v1"
+    request(tmp_path, device)
+    csr = (tmp_path / f"{device}.csr").read_text()
+    made = admin("POST", f"{x509}/certificates", {"csr": csr})
+    assert made.status == 201 and set(made.json) == {"certificateFingerprint", "certificatePem"}, made
+    (tmp_path / "cert.pem").write_text(made.json["certificatePem"])
+    fingerprint = openssl("x509", "-in", tmp_path / "cert.pem", "-noout", "-fingerprint", "-sha256").strip().split("=")[1]
+    assert fingerprint == made.json["certificateFingerprint"]
+    ca = admin("GET", f"{x509}/ca").json
+    (tmp_path / "ca.pem").write_text(ca["caPem"])
+    assert ": OK" in openssl("verify", "-CAfile", tmp_path / "ca.pem", tmp_path / "cert.pem")
+    one = admin("GET", f"{x509}/certificates/{fingerprint}").json
+    assert one["belongsTo"] == {"device": device} and one["pem"] == made.json["certificatePem"] and one["tenant"] == "default"
+    assert admin("GET", f"{x509}/certificates/{fingerprint.replace(':', '').lower()}").json == one
+    listed = admin("GET", f"{x509}/certificates?limit=1").json
+    assert len(listed["certificates"]) == 1 and listed["paging"]["current"] == {"number": 1} and listed["paging"]["totalItems"] >= 1
+    assert admin("PATCH", f"{x509}/certificates/{fingerprint}", {"belongsTo": {"device": device}}).status == 204
+    assert admin("PATCH", f"{x509}/certificates/{fingerprint}", {"belongsTo": {"device": make(admin)}}).status == 400
+    assert admin("PATCH", f"{x509}/certificates/{fingerprint}", {}).status == 400
+    for body, status in (({}, 400), ({"csr": "x"}, 400), ({"csr": csr, "belongsTo": {"application": "a"}}, 403), ({"csr": csr, "belongsTo": {"device": "nobody"}}, 400),
+                         ({"certificateChain": csr}, 400), ({"csr": csr.replace("A", "B")}, 400)):
+        answer = admin("POST", f"{x509}/certificates", body)
+        assert answer.status == status and answer.json["error"], (body, answer)
+    assert admin("GET", f"{x509}/certificates/{'0' * 64}").status == 404 and admin("GET", f"{x509}/certificates/xyz").status == 404
+    assert admin("DELETE", f"{x509}/certificates/{fingerprint}").status == 204
+    assert "Superseded" in openssl("crl", "-noout", "-text", data=admin("GET", f"{x509}/ca/crl").json["crl"].encode())
+    assert admin("DELETE", f"{x509}/certificates/{fingerprint}").status == 409
+
+
+def test_metrics_and_health(served, admin):
+    kit.wait_for(lambda: admin("GET", "/iotagent-mqtt/metrics").json["connectedClients"] is not None, "the broker's numbers")
+    metrics = admin("GET", "/iotagent-mqtt/metrics").json
+    assert set(metrics) == {"connectedClients"} | {f"{what}Load{n}min" for what in ("connections", "messages") for n in (1, 5, 15)}
+    assert all(v is None or isinstance(v, str) for v in metrics.values()) and int(metrics["connectedClients"]) >= 0
+    assert Caller(served)("GET", "/iotagent-mqtt/metrics").status == 401
+    for path in ("/healthCheck", "/iotagent-mqtt/healthCheck"):
+        health = Caller(served)("GET", path)
+        assert health.status == 200 and health.json["status"] == "pass" and set(health.json["details"]) == {"registry:accessibility", "broker:accessibility"}
+
+
+# ---- without the shared password, and without any of it ----
+
+class Own(Dojot):
+    options = "dojot_api true\n"
+
+
+def test_a_secret_for_each_device(tmp_path):
+    with Own(kit.Pki(tmp_path / "d")) as served:
+        assert "dojot_shared_password" not in served.text()
+        admin = served.dojot()
+        one, two = (admin("POST", "/device", {"label": "x", "templates": []}).json["devices"][0] for _ in range(2))
+        assert len(one["secret"]) == 32 and one["secret"] != two["secret"]
+        csr, _ = request(tmp_path, one["id"])
+        for secret in ("dojot", "", two["secret"], one["secret"][:-1]):
+            assert sign(admin, one["id"], csr, secret).json["message"] == "soap message: Wrong username or password", secret
+        assert sign(admin, one["id"], csr, one["secret"]).status == 200
+        assert "GENERATED (40)" in sign(admin, one["id"], csr, one["secret"]).json["message"]
+        # Reset: another secret, the old one is of no use.
+        reset = admin("POST", "/user", {"username": one["id"]}).json
+        assert reset["status"] == 200 and len(reset["secret"]) == 32
+        assert sign(admin, one["id"], csr, one["secret"]).status == 400 and sign(admin, one["id"], csr, "dojot").status == 400
+        (tmp_path / "secret").write_text(reset["secret"] + "\n")
+        done = kit.signet("retrieve", f"https://localhost:{served.port}", one["id"], CA, "-u", "admin", "--cafile", served.dir / "pki/ca.pem", "--secret-file", tmp_path / "secret",
+                          check=False, stdin=served.password + "\n", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        # Guessing is rationed.
+        codes = {sign(admin, two["id"], csr, f"wrong {i}").status for i in range(30)}
+        assert codes == {400, 429}
+
+
+def test_it_is_off_by_default_and_its_password_warned_of(served, tmp_path):
+    assert re.search(r"WARN.*dojot_shared_password|dojot_shared_password: whoever", served.text())
+    with apikit.Control(kit.Pki(tmp_path / "d"), "dojot_shared_password true") as control:
+        assert "dojot_shared_password" not in control.text()
+        for path in ("/auth", "/device", "/ca", "/template", "/user/x", "/x509/v1/ca", "/iotagent-mqtt/metrics"):
+            assert control.client()("GET", path).status == 404

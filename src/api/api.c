@@ -149,6 +149,8 @@ open_all(struct api *a, struct err *err)
 	a->worker = worker_new(a->base);
 	if (a->tokens == NULL || a->hasher == NULL || a->worker == NULL || a->document == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
+	if (a->config->dojot.on && !dojot_prepare(a, err))
+		return false;
 	pending_factories(a);
 	return events_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err) && indexes_begin(a);
 }

@@ -324,7 +324,10 @@ on_missed(void *ctx, uint64_t n)
 static void
 on_message(void *ctx, struct slice topic, struct slice payload, bool retained)
 {
-	presence_status(((struct broker *)ctx)->api, topic, payload, retained);
+	struct api *a = ((struct broker *)ctx)->api;
+
+	if (!a->config->dojot.on || !dojot_told(a, topic, payload))
+		presence_status(a, topic, payload, retained);
 }
 
 static void
@@ -390,8 +393,14 @@ bool
 broker_open(struct api *a, struct err *err)
 {
 	struct broker *b;
+	const char *topics[LINK_TOPICS_MAX];
 	struct link_config c = { .path = a->config->broker, .name = "control", .on = { .up = on_up, .down = on_down, .event = on_event, .missed = on_missed, .message = on_message },
-		.topics = &a->config->status_topic, .n_topics = a->config->status_topic != NULL };
+		.topics = topics };
+
+	if (a->config->status_topic != NULL)
+		topics[c.n_topics++] = a->config->status_topic;
+	for (size_t i = 0; a->config->dojot.on && i < DOJOT_TOPICS; i++)
+		topics[c.n_topics++] = dojot_topics[i];
 
 	if (a->config->broker == NULL)
 		return true;

@@ -11,8 +11,8 @@
 #include "base/num.h"
 #include "base/text.h"
 
-const struct op_group *const dojot_groups[] = { &group_dojot_auth, &group_dojot_ca, &group_dojot_entity, &group_dojot_sign, &group_dojot_device,
-	&group_dojot_template };
+const struct op_group *const dojot_groups[] = { &group_dojot_auth, &group_dojot_pap, &group_dojot_ca, &group_dojot_entity, &group_dojot_sign, &group_dojot_device,
+	&group_dojot_template, &group_dojot_x509, &group_dojot_agent };
 const size_t dojot_groups_n = ARRAY_LEN(dojot_groups);
 
 /* ---- refusals ---- */

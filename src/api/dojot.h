@@ -5,7 +5,8 @@
 
 #include "api/internal.h"
 
-extern const struct op_group group_dojot_auth, group_dojot_ca, group_dojot_entity, group_dojot_sign, group_dojot_device, group_dojot_template;
+extern const struct op_group group_dojot_auth, group_dojot_pap, group_dojot_ca, group_dojot_entity, group_dojot_sign, group_dojot_device, group_dojot_template,
+    group_dojot_x509, group_dojot_agent;
 
 #define DOJOT_CA "IOTmidCA"
 
@@ -40,6 +41,8 @@ bool dojot_page(struct call *c, struct dojot_page *ret);
 /* {"page": …, "total": pages, "has_next": …, "next_page": …} */
 json_t *dojot_pagination(const struct dojot_page *p, int64_t rows);
 
+json_t *dojot_user(const struct registry_user *u); /* dojot_auth.c */
+
 /* ---- dojot_entity.c ---- */
 
 /* The end entity that the asker's tenant means by <name>: a device's id, TENANT:ID, or the name of one without a device. */
@@ -48,11 +51,23 @@ bool dojot_entity_find(struct call *c, struct slice name, struct registry_entity
 enum { DOJOT_SECRET_N = 32 };
 bool dojot_secret_make(char out[static DOJOT_SECRET_N + 1], uint8_t hash[static REGISTRY_HASH]);
 
+/* ---- dojot_sign.c ---- */
+
+/* c->work of one that is under way. */
+struct dojot_signing {
+	char cn[5 * REGISTRY_NAME_MAX + 8], ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1];
+	void (*done)(struct call *c, const struct registry_certificate *x, const struct err *why); /* <x> NULL: none was issued */
+};
+/* Have <csr> (DER or PEM) signed as c->work says, and book it; then <done>, perhaps before this returns. */
+void dojot_issue(struct call *c, struct slice csr);
+
 /* ---- dojot_ca.c ---- */
 
 /* The CA that is meant by <name>. ERR_MISSING: none. */
 bool dojot_ca_get(struct call *c, struct slice name, struct registry_ca *ret, struct err *err);
 const char *dojot_ca_name(const struct call *c, struct slice name, char out[static REGISTRY_NAME_MAX + 1]); /* as it is called outside */
+/* Its certificate and those above it as clients frame them: between BEGIN and END of the first and the last. Uses up <x>; free(). NULL: out of memory. */
+char *dojot_chain(struct call *c, struct registry_ca *x);
 int dojot_reason(struct slice name); /* CRLReason of "KEYCOMPROMISE" or "keyCompromise"; -1: there is none */
 
 /* ---- dojot_model.c: templates and devices as JSON ---- */

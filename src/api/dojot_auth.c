@@ -78,8 +78,8 @@ number_text(int64_t n)
 	return json_sprintf("%lld", (long long)n);
 }
 
-static json_t *
-user_json(const struct registry_user *u)
+json_t *
+dojot_user(const struct registry_user *u)
 {
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "id", number_text(u->id), "name", text_json(u->full_name.n > 0 ? u->full_name : u->name),
 	    "username", text_json(u->name), "service", text_json(u->tenant), "email", text_json(u->email), "profile", text_json(u->profile),
@@ -96,7 +96,7 @@ sees_all(const struct call *c)
 static bool
 add_user(void *ctx, const struct registry_user *u)
 {
-	return json_array_append_new(ctx, user_json(u)) == 0;
+	return json_array_append_new(ctx, dojot_user(u)) == 0;
 }
 
 static void
@@ -145,7 +145,7 @@ get_user(struct call *c)
 
 	if (!load(c, c->params[0], &u))
 		return;
-	call_json(c, 200, json_pack("{s:o}", "user", user_json(&u)));
+	call_json(c, 200, json_pack("{s:o}", "user", dojot_user(&u)));
 	free(u.mem);
 }
 
@@ -261,7 +261,7 @@ make_user(struct call *c, const struct new_user *n)
 			dojot_error(c, &err);
 		return;
 	}
-	v = json_pack("{s:o, s:o, s:o, s:s}", "user", user_json(&made), "groups", groups, "could not add", failed, "message", "user created");
+	v = json_pack("{s:o, s:o, s:o, s:s}", "user", dojot_user(&made), "groups", groups, "could not add", failed, "message", "user created");
 	if (v != NULL && n->password[0] != '\0')
 		(void)json_object_set_new(v, "password", json_string(n->password));
 	free(made.mem);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "api/events.h"
 #include "api/signers.h"
 #include "base/num.h"
 #include "base/text.h"
@@ -22,10 +23,10 @@ dojot_ca_get(struct call *c, struct slice name, struct registry_ca *ret, struct 
 {
 	struct registry *r = c->api->registry;
 	char shown[100];
-	bool found = registry_ca_get(r, name, ret, err);
+	bool found = registry_ca_get(r, name, ret, NULL);
 
-	if (!found && err->code == ERR_MISSING && slice_eq(name, SL(DOJOT_CA)))
-		found = registry_ca_get(r, slice_str(c->api->config->dojot.ca), ret, err);
+	if (!found && slice_eq(name, SL(DOJOT_CA)))
+		found = registry_ca_get(r, slice_str(c->api->config->dojot.ca), ret, NULL);
 	if (found && is_visible(c, ret))
 		return true;
 	if (found)
@@ -115,24 +116,37 @@ joined(char *text, struct slice der)
 }
 
 /* Without the CAs above it the file would verify nothing: most programs want a chain up to its root. */
+char *
+dojot_chain(struct call *c, struct registry_ca *x)
+{
+	char *text = dojot_base64(x->der, true);
+	struct registry_ca above;
+
+	for (unsigned depth = 0; depth < 8 && x->parent.n > 0; depth++) {
+		if (!registry_ca_get(c->api->registry, x->parent, &above, NULL))
+			break;
+		free(x->mem);
+		*x = above;
+		text = joined(text, x->der);
+	}
+	free(x->mem);
+	return text;
+}
+
 static void
 get(struct call *c)
 {
-	bool alone = slice_eq(call_query(c, "chain"), SL("false"));
-	struct registry_ca x, above;
+	struct registry_ca x;
 	char *text;
 
 	if (!load_ca(c, &x))
 		return;
-	text = dojot_base64(x.der, true);
-	for (unsigned depth = 0; !alone && depth < 8 && x.parent.n > 0; depth++) {
-		if (!registry_ca_get(c->api->registry, x.parent, &above, NULL))
-			break;
+	if (slice_eq(call_query(c, "chain"), SL("false"))) {
+		text = dojot_base64(x.der, true);
 		free(x.mem);
-		x = above;
-		text = joined(text, x.der);
+	} else {
+		text = dojot_chain(c, &x);
 	}
-	free(x.mem);
 	call_json(c, 200, text != NULL ? json_pack("{s:s}", "certificate", text) : NULL);
 	free(text);
 }
@@ -393,6 +407,8 @@ revoke(struct call *c)
 		return;
 	ok = reason == 8 ? registry_certificate_unhold(r, x.ca, slice_str(x.serial), &err)
 			 : registry_certificate_revoke(r, x.ca, slice_str(x.serial), reason, &err);
+	if (ok)
+		event_certificate(c->api, reason == 8 ? "released" : reason == 6 ? "held" : "revoked", x.ca, slice_str(x.serial));
 	if (ok)
 		lists_publish(c, &x, reason == 8 ? -1 : reason, on_revoked);
 	else if (err.code == ERR_EXISTS)

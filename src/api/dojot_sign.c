@@ -4,16 +4,13 @@
 #include <stdlib.h>
 
 #include "api/enrol.h"
+#include "api/events.h"
 #include "api/signers.h"
 #include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
 
 #define BAD_REQUEST "the certificate request is neither base64 nor PEM."
-
-struct signing {
-	char cn[5 * REGISTRY_NAME_MAX + 8], ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1];
-};
 
 static const char *
 state_name(enum registry_entity_state s)
@@ -61,14 +58,14 @@ static void
 on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 {
 	struct call *c = ctx;
-	struct signing *g = c->work;
+	struct dojot_signing *g = c->work;
 	struct registry_certificate_new n = { .certificate = { .ca = slice_str(g->ca), .profile = slice_str(g->profile),
 		.origin = SL("dojot"), .by = slice_str(c->actor.name) } };
 	struct registry_certificate *x = &n.certificate;
 	struct err err;
 
 	if (s == NULL) {
-		refuse(c, why);
+		g->done(c, NULL, why);
 		return;
 	}
 	x->cn = slice_str(s->cn);
@@ -78,32 +75,49 @@ on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 	(void)text_copy(x->serial, sizeof(x->serial), slice_str(s->serial));
 	(void)text_copy(x->fingerprint, sizeof(x->fingerprint), slice_str(s->fingerprint));
 	/* One that the registry does not know must not go out: nobody could revoke it here. */
-	if (registry_certificate_add(c->api->registry, &n, &err))
-		answer(c, s->der);
+	if (!registry_certificate_add(c->api->registry, &n, &err)) {
+		g->done(c, NULL, &err);
+		return;
+	}
+	event_certificate(c->api, "issued", x->ca, slice_str(x->serial));
+	g->done(c, x, NULL);
+}
+
+void
+dojot_issue(struct call *c, struct slice csr)
+{
+	struct dojot_signing *g = c->work;
+	struct signer_issue q = { .ca = g->ca, .profile = g->profile, .cn = g->cn, .csr = csr, .actor = c->actor.name };
+	struct signer_client *signer = signers_client(c->api);
+	struct err err = { .code = ERR_SYSTEM, .text = "the signer is not there" };
+
+	if (signer != NULL && signer_issue(signer, &q, on_issued, c, &err))
+		signers_asked(c->api);
 	else
-		refuse(c, &err);
+		g->done(c, NULL, &err);
+}
+
+static void
+on_certificate(struct call *c, const struct registry_certificate *x, const struct err *why)
+{
+	if (x != NULL)
+		answer(c, x->der);
+	else
+		refuse(c, why);
 }
 
 static void
 issue(struct call *c)
 {
-	struct signing *g = c->work;
-	struct signer_issue q = { .ca = g->ca, .profile = g->profile, .cn = g->cn, .actor = c->actor.name };
-	struct signer_client *signer = signers_client(c->api);
-	struct err err = { .code = ERR_SYSTEM, .text = "the signer is not there" };
+	struct slice csr;
 	void *mem;
-	bool ok;
 
-	if (!dojot_unbase64(call_text(c, "certificate"), &q.csr, &mem)) {
+	if (!dojot_unbase64(call_text(c, "certificate"), &csr, &mem)) {
 		dojot_soap(c, BAD_REQUEST);
 		return;
 	}
-	ok = signer != NULL && signer_issue(signer, &q, on_issued, c, &err);
+	dojot_issue(c, csr);
 	free(mem);
-	if (ok)
-		signers_asked(c->api);
-	else
-		refuse(c, &err);
 }
 
 /* ---- the password ---- */
@@ -132,7 +146,7 @@ on_enrolled(struct call *c, const struct enrolled *e, const struct err *why)
 static void
 try_secret(struct call *c)
 {
-	struct signing *g = c->work;
+	struct dojot_signing *g = c->work;
 	struct enrol_order o = { .device = slice_str(g->cn), .secret = call_text(c, "passwd"), .origin = "dojot" };
 	void *mem;
 
@@ -196,7 +210,7 @@ static bool
 is_running(const struct call *c, const char *cn)
 {
 	for (const struct call *x = c->api->calls; x != NULL; x = x->next)
-		if (x != c && x->op == c->op && x->work != NULL && strcmp(((const struct signing *)x->work)->cn, cn) == 0)
+		if (x != c && x->op == c->op && x->work != NULL && strcmp(((const struct dojot_signing *)x->work)->cn, cn) == 0)
 			return true;
 	return false;
 }
@@ -206,7 +220,7 @@ start(struct call *c, const struct registry_entity *e)
 {
 	bool waits = e->state == REGISTRY_NEW || e->state == REGISTRY_FAILED || e->state == REGISTRY_INPROCESS;
 	char name[200];
-	struct signing *g;
+	struct dojot_signing *g;
 
 	(void)text_show(e->name, name, sizeof(name));
 	if (!waits) {
@@ -222,6 +236,7 @@ start(struct call *c, const struct registry_entity *e)
 		call_json(c, 503, NULL);
 		return;
 	}
+	g->done = on_certificate;
 	(void)text_copy(g->cn, sizeof(g->cn), e->name);
 	(void)text_copy(g->ca, sizeof(g->ca), e->ca);
 	(void)text_copy(g->profile, sizeof(g->profile), e->profile);

@@ -75,6 +75,10 @@ extern const size_t op_groups_n;
 /* dojot's; not in the document. */
 extern const struct op_group *const dojot_groups[];
 extern const size_t dojot_groups_n;
+enum { DOJOT_METRICS = 7, DOJOT_TOPICS = 3 };
+extern const char *const dojot_topics[DOJOT_TOPICS]; /* of the broker, for dojot's metrics */
+bool dojot_told(struct api *a, struct slice topic, struct slice payload); /* a message of the broker; false: not one of these */
+bool dojot_prepare(struct api *a, struct err *err); /* the groups and permissions that dojot has from the beginning */
 /* A line each, in the order of the document. */
 extern const struct op_group
     group_login,
@@ -448,6 +452,7 @@ struct api {
 	struct call *calls;       /* all of them */
 	struct tunnel *tunnels;
 	unsigned n_tunnels;
+	char dojot_metrics[DOJOT_METRICS][24]; /* the last values of dojot_topics; "": none yet */
 	struct backup *backup;    /* that is being made, or NULL */
 	char link[64];            /* for the first sign-in */
 	int64_t link_user, link_until; /* user 0: there is none */
