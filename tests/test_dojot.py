@@ -1,11 +1,13 @@
 """dojot's paths: its certificate retriever, its device-manager, its users, as its programs call them. tests/CHECKLIST-A.md names the rows."""
 import base64
 import concurrent.futures
+import functools
 import http.client
 import json
 import re
 import socket
 import subprocess
+import threading
 
 import apikit
 import kit
@@ -69,16 +71,24 @@ def admin(served):
     return served.dojot()
 
 
-def openssl(*words, data=None, check=True):
+def openssl(*words, data=None, quiet=False):
     done = subprocess.run(["openssl", *map(str, words)], input=data, capture_output=True, timeout=kit.PATIENCE)
-    assert not check or done.returncode == 0, done
-    return done.stdout.decode(errors="replace") + done.stderr.decode(errors="replace")
+    assert done.returncode == 0, done
+    return done.stdout.decode(errors="replace") + ("" if quiet else done.stderr.decode(errors="replace"))
 
 
-def request(folder, name, *words, key=("rsa:2048",)):
+@functools.cache
+def rsa_key():
+    """One for all: what is tested here is not how keys are made."""
+    return openssl("genrsa", "2048", quiet=True)
+
+
+def request(folder, name, *words, key=None):
     """(base64 of the DER, the key's file) of a request as the retriever makes it."""
     path = folder / f"{name}.key"
-    openssl("req", "-new", "-newkey", *key, "-nodes", "-keyout", path, "-subj", f"/CN={name}", "-out", folder / f"{name}.csr", *words)
+    if key is None:
+        path.write_text(rsa_key())
+    openssl("req", "-new", *(["-key", path] if key is None else ["-newkey", key, "-nodes", "-keyout", path]), "-subj", f"/CN={name}", "-out", folder / f"{name}.csr", *words)
     pem = (folder / f"{name}.csr").read_text()
     return "".join(pem.splitlines()[1:-1]), path
 
@@ -379,7 +389,7 @@ def test_end_entities(served, admin, tmp_path):
 def test_requests_that_must_not_be_signed(served, admin, tmp_path):
     device = make(admin)
     for key, said in (("rsa:1024", "2048"), ("ed25519", "")):
-        answer = sign(admin, device, request(tmp_path, device, key=(key,))[0])
+        answer = sign(admin, device, request(tmp_path, device, key=key)[0])
         assert answer.status == 400 and said in answer.json["message"], answer
     good, _ = request(tmp_path, device)
     # A large key, a weak signature, a signature that is none: of what a test can make quickly.
@@ -719,3 +729,68 @@ def test_it_is_off_by_default_and_its_password_warned_of(served, tmp_path):
         assert "dojot_shared_password" not in control.text()
         for path in ("/auth", "/device", "/ca", "/template", "/user/x", "/x509/v1/ca", "/iotagent-mqtt/metrics"):
             assert control.client()("GET", path).status == 404
+
+
+def churn(caller, first, made, gone, done):
+    """Make devices, and remove each second one, until control is no more there; what was answered is noted."""
+    try:
+        for i in range(first, first + 2000):
+            name = f"{i:05x}"
+            assert caller("POST", "/device", {"label": name, "templates": [], "id": name}).status == 200
+            made.add(name)
+            if i % 2 and caller("DELETE", f"/device/{name}").status == 200:
+                gone.add(name)
+            done.set()
+    except (OSError, http.client.HTTPException):
+        pass
+
+
+def test_control_is_killed_between_the_steps(tmp_path):
+    """What was answered is so, an end entity is where its device is, and the broker is told what there is."""
+    with Dojot(kit.Pki(tmp_path / "d"), "require_registration true") as served:
+        made, gone = set(), set()
+        for n in range(3):
+            done, caller = threading.Event(), served.dojot()
+            worker = threading.Thread(target=churn, args=(caller, 0x10000 * (n + 1), made, gone, done))
+            worker.start()
+            assert done.wait(kit.PATIENCE)
+            starts = served.text().count("Control listens on https")
+            served.kill("control")
+            worker.join(kit.PATIENCE)
+            assert not worker.is_alive()
+            kit.wait_for(lambda: served.text().count("Control listens on https") > starts, "control to be there again")
+        admin = served.dojot()
+        there = set(admin("GET", "/device?idsOnly=true").json)
+        assert made - gone - there == set() and gone & there == set() and len(there - made) <= 3
+        assert all(admin("GET", f"/user/{name}").json["user"][0]["status"] == 10 for name in there)
+        kit.wait_for(lambda: re.findall(r"generation \d+ with (\d+) devices", served.text())[-1] == str(len(there)), "the broker to be told")
+        name = sorted(there)[0]
+        assert connects(served, f"default:{name}", certificate(served, admin, tmp_path, name))
+
+
+# ---- a device's data ----
+
+ODD = (b"", b"10", b"null", b'"x"', b"[1]", b"{", b'{"a":NaN}', b"\xff{}", b"[" * 1000, b"{}{}")
+OBJECTS = (b"{}", b' {"humidity":60,"timestamp":"abc","humidity":61}\n', b'{"a":' + b"[" * 200 + b"]" * 200 + b"}")
+
+
+@pytest.mark.parametrize("mode", ["count", "object"])
+def test_data_that_is_no_json_object(tmp_path, mode):
+    """It harms nobody, is counted, and refused where that is wanted."""
+    pki, mqtt, web = kit.Pki(tmp_path / "d"), kit.free_port(), kit.free_port()
+    conf = pki.conf(mqtt, f"listener {web} 127.0.0.1", "protocol metrics")
+    with kit.Broker(tmp_path / "b", kit.STAY_ROOT + f"device_data {mode}\n" + conf, [mqtt, web]) as broker:
+        with kit.Client(broker, "dev", pki.device("dev")) as dev, kit.Client(broker, "eye", pki.issue("watch", "eye")) as eye:
+            topic = f"{kit.PREFIX}/dev/attrs"
+            eye.subscribe("#", qos=1)
+            for payload in ODD + OBJECTS:
+                dev.publish(topic, payload, qos=1)
+            dev.publish(f"{kit.PREFIX}/dev/other", b"10", qos=1)
+            for payload in (OBJECTS if mode == "object" else ODD + OBJECTS):
+                eye.message(topic, payload)
+            eye.message(f"{kit.PREFIX}/dev/other", b"10")
+            connection = http.client.HTTPConnection("127.0.0.1", web, timeout=kit.PATIENCE)
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+            connection.close()
+    assert re.search(r"^signet_data_not_object_total (\d+)$", text, re.M)[1] == str(len(ODD)), text

@@ -21,10 +21,14 @@ enum { BROKER_QOS = 3, BROKER_PREFIX_MAX = 64, BROKER_MOUNT_MAX = 255, BROKER_NA
 /* What is counted a second: PUBLISH packets and their bytes, from clients and to clients. */
 enum broker_rate { BROKER_MESSAGES_IN, BROKER_BYTES_IN, BROKER_MESSAGES_OUT, BROKER_BYTES_OUT, BROKER_RATES };
 
+/* What may be published to a topic whose last level is "attrs" (a device's data, as dojot has it). */
+enum broker_data { BROKER_DATA_ANY, BROKER_DATA_COUNT, BROKER_DATA_OBJECT /* what is no JSON object is counted; and refused */ };
+
 /* Settings of one listener. Copied; the policy is referenced. */
 struct broker_listener {
 	struct authz_policy *policy;
 	bool deny_v3_by_close;        /* a refused v3 QoS > 0 PUBLISH closes the connection; else it is acknowledged and dropped */
+	enum broker_data data;
 	bool grant_denied_v3;         /* SUBACK to v3 as mosquitto: a refused filter is granted and delivers nothing */
 	bool takeover_same_identity;  /* a client id may only be taken over by the same identity (certificate) */
 	bool username_is_client_id;   /* the user name takes the place of the client id; without one nobody may connect */
@@ -441,6 +445,7 @@ struct shard_stats {
 	_Atomic uint64_t messages_in[BROKER_QOS], messages_out[BROKER_QOS], payload_in[BROKER_QOS], payload_out[BROKER_QOS]; /* PUBLISH */
 	_Atomic uint64_t drops[BROKER_DROPS][AUTHZ_ROLE_COUNT]; /* by the role of who did not get it; NONE also where nobody is known */
 	_Atomic uint64_t dropped, denied, refused; /* dropped: the sum of .drops */
+	_Atomic uint64_t no_objects; /* publications that broker_data counts */
 	_Atomic uint64_t paced; /* times that a publisher was not read from as it, or its listener, was above a rate */
 };
 const struct shard_stats *shard_stats(const struct shard *sh);

@@ -1,5 +1,6 @@
 /* What happens to a PUBLISH (3.3). Start reading here. */
 #include <stdlib.h>
+#include "base/json.h"
 #include "base/text.h"
 #include "broker/internal.h"
 
@@ -123,6 +124,20 @@ may_publish(struct client *c, const struct mqtt_publish *p, const char **ret_why
 	*ret_why = v->why;
 	return authz_allowed(listener_of(c->shard, c->listener)->policy, c->who, session_id(c->session), AUTHZ_PUBLISH,
 	    p->topic, v);
+}
+
+/* A device's data that is no JSON object: what to do with it, its readers may not know. */
+static bool
+is_odd_data(struct client *c, const struct mqtt_publish *p)
+{
+	static const char level[] = "/attrs";
+	size_t n = sizeof level - 1;
+
+	if (listener_of(c->shard, c->listener)->data == BROKER_DATA_ANY || p->topic.n < n || memcmp(p->topic.p + p->topic.n - n, level, n) != 0 ||
+	    json_text_is_object(p->payload))
+		return false;
+	stat_add(c->shard, no_objects, 1);
+	return listener_of(c->shard, c->listener)->data == BROKER_DATA_OBJECT;
 }
 
 static bool
@@ -292,6 +307,8 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 		return deny(c, &p, MQTT_RC_NOT_AUTHORIZED, why);
 	if (is_request(p.topic))
 		return request_take(c, &p);
+	if (is_odd_data(c, &p))
+		return deny(c, &p, MQTT_RC_PAYLOAD_FORMAT, "the data is no JSON object, as device_data wants it");
 	if ((p.qos > 0 || p.retain) && journal_refuses(c->shard, p.retain))
 		return deny_unkept(c, &p);
 	mail_relieve(c->shard);

@@ -200,6 +200,7 @@ struct config {
 	unsigned n_role_cas;
 
 	int64_t withdrawn_will, withdrawn_session; /* 1: discard, purge */
+	int64_t device_data; /* enum broker_data */
 	int64_t tls_ticket_lifetime; /* seconds */
 	int64_t ocsp_timeout, ocsp_max_age; /* seconds */
 	int64_t workers, tls_handshake_timeout, max_handshakes, websockets_headers_size;

@@ -41,6 +41,7 @@ static const struct {
 	{ "signet_bytes_received_total", "Bytes of MQTT from clients.", IN(bytes_in), false },
 	{ "signet_bytes_sent_total", "Bytes of MQTT to clients.", IN(bytes_out), false },
 	{ "signet_rate_waits_total", "Times that a publisher was not read from, as it or its listener was above a rate.", IN(paced), false },
+	{ "signet_data_not_object_total", "Publications to topics that end in attrs, whose payload was no JSON object (device_data).", IN(no_objects), false },
 	{ "signet_denied_total", "Publications, subscriptions, wills and deliveries that the policy denied.", IN(denied), false },
 };
 

@@ -38,6 +38,13 @@ static const struct option_choice sessions[] = {
 	{ NULL, 0, NULL },
 };
 
+static const struct option_choice data[] = {
+	{ "any", 0, NULL },
+	{ "count", 1, NULL },
+	{ "object", 2, NULL },
+	{ NULL, 0, NULL },
+};
+
 static const struct option_choice keys[] = {
 	{ "same", 0, NULL },
 	{ "new", 1, NULL },
@@ -232,6 +239,8 @@ const struct option options[] = {
 	  BY(read_role_ca), .flags = OPTION_REPEATS },
 	{ "withdrawn_will", "publish|discard", "The will of a client that is cut off, as its certificate was revoked or its account removed",
 	  IN_CONFIG(withdrawn_will), .type = OPTION_CHOICE, .choices = wills },
+	{ "device_data", "any|count|object", "What is published to a topic whose last level is attrs: anything; or what is no JSON object is counted; or also refused",
+	  IN_CONFIG(device_data), .type = OPTION_CHOICE, .choices = data },
 	{ "withdrawn_session", "keep|purge", "Its session and what is queued for it",
 	  IN_CONFIG(withdrawn_session), .type = OPTION_CHOICE, .choices = sessions },
 	{ "tls_ticket_lifetime", "SECONDS", "For so long after a full handshake a client may come back by tickets; their keys change as often",

@@ -394,6 +394,7 @@ broker_listeners_of(const struct config *c, const struct world *w, struct broker
 
 		ret[i] = (struct broker_listener){ .policy = w->listeners[i].policy,
 			.deny_v3_by_close = s->refuse_publish_by_close,
+			.data = (enum broker_data)c->device_data,
 			.grant_denied_v3 = s->grant_refused_subscriptions,
 			.takeover_same_identity = s->takeover_same_identity,
 			.vouch = c->listeners[i].ocsp_check != CONFIG_OCSP_OFF,
