@@ -4,6 +4,7 @@ import concurrent.futures
 import functools
 import http.client
 import json
+import pathlib
 import re
 import socket
 import subprocess
@@ -567,7 +568,7 @@ def test_the_removal_of_a_device(served, admin, tmp_path):
     with kit.Client(served, name, fresh, port=served.mqtt, clean=False) as client:
         assert not client.session_present
     # All of them, in a tenant of their own so that other tests keep theirs.
-    other = service(served, admin, "sweep")
+    other = service(served, admin, "sweep", "user")
     assert other("POST", "/device?count=5", {"label": "x", "templates": []}).status == 200
     gone = other("DELETE", "/device").json
     assert gone["result"] == "ok" and len(gone["removed_devices"]) == 5 and other("GET", "/device").json["devices"] == []
@@ -575,7 +576,7 @@ def test_the_removal_of_a_device(served, admin, tmp_path):
 
 # ---- tenants, users, groups ----
 
-def service(served, admin, name, profile="admin"):
+def service(served, admin, name, profile):
     """Logged in as the first user of another tenant, who makes it."""
     made = admin("POST", "/auth/user", {"username": f"{name}_boss", "service": name, "email": f"{name}@example.com", "name": "Boss", "profile": profile})
     assert made.status == 200, made
@@ -591,6 +592,12 @@ def test_two_tenants_with_the_same_device(served, admin, tmp_path):
     theirs = sign(acme, "acme:c0ffee", csr).json["status"]["data"]
     subject = lambda body: openssl("x509", "-noout", "-subject", data=pem(body).encode()).strip()
     assert subject(ours) == "subject=CN = c0ffee" and subject(theirs) == "subject=CN = acme:c0ffee"
+    files = {}
+    for name, body in (("default", ours), ("acme", theirs)):
+        (tmp_path / name).write_text(pem(body) + (served.dir / "pki/client/cert.pem").read_text())
+        files[name] = {"cert": tmp_path / name, "key": tmp_path / "c0ffee.key", "ca": served.dir / "pki/ca.pem"}
+        kit.wait_for(lambda: connects(served, f"{name}:c0ffee", files[name]), "the device to get in")
+    assert is_refused(served, "acme:c0ffee", files["default"]) and is_refused(served, "default:c0ffee", files["acme"])
     # Each sees its own, and only these.
     serial = openssl("x509", "-noout", "-serial", data=pem(ours).encode()).strip().split("=")[1]
     assert "Could not find" in acme("GET", f"/ca/{CA}/certificate/{serial}/status").json["message"]
@@ -794,3 +801,9 @@ def test_data_that_is_no_json_object(tmp_path, mode):
             text = connection.getresponse().read().decode()
             connection.close()
     assert re.search(r"^signet_data_not_object_total (\d+)$", text, re.M)[1] == str(len(ODD)), text
+
+
+def test_the_checklist_names_tests_that_exist():
+    root = pathlib.Path(__file__).parent.parent
+    for path, name in re.findall(r"([\w/.]+\.(?:py|c))::(\w+)", (root / "tests/CHECKLIST-A.md").read_text()):
+        assert re.search(rf"^(def )?{name}\(", (root / path).read_text(), re.M), f"{path} has no {name}"

@@ -7,7 +7,7 @@
 
 /* Ask the broker <command> for <c>: takes <body>. <done> gets the answer and answers the call; refusals and silence are answered here. */
 void broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer));
-/* Publish <attrs> to the device, where actuate_topic says, at QoS 1: its device's session keeps it while it is away. <done> as above; its answer says
+/* Publish <attrs> to the device, where actuate_topic says, at QoS 1: its session keeps it while it is away. <done> as above; its answer says
  * whether there are "subscribers". */
 void call_actuate(struct call *c, const struct registry_device *d, const json_t *attrs, void (*done)(struct call *c, const json_t *answer));
 
