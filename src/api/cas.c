@@ -161,7 +161,7 @@ make_list(struct call *c)
 	ok = x.own;
 	free(x.mem);
 	if (ok)
-		lists_force(c, on_made);
+		lists_make(c, c->params[0], on_made);
 	else
 		call_problem(c, 409, "denied", "its list is made where its key is", "the signer does not have this CA's key");
 }

@@ -367,9 +367,7 @@ bool certificate_load(struct call *c, struct slice ca, struct slice serial, stru
 void certificate_show(struct call *c, struct slice ca, struct slice serial, unsigned status);
 /* The registry has the certificate with another state: tell the signer, publish the list, then <done>; <why>: it is not published. */
 void lists_publish(struct call *c, const struct registry_certificate *x, int reason, void (*done)(struct call *c, const struct err *why));
-/* A new list of the CA of the path; then <done>, as above. */
-void lists_force(struct call *c, void (*done)(struct call *c, const struct err *why));
-/* Make the list of <ca> now. */
+/* Make the list of <ca> now; then <done>, as above. */
 void lists_make(struct call *c, struct slice ca, void (*done)(struct call *c, const struct err *why));
 bool signers_open(struct api *a, struct err *err);
 void signers_close(struct api *a);

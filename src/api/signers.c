@@ -422,21 +422,6 @@ lists_publish(struct call *c, const struct registry_certificate *x, int reason, 
 	done(c, &err);
 }
 
-void
-lists_force(struct call *c, void (*done)(struct call *c, const struct err *why))
-{
-	struct err err;
-
-	c->listed = done;
-	(void)text_copy(c->listed_ca, sizeof(c->listed_ca), c->params[0]);
-	if (c->api->signers->client != NULL) {
-		want(c->api->signers, c->params[0], c);
-		return;
-	}
-	(void)err_set(&err, ERR_SYSTEM, "the signer is not there");
-	done(c, &err);
-}
-
 struct due {
 	struct signers *s;
 	int64_t soon;
