@@ -34,10 +34,10 @@ test_a_token_is_read_and_written(void **state)
 static void
 test_what_is_no_token_is_said(void **state)
 {
-	static const char *const bad[] = { "", "https://host/d?ca=" HEX64 "#s", "signet://host?ca=" HEX64 "#s", "signet:///d?ca=" HEX64 "#s", "signet://h@x/d?ca=" HEX64 "#s",
-		"signet://h/%zz?ca=" HEX64 "#s", "signet://h/%0?ca=" HEX64 "#s", "signet://h/%00?ca=" HEX64 "#s", "signet://h/%ff?ca=" HEX64 "#s", "signet://h/d?cb=" HEX64 "#s",
-		"signet://h/d?ca=" HEX64 "0#s", "signet://h/d?ca=A123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef#s", "signet://h/d?ca=" HEX64 "#",
-		"signet://h/d?ca=" HEX64 "#a b", "signet://h/d?ca=" HEX64 };
+	static const char *const bad[] = { "", ("https://host/d?ca=" HEX64 "#s"), ("signet://host?ca=" HEX64 "#s"), ("signet:///d?ca=" HEX64 "#s"), ("signet://h@x/d?ca=" HEX64 "#s"),
+		("signet://h/%zz?ca=" HEX64 "#s"), ("signet://h/%0?ca=" HEX64 "#s"), ("signet://h/%00?ca=" HEX64 "#s"), ("signet://h/%ff?ca=" HEX64 "#s"), ("signet://h/d?cb=" HEX64 "#s"),
+		("signet://h/d?ca=" HEX64 "0#s"), "signet://h/d?ca=A123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef#s", ("signet://h/d?ca=" HEX64 "#"),
+		("signet://h/d?ca=" HEX64 "#a b"), ("signet://h/d?ca=" HEX64) };
 	struct enrol_token t = { .host = "untouched" };
 	struct err err;
 
