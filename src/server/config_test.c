@@ -270,7 +270,7 @@ static const struct {
 	{ "persistent_client_expiration 0d\n",
 	    "m.conf:1: persistent_client_expiration: \"0d\" is not a number followed by s, h, d, w, m or y, as 14d" },
 	{ "persistent_client_expiration 137y\n", "m.conf:1: persistent_client_expiration: \"137y\" is more than 136y" },
-	{ "role_ca boss x.pem\n", "m.conf:1: role_ca: \"boss\" is no role (cloud, client, watch, control)" },
+	{ "role_ca boss x.pem\n", "m.conf:1: role_ca: \"boss\" is no role (cloud, client, watch, control, factory)" },
 	{ "role_ca client\n", "m.conf:1: role_ca: the CA's file is missing: role_ca ROLE FILE" },
 	{ "log_dest file\n", "m.conf:1: log_dest: a path is missing: log_dest file PATH" },
 	{ "log_dest file a\nlog_dest file b\n",
