@@ -22,8 +22,12 @@ https_port(const struct api *a)
 static bool
 has_port(struct slice host)
 {
-	const uint8_t *colon = memrchr(host.p, ':', host.n), *bracket = memrchr(host.p, ']', host.n);
+	const uint8_t *colon, *bracket;
 
+	if (host.n == 0)
+		return false;
+	colon = memrchr(host.p, ':', host.n);
+	bracket = memrchr(host.p, ']', host.n);
 	return colon != NULL && (bracket == NULL || colon > bracket);
 }
 

@@ -244,21 +244,25 @@ cacerts(struct call *c)
 	uint8_t *der = NULL;
 	size_t n = 0;
 	struct err err;
-	bool ok = b != NULL || err_set(&err, ERR_MEMORY, "out of memory");
+	bool ok;
 
-	if (b != NULL && !enter(c)) {
+	if (b == NULL) {
+		(void)err_set(&err, ERR_MEMORY, "out of memory");
+		call_error(c, &err);
+		return;
+	}
+	if (!enter(c)) {
 		free(b);
 		return;
 	}
-	if (ok)
-		b->call = c;
-	ok = ok && registry_ca_each(c->api->registry, add_ca, b, &err) && (b->n > 0 || err_set(&err, ERR_SYSTEM, "the signer has not said yet which CAs there are")) &&
+	b->call = c;
+	ok = registry_ca_each(c->api->registry, add_ca, b, &err) && (b->n > 0 || err_set(&err, ERR_SYSTEM, "the signer has not said yet which CAs there are")) &&
 	     pki_est_certs(b->ders, b->n, &der, &n, &err);
 	if (ok)
 		send_text(c, PKCS7_TYPE, slice_of(der, n));
 	else
 		call_error(c, &err);
-	for (size_t i = 0; b != NULL && i < b->n; i++)
+	for (size_t i = 0; i < b->n; i++)
 		free(b->mems[i]);
 	free(b);
 	free(der);

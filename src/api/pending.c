@@ -77,19 +77,13 @@ member(const json_t *o, const char *name)
 	return json_is_string(v) ? slice_of(json_string_value(v), json_string_length(v)) : (struct slice){ 0 };
 }
 
-static int
-nibble(uint8_t c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool
 read_key(struct slice hex, uint8_t out[static REGISTRY_HASH])
 {
 	if (hex.n != 2 * REGISTRY_HASH)
 		return false;
 	for (size_t i = 0; i < REGISTRY_HASH; i++) {
-		int high = nibble(hex.p[2 * i]), low = nibble(hex.p[2 * i + 1]);
+		int high = text_hex_digit(hex.p[2 * i]), low = text_hex_digit(hex.p[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;
@@ -118,7 +112,7 @@ first_one(void *ctx, const struct registry_tenant *t)
 static bool
 find_owner(struct api *a, struct slice cn, struct owner *ret)
 {
-	const uint8_t *colon = memchr(cn.p, ':', cn.n);
+	const uint8_t *colon = cn.n > 0 ? memchr(cn.p, ':', cn.n) : NULL;
 	struct registry_page page = { .limit = REGISTRY_PAGE_MAX };
 	struct registry_tenant t;
 	bool ok;

@@ -193,7 +193,8 @@ disconnected(struct presence *p, const json_t *o)
 
 	if (g != NULL) {
 		*g = (struct gone){ .next = p->gone, .id_n = id.n };
-		memcpy(g->id, id.p, id.n);
+		if (id.n > 0)
+			memcpy(g->id, id.p, id.n);
 		p->gone = g;
 	} else if (p->asking) {
 		p->again = true;

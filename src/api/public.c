@@ -119,42 +119,47 @@ list_of(struct api *a, struct slice ca)
 	return l;
 }
 
-static bool
-fetch(struct api *a, const struct registry_ca *x, struct list **ret, struct err *err)
+/* NULL: <err>. */
+static const struct list *
+fetch(struct api *a, const struct registry_ca *x, struct err *err)
 {
 	struct list *l = list_of(a, x->name);
 	struct slice der;
 	void *mem;
 
-	if (l == NULL)
-		return err_set(err, ERR_MEMORY, "out of memory");
-	*ret = l;
-	if (l->blob != NULL && l->number == x->crl_number)
-		return true;
-	if (!registry_crl_get(a->registry, x->name, &der, &mem, err))
-		return false;
-	blob_unref(l->blob);
-	l->blob = blob_new(der);
-	free(mem);
-	l->number = x->crl_number;
-	return (l->blob != NULL && keep_tag(slice_of(l->blob->bytes, l->blob->n), l->tag)) || err_set(err, ERR_MEMORY, "out of memory");
+	if (l != NULL && l->blob != NULL && l->number == x->crl_number)
+		return l;
+	if (l != NULL) {
+		if (!registry_crl_get(a->registry, x->name, &der, &mem, err))
+			return NULL;
+		blob_unref(l->blob);
+		l->blob = blob_new(der);
+		free(mem);
+		if (l->blob != NULL && keep_tag(slice_of(l->blob->bytes, l->blob->n), l->tag)) {
+			l->number = x->crl_number;
+			return l;
+		}
+		blob_unref(l->blob);
+		l->blob = NULL;
+	}
+	(void)err_set(err, ERR_MEMORY, "out of memory");
+	return NULL;
 }
 
 static void
 get_list(struct call *c)
 {
 	struct registry_ca x;
-	struct list *l = NULL;
+	const struct list *l;
 	struct err err;
-	bool ok;
 
 	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
 		call_error(c, &err);
 		return;
 	}
-	ok = fetch(c->api, &x, &l, &err);
+	l = fetch(c->api, &x, &err);
 	free(x.mem);
-	if (!ok)
+	if (l == NULL)
 		call_error(c, &err);
 	else if (!keep_known(c, &(struct keep){ l->tag, x.crl_this, x.crl_next, x.crl_next }))
 		call_blob(c, "application/pkix-crl", l->blob);

@@ -279,12 +279,6 @@ struct entries {
 	bool failed;
 };
 
-static int
-nibble(char c)
-{
-	return c <= '9' ? c - '0' : c - 'a' + 10;
-}
-
 static bool
 add_entry(void *ctx, const struct registry_revoked *x)
 {
@@ -305,7 +299,7 @@ add_entry(void *ctx, const struct registry_revoked *x)
 	one = &e->v[e->n++];
 	*one = (struct signer_entry){ .reason = (int8_t)x->reason, .at = x->at };
 	for (size_t i = 0; i + 1 < digits && one->serial_n < SIGNER_SERIAL_MAX; i += 2)
-		one->serial[one->serial_n++] = (uint8_t)(nibble(x->serial[i]) << 4 | nibble(x->serial[i + 1]));
+		one->serial[one->serial_n++] = (uint8_t)(text_hex_digit((uint8_t)x->serial[i]) << 4 | text_hex_digit((uint8_t)x->serial[i + 1]));
 	return true;
 }
 

@@ -20,10 +20,16 @@ peek(const struct reader *r)
 	return r->at < r->s.n ? r->s.p[r->at] : -1;
 }
 
+static bool
+is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static void
 skip_blanks(struct reader *r)
 {
-	while (r->at < r->s.n && memchr(" \t\r\n", r->s.p[r->at], 4) != NULL)
+	while (r->at < r->s.n && is_blank(r->s.p[r->at]))
 		r->at++;
 }
 
@@ -40,7 +46,7 @@ read_escape(struct reader *r)
 
 	r->at++;
 	if (c != 'u')
-		return c != -1 && memchr("\"\\/bfnrt", c, 8) != NULL;
+		return c > 0 && strchr("\"\\/bfnrt", c) != NULL;
 	for (unsigned i = 0; i < 4; i++, r->at++)
 		if (!is_hex(peek(r)))
 			return false;

@@ -5,7 +5,8 @@
 
 #include "base/text.h"
 
-static const char scheme[] = "signet://", key[] = "ca=";
+#define SCHEME "signet://"
+#define KEY "ca="
 
 static bool
 is_of(struct slice s, const char *more)
@@ -28,15 +29,6 @@ is_hex(struct slice s)
 	return true;
 }
 
-static int
-nibble(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent codes (RFC 3986 2.1) undone. */
 static bool
 decode(struct slice s, char out[static ENROL_DEVICE_CAP])
@@ -47,7 +39,7 @@ decode(struct slice s, char out[static ENROL_DEVICE_CAP])
 		int c = s.p[i];
 
 		if (c == '%') {
-			int high = i + 2 < s.n ? nibble(s.p[i + 1]) : -1, low = high >= 0 ? nibble(s.p[i + 2]) : -1;
+			int high = i + 2 < s.n ? text_hex_digit(s.p[i + 1]) : -1, low = high >= 0 ? text_hex_digit(s.p[i + 2]) : -1;
 
 			if (low < 0)
 				return false;
@@ -79,9 +71,9 @@ enrol_token_read(struct slice text, struct enrol_token *ret, struct err *err)
 		text = slice_from(text, 1);
 	while (text.n > 0 && is_blank(text.p[text.n - 1]))
 		text.n--;
-	if (!slice_starts(text, slice_str(scheme)) || text.n >= ENROL_TOKEN_CAP)
-		return err_set(err, ERR_INPUT, "this is no token: one begins with %s", scheme);
-	text = slice_from(text, sizeof(scheme) - 1);
+	if (!slice_starts(text, SL(SCHEME)) || text.n >= ENROL_TOKEN_CAP)
+		return err_set(err, ERR_INPUT, "this is no token: one begins with " SCHEME);
+	text = slice_from(text, sizeof(SCHEME) - 1);
 	host = slice_cut(&text, '/', &has_path);
 	device = slice_cut(&text, '?', &has_query);
 	query = slice_cut(&text, '#', &has_secret);
@@ -91,9 +83,9 @@ enrol_token_read(struct slice text, struct enrol_token *ret, struct err *err)
 		return err_set(err, ERR_INPUT, "the token's host is no host");
 	if (!decode(device, t.device))
 		return err_set(err, ERR_INPUT, "the token's device is no device's id");
-	if (!slice_starts(query, slice_str(key)))
+	if (!slice_starts(query, SL(KEY)))
 		return err_set(err, ERR_INPUT, "the token has no fingerprint (ca=…)");
-	query = slice_from(query, sizeof(key) - 1);
+	query = slice_from(query, sizeof(KEY) - 1);
 	if (query.n != 64 || !is_hex(query) || !text_copy(t.ca, sizeof(t.ca), query))
 		return err_set(err, ERR_INPUT, "the token's fingerprint is not 64 digits of lower-case hex");
 	if (!is_of(text, "") || !text_copy(t.secret, sizeof(t.secret), text))
@@ -115,6 +107,6 @@ enrol_token_write(const struct enrol_token *t, char out[static ENROL_TOKEN_CAP])
 
 		at += (size_t)snprintf(name + at, sizeof(name) - at, plain ? "%c" : "%%%02X", (unsigned char)*p);
 	}
-	n = snprintf(out, ENROL_TOKEN_CAP, "%s%s/%s?%s%s#%s", scheme, t->host, name, key, t->ca, t->secret);
+	n = snprintf(out, ENROL_TOKEN_CAP, SCHEME "%s/%s?" KEY "%s#%s", t->host, name, t->ca, t->secret);
 	return n > 0 && n < ENROL_TOKEN_CAP && enrol_token_read(slice_str(out), &back, NULL);
 }

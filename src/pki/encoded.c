@@ -2,16 +2,7 @@
 #include "pki/internal.h"
 
 #include "base/base64.h"
-
-static int
-hex(uint8_t c)
-{
-	uint8_t lower = (uint8_t)(c | 0x20);
-
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
+#include "base/text.h"
 
 bool
 pki_ocsp_from_path(struct slice path, uint8_t *out, size_t cap, size_t *ret_n)
@@ -25,8 +16,8 @@ pki_ocsp_from_path(struct slice path, uint8_t *out, size_t cap, size_t *ret_n)
 		uint8_t c = path.p[i];
 
 		if (c == '%') {
-			int high = i + 2 < path.n ? hex(path.p[i + 1]) : -1;
-			int low = i + 2 < path.n ? hex(path.p[i + 2]) : -1;
+			int high = i + 2 < path.n ? text_hex_digit(path.p[i + 1]) : -1;
+			int low = i + 2 < path.n ? text_hex_digit(path.p[i + 2]) : -1;
 
 			if (high < 0 || low < 0)
 				return false;
@@ -50,7 +41,7 @@ pki_est_decode(struct slice body, uint8_t *out, size_t cap, size_t *ret_n)
 	if (text == NULL)
 		return false;
 	for (size_t i = 0; i < body.n; i++)
-		if (memchr(" \t\r\n", body.p[i], 4) == NULL)
+		if (body.p[i] != ' ' && body.p[i] != '\t' && body.p[i] != '\r' && body.p[i] != '\n')
 			text[n++] = body.p[i];
 	ok = base64_get(slice_of(text, n), out, cap, ret_n) && *ret_n > 0;
 	free(text);

@@ -107,14 +107,19 @@ pki_tokens_start(const char *dir, const char *only, const struct pki_token_way *
 	struct pki_tokens *t = calloc(1, sizeof *t);
 	size_t size = TOKEN_KEYS_MAX * sizeof(struct token_key);
 	struct gathering g = { .dir = dir, .keys = calloc(1, size), .t = t, .err = err, .ok = true };
-	bool ok = (t != NULL && g.keys != NULL) || err_set(err, ERR_MEMORY, "out of memory");
+	bool ok = true;
 
-	if (ok && only != NULL)
+	if (t == NULL || g.keys == NULL) {
+		free(t);
+		free(g.keys);
+		return err_set(err, ERR_MEMORY, "out of memory");
+	}
+	if (only != NULL)
 		gather_one(&g, only);
-	else if (ok)
+	else
 		ok = pki_each_ca(dir, gather_one, &g, err);
 	ok = ok && g.ok && (t->n == 0 || start(t, g.keys, way, false, err));
-	secret_free(g.keys, g.keys != NULL ? size : 0);
+	secret_free(g.keys, size);
 	if (ok && t->n > 0) {
 		*ret = t;
 		return true;
@@ -132,13 +137,19 @@ tokens_for_new(const char *base, const char *const *names, size_t n, const struc
 	size_t size = n * sizeof(struct token_key);
 	struct token_key *keys = calloc(1, size);
 	char uri[TOKEN_URI_MAX];
-	bool ok = (t != NULL && keys != NULL) || err_set(err, ERR_MEMORY, "out of memory");
+	bool ok = true;
 
+	if (t == NULL || keys == NULL) {
+		free(t);
+		free(keys);
+		(void)err_set(err, ERR_MEMORY, "out of memory");
+		return NULL;
+	}
 	for (size_t i = 0; ok && i < n; i++, t->n++)
 		ok = (token_uri_add_object(base, names[i], uri) || err_set(err, ERR_LIMIT, "the PKCS#11 URI is too long")) &&
 		    token_uri_parse(slice_str(uri), &keys[i].uri, err);
 	ok = ok && start(t, keys, &way, true, err);
-	secret_free(keys, keys != NULL ? size : 0);
+	secret_free(keys, size);
 	if (ok)
 		return t;
 	free(t);

@@ -7,15 +7,6 @@
 #include "base/num.h"
 #include "base/text.h"
 
-static int
-nibble(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* RFC 3986 2.1. False: malformed, or more than <cap>. */
 static bool
 decode(struct slice s, uint8_t *out, size_t cap, size_t *ret_n)
@@ -30,7 +21,7 @@ decode(struct slice s, uint8_t *out, size_t cap, size_t *ret_n)
 		out[n] = s.p[i];
 		if (s.p[i] != '%')
 			continue;
-		if (s.n - i < 3 || (high = nibble(s.p[i + 1])) < 0 || (low = nibble(s.p[i + 2])) < 0)
+		if (s.n - i < 3 || (high = text_hex_digit(s.p[i + 1])) < 0 || (low = text_hex_digit(s.p[i + 2])) < 0)
 			return false;
 		out[n] = (uint8_t)(high << 4 | low);
 		i += 2;
