@@ -220,7 +220,7 @@ dojot_unbase64(struct slice text, struct slice *ret, void **ret_mem)
 		free(out);
 		return false;
 	}
-	*ret = slice_of(out, (size_t)(n + last));
+	*ret = slice_of(out, (size_t)n + (size_t)last);
 	*ret_mem = out;
 	return true;
 }

@@ -31,7 +31,8 @@ dojot_ca_get(struct call *c, struct slice name, struct registry_ca *ret, struct 
 		return true;
 	if (found)
 		free(ret->mem);
-	return err_set(err, ERR_MISSING, "CA with name %s does not exist.", text_show(name, shown, sizeof(shown)));
+	(void)err_set(err, ERR_MISSING, "CA with name %s does not exist.", text_show(name, shown, sizeof(shown)));
+	return false;
 }
 
 const char *

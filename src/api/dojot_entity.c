@@ -38,14 +38,15 @@ dojot_entity_find(struct call *c, struct slice name, struct registry_entity *ret
 {
 	char cn[NAME_CAP];
 
-	if (!full_name(c, name, cn))
-		return err_set(err, ERR_MISSING, "there is no such end entity");
-	if (!registry_entity_get(c->api->registry, slice_str(cn), ret, err))
-		return false;
-	if (slice_eq(ret->tenant, call_tenant(c)) || (ret->tenant.n == 0 && c->actor.first))
-		return true;
-	free(ret->mem);
-	return err_set(err, ERR_MISSING, "there is no such end entity");
+	if (full_name(c, name, cn)) {
+		if (!registry_entity_get(c->api->registry, slice_str(cn), ret, err))
+			return false;
+		if (slice_eq(ret->tenant, call_tenant(c)) || (ret->tenant.n == 0 && c->actor.first))
+			return true;
+		free(ret->mem);
+	}
+	(void)err_set(err, ERR_MISSING, "there is no such end entity");
+	return false;
 }
 
 bool

@@ -189,38 +189,39 @@ id_ok(struct slice s)
 	if (s.n < 2 || s.n > 6)
 		return false;
 	for (size_t i = 0; i < s.n; i++)
-		if (memchr("0123456789abcdefABCDEF", s.p[i], 22) == NULL)
+		if (text_hex_digit(s.p[i]) < 0)
 			return false;
 	return true;
 }
 
 /* One device; *ret_shown: what is told of it. */
 static bool
-add(struct call *c, struct registry_device_new *n, json_t **ret_shown, struct err *err)
+add(struct call *c, const struct registry_device_new *asked, json_t **ret_shown, struct err *err)
 {
+	struct registry_device_new n = *asked;
 	char made[ID_CAP], secret[DOJOT_SECRET_N + 1];
 	uint8_t hash[REGISTRY_HASH];
-	bool own = n->device.id.n > 0, ok = false;
+	bool own = n.device.id.n > 0, ok = false;
 
 	*ret_shown = NULL;
 	if (!c->api->config->dojot.shared_password) {
 		if (!dojot_secret_make(secret, hash))
 			return err_set(err, ERR_MEMORY, "out of memory");
-		n->secret = slice_of(hash, sizeof(hash));
+		n.secret = slice_of(hash, sizeof(hash));
 	}
 	for (unsigned i = 0; !ok && i < ID_TRIES; i++) {
 		if (!own) {
 			make_id(made);
-			n->device.id = slice_str(made);
+			n.device.id = slice_str(made);
 		}
-		ok = registry_device_add(c->api->registry, n, err);
+		ok = registry_device_add(c->api->registry, &n, err);
 		if (!ok && (own || err->code != ERR_EXISTS))
 			return false;
 	}
 	if (!ok)
 		return err_set(err, ERR_LIMIT, "Failed to generate unique device_id");
-	*ret_shown = json_pack("{s:o, s:o}", "id", text_json(n->device.id), "label", text_json(n->device.label));
-	if (*ret_shown != NULL && n->secret.n > 0)
+	*ret_shown = json_pack("{s:o, s:o}", "id", text_json(n.device.id), "label", text_json(n.device.label));
+	if (*ret_shown != NULL && n.secret.n > 0)
 		(void)json_object_set_new(*ret_shown, "secret", json_string(secret));
 	secret_wipe(secret, sizeof(secret));
 	return *ret_shown != NULL || err_set(err, ERR_MEMORY, "out of memory");
@@ -240,18 +241,17 @@ number_label(const struct registry_device *d, int64_t count, int64_t i, char out
 
 /* All or none. The list of what is told of them, or NULL. */
 static json_t *
-add_all(struct call *c, struct registry_device_new *n, int64_t count, struct err *err)
+add_all(struct call *c, const struct registry_device_new *asked, int64_t count, struct err *err)
 {
-	struct registry_device d = n->device;
+	struct registry_device_new n = *asked;
 	json_t *all = json_array(), *one = NULL;
 	char label[LABEL_CAP];
 	bool ok = all != NULL && registry_begin(c->api->registry, err);
 
 	for (int64_t i = 0; ok && i < count; i++) {
-		n->device = d;
-		number_label(&d, count, i, label);
-		n->device.label = slice_str(label);
-		ok = add(c, n, &one, err) && json_array_append_new(all, one) == 0;
+		number_label(&asked->device, count, i, label);
+		n.device.label = slice_str(label);
+		ok = add(c, &n, &one, err) && json_array_append_new(all, one) == 0;
 	}
 	if (ok && registry_commit(c->api->registry, err))
 		return all;

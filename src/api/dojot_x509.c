@@ -57,7 +57,7 @@ read_fingerprint(struct slice s, char out[static 2 * REGISTRY_HASH + 1])
 
 		if (d == ':')
 			continue;
-		if (n == 2 * REGISTRY_HASH || memchr("0123456789abcdefABCDEF", d, 22) == NULL)
+		if (n == 2 * REGISTRY_HASH || text_hex_digit((uint8_t)d) < 0)
 			return false;
 		out[n++] = (char)(d >= 'A' && d <= 'F' ? d | 0x20 : d);
 	}
@@ -128,8 +128,8 @@ static json_t *
 paging_json(int64_t page, int64_t size, int64_t n)
 {
 	int64_t pages = NUM_MAX((n + size - 1) / size, (int64_t)1);
-	json_t *previous = page > 1 ? json_pack("{s:I}", "number", (json_int_t)(page - 1)) : json_null();
-	json_t *next = page < pages ? json_pack("{s:I}", "number", (json_int_t)(page + 1)) : json_null();
+	json_t *previous = page > 1 ? json_pack("{s:I}", "number", (json_int_t)page - 1) : json_null();
+	json_t *next = page < pages ? json_pack("{s:I}", "number", (json_int_t)page + 1) : json_null();
 
 	return json_pack("{s:o, s:{s:I}, s:o, s:I, s:I, s:I}", "previous", previous, "current", "number", (json_int_t)page, "next", next, "totalItems", (json_int_t)n,
 	    "totalPages", (json_int_t)pages, "limitPerPage", (json_int_t)size);

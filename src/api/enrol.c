@@ -53,8 +53,11 @@ enrol_close(struct api *a)
 {
 	if (a->enrol == NULL)
 		return;
-	while (a->enrol->jobs != NULL)
-		job_free(a, a->enrol->jobs);
+	for (struct enrol_job *j = a->enrol->jobs, *next; j != NULL; j = next) {
+		next = j->next;
+		free(j->secret.mem);
+		free(j);
+	}
 	free(a->enrol);
 	a->enrol = NULL;
 }

@@ -49,8 +49,9 @@ answer_made(struct call *c, int64_t id, struct slice secret, const char *uri)
 }
 
 static void
-make(struct call *c, struct registry_secret *s)
+make(struct call *c, const struct registry_secret *asked)
 {
+	struct registry_secret s = *asked;
 	uint8_t random[ENROL_SECRET_N], hash[REGISTRY_HASH];
 	char text[ENROL_SECRET_CAP], uri[ENROL_TOKEN_CAP];
 	struct slice secret;
@@ -60,13 +61,13 @@ make(struct call *c, struct registry_secret *s)
 	random_bytes(random, sizeof(random));
 	secret = slice_str(text_hex(slice_of(random, sizeof(random)), text, sizeof(text)));
 	secret_wipe(random, sizeof(random));
-	s->tenant = call_tenant(c);
-	s->expires = api_now(c->api) + call_int(c, "hours", HOURS) * 3600;
-	s->by = slice_str(c->actor.name);
-	s->hash = slice_of(hash, sizeof(hash));
+	s.tenant = call_tenant(c);
+	s.expires = api_now(c->api) + call_int(c, "hours", HOURS) * 3600;
+	s.by = slice_str(c->actor.name);
+	s.hash = slice_of(hash, sizeof(hash));
 	if (EVP_Digest(secret.p, secret.n, hash, NULL, EVP_sha256(), NULL) != 1)
 		call_json(c, 503, NULL);
-	else if (!enrol_uri(c, s->device, secret, uri, &err) || !registry_secret_add(c->api->registry, s, &id, &err))
+	else if (!enrol_uri(c, s.device, secret, uri, &err) || !registry_secret_add(c->api->registry, &s, &id, &err))
 		call_error(c, &err);
 	else
 		answer_made(c, id, secret, uri);
