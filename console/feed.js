@@ -13,7 +13,7 @@ const AGAIN = 3000; // ms to the next attempt
 /** @returns {Node} */
 const node = (/** @type {string} */ name) => ({ name, n: 0, before: 0, rate: 0, below: null });
 
-let url = '', filter = '#', under = '', text = '', wanted = false;
+let url = '', username, password, filter = '#', under = '', text = '', wanted = false;
 let client = null, timer = 0;
 let number = 0, total = 0, bytes = 0, arrived = 0, matching = 0, nodes = 0, beyond = 0;
 /** @type {any[]} */
@@ -91,7 +91,7 @@ function connect() {
 		return;
 	post({ kind: 'state', state: 'connecting' });
 	// The broker gives the client id, and another one each time; so a new client stands for each connection.
-	const mine = client = mqtt.connect(url, { protocolVersion: 5, clientId: '', clean: true, keepalive: 30, reconnectPeriod: 0, connectTimeout: 15000,
+	const mine = client = mqtt.connect(url, { username, password, protocolVersion: 5, clientId: '', clean: true, keepalive: 30, reconnectPeriod: 0, connectTimeout: 15000,
 		resubscribe: false, timerVariant: 'native' });
 	let why = '';
 	mine.on('connect', () => mine === client && subscribe());
@@ -153,7 +153,7 @@ setInterval(() => post({ kind: 'tree', tree: tree(root, null), nodes, beyond }),
 
 const orders = {
 	start(m) {
-		({ url, filter } = m);
+		({ url, username, password, filter } = m);
 		wanted = true;
 		connect();
 	},

@@ -1,4 +1,5 @@
 // Live messages: what arrives, by topic, as it arrives.
+import { access } from '../lib/broker.js';
 import { decode, hex, read } from '../lib/payload.js';
 import { t } from '../lib/text.js';
 import { Badge, bytes, Empty, html, Name, plain, save, useEffect, useRef, useState } from '../lib/ui.js';
@@ -98,7 +99,7 @@ function useFeed() {
 		w.onmessage = (e) => {
 			const m = e.data;
 			if (m.kind === 'ready')
-				w.postMessage({ do: 'start', url: `wss://${location.host}/mqtt`, filter: '#' });
+				w.postMessage({ do: 'start', ...access(), filter: '#' });
 			else if (m.kind === 'state')
 				set({ code: 0, why: '', ...m });
 			else if (m.kind === 'tree')
