@@ -1,4 +1,5 @@
 """Certificates by the API, signed by the signer beside it: `signet serve` with all three processes; openssl is the referee."""
+import datetime
 import io
 import json
 import signal
@@ -119,6 +120,49 @@ def test_hold_release_and_renewal(served, admin, tmp_path):
     # Removal revokes what is left.
     assert admin("DELETE", "/api/v1/devices/sensor02").status == 204
     kit.wait_for(lambda: revoked_in_file(served, again[0].json["serial"]) and revoked_in_file(served, second.json["serial"]), "the list")
+
+
+def test_when_certificates_end_is_counted_by_day_week_and_ca(served, admin, tmp_path):
+    document = admin("GET", "/api/v1/openapi.json").json
+
+    def expiry(query=""):
+        answer = admin("GET", "/api/v1/certificates/expiry" + query)
+        assert answer.status == 200, answer
+        apikit.conforms(document, {"$ref": "#/components/schemas/Expiry"}, answer.json)
+        said = answer.json
+        assert said["total"] == said["before"] + said["later"] + sum(said["counts"])
+        return said
+
+    def active():
+        return admin("GET", "/api/v1/cas/client").json["active"]
+
+    today = "&from=" + expiry()["from"]
+    before, of_client = expiry("?count=30&step=day" + today), active()
+    assert (before["step"], len(before["counts"]), len(expiry()["counts"]), expiry()["step"]) == ("day", 30, 53, "week")
+    assert admin("POST", "/api/v1/devices", {"id": "ends01"}).status == 201
+    csr, _ = request(tmp_path, "ends01")
+    made = [admin("POST", "/api/v1/devices/ends01/certificates", {"csr": csr, "days": days}).json for days in (3, 12, 12)]
+    after = expiry("?count=30&step=day" + today)
+    assert sum(after["counts"]) == sum(before["counts"]) + 3
+    for one_ in made:
+        assert after["counts"][days_between(after["from"], one_["not_after"])] > 0
+    weeks = expiry("?count=3" + today)
+    assert weeks["counts"] == [sum(after["counts"][i:i + 7]) for i in (0, 7, 14)] and weeks["total"] == after["total"]
+    assert expiry("?ca=client&step=day&count=30")["total"] == active() == of_client + 3 and expiry("?ca=watch")["total"] == 0
+    assert expiry("?from=2099-01-01T00:00:00Z&count=1")["before"] == after["total"]
+    assert {c["name"]: c["active"] for c in admin("GET", "/api/v1/cas").json["items"]}["client"] == active()
+    # What is revoked does not end any more.
+    assert admin("POST", one(made[0]) + "/revoke", {"reason": "superseded"}).status == 200
+    assert expiry()["total"] == after["total"] - 1 and active() == of_client + 2
+    assert admin("GET", "/api/v1/certificates/expiry?ca=nothing").status == 404 and admin("GET", "/api/v1/certificates/expiry?count=1001").status == 400
+    # The list by CA, what ends first before the rest.
+    ends = [c["not_after"] for c in admin("GET", "/api/v1/certificates?order=expiry&ca=client").json["items"]]
+    assert ends == sorted(ends) and len(ends) == active()
+
+
+def days_between(first, second):
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return (datetime.datetime.strptime(second, form).date() - datetime.datetime.strptime(first, form).date()).days
 
 
 def test_requests_that_must_not_be_signed(served, admin, tmp_path):

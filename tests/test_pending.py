@@ -87,14 +87,20 @@ def pending(admin):
 
 def test_who_waits_is_approved_and_has_its_rights(served, admin, device):
     document = admin("GET", "/api/v1/openapi.json").json
-    client = comes(served, "press-1", device("press-1"))
-    assert not may(client, "press-1")
-    row = kit.wait_for(lambda: pending(admin).get("press-1"), "the device to be listed")
+    waited = admin("GET", "/api/v1/totals").json["pending"]
+    with apikit.Events(admin, "?kinds=pending,change&device=press-1") as events:
+        client = comes(served, "press-1", device("press-1"))
+        assert not may(client, "press-1")
+        row = kit.wait_for(lambda: pending(admin).get("press-1"), "the device to be listed")
+        assert events.read()[0] == "pending"
+    assert admin("GET", "/api/v1/totals").json["pending"] == waited + 1
     apikit.conforms(document, {"$ref": "#/components/schemas/PendingDevice"}, row)
     assert row["ca"] == "factory-acme" and row["subject"] == "CN=press-1" and int(row["serial"], 16) == device("press-1")["serial"]
     assert admin("GET", "/api/v1/devices/press-1").json["state"] == "pending"
     assert {"factory-acme"} <= {c["name"] for c in admin("GET", "/api/v1/cas").json["items"]}
-    assert admin("POST", "/api/v1/pending/press-1/approve", {"label": "Press 1"}).status == 204
+    with apikit.Events(admin, "?kinds=pending,change&device=press-1") as events:
+        assert admin("POST", "/api/v1/pending/press-1/approve", {"label": "Press 1"}).status == 204
+        assert events.read()[1]["operation"] == "approveDevice"
     # The broker ends the connection, so that it comes back with its rights.
     assert client.wait_event("disconnect")
     client.close()

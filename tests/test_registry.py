@@ -1,4 +1,4 @@
-"""signet registry: check, stats and dump, on a registry that version 1 has written."""
+"""signet registry: check, stats and dump, on a registry that a program before has written."""
 import fcntl
 import json
 import os
@@ -9,15 +9,30 @@ import pytest
 
 import kit
 
-V1 = (pathlib.Path(__file__).parent / "registry/v1.sql").read_text()
+V1, V2 = ((pathlib.Path(__file__).parent / f"registry/v{n}.sql").read_text() for n in (1, 2))
 
 
 @pytest.fixture
 def home(tmp_path):
     db = sqlite3.connect(tmp_path / "registry.db", isolation_level=None)
-    db.executescript(V1)
+    db.executescript(V2)
     db.close()
     return tmp_path
+
+
+def test_an_older_one_is_brought_up_to_date(home, tmp_path):
+    """By whoever opens it to write; those who only look refuse it, and say so."""
+    pki = kit.Pki(tmp_path / "site")
+    db = sqlite3.connect(pki.dir / "registry.db", isolation_level=None)
+    db.executescript(V1)
+    db.close()
+    refused = kit.signet("registry", "check", pki.dir, check=False)
+    assert refused.returncode == 1 and "start the service once" in refused.stderr
+    kit.signet("control", "--dir", pki.dir, "--make-admin", "admin")
+    assert "whole" in kit.signet("registry", "check", pki.dir).stdout
+    old, new = dump(home), dump(pki.dir)
+    assert {k: new[k] for k in ("devices", "certificates", "end_tally", "device_tally")} == {k: old[k] for k in ("devices", "certificates", "end_tally", "device_tally")}
+    assert (pki.dir / "registry.db.v1").stat().st_mode & 0o777 == 0o600
 
 
 def change(home, sql):
@@ -35,7 +50,7 @@ def test_what_is_there(home):
     assert kit.signet("registry", "check", home).stdout == "2 devices, 3 certificates, 1 users; whole\n"
     stats = json.loads(kit.signet("registry", "stats", home, "--json").stdout)
     assert stats["devices_by_state"] == {"enabled": 1, "disabled": 0, "pending": 1, "quarantined": 0}
-    assert (stats["version"], stats["tenants"], stats["revoked"], stats["secrets"], stats["generation"]) == (1, 2, 1, 1, 4)
+    assert (stats["version"], stats["tenants"], stats["revoked"], stats["secrets"], stats["generation"]) == (2, 2, 1, 1, 4)
     assert "certificates  3\n" in kit.signet("registry", "stats", home / "registry.db").stdout
     rows = dump(home)
     assert [d["cn"] for d in rows["devices"]] == ["f60c28", "other:f60c28"]
@@ -81,7 +96,7 @@ def test_damage(home):
     (lambda p: p.write_bytes(b"x" * 5000), "is not an SQLite database"),
     (lambda p: p.unlink(), "No such file or directory"),
     (lambda p: (p.unlink(), p.mkdir()), "not a regular file"),
-    (lambda p: change(p.parent, "PRAGMA user_version = 2"), "use the newer program"),
+    (lambda p: change(p.parent, "PRAGMA user_version = 3"), "use the newer program"),
     (lambda p: change(p.parent, "PRAGMA application_id = 5"), "another program's database"),
 ])
 def test_no_registry(home, make, says):

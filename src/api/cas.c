@@ -40,6 +40,19 @@ ca_json(const struct registry_ca *x)
 	    time_json(x->crl_this), "until", time_json(x->crl_next), "due", x->crl_due);
 }
 
+/* What is still good of it: the tenant's. */
+static bool
+add_active(struct call *c, json_t *ca)
+{
+	const json_t *name = json_object_get(ca, "name");
+	struct registry_expiry e = { .tenant = call_tenant(c), .ca = slice_of(json_string_value(name), json_string_length(name)) };
+	struct err err;
+
+	if (name == NULL || !registry_expiry(c->api->registry, &e, &err))
+		return false;
+	return json_object_set_new(ca, "active", json_integer(e.later)) == 0 && json_object_set_new(ca, "active_until", time_json(e.last)) == 0;
+}
+
 /* A CA of another tenant is none. */
 static bool
 is_visible(const struct call *c, const struct registry_ca *x)
@@ -66,9 +79,13 @@ list(struct call *c)
 	struct listing l = { c, json_array() };
 	struct registry_page all = { 0 };
 	struct err err;
+	json_t *one;
+	size_t i;
 	bool ok;
 
 	ok = l.items == NULL || registry_ca_each(c->api->registry, add_row, &l, &err);
+	json_array_foreach(l.items, i, one)
+		ok = ok && (add_active(c, one) || err_set(&err, ERR_MEMORY, "out of memory"));
 	call_listed(c, ok, l.items, &all, &err);
 }
 
@@ -77,16 +94,23 @@ get(struct call *c)
 {
 	struct registry_ca x;
 	struct err err;
+	json_t *v = NULL;
 
 	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
 		call_error(c, &err);
 		return;
 	}
 	c->version = x.version;
-	if (is_visible(c, &x))
-		call_json(c, 200, ca_json(&x));
-	else
+	if (!is_visible(c, &x)) {
 		call_problem(c, 404, "not-found", NULL, "there is no such CA");
+	} else {
+		v = ca_json(&x);
+		if (!add_active(c, v)) {
+			json_decref(v);
+			v = NULL;
+		}
+		call_json(c, v != NULL ? 200 : 503, v);
+	}
 	free(x.mem);
 }
 
@@ -189,6 +213,8 @@ static const struct field rows[] = {
 	{ "retired", FIELD_BOOL, FIELD_REQUIRED },
 	{ "not_before", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
 	{ "not_after", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
+	{ "active", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX, .help = "Its active certificates of the tenant's devices" },
+	{ "active_until", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time, .help = "The day on which the last of these ends" },
 	{ "list", FIELD_OBJECT, FIELD_REQUIRED, .of = list_rows, .help = "Its revocation list" },
 	{ 0 },
 };

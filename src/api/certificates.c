@@ -47,6 +47,51 @@ list(struct call *c)
 	call_listed(c, ok, items, &page, &err);
 }
 
+/* ---- when they end ---- */
+
+enum { DAY = 86400, STEPS_MAX = 1000, STEPS = 53 };
+static const char *const step_names[] = { "day", "week", NULL };
+
+/* So many days together as a step has. */
+static json_t *
+steps_json(const struct registry_expiry *e, size_t of)
+{
+	json_t *counts = json_array();
+
+	for (size_t i = 0; counts != NULL && i < e->n; i += of) {
+		int64_t sum = 0;
+
+		for (size_t k = 0; k < of; k++)
+			sum += e->days[i + k];
+		(void)json_array_append_new(counts, json_integer(sum));
+	}
+	return counts;
+}
+
+static void
+expiry(struct call *c)
+{
+	struct slice from = call_query(c, "from"), step = call_query(c, "step");
+	size_t of = slice_eq(step, SL("day")) ? 1 : 7, count = (size_t)call_query_int(c, "count", STEPS);
+	struct registry_expiry e = { .tenant = call_tenant(c), .ca = call_query(c, "ca"), .n = count * of, .days = calloc(count * of, sizeof(*e.days)),
+		.from = (from.p != NULL ? time_read(from) : api_now(c->api)) / DAY * DAY };
+	int64_t total;
+	struct err err;
+
+	if (e.days == NULL)
+		(void)err_set(&err, ERR_MEMORY, "out of memory");
+	if (e.days == NULL || !registry_expiry(c->api->registry, &e, &err)) {
+		call_error(c, &err);
+	} else {
+		total = e.before + e.later;
+		for (size_t i = 0; i < e.n; i++)
+			total += e.days[i];
+		call_json(c, 200, json_pack("{s:o, s:s, s:I, s:I, s:I, s:o, s:o}", "from", time_json(e.from), "step", step_names[of > 1], "total", (json_int_t)total,
+				      "before", (json_int_t)e.before, "later", (json_int_t)e.later, "last", time_json(e.last), "counts", steps_json(&e, of)));
+	}
+	free(e.days);
+}
+
 /* Those without a device are the platform's: the first tenant's to look after. */
 static bool
 is_visible(const struct call *c, const struct registry_certificate *x)
@@ -179,6 +224,25 @@ static const struct field query[] = {
 	{ "expires_before", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time },
 	{ 0 },
 };
+static const struct field expiry_query[] = {
+	{ "step", FIELD_TEXT, .choices = step_names, .help = "What is counted together (week: seven days each)" },
+	{ "count", FIELD_INT, .min = 1, .max = STEPS_MAX, .help = "So many steps (53)" },
+	{ "from", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time, .help = "The day of the first step, in UTC; else today" },
+	{ "ca", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .rule = &rule_plain, .help = "Only those of this CA" },
+	{ 0 },
+};
+static const struct field count_row = { "count", FIELD_INT, 0, 0, INT64_MAX };
+static const struct field expiry_rows[] = {
+	{ "from", FIELD_TEXT, FIELD_REQUIRED, 20, 20, &rule_time, .help = "The beginning of the first step" },
+	{ "step", FIELD_TEXT, FIELD_REQUIRED, .choices = step_names },
+	{ "total", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX, .help = "All active certificates of the tenant's devices" },
+	{ "before", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX, .help = "Ended before the first step" },
+	{ "later", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX, .help = "End behind the last step" },
+	{ "last", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time, .help = "The day on which the last of all ends; null: there is none" },
+	{ "counts", FIELD_LIST, FIELD_REQUIRED, 1, STEPS_MAX, .of = &count_row, .help = "How many end in each step" },
+	{ 0 },
+};
+static const struct schema expiry_schema = { "Expiry", expiry_rows };
 static const struct field revoke_rows[] = {
 	{ "reason", FIELD_TEXT, FIELD_REQUIRED, .choices = reason_names, .example = "\"keyCompromise\"" },
 	{ 0 },
@@ -208,6 +272,8 @@ static const struct schema revoke_schema = { "Revocation", revoke_rows };
 
 static const struct op ops[] = {
 	{ "listCertificates", "Certificates of the tenant's devices", HTTP_GET, "/api/v1/certificates", OP_LIST, 200, list, .query = query, .answer = &certificate_schema },
+	{ "getExpiry", "How many active certificates end when: kept as numbers, not counted", HTTP_GET, "/api/v1/certificates/expiry", 0, 200, expiry, .query = expiry_query,
+	    .answer = &expiry_schema },
 	{ "getCertificate", "One certificate", HTTP_GET, ONE, 0, 200, get, .answer = &certificate_schema },
 	{ "revokeCertificate", "Revoke a certificate for good; the answer comes when the list is published", HTTP_POST, ONE "/revoke", OP_ONCE, 200, revoke,
 	    .body = &revoke_schema, .answer = &certificate_schema, .example = "{\"reason\":\"keyCompromise\"}" },

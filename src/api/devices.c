@@ -71,6 +71,20 @@ list(struct call *c)
 	call_listed(c, ok, items, &page, &err);
 }
 
+/* Kept, not counted. */
+static void
+totals(struct call *c)
+{
+	int64_t n[REGISTRY_DEVICE_STATES];
+	struct err err;
+
+	if (registry_device_totals(c->api->registry, call_tenant(c), n, &err))
+		call_json(c, 200, json_pack("{s:I, s:I, s:I, s:I}", "enabled", (json_int_t)n[REGISTRY_ENABLED], "disabled", (json_int_t)n[REGISTRY_DISABLED], "pending",
+				      (json_int_t)n[REGISTRY_PENDING], "quarantined", (json_int_t)n[REGISTRY_QUARANTINED]));
+	else
+		call_error(c, &err);
+}
+
 static bool
 load(struct call *c, struct slice id, struct registry_device *ret)
 {
@@ -395,6 +409,14 @@ static const struct field rows[] = {
 	{ "updated", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
 	{ 0 },
 };
+static const struct field totals_rows[] = {
+	{ "enabled", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX },
+	{ "disabled", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX },
+	{ "pending", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX },
+	{ "quarantined", FIELD_INT, FIELD_REQUIRED, 0, INT64_MAX },
+	{ 0 },
+};
+static const struct schema totals_schema = { "DeviceTotals", totals_rows };
 static const struct schema schema = { "Device", rows }, new_schema = { "NewDevice", new_rows }, change_schema = { "DeviceChange", change_rows },
 			   bulk_schema = { "NewDevices", bulk_rows }, created_schema = { "Created", created_rows },
 			   changes_schema = { "DeviceChanges", changes_rows }, ids_schema = { "DeviceIds", ids_rows }, results_schema = { "BulkResults", results_rows };
@@ -410,6 +432,7 @@ static const struct op ops[] = {
 	    .body_max = 1024 * 1024 },
 	{ "deleteDevices", "Remove up to 1000 devices, each for itself", HTTP_POST, "/api/v1/devices/bulk/delete", OP_ONCE, 200, delete_many, .body = &ids_schema,
 	    .answer = &results_schema, .example = "{\"ids\":[\"sensor02\",\"sensor03\"]}", .body_max = 1024 * 1024 },
+	{ "getTotals", "How many devices of the tenant there are in each state", HTTP_GET, "/api/v1/totals", 0, 200, totals, .answer = &totals_schema },
 	{ "getDevice", "One device", HTTP_GET, "/api/v1/devices/{device}", 0, 200, get, .answer = &schema },
 	{ "updateDevice", "Change a device; one that is not enabled any more is disconnected", HTTP_PATCH, "/api/v1/devices/{device}", OP_MATCH, 200, update,
 	    .body = &change_schema, .answer = &schema, .example = "{\"label\":\"Door 5\",\"state\":\"disabled\"}" },

@@ -22,7 +22,7 @@ struct item {
 struct stream {
 	struct stream *prev, *next;
 	struct call *call;
-	struct slice kind, device; /* only these; .p NULL: all */
+	struct slice kind, kinds, device; /* only these; .p NULL: all */
 };
 
 struct events {
@@ -36,9 +36,38 @@ struct events {
 };
 
 static const char *const kind_names[] = { "connect", "disconnect", "refusal", "quarantine", "renewal", "status", "certificate", "enrolment", "change",
-	"broker", NULL };
+	"broker", "pending", NULL };
 
 /* ---- who may see what ---- */
+
+static bool
+is_among(struct slice list, struct slice name)
+{
+	bool more = list.n > 0;
+
+	while (more)
+		if (slice_eq(slice_cut(&list, ',', &more), name))
+			return true;
+	return false;
+}
+
+static bool
+is_kinds(struct slice s)
+{
+	bool more = true;
+
+	while (more) {
+		struct slice one = slice_cut(&s, ',', &more);
+		size_t i = 0;
+
+		while (kind_names[i] != NULL && !slice_eq(slice_str(kind_names[i]), one))
+			i++;
+		if (kind_names[i] == NULL)
+			return false;
+	}
+	return true;
+}
+static const struct rule rule_kinds = { "kinds", "^[a-z]+(,[a-z]+)*$", "kinds of events with commas between them", is_kinds };
 
 static bool
 is_for(const struct stream *s, const struct item *x)
@@ -46,7 +75,7 @@ is_for(const struct stream *s, const struct item *x)
 	const struct call *c = s->call;
 	bool mine = x->tenant[0] != '\0' ? slice_eq(slice_str(x->tenant), call_tenant(c)) : c->actor.first && strcmp(c->tenant, c->actor.tenant) == 0;
 
-	if (!mine || (s->kind.p != NULL && !slice_eq(s->kind, slice_str(x->kind))))
+	if (!mine || (s->kind.p != NULL && !slice_eq(s->kind, slice_str(x->kind))) || (s->kinds.p != NULL && !is_among(s->kinds, slice_str(x->kind))))
 		return false;
 	return s->device.p == NULL || (x->device != NULL && slice_eq(s->device, slice_str(x->device)));
 }
@@ -121,7 +150,7 @@ event_change(struct call *c)
 	path = slice_cut(&path, '?', &more);
 	data = json_pack("{s:s, s:s, s:o, s:s}", "operation", c->op->id, "by", c->actor.name, "path", text_json(path), "tenant", c->tenant);
 	at = strstr(c->op->path, "{device}") != NULL ? c->params[0] : call_text(c, "id");
-	if (data != NULL && at.n > 0 && strstr(c->op->path, "/devices") != NULL)
+	if (data != NULL && at.n > 0 && (strstr(c->op->path, "/devices") != NULL || strstr(c->op->path, "/pending") != NULL))
 		(void)json_object_set_new(data, "device", text_json(at));
 	event_put(c->api, "change", slice_str((c->op->flags & OP_PLATFORM) != 0 ? "" : c->tenant), data);
 }
@@ -204,7 +233,7 @@ stream_events(struct call *c)
 		call_problem(c, 503, "limit", "end one, or ask for /api/v1/audit and the lists instead", "there are %d streams of events already, or no memory for one", STREAMS_MAX);
 		return;
 	}
-	*s = (struct stream){ .call = c, .kind = call_query(c, "kind"), .device = call_query(c, "device"), .next = e->streams };
+	*s = (struct stream){ .call = c, .kind = call_query(c, "kind"), .kinds = call_query(c, "kinds"), .device = call_query(c, "device"), .next = e->streams };
 	if (s->next != NULL)
 		s->next->prev = s;
 	e->streams = s;
@@ -270,6 +299,7 @@ events_close(struct api *a)
 
 static const struct field query[] = {
 	{ "kind", FIELD_TEXT, .choices = kind_names, .help = "Only these" },
+	{ "kinds", FIELD_TEXT, .min = 1, .max = 200, .rule = &rule_kinds, .help = "Only these, with commas between them", .example = "\"connect,disconnect\"" },
 	{ "device", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .rule = &rule_device, .help = "Only what is about this device" },
 	{ 0 },
 };

@@ -78,6 +78,9 @@ static const struct drive all = OLDEST_LAST("WHERE 1");
 static const struct drive ends_of_tenant = { 33, false,
 	"x.id, x.not_after FROM certificates x INDEXED BY certificates_tenant_end WHERE x.tenant_id = ?12 AND x.state = 0", "x.not_after",
 	"x.id" };
+static const struct drive ends_of_ca = { 34, false,
+	"x.id, x.not_after FROM certificates x INDEXED BY certificates_ca_end WHERE x.tenant_id = ?12 AND x.ca_id = ?5 AND x.state = 0",
+	"x.not_after", "x.id" };
 static const struct drive ends = { 33, false, "x.id, x.not_after FROM certificates x INDEXED BY certificates_end WHERE x.state = 0",
 	"x.not_after", "x.id" };
 
@@ -90,7 +93,7 @@ static const struct drive *
 driven_by(const struct registry_certificate_filter *f, const struct who *w)
 {
 	if (f->order == REGISTRY_CERT_BY_EXPIRY)
-		return w->tenant != 0 ? &ends_of_tenant : &ends;
+		return w->tenant == 0 ? &ends : w->ca != 0 ? &ends_of_ca : &ends_of_tenant;
 	if (w->device != 0)
 		return &by_device;
 	if (f->cn.n > 0)
@@ -105,7 +108,7 @@ static void
 put_fits(struct sql *s, const struct registry_certificate_filter *f, const struct who *w, const struct drive *d)
 {
 	sql_add(s, "SELECT 1");
-	if (w->ca != 0)
+	if (w->ca != 0 && d != &ends_of_ca)
 		sql_add(s, " AND x.ca_id = ?5");
 	if (w->device != 0 && d != &by_device)
 		sql_add(s, " AND x.device_id = ?6");
@@ -117,7 +120,7 @@ put_fits(struct sql *s, const struct registry_certificate_filter *f, const struc
 		sql_add(s, " AND x.not_after > ?9");
 	if (f->expires_before != 0 && f->order != REGISTRY_CERT_BY_EXPIRY)
 		sql_add(s, " AND x.not_after < ?10");
-	if (w->tenant != 0 && d != &of_tenant && d != &ends_of_tenant)
+	if (w->tenant != 0 && d != &of_tenant && d != &ends_of_tenant && d != &ends_of_ca)
 		sql_add(s, " AND x.tenant_id = ?12");
 }
 
@@ -164,21 +167,35 @@ registry_certificate_list(struct registry *r, const struct registry_certificate_
 }
 
 bool
-registry_expiry_days(struct registry *r, struct slice tenant, int64_t from, size_t n, int64_t *ret, struct err *err)
+registry_expiry(struct registry *r, struct registry_expiry *e, struct err *err)
 {
+	struct registry_certificate_filter f = { .tenant = e->tenant, .ca = e->ca };
+	struct who w = { 0 };
+	int64_t first = e->from / DAY, last = 0;
 	struct query q;
-	int64_t number, first = from / DAY;
 	int more;
 
-	if (n > INT32_MAX)
+	if (e->n > INT32_MAX)
 		return err_set(err, ERR_LIMIT, "too many days");
-	if (!tenant_number(r, tenant, &number, err) ||
-	    !query_begin(&q, r, "SELECT day, SUM(n) FROM end_tally WHERE (?1 = 0 OR tenant_id = ?1) AND day >= ?2 AND day < ?3 GROUP BY day",
-	        VALUES(v_int(number), v_int(first), v_int(first + (int64_t)n)), err))
+	if (!find_who(r, &f, &w, err) ||
+	    !query_begin(&q, r, "SELECT day, SUM(n) FROM end_tally WHERE (?1 = 0 OR tenant_id = ?1) AND (?2 = 0 OR ca_id = ?2) AND n > 0"
+	                        " GROUP BY day ORDER BY day", VALUES(v_int(w.tenant), v_int(w.ca)), err))
 		return false;
-	memset(ret, 0, n * sizeof *ret);
-	while ((more = query_next(&q)) == 1)
-		ret[query_int(&q, 0) - first] = query_int(&q, 1);
+	e->before = e->later = e->last = 0;
+	if (e->n > 0)
+		memset(e->days, 0, e->n * sizeof *e->days);
+	while ((more = query_next(&q)) == 1) {
+		int64_t n = query_int(&q, 1);
+
+		last = query_int(&q, 0);
+		if (last < first)
+			e->before += n;
+		else if (last - first >= (int64_t)e->n)
+			e->later += n;
+		else
+			e->days[last - first] = n;
+		e->last = last * DAY;
+	}
 	query_end(&q);
 	return more != -1;
 }

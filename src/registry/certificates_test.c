@@ -305,10 +305,14 @@ test_certificate_lists(void **state)
 		{ { .order = REGISTRY_CERT_BY_EXPIRY, .expires_before = KIT_NOW + 30 * 86400 }, "00000006,00000001," },
 		{ { .order = REGISTRY_CERT_BY_EXPIRY, .expires_after = KIT_NOW + 10 * 86400 }, "00000003,00000007,00000005," },
 		{ { .order = REGISTRY_CERT_BY_EXPIRY, .ca = SL("watch") }, "00000007,00000005," },
+		{ { .order = REGISTRY_CERT_BY_EXPIRY, .tenant = SL("default"), .ca = SL("client") }, "00000006,00000001," },
+		{ { .order = REGISTRY_CERT_BY_EXPIRY, .tenant = SL("default"), .ca = SL("watch") }, "" },
+		{ { .order = REGISTRY_CERT_BY_EXPIRY, .tenant = SL("other"), .ca = SL("client"), .expires_after = KIT_NOW }, "00000003," },
 		{ { .expires_before = KIT_NOW + 20 * 86400, .ca = SL("client") }, "00000006,00000001," },
 	};
 	struct kit_names names;
 	int64_t days[60];
+	struct registry_expiry e = { .from = k->now, .n = 60, .days = days };
 
 	kit_device(k, "default", "d");
 	kit_device(k, "other", "d");
@@ -328,12 +332,27 @@ test_certificate_lists(void **state)
 				fail_msg("case %zu, pages of %u: %s, not %s", i, limit, names.text, cases[i].want);
 		}
 	}
-	WORKS(k, registry_expiry_days(k->r, SL(""), k->now, 60, days, &k->err));
+	WORKS(k, registry_expiry(k->r, &e, &k->err));
 	for (int i = 0; i < 60; i++)
 		assert_int_equal(days[i], i == 30 ? 2 : i == 5 || i == 10 || i == 50);
-	WORKS(k, registry_expiry_days(k->r, SL("other"), k->now, 60, days, &k->err));
+	assert_int_equal(e.before + e.later, 0);
+	assert_int_equal(e.last, (k->now + 50 * 86400) / 86400 * 86400);
+	e = (struct registry_expiry){ .tenant = SL("other"), .from = k->now, .n = 60, .days = days };
+	WORKS(k, registry_expiry(k->r, &e, &k->err));
 	for (int i = 0; i < 60; i++)
 		assert_int_equal(days[i], i == 30);
+	e = (struct registry_expiry){ .ca = SL("client"), .from = k->now + 6 * 86400, .n = 5, .days = days };
+	WORKS(k, registry_expiry(k->r, &e, &k->err));
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(days[i], i == 4);
+	assert_int_equal(e.before, 1);
+	assert_int_equal(e.later, 1);
+	assert_int_equal(e.last, (k->now + 30 * 86400) / 86400 * 86400);
+	e = (struct registry_expiry){ .tenant = SL("default"), .ca = SL("watch") };
+	WORKS(k, registry_expiry(k->r, &e, &k->err));
+	assert_int_equal(e.last, 0);
+	e.ca = SL("none");
+	FAILS(k, ERR_MISSING, registry_expiry(k->r, &e, &k->err));
 	FAILS(k, ERR_MISSING, registry_certificate_list(k->r, &(struct registry_certificate_filter){ .ca = SL("none") },
 	    &(struct registry_page){ 0 }, NULL, NULL, &k->err));
 }

@@ -303,30 +303,30 @@ static void
 test_migrations(void **state)
 {
 	struct kit *k = *state;
-	struct migration next[] = { schema_migrations[0], { "CREATE TABLE later(x INTEGER) STRICT; ALTER TABLE tenants ADD COLUMN y TEXT" },
+	struct migration next[] = { schema_migrations[0], schema_migrations[1], { "CREATE TABLE later(x INTEGER) STRICT; ALTER TABLE tenants ADD COLUMN y TEXT" },
 		{ "CREATE TABLE later(x INTEGER)" } };
 	char path[128];
 	struct registry_report report;
 	int version;
 	struct stat st;
 
-	assert_int_equal(schema_version, 1); /* a second one comes with a file of the first in tests/ */
+	assert_int_equal(schema_version, 2); /* a third one comes with a file of the second in tests/registry/ */
 	kit_device(k, "default", "d");
-	/* The third step fails: the second stays, and the copy of what was is there. */
-	FAILS(k, ERR_SYSTEM, schema_migrate(k->r, next, 3, &k->err));
-	assert_non_null(strstr(k->err.text, "version 3"));
+	/* The fourth step fails: the third stays, and the copy of what was is there. */
+	FAILS(k, ERR_SYSTEM, schema_migrate(k->r, next, 4, &k->err));
+	assert_non_null(strstr(k->err.text, "version 4"));
 	WORKS(k, db_version(k->r, &version, &k->err));
-	assert_int_equal(version, 2);
+	assert_int_equal(version, 3);
 	assert_true(db_run(k->r, "SELECT x FROM later", NULL, &k->err));
-	beside(k, "registry.db.v1", path);
+	beside(k, "registry.db.v2", path);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	WORKS(k, registry_check(path, true, NULL, NULL, &report, &k->err));
-	assert_true(report.devices == 1 && report.version == 1 && report.faults == 0);
-	WORKS(k, schema_migrate(k->r, next, 2, &k->err)); /* nothing to do */
+	assert_true(report.devices == 1 && report.version == 2 && report.faults == 0);
+	WORKS(k, schema_migrate(k->r, next, 3, &k->err)); /* nothing to do */
 	registry_close(k->r);
 	k->r = NULL;
-	REFUSED(k, ERR_INPUT, k->path, "versions up to 1");
+	REFUSED(k, ERR_INPUT, k->path, "versions up to 2");
 }
 
 /* ---- backup ---- */

@@ -317,7 +317,7 @@ compare(struct run *x)
 	assert_memory_equal(totals, want, sizeof totals);
 	WORKS(x->k, registry_certificate_list(x->k->r, &(struct registry_certificate_filter){ 0 }, &page, on_certificate, &s, &x->k->err));
 	assert_int_equal(s.n, NUM_MIN(x->m.n_certs, REGISTRY_PAGE_MAX));
-	WORKS(x->k, registry_expiry_days(x->k->r, SL(""), KIT_NOW, ARRAY_LEN(days), days, &x->k->err));
+	WORKS(x->k, registry_expiry(x->k->r, &(struct registry_expiry){ .from = KIT_NOW, .n = ARRAY_LEN(days), .days = days }, &x->k->err));
 	for (unsigned c = 0; c < x->m.n_certs; c++)
 		active += x->m.cert[c] == REGISTRY_CERT_ACTIVE;
 	for (unsigned i = 0; i < ARRAY_LEN(days); i++)

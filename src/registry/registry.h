@@ -449,9 +449,16 @@ struct registry_certificate_filter {
 };
 bool registry_certificate_list(struct registry *r, const struct registry_certificate_filter *f, struct registry_page *page,
     registry_certificate_fn *each, void *ctx, struct err *err);
-/* How many active certificates of <tenant> (empty: all) end on each of <n> days (UTC) from the one that holds <from> on; kept, not
- * counted. */
-bool registry_expiry_days(struct registry *r, struct slice tenant, int64_t from, size_t n, int64_t *ret, struct err *err);
+/* On which days (UTC) active certificates end; kept, not counted. */
+struct registry_expiry {
+	struct slice tenant, ca;        /* empty: all */
+	int64_t from;                   /* lies on the first day */
+	size_t n;                       /* days */
+	int64_t *days;                  /* out: how many end on each of these; the caller's */
+	int64_t before, later;          /* out: end before the first, behind the last of them */
+	int64_t last;                   /* out: when the last day begins on which one ends; 0: none ends */
+};
+bool registry_expiry(struct registry *r, struct registry_expiry *e, struct err *err); /* ERR_MISSING: no such CA or tenant */
 
 /* ---- towards the broker: changes in order, and the whole truth ---- */
 

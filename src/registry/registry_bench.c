@@ -318,7 +318,7 @@ bench_whole(struct bench *b)
 	MUST(b, registry_device_totals(b->r, SL(""), totals, &b->err));
 	printf("totals of devices: %.0f us; ", (now() - t) * 1e6);
 	t = now();
-	MUST(b, registry_expiry_days(b->r, SL(""), b->from, 730, days, &b->err));
+	MUST(b, registry_expiry(b->r, &(struct registry_expiry){ .from = b->from, .n = 730, .days = days }, &b->err));
 	printf("ends of 730 days: %.0f us; ", (now() - t) * 1e6);
 	t = now();
 	MUST(b, registry_device_count(b->r, &(struct registry_device_filter){ .online = true }, 1000000, &n, &b->err));

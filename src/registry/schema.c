@@ -138,8 +138,23 @@ static const char version_1[] =
     "CREATE TRIGGER certificates_came AFTER UPDATE OF state, tenant_id ON certificates WHEN NEW.state = 0 BEGIN"
     " INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;";
 
+/* The ends of certificates by their CA, too: what is left of one that is replaced, and in which order it ends. */
+static const char version_2[] =
+    "DROP TRIGGER certificates_added; DROP TRIGGER certificates_left; DROP TRIGGER certificates_came; DROP TABLE end_tally;"
+    "CREATE TABLE end_tally(tenant_id INTEGER NOT NULL, day INTEGER NOT NULL, ca_id INTEGER NOT NULL, n INTEGER NOT NULL,"
+    " PRIMARY KEY(tenant_id, day, ca_id)) STRICT, WITHOUT ROWID;"
+    "INSERT INTO end_tally SELECT COALESCE(tenant_id, 0), not_after / 86400, ca_id, COUNT(*) FROM certificates WHERE state = 0 GROUP BY 1, 2, 3;"
+    "CREATE TRIGGER certificates_added AFTER INSERT ON certificates WHEN NEW.state = 0 BEGIN"
+    " INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, NEW.ca_id, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;"
+    "CREATE TRIGGER certificates_left AFTER UPDATE OF state, tenant_id ON certificates WHEN OLD.state = 0 BEGIN"
+    " UPDATE end_tally SET n = n - 1 WHERE tenant_id = COALESCE(OLD.tenant_id, 0) AND day = OLD.not_after / 86400 AND ca_id = OLD.ca_id; END;"
+    "CREATE TRIGGER certificates_came AFTER UPDATE OF state, tenant_id ON certificates WHEN NEW.state = 0 BEGIN"
+    " INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, NEW.ca_id, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;"
+    "CREATE INDEX certificates_ca_end ON certificates(tenant_id, ca_id, not_after) WHERE state = 0;";
+
 const struct migration schema_migrations[] = {
 	{ version_1 },
+	{ version_2 },
 };
 const size_t schema_version = ARRAY_LEN(schema_migrations);
 
