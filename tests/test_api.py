@@ -282,6 +282,10 @@ def test_tenants_do_not_see_each_other(control, admin):
     assert blue("GET", "/api/v1/devices/twin").status == 200
     assert red("GET", "/api/v1/users/chief.blue").status == 404
     assert red("DELETE", "/api/v1/users/admin").status == 404
+    # Administrators of other tenants do not stand in for the last one of the first, nor the other way round.
+    for change in (("DELETE", "/api/v1/users/admin"), ("PATCH", "/api/v1/users/admin", {"disabled": True}), ("PATCH", "/api/v1/users/admin", {"groups": []}),
+                   ("PATCH", "/api/v1/users/chief.red?tenant=red", {"disabled": True}), ("PATCH", "/api/v1/users/chief.red?tenant=red", {"groups": []})):
+        assert admin(*change).status == 409, change
     for path in ("/api/v1/devices?tenant=blue", "/api/v1/devices/twin?tenant=blue", "/api/v1/users?tenant=default", "/api/v1/tenants",
                  "/api/v1/tenants/blue", "/api/v1/groups", "/api/v1/devices?tenant=nobody"):
         assert red("GET", path).status == 403, path

@@ -235,7 +235,7 @@ void sql_drive(struct sql *s, const char *fits, const struct drive *d);
 
 /* The number of a tenant; empty: *ret is 0. */
 bool tenant_number(struct registry *r, struct slice name, int64_t *ret, struct err *err);
-/* Enabled members of the administrators' group; behind what could have removed the last of <before>: ERR_DENIED. */
+/* Tenants with an enabled member of the administrators' group; behind what could have removed the last of one of <before>: ERR_DENIED. */
 bool admin_count(struct registry *r, int64_t *ret, struct err *err);
 bool admin_left(struct registry *r, int64_t before, struct err *err);
 /* A name for a device and CN that others look up. */

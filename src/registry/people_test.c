@@ -235,6 +235,35 @@ test_last_admin(void **state)
 	WORKS(k, registry_user_remove(k->r, ann, &k->err));
 }
 
+/* Nobody of another tenant stands in for an administrator; who empties a tenant may, but not the first. */
+static void
+test_last_admin_of_each_tenant(void **state)
+{
+	struct kit *k = *state;
+	int64_t ann = add_user(k, "default", "ann", ""), bob = add_user(k, "other", "bob", ""), cid = add_user(k, "other", "cid", "");
+	int64_t admins = add_group(k, "admin", false);
+	struct registry_user u;
+
+	WORKS(k, registry_link_add(k->r, REGISTRY_USER_GROUP, ann, admins, &k->err));
+	WORKS(k, registry_link_add(k->r, REGISTRY_USER_GROUP, bob, admins, &k->err));
+	for (int i = 0; i < 2; i++) {
+		int64_t id = i == 0 ? ann : bob;
+
+		WORKS(k, registry_user_get(k->r, id, &u, &k->err));
+		u.disabled = true;
+		FAILS(k, ERR_DENIED, registry_user_set(k->r, &u, &k->err));
+		free(u.mem);
+		FAILS(k, ERR_DENIED, registry_user_remove(k->r, id, &k->err));
+		FAILS(k, ERR_DENIED, registry_link_remove(k->r, REGISTRY_USER_GROUP, id, admins, &k->err));
+	}
+	FAILS(k, ERR_DENIED, registry_group_remove(k->r, admins, &k->err));
+	WORKS(k, registry_user_remove(k->r, cid, &k->err));
+	FAILS(k, ERR_DENIED, registry_link_remove(k->r, REGISTRY_USER_GROUP, bob, admins, &k->err));
+	WORKS(k, registry_user_remove(k->r, bob, &k->err)); /* the last user that "other" had */
+	WORKS(k, registry_tenant_remove(k->r, SL("other"), &k->err));
+	FAILS(k, ERR_DENIED, registry_user_remove(k->r, ann, &k->err)); /* the first tenant's only one */
+}
+
 /* ---- words ---- */
 
 #define LONG_65 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -377,7 +406,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_users), TEST(test_passwords), TEST(test_rights), TEST(test_last_admin), TEST(test_hostile_words),
+		TEST(test_users), TEST(test_passwords), TEST(test_rights), TEST(test_last_admin), TEST(test_last_admin_of_each_tenant), TEST(test_hostile_words),
 		TEST(test_templates_twice), TEST(test_replays), TEST(test_settings),
 	};
 

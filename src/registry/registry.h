@@ -111,7 +111,7 @@ struct registry_user_filter {
 	int64_t group;                  /* 0: any */
 };
 bool registry_user_add(struct registry *r, const struct registry_user *u, int64_t *ret_id, struct err *err);
-/* tenant and name are not looked at. ERR_DENIED: would leave no administrator. */
+/* tenant and name are not looked at. ERR_DENIED: would leave its tenant no administrator. */
 bool registry_user_set(struct registry *r, const struct registry_user *u, struct err *err);
 bool registry_user_remove(struct registry *r, int64_t id, struct err *err);
 bool registry_user_get(struct registry *r, int64_t id, struct registry_user *ret, struct err *err);
@@ -128,7 +128,8 @@ bool registry_user_login(struct registry *r, int64_t id, bool success, int64_t l
 
 /* ---- groups and permissions, as dojot has them: platform-wide ---- */
 
-/* Who is in this group is an administrator: the last enabled one stays (ERR_DENIED). */
+/* Who is in this group is an administrator: the last enabled one of each tenant stays (ERR_DENIED), unless he is the last user of a tenant that
+ * is not the first, so that it can be removed. */
 #define REGISTRY_ADMIN_GROUP "admin"
 
 struct registry_group {

@@ -92,7 +92,7 @@ registry_user_add(struct registry *r, const struct registry_user *u, int64_t *re
 bool
 admin_count(struct registry *r, int64_t *ret, struct err *err)
 {
-	return db_int(r, "SELECT COUNT(*) FROM groups g JOIN user_groups ug ON ug.group_id = g.id JOIN users u ON u.id = ug.user_id"
+	return db_int(r, "SELECT COUNT(DISTINCT u.tenant_id) FROM groups g JOIN user_groups ug ON ug.group_id = g.id JOIN users u ON u.id = ug.user_id"
 	                 " WHERE g.name = '" REGISTRY_ADMIN_GROUP "' AND u.disabled = 0", NULL, ret, err);
 }
 
@@ -102,9 +102,8 @@ admin_left(struct registry *r, int64_t before, struct err *err)
 	int64_t n = 0;
 
 	return admin_count(r, &n, err) &&
-	    (n > 0 || before == 0 ||
-	        err_set(err, ERR_DENIED, "this would leave no enabled user in group \"%s\": make another administrator first",
-	            REGISTRY_ADMIN_GROUP));
+	    (n >= before || err_set(err, ERR_DENIED, "this would leave a tenant without an enabled user in group \"%s\": make another administrator there first",
+	                        REGISTRY_ADMIN_GROUP));
 }
 
 static bool
@@ -140,14 +139,20 @@ registry_user_set(struct registry *r, const struct registry_user *u, struct err 
 	return fields_ok(u, &f, err) && change_begin(r, err) && change_end(r, set(r, u, &f, err), err);
 }
 
+/* A tenant that is to go must become empty: but for the first one its last user may be removed, whoever he is. */
 static bool
 remove_it(struct registry *r, int64_t id, struct err *err)
 {
-	int64_t admins = 0;
+	int64_t admins = 0, last = 0;
 
-	if (!admin_count(r, &admins, err) || !db_run(r, "DELETE FROM users WHERE id = ?1", VALUES(v_int(id)), err))
+	if (!admin_count(r, &admins, err) ||
+	    !db_int(r, "SELECT COUNT(*) FROM users u JOIN tenants t ON t.id = u.tenant_id WHERE u.id = ?1 AND t.first = 0"
+	               " AND NOT EXISTS(SELECT 1 FROM users x WHERE x.tenant_id = u.tenant_id AND x.id <> u.id)", VALUES(v_int(id)), &last, err) ||
+	    !db_run(r, "DELETE FROM users WHERE id = ?1", VALUES(v_int(id)), err))
 		return false;
-	return db_changed(r) == 1 ? admin_left(r, admins, err) : no_user(id, err);
+	if (db_changed(r) != 1)
+		return no_user(id, err);
+	return last != 0 || admin_left(r, admins, err);
 }
 
 bool
