@@ -102,7 +102,7 @@ authz_policy_parse_acl(struct slice text, const char *name, struct err *err)
 	a.p->overlap = true;
 	while (authz_lines_next(&a.lines, &line) && read_line(&a, line))
 		continue;
-	if (!a.lines.bad && !authz_policy_finish(a.p))
+	if (!a.lines.bad && (!authz_policy_finish(a.p) || !authz_policy_keep(a.p, text, name)))
 		(void)authz_lines_nomem(&a.lines);
 	if (!a.lines.bad)
 		return a.p;

@@ -85,6 +85,22 @@ bool authz_allowed(const struct authz_policy *policy, const struct authz_princip
 bool authz_explain(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id,
     enum authz_action action, struct slice topic, char *out, size_t cap);
 
+/* The same taken apart, for programs that show it. */
+enum { AUTHZ_REASON_RULE = 1524, AUTHZ_SOURCE_MAX = 256, AUTHZ_TEXT_MAX = 256 * 1024 };
+struct authz_reason {
+	bool allowed, part;     /* part: of a filter; granted, and each delivery is judged */
+	char source[AUTHZ_SOURCE_MAX]; /* file or ready-made policy in which the rule stands; "": no line decides */
+	unsigned line;          /* of it; 0: no line decides */
+	char rule[AUTHZ_REASON_RULE]; /* in words; of a ranked policy with its role and group; "": no rule decides */
+	char why[160];          /* not allowed: as of authz_verdict */
+	char remedy[600];       /* what would make it otherwise, a sentence or two; "": nothing that a policy could say */
+	char fix[AUTHZ_REASON_RULE]; /* the line for it behind the end of the file, which the remedy speaks of; "": none */
+};
+void authz_reason(const struct authz_policy *policy, const struct authz_principal *who, struct slice client_id, enum authz_action action,
+    struct slice topic, struct authz_reason *ret);
+/* authz_explain()'s words for it; cut to <cap>. */
+void authz_reason_text(const struct authz_reason *r, char *out, size_t cap);
+
 /* What one client would gain and lose if <to> stood in the place of <from>; neither is ranked. */
 struct authz_change {
 	enum authz_action action; /* CONNECT, PUBLISH, RECEIVE */
@@ -156,7 +172,19 @@ struct authz_policy *authz_policy_ranked(const struct authz_ranking *from);
 
 struct authz_policy *authz_policy_ref(struct authz_policy *p);
 void authz_policy_unref(struct authz_policy *p); /* NULL is fine */
-/* Describe the policy in words, a line a rule, for --test-config and the console. */
+/* Describe the policy in words, a line a rule, for --test-config. */
 void authz_policy_describe(const struct authz_policy *p, void (*line)(void *ctx, const char *text), void *ctx);
+/* The same with the place of each rule: <source> and <line>; "" and 0 for what stands in no line. */
+struct authz_told {
+	const char *source, *text;
+	unsigned line;
+};
+void authz_policy_tell(const struct authz_policy *p, void (*each)(void *ctx, const struct authz_told *t), void *ctx);
+/* How many rules are there that may be about <who>? What authz_compare() takes grows with its square. */
+size_t authz_policy_weight(const struct authz_policy *p, const struct authz_principal *who);
+enum authz_kind { AUTHZ_KIND_OPEN, AUTHZ_KIND_ACL, AUTHZ_KIND_ROLES, AUTHZ_KIND_RANKED };
+enum authz_kind authz_policy_kind(const struct authz_policy *p);
+const char *authz_policy_source(const struct authz_policy *p);  /* the name that it was parsed under; "": none */
+struct slice authz_policy_text(const struct authz_policy *p);   /* from which it was parsed; .p NULL: not kept, above AUTHZ_TEXT_MAX */
 
 #endif

@@ -471,7 +471,33 @@ authz_decider(const struct authz_policy *policy, const struct authz_principal *w
 	return first_of(denies, touches);
 }
 
+bool
+authz_id_decides(const struct authz_policy *policy, const struct authz_principal *who, const struct authz_question *q)
+{
+	struct authz_verdict v;
+	struct asker a;
+
+	if (policy->kind != AUTHZ_KIND_ROLES || who->role == AUTHZ_ROLE_CLOUD || who->role == AUTHZ_ROLE_QUARANTINE || authz_is_reserved(q->topic))
+		return false;
+	asker_init(&a, policy, who, q->action == AUTHZ_CONNECT ? q->topic : q->client_id);
+	return may_connect(&a, &v) && !may_be_here(&a, q->action, &v);
+}
+
 /* ---- what another policy would change ---- */
+
+size_t
+authz_policy_weight(const struct authz_policy *p, const struct authz_principal *who)
+{
+	struct asker a;
+	size_t n = 0;
+
+	if (p->kind == AUTHZ_KIND_RANKED)
+		return 0;
+	asker_init(&a, p, who, (struct slice){ 0 });
+	for (unsigned i = 0; i < a.n_sets; i++)
+		n += a.sets[i]->n_deny + a.sets[i]->n_allow;
+	return n;
+}
 
 struct side {
 	struct asker a;

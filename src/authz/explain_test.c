@@ -61,7 +61,7 @@ lines_of_a_policy(void **state)
 {
 	static const struct row rows[] = {
 		{ NULL, AUTHZ_CONNECT, "dev", "allowed: line 1: role client: may connect" },
-		{ NULL, AUTHZ_CONNECT, "other", "refused: client id must equal the certificate's common name" },
+		{ NULL, AUTHZ_CONNECT, "other", "refused: client id must equal the certificate's common name; line 2: role client: client-id equals %u" },
 		{ NULL, AUTHZ_PUBLISH, "d/dev/x", "allowed: line 3: role client: may publish,subscribe d/%c/#" },
 		{ NULL, AUTHZ_PUBLISH, "d/dev/secret", "refused: a deny rule for role client matches the topic; line 4: role client: may not publish,subscribe d/+/secret" },
 		{ NULL, AUTHZ_PUBLISH, "d/two/x", "refused: topic is outside what role client may publish to" },
@@ -164,6 +164,108 @@ who_may_not_come_any_more(void **state)
 	authz_principal_unref(who);
 }
 
+/* With the line that is said behind the policy's text, it is otherwise; without one there is a reason for it. */
+static void
+what_would_change_it(void **state)
+{
+	static const char site[] = "connect role client\nclient-id role client equals %u\nallow role client publish,subscribe d/%u/#\n"
+				   "deny role client publish d/+/no\nsubscribe overlap\n";
+	static const char acl[] = "topic read open\nuser ann\ntopic ann/#\n";
+	static const struct {
+		const char *acl, *user, *cn; /* user NULL: a certificate; both NULL: anonymous */
+		enum authz_role role;
+		enum authz_action action;
+		const char *topic;
+		unsigned line;
+		const char *fix, *remedy; /* fix "": none */
+	} rows[] = {
+		{ NULL, NULL, "dev", AUTHZ_ROLE_CLIENT, AUTHZ_PUBLISH, "d/dev/x", 3, "deny role client user dev publish d/dev/x", "to forbid it add the line below to test" },
+		{ NULL, NULL, "dev", AUTHZ_ROLE_CLIENT, AUTHZ_PUBLISH, "e/100%", 0, "allow role client user dev publish e/100%%", "to allow it add" },
+		{ NULL, NULL, "dev", AUTHZ_ROLE_CLIENT, AUTHZ_PUBLISH, "d/dev/no", 4, "", "narrow or remove line 4 of test" },
+		{ NULL, NULL, "a b", AUTHZ_ROLE_CLIENT, AUTHZ_RECEIVE, "e", 0, "allow role client user \"a b\" subscribe e", "to allow it add" },
+		{ NULL, NULL, "dev", AUTHZ_ROLE_CLIENT, AUTHZ_SUBSCRIBE, "e/#", 0, "allow role client user dev subscribe e/#", "to allow it add" },
+		{ NULL, NULL, "dev", AUTHZ_ROLE_WATCH, AUTHZ_PUBLISH, "e", 0, "connect role watch user dev", "to allow it add" },
+		{ NULL, NULL, "q\"t", AUTHZ_ROLE_CLIENT, AUTHZ_PUBLISH, "e", 0, "allow role client publish e", "to allow it add" },
+		{ NULL, NULL, "dev", AUTHZ_ROLE_CLOUD, AUTHZ_PUBLISH, "d/dev/x", 0, "", "another CA" },
+		{ NULL, NULL, "dev", AUTHZ_ROLE_CLIENT, AUTHZ_PUBLISH, "$signet/renew/other/request", 0, "", "" },
+		{ NULL, "ann", NULL, AUTHZ_ROLE_NONE, AUTHZ_CONNECT, "ann", 0, "connect user ann", "to allow it add" },
+		{ acl, "ann", NULL, AUTHZ_ROLE_NONE, AUTHZ_PUBLISH, "ann/x", 3, "user ann\ntopic deny ann/x", "to forbid it add the lines below to acl" },
+		{ acl, "bob", NULL, AUTHZ_ROLE_NONE, AUTHZ_PUBLISH, "50%", 0, "user bob\ntopic write 50%", "to allow it add" },
+		{ acl, "bob", NULL, AUTHZ_ROLE_NONE, AUTHZ_SUBSCRIBE, "x/#", 0, "user bob\ntopic read x/#", "to allow it add" },
+		{ acl, NULL, NULL, AUTHZ_ROLE_NONE, AUTHZ_PUBLISH, "x", 0, "", "" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *text = rows[i].acl != NULL ? rows[i].acl : site, *id = rows[i].cn != NULL ? rows[i].cn : "ann";
+		struct authz_policy *p = rows[i].acl != NULL ? test_acl(text) : test_policy(text);
+		struct authz_principal *who = rows[i].cn != NULL ? test_cert(rows[i].role, slice_str(rows[i].cn)) : test_user(rows[i].user);
+		struct authz_reason r, after;
+		char more[2000];
+
+		authz_reason(p, who, slice_str(id), rows[i].action, slice_str(rows[i].topic), &r);
+		assert_string_equal(r.fix, rows[i].fix);
+		assert_int_equal(r.line, rows[i].line);
+		assert_string_equal(r.source, r.line == 0 ? "" : rows[i].acl != NULL ? "acl" : "test");
+		assert_non_null(strstr(r.remedy, rows[i].remedy));
+		assert_true(rows[i].remedy[0] != '\0' || r.remedy[0] == '\0');
+		authz_policy_unref(p);
+		if (r.fix[0] != '\0') {
+			(void)snprintf(more, sizeof more, "%s%s\n", text, r.fix);
+			p = rows[i].acl != NULL ? test_acl(more) : test_policy(more);
+			authz_reason(p, who, slice_str(id), rows[i].action, slice_str(rows[i].topic), &after);
+			/* A right to connect is the first of two lines. */
+			if (strncmp(r.fix, "connect", 7) == 0 && rows[i].action != AUTHZ_CONNECT)
+				assert_non_null(strstr(after.fix, "allow role"));
+			else
+				assert_int_equal(after.allowed, !r.allowed);
+			authz_policy_unref(p);
+		}
+		authz_principal_unref(who);
+	}
+}
+
+struct told_places {
+	char text[800];
+};
+
+static void
+note_place(void *ctx, const struct authz_told *t)
+{
+	struct told_places *h = ctx;
+	size_t n = strlen(h->text);
+
+	if (t->line > 0)
+		(void)snprintf(h->text + n, sizeof h->text - n, "%s:%u ", t->source, t->line);
+}
+
+/* Each rule says where it stands, also one of a policy that is used; and where a whole policy came from is known. */
+static void
+places_of_rules(void **state)
+{
+	static const char text[] = "define prefix a\nallow everyone publish x\nuse dojot\n";
+	struct authz_policy *p = test_policy(text);
+	struct authz_principal *who = test_cert(AUTHZ_ROLE_CONTROL, SL("ctl"));
+	struct told_places h = { "" };
+	struct authz_reason r;
+
+	(void)state;
+	authz_policy_tell(p, note_place, &h);
+	assert_non_null(strstr(h.text, "test:2 dojot:"));
+	authz_reason(p, who, SL("ctl"), AUTHZ_PUBLISH, SL("z"), &r);
+	assert_true(r.allowed && r.line > 0);
+	assert_string_equal(r.source, "dojot");
+	assert_string_equal(authz_policy_source(p), "test");
+	assert_true(slice_eq(authz_policy_text(p), slice_str(text)) && authz_policy_kind(p) == AUTHZ_KIND_ROLES);
+	assert_true(authz_policy_weight(p, who) > 3);
+	authz_principal_unref(who);
+	authz_policy_unref(p);
+	p = authz_policy_open();
+	assert_string_equal(authz_policy_source(p), "");
+	assert_null(authz_policy_text(p).p);
+	authz_policy_unref(p);
+}
+
 int
 main(void)
 {
@@ -173,6 +275,8 @@ main(void)
 		cmocka_unit_test(no_policy_at_all),
 		cmocka_unit_test(differences),
 		cmocka_unit_test(who_may_not_come_any_more),
+		cmocka_unit_test(what_would_change_it),
+		cmocka_unit_test(places_of_rules),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

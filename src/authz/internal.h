@@ -97,8 +97,6 @@ struct slice authz_template_source(const struct authz_template *t);
 
 enum { AUTHZ_WRITE = 1, AUTHZ_READ = 2 }; /* PUBLISH; SUBSCRIBE and RECEIVE */
 
-enum authz_kind { AUTHZ_KIND_OPEN, AUTHZ_KIND_ACL, AUTHZ_KIND_ROLES, AUTHZ_KIND_RANKED };
-
 enum authz_id_rule { AUTHZ_ID_ANY, AUTHZ_ID_EQUALS_USER, AUTHZ_ID_TENANT_DEVICE };
 
 #define AUTHZ_ROLE_BIT(role) (1u << (role))
@@ -121,6 +119,7 @@ struct authz_set;
 struct authz_rule {
 	uint8_t roles, rights;
 	bool deny;
+	bool used; /* of the ready-made policy that the file uses */
 	uint32_t line;
 	struct authz_template *template; /* owned; NULL: not a topic, the rule lets connect */
 	struct authz_set *set;
@@ -148,6 +147,14 @@ struct authz_policy {
 	bool overlap;
 	unsigned vars; /* all that occur */
 	enum authz_id_rule id_rule[AUTHZ_ROLE_COUNT];
+	struct {
+		uint32_t line; /* 0: nothing was said */
+		bool used;
+	} id_place[AUTHZ_ROLE_COUNT];
+	char *source;     /* the name that it was parsed under, or NULL */
+	const char *used; /* the ready-made policy in it; static; NULL: none */
+	char *text;       /* from which it was made, up to AUTHZ_TEXT_MAX; NULL: longer, or made otherwise */
+	size_t text_n;
 	/* Of certificates that name the device alone; empty: there are none. */
 	char tenant[AUTHZ_TENANT_MAX + 1];
 	struct authz_set any, anonymous;
@@ -160,6 +167,8 @@ struct authz_policy {
 
 /* NULL: out of memory. */
 struct authz_policy *authz_policy_blank(enum authz_kind kind);
+/* Keep where it came from. False: out of memory. */
+bool authz_policy_keep(struct authz_policy *p, struct slice text, const char *name);
 /* <rule>.template becomes the policy's, also on failure; its set, user and roles are filled in from
  * <who>. False: out of memory. */
 bool authz_policy_add(
@@ -171,7 +180,7 @@ bool authz_policy_finish(struct authz_policy *p);
 bool authz_tenant_device(struct slice id, struct slice *ret_tenant, struct slice *ret_device);
 bool authz_is_word(struct slice s);
 
-enum { AUTHZ_RULE_TEXT_MAX = AUTHZ_EXPANSION_MAX + 500 };
+enum { AUTHZ_RULE_TEXT_MAX = AUTHZ_REASON_RULE };
 struct authz_question {
 	struct slice client_id;
 	enum authz_action action;
@@ -196,6 +205,8 @@ void authz_ranks_free(struct authz_ranks *r); /* NULL is fine */
 /* The rule that let authz_allowed() say <allowed>; NULL: none did, or it is no matter of rules. */
 const struct authz_rule *authz_decider(const struct authz_policy *policy, const struct authz_principal *who,
     const struct authz_question *q, bool allowed);
+/* Is it the line about client ids that refuses? */
+bool authz_id_decides(const struct authz_policy *policy, const struct authz_principal *who, const struct authz_question *q);
 /* Fill in the verdict; authz_refuse() returns false, authz_allow() true. */
 bool authz_refuse(struct authz_verdict *ret, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -205,6 +216,12 @@ bool authz_allow(struct authz_verdict *ret, bool whole);
 
 /* "role client: may publish springcard/#". */
 void authz_rule_text(const struct authz_policy *p, const struct authz_rule *r, char out[static AUTHZ_RULE_TEXT_MAX]);
+
+/* ---- remedy.c ---- */
+
+/* What would make it otherwise: <ret>'s remedy and fix; all else of it is filled in. <r>: what decided, or NULL. */
+void authz_remedy(const struct authz_policy *p, const struct authz_principal *who, const struct authz_question *q, const struct authz_rule *r,
+    struct authz_reason *ret);
 
 /* ---- lines.c ---- */
 

@@ -118,6 +118,7 @@ static bool
 add(struct parser *ps, const struct authz_selector *who, struct authz_rule rule)
 {
 	rule.line = ps->lines.line;
+	rule.used = ps->in_used;
 	return authz_policy_add(ps->p, who, rule) || authz_lines_nomem(&ps->lines);
 }
 
@@ -290,8 +291,11 @@ on_client_id(struct parser *ps, struct slice rest)
 		    authz_role_name((enum authz_role)role));
 		if (!set_once(ps, &ps->id_set[role], what, &skip))
 			return false;
-		if (!skip)
-			ps->p->id_rule[role] = rule;
+		if (skip)
+			continue;
+		ps->p->id_rule[role] = rule;
+		ps->p->id_place[role].line = ps->lines.line;
+		ps->p->id_place[role].used = ps->in_used;
 	}
 	return true;
 }
@@ -311,6 +315,7 @@ on_use(struct parser *ps, struct slice rest)
 	if (ps->has_used)
 		return authz_lines_fail(&ps->lines, "a policy can use one other, once");
 	ps->has_used = ps->in_used = true;
+	ps->p->used = slice_eq(rest, SL("dojot")) ? "dojot" : "springcore";
 	ps->lines = authz_lines_of(text, name, outer.err);
 	ok = read_lines(ps);
 	ps->in_used = false;
@@ -393,7 +398,7 @@ authz_policy_parse(struct slice text, const char *name, struct err *err)
 		return NULL;
 	}
 	if (read_lines(&ps) && check_vars(&ps)) {
-		if (authz_policy_finish(ps.p))
+		if (authz_policy_finish(ps.p) && authz_policy_keep(ps.p, text, name))
 			return ps.p;
 		(void)authz_lines_nomem(&ps.lines);
 	}

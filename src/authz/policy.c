@@ -2,6 +2,7 @@
 #include "authz/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include "base/num.h"
 
 static struct slice
@@ -21,6 +22,38 @@ authz_policy_blank(enum authz_kind kind)
 	p->kind = kind;
 	map_init(&p->users, user_key);
 	return p;
+}
+
+bool
+authz_policy_keep(struct authz_policy *p, struct slice text, const char *name)
+{
+	p->source = strdup(name);
+	if (p->source == NULL || text.n == 0 || text.n > AUTHZ_TEXT_MAX)
+		return p->source != NULL;
+	p->text = malloc(text.n);
+	if (p->text == NULL)
+		return false;
+	memcpy(p->text, text.p, text.n);
+	p->text_n = text.n;
+	return true;
+}
+
+enum authz_kind
+authz_policy_kind(const struct authz_policy *p)
+{
+	return p->kind;
+}
+
+const char *
+authz_policy_source(const struct authz_policy *p)
+{
+	return p->source != NULL ? p->source : "";
+}
+
+struct slice
+authz_policy_text(const struct authz_policy *p)
+{
+	return slice_of(p->text, p->text_n);
 }
 
 struct authz_policy *
@@ -51,6 +84,8 @@ authz_policy_unref(struct authz_policy *p)
 	map_done(&p->users);
 	free(p->rules);
 	free(p->order);
+	free(p->source);
+	free(p->text);
 	authz_ranks_free(p->ranks);
 	free(p);
 }

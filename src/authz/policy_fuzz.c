@@ -21,12 +21,16 @@ judge(const struct authz_policy *p, const struct authz_facts *facts, struct slic
 		AUTHZ_RECEIVE };
 	struct authz_principal *who = authz_principal_new(facts);
 	struct authz_verdict v, name;
+	struct authz_reason reason;
 
 	if (who == NULL)
 		return;
 	for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++) {
 		bool ok = authz_allowed(p, who, id, actions[i], topic, &v);
 
+		authz_reason(p, who, id, actions[i], topic, &reason);
+		if (reason.allowed != ok)
+			abort();
 		if (ok != v.allowed || ok != (v.why[0] == '\0') || (!ok && v.whole))
 			abort();
 		if (ok && facts->role == AUTHZ_ROLE_CLOUD)
