@@ -3,7 +3,10 @@ import base64
 import hashlib
 import hmac
 import json
+import resource
+import select
 import socket
+import threading
 import time
 
 import apikit
@@ -69,6 +72,13 @@ def exchange(control, data, half_close=False):
         if half_close:
             s.unwrap()
         return answers(read_all(s))
+
+
+def unix_socket(control):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(kit.PATIENCE)
+    sock.connect(str(control.dir / "api.sock"))
+    return sock
 
 
 HOST = b"Host: localhost\r\n"
@@ -147,13 +157,35 @@ def test_a_body_that_ends_early(control):
 
 
 def test_an_answer_is_sent_though_the_client_has_closed_its_half(control):
-    sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(kit.PATIENCE)
-    sock.connect(str(control.dir / "api.sock"))
-    sock.sendall(b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"\r\n")
-    sock.shutdown(socket.SHUT_WR)
-    assert answers(read_all(sock)) == [200]
-    sock.close()
+    with unix_socket(control) as sock:
+        sock.sendall(b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        assert answers(read_all(sock)) == [200]
+
+
+def test_requests_behind_one_another_though_the_client_has_closed_its_half(control):
+    with unix_socket(control) as sock:
+        sock.sendall(3 * (b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"\r\n") + b"GET /api/v1/he")
+        sock.shutdown(socket.SHUT_WR)
+        assert answers(read_all(sock)) == [200, 200, 200]
+
+
+def test_who_does_not_read_the_answers_is_not_read_from(control):
+    """Else each request of 1 KB would keep an answer in memory until he does, and there is no end of requests."""
+    request = b"GET /api/v1/health HTTP/1.1\r\n" + HOST + b"X-Long: " + 950 * b"x" + b"\r\n\r\n"
+    with unix_socket(control) as sock:
+        sock.setblocking(False)
+        sent, all_of_it = 0, 3000 * request
+        while sent < len(all_of_it) and select.select([], [sock], [], 1)[1]:
+            sent += sock.send(all_of_it[sent:])
+        assert sent < len(all_of_it)
+        # And yet none is forgotten.
+        sock.settimeout(kit.PATIENCE)
+        rest = len(request) - sent % len(request)
+        sender = threading.Thread(target=sock.sendall, args=(all_of_it[sent:sent + rest].replace(b"\r\n\r\n", b"\r\n" + END),))
+        sender.start()
+        assert answers(read_all(sock)) == [200] * ((sent + rest) // len(request))
+        sender.join()
 
 
 def test_pieces_of_one_byte(control):
@@ -306,3 +338,15 @@ def test_refused_handshakes_are_told_with_their_cause(control, tmp_path):
             assert s.recv(1)
     kit.wait_for(lambda: "[issuer-unknown]" in control.text(), "the refusal in the log")
     assert "Remedy: " in control.text()
+
+
+def test_without_descriptors_it_waits_for_some(control):
+    said = "cannot be taken"
+    limits = resource.prlimit(control.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(control.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    with socket.create_connection(("127.0.0.1", control.port), timeout=kit.PATIENCE):
+        # Once a second, not as often as a processor can.
+        kit.wait_for(lambda: control.text().count(said) > 1, "two warnings in the log")
+        assert control.text().count(said) < 100
+        resource.prlimit(control.process.pid, resource.RLIMIT_NOFILE, limits)
+        assert control.login().token

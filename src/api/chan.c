@@ -312,8 +312,8 @@ step(struct chan *c)
 
 	switch (c->state) {
 	case CHAN_IDLE:
-		/* Empty lines in front of a request are to be passed over (RFC 9112 2.2). */
-		if (evbuffer_get_length(in) == 0)
+		/* Who sends one request after another has the answers of those before first: on_write(). */
+		if (evbuffer_get_length(in) == 0 || evbuffer_get_length(bufferevent_get_output(c->bev)) > 0)
 			return false;
 		c->state = CHAN_HEAD;
 		chan_deadline(c, timeout_of(c));
@@ -374,7 +374,9 @@ on_write(struct bufferevent *bev, void *ctx)
 		return;
 	if (c->state == CHAN_IDLE)
 		work(c); /* the next request may be there already */
-	if (c->state != CHAN_LAST && c->state != CHAN_LINGER)
+	if (c->state == CHAN_HEAD || c->state == CHAN_BODY)
+		(void)bufferevent_enable(bev, EV_READ); /* the rest of it, or again that there is none */
+	if ((c->state != CHAN_LAST && c->state != CHAN_LINGER) || evbuffer_get_length(bufferevent_get_output(bev)) > 0)
 		return;
 	if (ssl != NULL)
 		(void)SSL_shutdown(ssl);
@@ -395,10 +397,12 @@ on_event(struct bufferevent *bev, short what, void *ctx)
 	}
 	if (c->state == CHAN_SHAKE)
 		handshake_failed(c);
-	/* Who has said all that he has to say may still want to hear the answer. */
+	/* Who has said all that he has to say may still want to hear the answers. */
 	if ((what & BEV_EVENT_EOF) != 0 && c->state == CHAN_IDLE && evbuffer_get_length(bufferevent_get_output(bev)) > 0) {
-		c->state = CHAN_LAST;
-		chan_deadline(c, timeout_of(c));
+		if (evbuffer_get_length(bufferevent_get_input(bev)) == 0) {
+			c->state = CHAN_LAST;
+			chan_deadline(c, timeout_of(c));
+		}
 		(void)bufferevent_enable(bev, EV_WRITE);
 		return;
 	}

@@ -246,6 +246,7 @@ struct listener {
 	struct api *api;
 	unsigned index, n;
 	struct evconnlistener *ev[LISTENER_SOCKETS_MAX];
+	struct event *again; /* after one could not be taken */
 	struct tls_ctx *tls; /* NULL: a unix socket, or plain */
 };
 /* The connection's bytes are <t>'s from now on; the call is gone. */

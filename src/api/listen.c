@@ -21,9 +21,23 @@ on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sockaddr *addr, 
 static void
 on_accept_error(struct evconnlistener *ev, void *ctx)
 {
-	(void)ev;
-	(void)ctx;
+	static const struct timeval pause = { .tv_sec = 1 };
+	struct listener *l = ctx;
+
 	log_warning("A connection to control cannot be taken: %s.", strerror(errno));
+	if (event_add(l->again, &pause) == 0)
+		(void)evconnlistener_disable(ev);
+}
+
+static void
+on_again(evutil_socket_t fd, short what, void *ctx)
+{
+	struct listener *l = ctx;
+
+	(void)fd;
+	(void)what;
+	for (unsigned i = 0; i < l->n; i++)
+		(void)evconnlistener_enable(l->ev[i]);
 }
 
 static bool
@@ -89,7 +103,9 @@ listeners_open(struct api *a, struct err *err)
 	for (unsigned i = 0; i < cf->n_listeners; i++) {
 		struct listener *l = &a->listeners[i];
 
-		*l = (struct listener){ .api = a, .index = i };
+		*l = (struct listener){ .api = a, .index = i, .again = evtimer_new(a->base, on_again, l) };
+		if (l->again == NULL)
+			return err_set(err, ERR_MEMORY, "out of memory");
 		if (cf->listeners[i].port == 0) {
 			if (!open_unix(l, &cf->listeners[i], err))
 				return false;
@@ -113,6 +129,9 @@ listeners_close(struct api *a)
 			(void)unlink(a->config->listeners[i].path);
 		while (l->n > 0)
 			evconnlistener_free(l->ev[--l->n]);
+		if (l->again != NULL)
+			event_free(l->again);
+		l->again = NULL;
 		tls_ctx_unref(l->tls);
 		l->tls = NULL;
 	}
