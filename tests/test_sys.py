@@ -1,5 +1,8 @@
 """The $SYS tree."""
+import json
+
 import kit
+import wire
 
 
 def sys_values(sub, topics):
@@ -76,3 +79,65 @@ def test_no_interval_no_tree(broker_of):
         watch.subscribe("$SYS/#", "fence")
         watch.publish("fence", "x", qos=1)
         watch.message("fence", "x")
+
+
+class Reader:
+    """All that was said on topics with JSON."""
+
+    def __init__(self, client, *topics):
+        self.client, self.said = client, {topic: [] for topic in topics}
+        client.subscribe(*("$SYS/broker/" + t for t in topics))
+
+    def find(self, topic, ok):
+        """The first for which <ok> is true."""
+        while True:
+            for value in self.said[topic]:
+                if ok(value):
+                    return value
+            self.take(self.client.message())
+
+    def take(self, m):
+        self.said[m.topic.removeprefix("$SYS/broker/")].append(json.loads(m.payload))
+
+    def catch_up(self):
+        while not self.client.messages.empty():
+            self.take(self.client.message())
+
+
+def test_the_last_hour_and_what_is_wrong_are_there_for_whoever_comes(broker_of):
+    port = kit.free_port()
+    broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 2\nsys_interval 1\nclientid_prefixes ok-\n", port)
+
+    def rows(figures):
+        """By their numbers."""
+        assert figures["interval"] == 1 and figures["fields"][0] == "time" and figures["fields"][-1] == "causes"
+        return {figures["first"] + i: dict(zip(figures["fields"], x, strict=True)) for i, x in enumerate(figures["samples"])}
+
+    def refusals(alarms):
+        return [a for a in alarms if a["name"] == "refusals"]
+
+    with kit.Client(broker, "ok-client") as client:
+        reader, n = Reader(client, "alarms", "refusals", "health/recent", "health/history"), 0
+        assert not refusals(reader.find("alarms", lambda _: True))
+        while not any(map(refusals, reader.said["alarms"])):
+            with kit.Raw(port) as raw:
+                raw.send(wire.connect("wrong"))
+                raw.rest()
+            n += 1
+            reader.catch_up()
+        alarm = refusals(reader.find("alarms", refusals))[0]
+        assert alarm["level"] == "warning" and "for client-id-prefix" in alarm["text"] and "signet why" in alarm["remedy"] and n >= 30
+        reader.find("refusals", lambda r: r == {"client-id-prefix": n})
+        # The figures have them, too, and those of its own packets.
+        client.publish("a", "x", qos=1)
+        seen = {}
+
+        def whole(figures):
+            seen.update(rows(figures))
+            return sum(r["causes"].get("client-id-prefix", 0) for r in seen.values()) == n and any(r["messages_in"] > 0 for r in seen.values())
+        reader.find("health/recent", whole)
+        assert sorted(seen) == list(range(min(seen), max(seen) + 1)) and any(r["latency_max"] for r in seen.values())
+        last = seen[max(seen)]
+        assert last["connections"] >= 1 and last["flush_p50"] is None and last["lag_p99"] >= last["lag_p50"] > 0
+        assert all(len(x["samples"]) <= 12 for x in reader.said["health/recent"])
+        assert all(seen.get(k, row) == row for k, row in rows(reader.said["health/history"][0]).items())

@@ -5,9 +5,16 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/map.h"
 #include "base/num.h"
 
-enum { REPEAT_MS = 3600 * 1000 };
+enum {
+	LOOK_MS = 60 * 1000,
+	REPEAT_MS = 3600 * 1000,
+	SOON_S = 14 * 86400,
+	SOON_PART = 10, /* of its time: short-lived ones are renewed late, too */
+	CA_SOON_S = 60 * 86400,
+};
 
 /* "has expired on …", "is not valid before …"; false: nothing is wrong, or there is no certificate. */
 static bool
@@ -27,7 +34,60 @@ what_is_wrong(const struct world_listener *l, int64_t now, char out[64])
 	return true;
 }
 
-/* The main thread alone exchanges worlds. */
+static void
+raise_one(struct server *s, enum alarm_kind kind, uint64_t key, int64_t until, const char *text)
+{
+	/* Whoever reads the log in time is told here; what is over already is said below, at every start and reload. */
+	bool over = until <= (int64_t)time(NULL);
+
+	if (board_raise(s->board, &(struct alarm){ .source = ALARMS_OF_CERTIFICATES, .kind = kind, .error = over, .key = key, .text = text }) && !over)
+		log_warning("ALARM: %s.", text);
+}
+
+static const char *
+date_of(int64_t t, char out[32])
+{
+	time_t at = (time_t)t;
+	struct tm tm;
+
+	if (gmtime_r(&at, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M UTC", &tm) == 0)
+		(void)snprintf(out, 32, "?");
+	return out;
+}
+
+/* One certificate, on however many listeners it is, is one alarm. */
+static void
+look_at_own(struct server *s, unsigned i, int64_t now)
+{
+	const struct world_listener *l = &s->world->listeners[i];
+	const char *file = l->cert_file != NULL ? l->cert_file : "";
+	int64_t from, until;
+	char text[512], wrong[64], date[32];
+
+	if (l->tls == NULL || !tls_ctx_dates(l->tls, &from, &until))
+		return;
+	if (what_is_wrong(l, now, wrong))
+		(void)snprintf(text, sizeof(text), "the broker's certificate %s %s: clients that check it cannot connect", file, wrong);
+	else if (until - now < NUM_MIN((until - from) / SOON_PART, (int64_t)SOON_S))
+		(void)snprintf(text, sizeof(text), "the broker's certificate %s ends on %s", file, date_of(until, date));
+	else
+		return;
+	raise_one(s, ALARM_CERTIFICATE, map_hash(slice_str(file)), now < from ? now : until, text);
+}
+
+static void
+look_at_ca(void *ctx, const struct pki_ca_facts *c)
+{
+	int64_t now = (int64_t)time(NULL);
+	char text[512], date[32];
+
+	if (c->not_after - now >= CA_SOON_S)
+		return;
+	(void)snprintf(text, sizeof(text), "the certificate of CA %.300s %s on %s; clients with certificates of it are refused from then on", c->subject,
+	    c->not_after <= now ? "ended" : "ends", date_of(c->not_after, date));
+	raise_one(ctx, ALARM_CA, map_hash(slice_str(c->serial_hex)) ^ map_hash(slice_str(c->subject)), c->not_after, text);
+}
+
 void
 alarm_certificates(struct server *s, bool now)
 {
@@ -36,12 +96,23 @@ alarm_certificates(struct server *s, bool now)
 
 	if (!now && now_ms < s->alarm_ms)
 		return;
-	s->alarm_ms = now_ms + REPEAT_MS;
-	for (unsigned i = 0; i < s->n_listeners; i++)
-		if (what_is_wrong(&s->world->listeners[i], (int64_t)time(NULL), wrong))
+	now = now || now_ms >= s->alarm_log_ms;
+	s->alarm_ms = now_ms + LOOK_MS;
+	if (now)
+		s->alarm_log_ms = now_ms + REPEAT_MS;
+	/* The main thread alone exchanges worlds, but for what is trusted, which watch.c does. */
+	(void)pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < s->n_listeners; i++) {
+		look_at_own(s, i, (int64_t)time(NULL));
+		if (s->world->listeners[i].trust != NULL)
+			pki_trust_cas(s->world->listeners[i].trust, look_at_ca, s);
+		if (now && what_is_wrong(&s->world->listeners[i], (int64_t)time(NULL), wrong))
 			log_error("ALARM: the broker's certificate on listener %s, %s, %s: clients that check it cannot connect. "
 				  "Issue a new one, or set the clock of this machine, and send the broker a SIGHUP.",
 			    s->listeners[i].config->name, s->world->listeners[i].cert_file, wrong);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	(void)board_settle(s->board, ALARMS_OF_CERTIFICATES);
 }
 
 bool

@@ -14,6 +14,7 @@
 #include "server/bridges.h"
 #include "server/config.h"
 #include "server/dynamic.h"
+#include "server/health.h"
 #include "server/refuse.h"
 #include "server/registration.h"
 #include "server/server.h"
@@ -139,6 +140,7 @@ struct worker {
 	pthread_t thread;
 	unsigned index;
 	struct sys *sys;     /* the first worker's; NULL: no $SYS */
+	struct probe probe;
 	unsigned generation; /* of the world whose TLS contexts the loop has */
 	bool leaving;        /* the shutdown has reached it */
 	uint64_t leave_by_ms;
@@ -180,6 +182,7 @@ struct server {
 	unsigned n_listeners;
 	struct persist *persist; /* NULL: sessions and retained messages are in memory only */
 	struct diary *diary;
+	struct board *board; /* alarms */
 	struct renewals *renewals;
 	struct successions *successions;
 	struct registrations *registrations;
@@ -211,7 +214,7 @@ struct server {
 		struct heap_gauge heap;
 	} memory;
 	uint64_t watchdog_ms;           /* 0: nobody watches */
-	uint64_t alarm_ms;              /* when alarms are repeated; of the main thread */
+	uint64_t alarm_ms, alarm_log_ms; /* when certificates are looked at again, and when the log is told again; of the main thread */
 };
 
 /* ---- memory.c: memory_limit ---- */
@@ -336,7 +339,9 @@ struct metrics {
 	unsigned n_certificates;
 	const struct metrics_ca *cas;
 	unsigned n_cas;
-	const struct loop_stats *const *loops; /* n_shards of them */
+	const struct loop_stats *const *loops; /* n_shards of them, as of the next */
+	const struct probe *const *probes;
+	struct board *board;
 	uint64_t memory_limit, memory_used;
 	unsigned memory_level;
 	const struct metrics_counters *counters;
@@ -350,6 +355,7 @@ struct metrics {
 void metrics_put_store(FILE *f, const struct store *s);
 const char *metrics_store_state(const struct store *s);
 void metrics_put_ocsp(FILE *f, const struct ocsp_counters *c); /* NULL: none */
+void metrics_put_health(FILE *f, const struct metrics *m);
 /* A TLS handshake that was not done. */
 void metrics_count_handshake(struct metrics_counters *c, const struct refusal *r);
 /* On the main thread, now and then: count what takes long, if anybody wants to know. */
@@ -483,7 +489,8 @@ void logtopics_free(struct logtopics *t); /* after log_reset_sinks(); NULL is fi
 
 /* ---- alarms.c ---- */
 
-/* Say which certificates of our own are not valid now, if <now> or an hour has passed since the last time. Main thread. */
+/* Raise alarms about certificates that are not valid, and those that end soon, if <now> or a minute has passed since the last time; and
+ * if <now> say in the log which are not valid. Main thread. */
 void alarm_certificates(struct server *s, bool now);
 /* May <new> take the place of <old>? Not if a valid certificate would be exchanged for one that is not. */
 bool alarm_may_exchange(const struct server *s, const struct world *old, const struct world *new, struct err *err);
@@ -558,7 +565,6 @@ void watch_hold(struct watch *w);
 void watch_release(struct watch *w);
 uint64_t watch_looks(const char *path, bool *ret_young); /* of a file or directory: changes when it does; young: perhaps still being written */
 void watch_look(struct watch *w); /* soon: something has changed that is an alarm, or is one no more. Any thread; NULL is fine */
-unsigned watch_alarms(const struct watch *w); /* standing ones; any thread; NULL is fine */
 void watch_free(struct watch *w);             /* ends the thread; NULL is fine */
 
 /* ---- inherit.c: sockets from the service manager ---- */

@@ -360,6 +360,7 @@ metrics_text(const struct metrics *m, size_t *ret_n)
 		return NULL;
 	put_shards(f, m);
 	put_loops(f, m);
+	metrics_put_health(f, m);
 	put_refusals(f, m->counters);
 	put_handshakes(f, m->counters);
 	put_tickets(f, m);
@@ -463,12 +464,15 @@ text_of_server(struct server *s, size_t *ret_n)
 {
 	const struct shard_stats *shards[CONFIG_WORKERS_MAX];
 	const struct loop_stats *loops[CONFIG_WORKERS_MAX];
+	const struct probe *probes[CONFIG_WORKERS_MAX];
 	struct metrics_ca cas[CONFIG_LISTENERS_MAX];
 	struct metrics_certificate certificates[CONFIG_LISTENERS_MAX + CONFIG_BRIDGES_MAX];
 	struct metrics m = { .shards = shards,
 		.n_shards = s->n_workers,
 		.certificates = certificates,
 		.loops = loops,
+		.probes = probes,
+		.board = s->board,
 		.cas = cas,
 		.memory_limit = (uint64_t)atomic_load(&s->memory.limit),
 		.memory_used = atomic_load(&s->memory.used),
@@ -484,6 +488,7 @@ text_of_server(struct server *s, size_t *ret_n)
 	for (unsigned i = 0; i < m.n_shards; i++) {
 		shards[i] = shard_stats(s->workers[i].shard);
 		loops[i] = loop_stats(s->workers[i].loop);
+		probes[i] = &s->workers[i].probe;
 	}
 	atomic_store_explicit(&s->counters->fds_wanted, true, memory_order_relaxed);
 	/* A reload may take this world away. */

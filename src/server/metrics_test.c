@@ -177,6 +177,8 @@ static const struct shard_stats *const both[] = { &shards[0], &shards[1] };
 
 static const struct loop_stats idle;
 static const struct loop_stats *const idles[] = { &idle, &idle };
+static const struct probe probes[2] = { { .n = 3, .sum_ns = 1500000000 } };
+static const struct probe *const asked[] = { &probes[0], &probes[1] };
 static const struct tls_ticket_stats no_tickets;
 
 static struct slice
@@ -235,7 +237,7 @@ counters_are_summed(void **state)
 	static const struct tls_ticket_stats tickets = { { 13, 14, 15, 16 } };
 	static const struct loop_stats busy = { .lag = { 1, 2, 3, [LOOP_LAGS - 1] = 4 }, .busy_ns = 5000000001, .shake_ns = 3000000000 };
 	static const struct loop_stats *const loops[] = { &busy, &busy };
-	struct metrics m = { .shards = both, .n_shards = 2, .loops = loops, .counters = &some, .tickets = &tickets, .started = 1234, .memory_limit = 100,
+	struct metrics m = { .shards = both, .n_shards = 2, .loops = loops, .probes = asked, .counters = &some, .tickets = &tickets, .started = 1234, .memory_limit = 100,
 		.memory_used = 90, .memory_level = 2, .registry = { .known = true, .generation = 41, .devices = 1000 } };
 	struct slice text;
 
@@ -274,6 +276,9 @@ counters_are_summed(void **state)
 	assert_int_equal(value_of(text, "signet_loop_lag_seconds_bucket{worker=\"0\",le=\"+Inf\"}"), 10);
 	assert_int_equal(value_of(text, "signet_loop_lag_seconds_count{worker=\"0\"}"), 10);
 	assert_int_equal(value_of(text, "signet_loop_lag_seconds_sum{worker=\"0\"}"), 5);
+	assert_int_equal(value_of(text, "signet_worker_latency_seconds_total{worker=\"0\"}"), 1);
+	assert_int_equal(value_of(text, "signet_worker_latency_probes_total{worker=\"0\"}"), 3);
+	assert_int_equal(value_of(text, "signet_alarms{name=\"crl\"}"), 0);
 	assert_int_equal(value_of(text, "process_start_time_seconds"), 1234);
 	assert_int_equal(value_of(text, "signet_build_info{version=\"" SIGNET_VERSION "\"}"), 1);
 	assert_int_equal(value_of(text, "process_open_fds"), 7);
@@ -291,7 +296,7 @@ labels_are_escaped(void **state)
 	};
 	static const struct metrics_counters none;
 	struct metrics m = { .shards = both,
-		.n_shards = 1, .loops = idles,
+		.n_shards = 1, .loops = idles, .probes = asked,
 		.certificates = certificates,
 		.n_certificates = ARRAY_LEN(certificates),
 		.counters = &none, .tickets = &no_tickets };
@@ -310,7 +315,7 @@ static void
 refusals_are_counted_by_cause(void **state)
 {
 	struct metrics_counters c = { 0 };
-	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .counters = &c, .tickets = &no_tickets };
+	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .probes = asked, .counters = &c, .tickets = &no_tickets };
 	char want[VALUE_CAP];
 	struct slice text;
 
@@ -344,7 +349,7 @@ the_guide_explains_each(void **state)
 {
 	static const struct metrics_certificate certificate = { "l", "f", 1, 1 };
 	static const struct metrics_counters none;
-	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .certificates = &certificate, .n_certificates = 1, .counters = &none, .tickets = &no_tickets };
+	struct metrics m = { .shards = both, .n_shards = 1, .loops = idles, .probes = asked, .certificates = &certificate, .n_certificates = 1, .counters = &none, .tickets = &no_tickets };
 	struct slice text = text_of(&m);
 	struct reading r = { 0 };
 	struct err err = { 0 };

@@ -45,18 +45,30 @@ on_wake(void *ctx, unsigned writer)
 static void
 say_state(const struct persist *p, const struct store_event *e)
 {
+	struct alarm a = { .source = ALARMS_OF_STORE, .error = true };
+	char text[PKI_PATH_MAX + 512];
+
+	a.text = text;
 	switch (e->state) {
 	case STORE_READY:
 		log_notice("The store %s takes messages again.", p->dir);
 		break;
 	case STORE_FULL:
-		log_error("ALARM: the store %s is full: %s. Publishers of QoS 1 and 2 are refused until there is space.", p->dir, e->text);
+		(void)snprintf(text, sizeof(text), "the store %s is full: %s. Publishers of QoS 1 and 2 are refused until there is space", p->dir, e->text);
+		a.kind = ALARM_STORE_FULL;
 		break;
 	case STORE_FAILED:
-		log_error("ALARM: the store %s cannot be written: %s. Nothing is acknowledged until it can; what is kept is still delivered.",
+		(void)snprintf(text, sizeof(text), "the store %s cannot be written: %s. Nothing is acknowledged until it can; what is kept is still delivered",
 		    p->dir, e->text);
+		a.kind = ALARM_STORE_FAILED;
 		break;
 	}
+	/* Each change is said, however short the last time was ago. */
+	if (e->state != STORE_READY) {
+		log_error("ALARM: %s.", text);
+		(void)board_raise(p->server->board, &a);
+	}
+	(void)board_settle(p->server->board, ALARMS_OF_STORE);
 }
 
 static void

@@ -187,6 +187,7 @@ server_prepare(struct server *s, struct err *err)
 		return false;
 	s->counters = calloc(1, sizeof(*s->counters));
 	s->diary = diary_new();
+	s->board = board_new();
 	s->renewals = renewals_new();
 	s->successions = successions_new();
 	s->registrations = registrations_new(s);
@@ -195,7 +196,7 @@ server_prepare(struct server *s, struct err *err)
 	(void)text_hex(slice_of(id, sizeof(id)), s->id, sizeof(s->id));
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
-	if (s->nobody == NULL || s->logins == NULL || s->ocsp == NULL || s->staples == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL ||
+	if (s->nobody == NULL || s->logins == NULL || s->ocsp == NULL || s->staples == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL || s->board == NULL ||
 	    s->renewals == NULL || s->successions == NULL || s->registrations == NULL || s->feed == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	for (i = 0; i < s->n_listeners; i++)
@@ -246,6 +247,7 @@ server_done(struct server *s)
 	free(s->counters);
 	free(s->bridge_certificates);
 	diary_free(s->diary);
+	board_free(s->board);
 	renewals_free(s->renewals);
 	successions_free(s->successions);
 	registrations_free(s->registrations);

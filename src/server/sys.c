@@ -3,21 +3,29 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/num.h"
 
-/* The sum of a counter over all shards. */
+uint64_t
+server_total(const struct server *s, size_t at)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < s->n_workers; i++) {
+		const _Atomic uint64_t *c = (const void *)((const char *)shard_stats(s->workers[i].shard) + at);
+
+		n += atomic_load_explicit(c, memory_order_relaxed);
+	}
+	return n;
+}
+
 #define TOTAL(field) \
 	static uint64_t total_##field(const struct server *s) \
 	{ \
-		uint64_t n = 0; \
-\
-		for (unsigned i = 0; i < s->n_workers; i++) \
-			n += atomic_load_explicit( \
-			    &shard_stats(s->workers[i].shard)->field, memory_order_relaxed); \
-		return n; \
+		return server_total(s, offsetof(struct shard_stats, field)); \
 	}
 
 TOTAL(connected)
@@ -39,10 +47,8 @@ TOTAL(bytes_out)
 	{ \
 		uint64_t n = 0; \
 \
-		for (unsigned i = 0; i < s->n_workers; i++) \
-			for (unsigned q = 0; q < BROKER_QOS; q++) \
-				n += atomic_load_explicit( \
-				    &shard_stats(s->workers[i].shard)->field[q], memory_order_relaxed); \
+		for (unsigned q = 0; q < BROKER_QOS; q++) \
+			n += server_total(s, offsetof(struct shard_stats, field) + q * sizeof(uint64_t)); \
 		return n; \
 	}
 
@@ -88,7 +94,7 @@ stored(const struct server *s)
 static uint64_t
 alarms(const struct server *s)
 {
-	return watch_alarms(s->watch);
+	return board_count(s->board, ALARMS_OF_LISTS);
 }
 
 static uint64_t
@@ -158,6 +164,9 @@ struct sys {
 	uint64_t before[ARRAY_LEN(loads)];
 	double load[ARRAY_LEN(loads)][ARRAY_LEN(minutes)];
 	const char *store_state; /* as it was said */
+	struct health *health;
+	uint64_t alarms_said;
+	char *refusals_said;
 	bool greeted;
 };
 
@@ -168,6 +177,11 @@ sys_new(unsigned interval_s, uint64_t now_ms)
 
 	if (y == NULL)
 		return NULL;
+	y->health = health_new(interval_s);
+	if (y->health == NULL) {
+		free(y);
+		return NULL;
+	}
 	y->interval_ms = (uint64_t)interval_s * 1000;
 	y->start_ms = y->last_ms = y->next_ms = now_ms;
 	for (size_t i = 0; i < ARRAY_LEN(y->said); i++)
@@ -178,6 +192,10 @@ sys_new(unsigned interval_s, uint64_t now_ms)
 void
 sys_free(struct sys *y)
 {
+	if (y == NULL)
+		return;
+	health_free(y->health);
+	free(y->refusals_said);
 	free(y);
 }
 
@@ -201,6 +219,36 @@ say_number(const struct worker *w, const char *topic, uint64_t value, uint64_t *
 	*said = value;
 	(void)snprintf(text, sizeof(text), "%" PRIu64, value);
 	say(w, topic, text);
+}
+
+/* <text> is taken; NULL, for want of memory: the next interval says it. */
+static void
+say_json(const struct worker *w, const char *topic, char *text)
+{
+	if (text != NULL)
+		say(w, topic, text);
+	free(text);
+}
+
+static void
+say_health(const struct worker *w, struct sys *y, uint64_t now_ms)
+{
+	struct server *s = w->server;
+	char *refusals;
+
+	health_sample(y->health, s, now_ms);
+	say_json(w, "alarms", board_text(s->board, &y->alarms_said));
+	say_json(w, "health/recent", health_recent(y->health));
+	if (health_history_is_due(y->health))
+		say_json(w, "health/history", health_history(y->health));
+	refusals = health_refusals(s);
+	if (refusals == NULL || (y->refusals_said != NULL && strcmp(refusals, y->refusals_said) == 0)) {
+		free(refusals);
+		return;
+	}
+	say(w, "refusals", refusals);
+	free(y->refusals_said);
+	y->refusals_said = refusals;
 }
 
 static void
@@ -230,11 +278,11 @@ say_loads(const struct worker *w, struct sys *y, uint64_t now_ms)
 uint64_t
 sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms)
 {
+	uint64_t heap, probe = health_probe(y->health, w->server, now_ms);
 	char text[48];
-	uint64_t heap;
 
 	if (now_ms < y->next_ms)
-		return y->next_ms - now_ms;
+		return NUM_MIN(probe, y->next_ms - now_ms);
 	if (!y->greeted)
 		say(w, "version", "signet version " SIGNET_VERSION);
 	(void)snprintf(text, sizeof(text), "%" PRIu64 " seconds", (now_ms - y->start_ms) / 1000);
@@ -252,8 +300,9 @@ sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms)
 	say_number(w, "clients/maximum", y->clients_max, &y->said[ARRAY_LEN(values)]);
 	say_number(w, "heap/maximum", y->heap_max, &y->said[ARRAY_LEN(values) + 1]);
 	say_loads(w, y, now_ms);
+	say_health(w, y, now_ms);
 	y->greeted = true;
 	y->last_ms = now_ms;
 	y->next_ms = now_ms + y->interval_ms;
-	return y->interval_ms;
+	return NUM_MIN(probe, y->interval_ms);
 }

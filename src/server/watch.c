@@ -25,17 +25,8 @@ enum {
 	AGAIN_MS = 250,       /* a file that may be half written */
 	YOUNG_NS = 1000000000, /* and is no younger than this when it is said to be damaged */
 	NEWS_MAX = 4096,      /* more revocations at a time: everybody is judged */
-	REPEAT_S = 3600,      /* how often a standing alarm is said */
 	SOON_MAX_S = 3 * 86400,
-	ALARMS_MAX = 256,
 	TEXT_CAP = 640,
-};
-
-/* One alarm that stands; known by its words without their times. */
-struct alarm {
-	uint64_t key;
-	int64_t said; /* seconds */
-	bool seen;
 };
 
 struct watched {
@@ -51,67 +42,39 @@ struct watch {
 	int inotify, wake;
 	atomic_bool stop, renew; /* renew: after a reload */
 	struct watched *listeners;
-	struct alarm alarms[ALARMS_MAX];
-	unsigned n_alarms;
-	atomic_uint standing;
 	bool again; /* a file may be half written */
 };
 
 /* ---- alarms ---- */
 
 static void
-raise_alarm(struct watch *w, uint64_t key, enum log_level level, const char *text)
+raise_alarm(const struct watch *w, enum alarm_kind kind, bool error, const char *text)
 {
-	int64_t now = (int64_t)time(NULL);
-	unsigned i;
-
-	for (i = 0; i < w->n_alarms && w->alarms[i].key != key; i++)
-		;
-	if (i == ALARMS_MAX)
+	if (!board_raise(w->s->board, &(struct alarm){ .source = ALARMS_OF_LISTS, .kind = kind, .error = error, .key = map_hash(slice_str(text)), .text = text }))
 		return;
-	if (i == w->n_alarms)
-		w->alarms[w->n_alarms++] = (struct alarm){ .key = key };
-	w->alarms[i].seen = true;
-	if (now - w->alarms[i].said < REPEAT_S)
-		return;
-	w->alarms[i].said = now;
-	if (level == LOG_LVL_ERROR)
+	if (error)
 		log_error("ALARM: %s.", text);
 	else
 		log_warning("ALARM: %s.", text);
 }
 
 static void
-settle_alarms(struct watch *w)
+settle_alarms(const struct watch *w)
 {
-	unsigned i, n = 0;
+	unsigned old = board_count(w->s->board, ALARMS_OF_LISTS);
 
-	for (i = 0; i < w->n_alarms; i++) {
-		if (!w->alarms[i].seen)
-			continue;
-		w->alarms[n] = w->alarms[i];
-		w->alarms[n++].seen = false;
-	}
-	if (n == 0 && w->n_alarms > 0)
+	if (board_settle(w->s->board, ALARMS_OF_LISTS) == 0 && old > 0)
 		log_notice("The revocation lists are in order again.");
-	w->n_alarms = n;
-	atomic_store(&w->standing, n);
 }
 
 static void
 say_ocsp(void *ctx, const char *text)
 {
-	raise_alarm(ctx, map_hash(slice_str(text)), LOG_LVL_ERROR, text);
-}
-
-unsigned
-watch_alarms(const struct watch *w)
-{
-	return w != NULL ? atomic_load(&w->standing) : 0;
+	raise_alarm(ctx, ALARM_OCSP, true, text);
 }
 
 struct saying {
-	struct watch *w;
+	const struct watch *w;
 	const struct listener *l;
 	int64_t grace;
 };
@@ -123,7 +86,7 @@ say_complaint(void *ctx, const char *text)
 	char line[TEXT_CAP];
 
 	(void)snprintf(line, sizeof(line), "listener %s: %s", x->l->config->name, text);
-	raise_alarm(x->w, map_hash(slice_str(line)), LOG_LVL_ERROR, line);
+	raise_alarm(x->w, ALARM_CRL, true, line);
 }
 
 static const char *
@@ -157,7 +120,7 @@ say_age(void *ctx, const struct pki_crl *crl)
 	    refuse > now ? "from then, or the end of crl_grace, on all clients of this CA are refused"
 			 : "all new clients of this CA are refused until there is a new one",
 	    when_text(refuse, then));
-	raise_alarm(x->w, map_hash(slice_str(line)), over ? LOG_LVL_ERROR : LOG_LVL_WARNING, line);
+	raise_alarm(x->w, ALARM_CRL, over, line);
 }
 
 /* ---- what the files look like ---- */
