@@ -14,6 +14,7 @@ const AGAIN = 3000; // ms to the next attempt
 const node = (/** @type {string} */ name) => ({ name, n: 0, before: 0, rate: 0, below: null });
 
 let url = '', username, password, filter = '#', under = '', text = '', wanted = false;
+let whole = false; // every message goes to the page as text: for the few topics of which each counts
 let client = null, timer = 0;
 let number = 0, total = 0, bytes = 0, arrived = 0, matching = 0, nodes = 0, beyond = 0;
 /** @type {any[]} */
@@ -60,6 +61,10 @@ function pairs(user) {
 }
 
 function onMessage(topic, payload, packet) {
+	if (whole) {
+		post({ kind: 'message', topic, text: decoder.decode(payload) });
+		return;
+	}
 	total++;
 	arrived++;
 	bytes += payload.length;
@@ -154,6 +159,7 @@ setInterval(() => post({ kind: 'tree', tree: tree(root, null), nodes, beyond }),
 const orders = {
 	start(m) {
 		({ url, username, password, filter } = m);
+		whole = m.whole === true;
 		wanted = true;
 		connect();
 	},

@@ -3,21 +3,11 @@ import { access } from '../lib/broker.js';
 import { decode, hex, read } from '../lib/payload.js';
 import { t } from '../lib/text.js';
 import { Badge, bytes, Empty, html, Name, plain, save, useEffect, useRef, useState } from '../lib/ui.js';
+import { startWorker } from '../lib/worker.js';
 
 const KEPT = 500; // rows
 const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hour12: false });
 const number = new Intl.NumberFormat('en');
-
-// The worker's address is the only script address that any text may become.
-const scripts = globalThis.trustedTypes?.createPolicy('signet', { createScriptURL: (/** @type {string} */ name) => {
-	if (name !== 'feed.js')
-		throw new TypeError('not a script of the console');
-	return new URL('../feed.js', import.meta.url).href;
-} });
-
-function startWorker() {
-	return new Worker(/** @type {any} */ (scripts ? scripts.createScriptURL('feed.js') : new URL('../feed.js', import.meta.url)), { type: 'module' });
-}
 
 function filterFault(/** @type {string} */ f) {
 	const levels = f.split('/');
