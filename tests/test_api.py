@@ -258,6 +258,9 @@ def test_rights_deny_beats_permit_and_nothing_is_a_no(control, admin):
     # Who may change users makes no administrator, and none of himself.
     assert admin("PUT", "/api/v1/users/carla/permissions/users").status == 204
     assert carla("PATCH", "/api/v1/users/carla", {"groups": ["admin"]}).status == 403
+    assert carla("PUT", "/api/v1/users/carla/permissions/all").status == 403
+    assert carla("DELETE", "/api/v1/users/carla/permissions/write_devices").status == 403
+    assert carla("GET", "/api/v1/users/carla/permissions").status == 200
     assert carla("POST", "/api/v1/users", {"name": "helper", "groups": ["admin"]}).status == 403
     assert carla("PUT", "/api/v1/users/admin/password", {"password": "mine from now on"}).status == 403
     assert carla("DELETE", "/api/v1/users/admin").status == 403

@@ -334,3 +334,26 @@ def test_a_list_is_made_when_it_is_asked_for(served):
     assert served.client()("GET", "/api/v1/cas/client/crl?form=pem", headers={"If-None-Match": text.headers["etag"]}).status == 304
     assert served.client()("GET", "/api/v1/cas/client/crl").headers["etag"] != text.headers["etag"]
     assert admin("POST", "/api/v1/cas/nobody/crl").status == 404
+
+
+def operator(served, admin, name, *rules):
+    """A user of the first tenant who may do what <rules> (method, path) say."""
+    assert admin("POST", "/api/v1/users", {"name": name, "password": "correct horse battery"}).status == 201
+    for i, (method, path) in enumerate(rules):
+        assert admin("POST", "/api/v1/permissions", {"name": f"{name}-{i}", "path": path, "method": method, "effect": "permit"}).status == 201
+        assert admin("PUT", f"/api/v1/users/{name}/permissions/{name}-{i}").status == 204
+    return served.login(name, "correct horse battery")
+
+
+def test_certificates_of_people_and_servers_are_the_administrators(served, tmp_path):
+    """Whoever gets one more certificate of the Control CA is an administrator."""
+    admin = served.login()
+    anna = operator(served, admin, "anna", (".*", "/api/v1/certificates/"))
+    serial = openssl("x509", "-in", served.pki.files("controller")["cert"], "-noout", "-serial").strip().partition("=")[2].lower()
+    theirs = f"/api/v1/certificates/control/{serial}"
+    assert admin("GET", theirs).status == 200
+    csr, _ = request(tmp_path, "mine")
+    for what, body in (("renew", {"csr": csr}), ("hold", None), ("revoke", {"reason": "unspecified"}), ("release", None)):
+        answer = anna("POST", f"{theirs}/{what}", body)
+        assert answer.status == 403 and answer.json["type"].endswith(":permission"), (what, answer)
+    assert admin("POST", f"{theirs}/renew", {"csr": csr}).json["ca"] == "control"

@@ -275,6 +275,9 @@ auth_may(struct call *c)
 		return forbid(c, text_show(slice_str(path), shown, sizeof(shown)));
 	if ((c->op->flags & OP_PLATFORM) != 0 && !c->actor.first)
 		return forbid(c, "what is for all tenants, as a user of another one than the first");
+	/* Who could give rights could give them to himself. */
+	if ((c->op->flags & OP_ADMIN) != 0 && !actor_is_admin(c))
+		return forbid(c, "what is for administrators alone: who has which rights");
 	return enter_tenant(c, (c->op->flags & OP_DOJOT) == 0 ? call_query(c, "tenant") : (struct slice){ 0 });
 }
 

@@ -114,6 +114,31 @@ certificate_load(struct call *c, struct slice ca, struct slice serial, struct re
 	return false;
 }
 
+bool
+certificate_is_device(struct api *a, const struct registry_certificate *x)
+{
+	struct registry_ca ca;
+	bool ok;
+
+	if (x->device.n == 0 || !registry_ca_get(a->registry, x->ca, &ca, NULL))
+		return false;
+	ok = ca.role.n == 0 || slice_eq(ca.role, SL("client")) || slice_eq(ca.role, SL("factory"));
+	free(ca.mem);
+	return ok;
+}
+
+bool
+certificate_load_to_change(struct call *c, struct registry_certificate *ret)
+{
+	if (!certificate_load(c, c->params[0], c->params[1], ret))
+		return false;
+	if (certificate_is_device(c->api, ret) || actor_is_admin(c))
+		return true;
+	free(ret->mem);
+	call_problem(c, 403, "permission", NULL, "only an administrator can change a certificate that is no device's");
+	return false;
+}
+
 void
 certificate_show(struct call *c, struct slice ca, struct slice serial, unsigned status)
 {
@@ -179,7 +204,7 @@ set_reason(struct call *c, int reason)
 	struct err err;
 	bool ok;
 
-	if (!certificate_load(c, c->params[0], c->params[1], &x))
+	if (!certificate_load_to_change(c, &x))
 		return;
 	ok = reason == RELEASE ? registry_certificate_unhold(r, c->params[0], c->params[1], &err)
 			       : registry_certificate_revoke(r, c->params[0], c->params[1], reason, &err);

@@ -406,6 +406,11 @@ revoke(struct call *c)
 	}
 	if (!load(c, &x))
 		return;
+	if (!certificate_is_device(c->api, &x) && !actor_is_admin(c)) {
+		free(x.mem);
+		dojot_fail(c, 403, "only an administrator can change a certificate that is no device's");
+		return;
+	}
 	ok = reason == 8 ? registry_certificate_unhold(r, x.ca, slice_str(x.serial), &err)
 			 : registry_certificate_revoke(r, x.ca, slice_str(x.serial), reason, &err);
 	if (ok)

@@ -343,18 +343,12 @@ change_link(struct call *c, enum registry_link kind, int64_t a, int64_t b)
 	done(c, ok, &err);
 }
 
-/* Who could give groups could give them to himself. */
 static void
 user_group(struct call *c)
 {
+	int64_t user = user_of(c, c->params[0]);
 	struct registry_group g;
-	int64_t user;
 
-	if (!actor_is_admin(c)) {
-		dojot_fail(c, 403, "only an administrator can say in which groups a user is");
-		return;
-	}
-	user = user_of(c, c->params[0]);
 	if (user == 0 || !load_group(c, c->params[1], &g))
 		return;
 	free(g.mem);
@@ -486,30 +480,30 @@ users_of_group(struct call *c)
 	answer_items(c, "users", l.items, ok, &err);
 }
 
-enum { PAP = OP_DOJOT | OP_PLATFORM };
+enum { PAP = OP_DOJOT | OP_PLATFORM, RIGHTS = PAP | OP_ADMIN };
 #define PERMISSION "/auth/pap/permission"
 #define GROUP "/auth/pap/group"
 static const struct op ops[] = {
 	{ "dojotListPermissions", "Permissions", HTTP_GET, PERMISSION, PAP, 200, list_permissions },
-	{ "dojotCreatePermission", "Make a permission", HTTP_POST, PERMISSION, PAP, 200, create_permission, .body_max = 4096 },
+	{ "dojotCreatePermission", "Make a permission", HTTP_POST, PERMISSION, RIGHTS, 200, create_permission, .body_max = 4096 },
 	{ "dojotGetPermission", "One permission", HTTP_GET, PERMISSION "/{permission}", PAP, 200, get_permission },
-	{ "dojotUpdatePermission", "Change a permission", HTTP_PUT, PERMISSION "/{permission}", PAP, 200, update_permission, .body_max = 4096 },
-	{ "dojotDeletePermission", "Remove a permission", HTTP_DELETE, PERMISSION "/{permission}", PAP, 200, delete_permission },
+	{ "dojotUpdatePermission", "Change a permission", HTTP_PUT, PERMISSION "/{permission}", RIGHTS, 200, update_permission, .body_max = 4096 },
+	{ "dojotDeletePermission", "Remove a permission", HTTP_DELETE, PERMISSION "/{permission}", RIGHTS, 200, delete_permission },
 	{ "dojotListGroups", "Groups", HTTP_GET, GROUP, PAP, 200, list_groups },
-	{ "dojotCreateGroup", "Make a group", HTTP_POST, GROUP, PAP, 200, create_group, .body_max = 4096 },
+	{ "dojotCreateGroup", "Make a group", HTTP_POST, GROUP, RIGHTS, 200, create_group, .body_max = 4096 },
 	{ "dojotGetGroup", "One group", HTTP_GET, GROUP "/{group}", PAP, 200, get_group },
-	{ "dojotUpdateGroup", "Change a group", HTTP_PUT, GROUP "/{group}", PAP, 200, update_group, .body_max = 4096 },
-	{ "dojotDeleteGroup", "Remove a group", HTTP_DELETE, GROUP "/{group}", PAP, 200, delete_group },
+	{ "dojotUpdateGroup", "Change a group", HTTP_PUT, GROUP "/{group}", RIGHTS, 200, update_group, .body_max = 4096 },
+	{ "dojotDeleteGroup", "Remove a group", HTTP_DELETE, GROUP "/{group}", RIGHTS, 200, delete_group },
 	{ "dojotGroupPermissions", "What a group may do", HTTP_GET, GROUP "/{group}/permissions", PAP, 200, group_permissions },
 	{ "dojotGroupUsers", "Who is in a group", HTTP_GET, GROUP "/{group}/users", PAP, 200, users_of_group },
 	{ "dojotDirectPermissions", "What a user may do by himself", HTTP_GET, "/auth/pap/user/{user}/directpermissions", PAP, 200, direct_permissions },
 	{ "dojotAllPermissions", "What a user may do", HTTP_GET, "/auth/pap/user/{user}/allpermissions", PAP, 200, all_permissions },
 	{ "dojotUserGroups", "A user's groups", HTTP_GET, "/auth/pap/user/{user}/groups", PAP, 200, user_groups },
-	{ "dojotJoin", "Put a user into a group", HTTP_POST, "/auth/pap/usergroup/{user}/{group}", PAP, 200, user_group },
-	{ "dojotLeave", "Take a user out of a group", HTTP_DELETE, "/auth/pap/usergroup/{user}/{group}", PAP, 200, user_group },
-	{ "dojotGrantGroup", "Give a permission to a group", HTTP_POST, "/auth/pap/grouppermissions/{group}/{permission}", PAP, 200, group_permission },
-	{ "dojotRevokeGroup", "Take it away", HTTP_DELETE, "/auth/pap/grouppermissions/{group}/{permission}", PAP, 200, group_permission },
-	{ "dojotGrantUser", "Give a permission to a user", HTTP_POST, "/auth/pap/userpermissions/{user}/{permission}", PAP, 200, user_permission },
-	{ "dojotRevokeUser", "Take it away", HTTP_DELETE, "/auth/pap/userpermissions/{user}/{permission}", PAP, 200, user_permission },
+	{ "dojotJoin", "Put a user into a group", HTTP_POST, "/auth/pap/usergroup/{user}/{group}", RIGHTS, 200, user_group },
+	{ "dojotLeave", "Take a user out of a group", HTTP_DELETE, "/auth/pap/usergroup/{user}/{group}", RIGHTS, 200, user_group },
+	{ "dojotGrantGroup", "Give a permission to a group", HTTP_POST, "/auth/pap/grouppermissions/{group}/{permission}", RIGHTS, 200, group_permission },
+	{ "dojotRevokeGroup", "Take it away", HTTP_DELETE, "/auth/pap/grouppermissions/{group}/{permission}", RIGHTS, 200, group_permission },
+	{ "dojotGrantUser", "Give a permission to a user", HTTP_POST, "/auth/pap/userpermissions/{user}/{permission}", RIGHTS, 200, user_permission },
+	{ "dojotRevokeUser", "Take it away", HTTP_DELETE, "/auth/pap/userpermissions/{user}/{permission}", RIGHTS, 200, user_permission },
 };
 const struct op_group group_dojot_pap = { "dojot-pap", "dojot's groups and permissions", ops, ARRAY_LEN(ops) };

@@ -91,6 +91,19 @@ load(struct call *c, struct registry_certificate *ret)
 	return false;
 }
 
+/* False: answered. */
+static bool
+load_to_change(struct call *c, struct registry_certificate *ret)
+{
+	if (!load(c, ret))
+		return false;
+	if (certificate_is_device(c->api, ret) || actor_is_admin(c))
+		return true;
+	free(ret->mem);
+	fail(c, 403, "only an administrator can change a certificate that is no device's");
+	return false;
+}
+
 static void
 get(struct call *c)
 {
@@ -261,7 +274,7 @@ own(struct call *c)
 		fail(c, 400, "belongsTo.device is needed: a device's id, or null");
 		return;
 	}
-	if (!load(c, &x))
+	if (!load_to_change(c, &x))
 		return;
 	if (json_is_string(device)) {
 		id = slice_of(json_string_value(device), json_string_length(device));
@@ -296,7 +309,7 @@ revoke(struct call *c)
 	struct registry_certificate x;
 	struct err err;
 
-	if (!load(c, &x))
+	if (!load_to_change(c, &x))
 		return;
 	if (registry_certificate_revoke(c->api->registry, x.ca, slice_str(x.serial), REASON_SUPERSEDED, &err)) {
 		event_certificate(c->api, "revoked", x.ca, slice_str(x.serial));

@@ -292,23 +292,24 @@ static const struct field group_rows[] = {
 };
 static const struct schema permission_schema = { "Permission", permission_rows }, group_schema = { "Group", group_rows };
 
+enum { RIGHTS = OP_PLATFORM | OP_ADMIN };
 static const struct op ops[] = {
 	{ "listPermissions", "All permissions", HTTP_GET, "/api/v1/permissions", OP_PLATFORM | OP_ALL, 200, list_permissions, .answer = &permission_schema },
-	{ "createPermission", "Make a permission", HTTP_POST, "/api/v1/permissions", OP_PLATFORM | OP_ONCE, 201, create_permission, .body = &permission_schema,
+	{ "createPermission", "Make a permission", HTTP_POST, "/api/v1/permissions", RIGHTS | OP_ONCE, 201, create_permission, .body = &permission_schema,
 	    .answer = &permission_schema, .example = "{\"name\":\"read_devices\",\"path\":\"/api/v1/devices/(.*)\",\"method\":\"GET\",\"effect\":\"permit\"}" },
-	{ "deletePermission", "Remove a permission", HTTP_DELETE, "/api/v1/permissions/{permission}", OP_PLATFORM, 204, delete_permission },
+	{ "deletePermission", "Remove a permission", HTTP_DELETE, "/api/v1/permissions/{permission}", RIGHTS, 204, delete_permission },
 	{ "listGroups", "All groups", HTTP_GET, "/api/v1/groups", OP_PLATFORM | OP_ALL, 200, list_groups, .answer = &group_schema },
-	{ "createGroup", "Make a group", HTTP_POST, "/api/v1/groups", OP_PLATFORM | OP_ONCE, 201, create_group, .body = &group_schema, .answer = &group_schema,
+	{ "createGroup", "Make a group", HTTP_POST, "/api/v1/groups", RIGHTS | OP_ONCE, 201, create_group, .body = &group_schema, .answer = &group_schema,
 	    .example = "{\"name\":\"operators\",\"description\":\"Who looks after the devices\"}" },
-	{ "deleteGroup", "Remove a group", HTTP_DELETE, "/api/v1/groups/{group}", OP_PLATFORM, 204, delete_group },
+	{ "deleteGroup", "Remove a group", HTTP_DELETE, "/api/v1/groups/{group}", RIGHTS, 204, delete_group },
 	{ "listGroupPermissions", "What a group may do", HTTP_GET, "/api/v1/groups/{group}/permissions", OP_PLATFORM | OP_ALL, 200, list_group_permissions,
 	    .answer = &permission_schema },
-	{ "grantGroup", "Give a permission to a group", HTTP_PUT, "/api/v1/groups/{group}/permissions/{permission}", OP_PLATFORM, 204, put_group_permission },
-	{ "revokeGroup", "Take a permission from a group", HTTP_DELETE, "/api/v1/groups/{group}/permissions/{permission}", OP_PLATFORM, 204, delete_group_permission },
+	{ "grantGroup", "Give a permission to a group", HTTP_PUT, "/api/v1/groups/{group}/permissions/{permission}", RIGHTS, 204, put_group_permission },
+	{ "revokeGroup", "Take a permission from a group", HTTP_DELETE, "/api/v1/groups/{group}/permissions/{permission}", RIGHTS, 204, delete_group_permission },
 	{ "listUserPermissions", "What a user may do beside what his groups may", HTTP_GET, "/api/v1/users/{user}/permissions", OP_PLATFORM | OP_ALL, 200,
 	    list_user_permissions, .answer = &permission_schema },
-	{ "grantUser", "Give a permission to a user; it stands above those of the groups", HTTP_PUT, "/api/v1/users/{user}/permissions/{permission}", OP_PLATFORM, 204,
+	{ "grantUser", "Give a permission to a user; it stands above those of the groups", HTTP_PUT, "/api/v1/users/{user}/permissions/{permission}", RIGHTS, 204,
 	    put_user_permission },
-	{ "revokeUser", "Take a permission from a user", HTTP_DELETE, "/api/v1/users/{user}/permissions/{permission}", OP_PLATFORM, 204, delete_user_permission },
+	{ "revokeUser", "Take a permission from a user", HTTP_DELETE, "/api/v1/users/{user}/permissions/{permission}", RIGHTS, 204, delete_user_permission },
 };
 const struct op_group group_groups = { "permissions", "Groups and permissions, for all tenants", ops, ARRAY_LEN(ops) };

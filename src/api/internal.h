@@ -49,6 +49,7 @@ enum op_flags {
 	OP_MATCH = 64,    /* takes If-Match */
 	OP_PAGE = 256,    /* for a page of the console: the answer has the cookie */
 	OP_PUBLIC = 512,  /* also without TLS */
+	OP_ADMIN = 2048,  /* only for administrators, whatever else the rules of others say: it changes rules */
 	OP_DOJOT = 1024,  /* of dojot: its handler looks at parameters and body itself, and refusals have the form of dojot's gateway */
 };
 struct op {
@@ -365,6 +366,10 @@ extern const struct schema certificate_schema;
 const char *reason_name(int code);
 /* The certificate, if the call's tenant may see it; false: answered. */
 bool certificate_load(struct call *c, struct slice ca, struct slice serial, struct registry_certificate *ret);
+/* A device's, and of a CA that issues for devices? Who gets another one of the Control CA is an administrator, of the cloud's the broker. */
+bool certificate_is_device(struct api *a, const struct registry_certificate *x);
+/* The certificate of the path, if the asker may change it; false: answered. */
+bool certificate_load_to_change(struct call *c, struct registry_certificate *ret);
 void certificate_show(struct call *c, struct slice ca, struct slice serial, unsigned status);
 /* The registry has the certificate with another state: tell the signer, publish the list, then <done>; <why>: it is not published. */
 void lists_publish(struct call *c, const struct registry_certificate *x, int reason, void (*done)(struct call *c, const struct err *why));

@@ -233,7 +233,7 @@ renew(struct call *c)
 		call_json(c, 503, NULL);
 		return;
 	}
-	if (!certificate_load(c, c->params[0], c->params[1], &x))
+	if (!certificate_load_to_change(c, &x))
 		return;
 	(void)text_copy(o->ca, sizeof(o->ca), x.ca);
 	(void)text_copy(o->profile, sizeof(o->profile), x.profile);
