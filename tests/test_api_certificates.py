@@ -202,6 +202,20 @@ def test_one_device_id_in_two_tenants(served, admin, tmp_path):
     assert admin("GET", one(made["blue"]) + "?tenant=red").status == 404
 
 
+def test_what_a_removal_revokes_is_in_the_index_too(served, admin, tmp_path):
+    """So that a list which a command makes of the index lets nobody in again."""
+    certificate, _ = device(admin, tmp_path, "removed")
+    assert admin("DELETE", "/api/v1/devices/removed").status == 204
+
+    def status():
+        return next(e["status"] for e in json.loads(kit.signet("ca", "list", "--dir", served.dir, "--json").stdout) if e["serial"] == certificate["serial"])
+    kit.wait_for(lambda: status() == "revoked", "the signer's book")
+    kit.signet("ca", "revoke", "--ca", "client", "--dir", served.dir)
+    assert revoked_in_file(served, certificate["serial"])
+    records = [json.loads(line) for line in (served.dir / "audit.log").read_text().splitlines()]
+    assert [r["details"]["reason"] for r in records if r["action"] == "revoke" and r["object"] == certificate["serial"]] == ["5"]
+
+
 def test_what_was_done_is_in_the_audit_log(served, admin):
     assert admin("POST", "/api/v1/devices", {"id": "audited"}).status == 201
     text = kit.wait_for(lambda: next((x for x in (served.dir / "audit.log").read_text().splitlines() if "createDevice" in x and "user:admin" in x), None),

@@ -151,7 +151,8 @@ struct call {
 	void (*answered)(struct call *c, const json_t *answer); /* what follows the broker's answer */
 	void (*ended)(struct call *c); /* before it is freed, or NULL */
 	void (*listed)(struct call *c, const struct err *why);  /* what follows when a revocation list is out; <why>: it is not */
-	char listed_ca[REGISTRY_NAME_MAX + 1];
+	char listed_ca[REGISTRY_NAME_MAX + 1], listed_serial[2 * REGISTRY_SERIAL_MAX + 1];
+	int listed_reason;
 	bool replayed;        /* the answer is that of an earlier request */
 	bool page;            /* the answer is one of the console's files */
 };
@@ -377,7 +378,7 @@ void lists_publish(struct call *c, const struct registry_certificate *x, int rea
 void lists_make(struct call *c, struct slice ca, void (*done)(struct call *c, const struct err *why));
 bool signers_open(struct api *a, struct err *err);
 void signers_close(struct api *a);
-/* Something was revoked or put back: CAs whose lists are due get new ones. */
+/* Something was revoked or put back: CAs whose lists are due get new ones, and the signer books what it does not know yet. */
 void lists_due(struct api *a);
 void api_audit(struct api *a, const char *actor, const char *action, struct slice object);
 

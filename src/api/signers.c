@@ -13,7 +13,7 @@
 #include "base/num.h"
 #include "base/text.h"
 
-enum { LIST_DAYS = 30, LIST_ENTRIES_MAX = 4000000 };
+enum { LIST_DAYS = 30, LIST_ENTRIES_MAX = 4000000, BOOKS_AT_ONCE = 64 };
 
 /* One CA's list that is being made, and who waits for it. */
 struct making {
@@ -34,6 +34,19 @@ struct signers {
 	struct signer_client *client;
 	struct event *read, *write;
 	struct making *makings;
+	struct booking *books;   /* those of one go */
+	unsigned booking;        /* revocations that the signer was told of and has not answered */
+	bool books_again;
+};
+
+/* A revocation of which nobody but the registry knows yet. */
+struct booking {
+	struct booking *next;
+	struct signers *s;
+	char ca[REGISTRY_NAME_MAX + 1], serial[2 * REGISTRY_SERIAL_MAX + 1];
+	int reason;
+	int64_t at;
+	bool done;
 };
 
 /* ---- the socket ---- */
@@ -48,6 +61,7 @@ lose(struct signers *s)
 	signer_client_free(s->client);
 	s->read = s->write = NULL;
 	s->client = NULL;
+	s->booking = 0;
 }
 
 static void
@@ -131,6 +145,17 @@ signers_open(struct api *a, struct err *err)
 }
 
 static void
+free_books(struct signers *s)
+{
+	while (s->books != NULL) {
+		struct booking *b = s->books;
+
+		s->books = b->next;
+		free(b);
+	}
+}
+
+static void
 free_waiters(struct waiter *w)
 {
 	while (w != NULL) {
@@ -157,6 +182,7 @@ signers_close(struct api *a)
 		free_waiters(m->then);
 		free(m);
 	}
+	free_books(s);
 	free(s);
 	a->signers = NULL;
 }
@@ -371,18 +397,112 @@ lists_pending(struct call *c, const struct err *err)
 }
 
 
+/* ---- the CA's index and the audit log ---- */
+
+static void books_due(struct signers *s);
+
+/* With nothing under way: what the signer has answered is done with, in one go. False: it wants to be asked later. */
+static bool
+settle_books(struct signers *s)
+{
+	struct registry *r = s->api->registry;
+	struct err err = { 0 };
+	bool all = true, ok = registry_begin(r, &err);
+
+	for (struct booking *b = s->books; ok && b != NULL; b = b->next) {
+		all = all && b->done;
+		ok = !b->done || registry_booked(r, slice_str(b->ca), slice_str(b->serial), b->reason, &err);
+	}
+	ok = ok && registry_commit(r, &err);
+	if (!ok) {
+		log_error("The registry cannot note which revocations are booked: %s.", err.text);
+		registry_rollback(r);
+	}
+	free_books(s);
+	return ok && all;
+}
+
+static void
+one_less(struct signers *s)
+{
+	bool more;
+
+	if (--s->booking > 0)
+		return;
+	more = s->books != NULL && settle_books(s);
+	if ((more || s->books_again) && s->client != NULL)
+		books_due(s);
+}
+
+static void
+on_book(void *ctx, bool ok, const struct err *err)
+{
+	struct booking *b = ctx;
+
+	/* What it will never do is not asked for again. */
+	b->done = ok || (err->code != ERR_LIMIT && err->code != ERR_SYSTEM && err->code != ERR_MEMORY);
+	if (!ok)
+		log_error("The signer does not book the revocation of certificate %s of CA %s: %s.", b->serial, b->ca, err->text);
+	one_less(b->s);
+}
+
+static bool
+add_book(void *ctx, const struct registry_unbooked *v)
+{
+	struct signers *s = ctx;
+	struct booking *b = calloc(1, sizeof(*b));
+
+	if (b == NULL)
+		return false;
+	*b = (struct booking){ .next = s->books, .s = s, .reason = v->reason, .at = v->at };
+	(void)text_copy(b->ca, sizeof(b->ca), v->ca);
+	(void)text_copy(b->serial, sizeof(b->serial), slice_str(v->serial));
+	s->books = b;
+	return true;
+}
+
+/* What became of certificates by the way (a device was removed), or while the signer was away. Else a list that a command makes from the index
+ * would let them in again. */
+static void
+books_due(struct signers *s)
+{
+	struct err err = { 0 };
+
+	s->books_again = s->booking > 0;
+	if (s->booking > 0)
+		return;
+	free_books(s);
+	if (!registry_unbooked_each(s->api->registry, BOOKS_AT_ONCE, add_book, s, &err))
+		log_error("The registry cannot say which revocations are to be booked: %s.", err.text);
+	for (struct booking *b = s->books; b != NULL; b = b->next) {
+		struct signer_revoke q = { .ca = b->ca, .serial = b->serial, .reason = b->reason, .at = b->at, .actor = "registry" };
+
+		if (!signer_revoke(s->client, &q, on_book, b, &err))
+			break;
+		s->booking++;
+	}
+	watch_write(s);
+}
+
+/* ---- revocation, and who waits for it ---- */
+
 static void
 on_booked(void *ctx, bool ok, const struct err *err)
 {
 	static const struct err gone = { .code = ERR_SYSTEM, .text = "the signer is gone" };
 	struct call *c = ctx;
+	struct signers *s = c->api->signers;
+	struct err why;
 
 	if (!ok)
 		log_error("The signer does not book a revocation: %s.", err->text);
-	if (c->api->signers->client == NULL)
+	else if (!registry_booked(c->api->registry, slice_str(c->listed_ca), slice_str(c->listed_serial), c->listed_reason, &why))
+		log_error("The registry cannot note that a revocation is booked: %s.", why.text);
+	if (s->client == NULL)
 		c->listed(c, err != NULL ? err : &gone);
 	else
-		want(c->api->signers, slice_str(c->listed_ca), c);
+		want(s, slice_str(c->listed_ca), c);
+	one_less(s);
 }
 
 void
@@ -406,10 +526,13 @@ lists_publish(struct call *c, const struct registry_certificate *x, int reason, 
 	struct err err;
 
 	c->listed = done;
+	c->listed_reason = reason;
 	(void)text_copy(c->listed_ca, sizeof(c->listed_ca), x->ca);
+	(void)text_copy(c->listed_serial, sizeof(c->listed_serial), slice_str(x->serial));
 	if (c->api->signers->client == NULL)
 		(void)err_set(&err, ERR_SYSTEM, "the signer is not there");
 	else if (signer_revoke(c->api->signers->client, &q, on_booked, c, &err)) {
+		c->api->signers->booking++;
 		watch_write(c->api->signers);
 		return;
 	}
@@ -443,6 +566,7 @@ lists_due(struct api *a)
 
 	if (d == NULL)
 		return;
+	books_due(s);
 	d->s = s;
 	d->soon = api_now(a) + (int64_t)LIST_DAYS * 86400 / 2;
 	(void)registry_ca_each(a->registry, note_due, d, NULL);

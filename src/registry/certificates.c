@@ -184,6 +184,8 @@ update(struct registry *r, const struct registry_certificate *c, const struct fa
 	                  VALUES(v_int(k->id), v_int((int)c->state), v_int(c->revoked_at), v_int(c->reason)), err) ||
 	                 (c->state >= REGISTRY_CERT_HOLD && !count_revocation(r, f->ca, err))))
 		return false;
+	if (c->state >= REGISTRY_CERT_HOLD && c->state >= k->state && !db_run(r, "DELETE FROM unbooked WHERE id = ?1", VALUES(v_int(k->id)), err))
+		return false;
 	return (!der || db_run(r, "UPDATE certificates SET der = ?2 WHERE id = ?1", VALUES(v_int(k->id), v_blob(c->der)), err)) &&
 	    (!spki || db_run(r, "UPDATE certificates SET spki = ?2 WHERE id = ?1", VALUES(v_int(k->id), v_blob(f->spki)), err)) &&
 	    (!device || db_run(r, "UPDATE certificates SET device_id = ?2, tenant_id = ?3 WHERE id = ?1",
@@ -358,6 +360,44 @@ registry_certificate_revoke_all(struct registry *r, struct slice cn, int reason,
 		return false;
 	*ret_n = n;
 	return true;
+}
+
+/* ---- what the signer is to book ---- */
+
+bool
+registry_unbooked_each(struct registry *r, unsigned max, bool (*each)(void *ctx, const struct registry_unbooked *v), void *ctx, struct err *err)
+{
+	struct query q;
+	int more;
+
+	if (!query_begin(&q, r, "SELECT c.name, x.serial, CASE WHEN x.state >= 2 THEN x.reason ELSE -1 END, x.revoked_at FROM unbooked u"
+	                  " JOIN certificates x ON x.id = u.id JOIN cas c ON c.id = x.ca_id ORDER BY u.id LIMIT ?1", VALUES(v_int(max)), err))
+		return false;
+	while ((more = query_next(&q)) == 1) {
+		struct registry_unbooked v = { .ca = query_text(&q, 0), .reason = (int)query_int(&q, 2), .at = query_int(&q, 3) };
+
+		(void)text_hex(query_blob(&q, 1), v.serial, sizeof v.serial);
+		if (!each(ctx, &v))
+			break;
+	}
+	query_end(&q);
+	return more != -1;
+}
+
+static bool
+booked(struct registry *r, struct slice ca, struct slice serial, int reason, struct err *err)
+{
+	struct one c = { 0 };
+
+	return find_one(r, ca, serial, &c, err) &&
+	    db_run(r, "DELETE FROM unbooked WHERE id = ?1 AND ?2 = (SELECT CASE WHEN state >= 2 THEN reason ELSE -1 END FROM certificates WHERE id = ?1)",
+	        VALUES(v_int(c.id), v_int(reason)), err);
+}
+
+bool
+registry_booked(struct registry *r, struct slice ca, struct slice serial, int reason, struct err *err)
+{
+	return change_begin(r, err) && change_end(r, booked(r, ca, serial, reason, err), err);
 }
 
 /* ---- owners ---- */

@@ -70,6 +70,72 @@ test_supersede(void **state)
 	free(d.mem);
 }
 
+struct unbooked {
+	char text[256];
+	unsigned n, stop;
+};
+
+static bool
+note_unbooked(void *ctx, const struct registry_unbooked *v)
+{
+	struct unbooked *u = ctx;
+	size_t at = strlen(u->text);
+
+	(void)snprintf(u->text + at, sizeof u->text - at, "%.*s/%s:%d%s ", SL_ARG(v->ca), v->serial, v->reason, v->at > 0 ? "@" : "");
+	return ++u->n != u->stop;
+}
+
+static const char *
+unbooked(struct kit *k, unsigned max, struct unbooked *u)
+{
+	*u = (struct unbooked){ .stop = u->stop };
+	WORKS(k, registry_unbooked_each(k->r, max, note_unbooked, u, &k->err));
+	return u->text;
+}
+
+/* What the signer has to be told, whichever way a certificate came to its end. */
+static void
+test_unbooked(void **state)
+{
+	struct kit *k = *state;
+	struct registry_certificate c = kit_certificate(k, "client", "x", 5, 30);
+	struct unbooked u = { 0 };
+	unsigned n;
+
+	kit_device(k, "default", "d");
+	for (unsigned i = 1; i <= 4; i++)
+		kit_certify(k, "client", i == 4 ? "e" : "d", i, 30);
+	assert_string_equal(unbooked(k, 10, &u), "");
+	WORKS(k, registry_certificate_revoke(k->r, SL("client"), SL("00000001"), 6, &k->err));
+	assert_string_equal(unbooked(k, 10, &u), "client/00000001:6@ ");
+	/* Other than it was said to the signer. */
+	WORKS(k, registry_certificate_unhold(k->r, SL("client"), SL("00000001"), &k->err));
+	WORKS(k, registry_booked(k->r, SL("client"), SL("00000001"), 6, &k->err));
+	assert_string_equal(unbooked(k, 10, &u), "client/00000001:-1 ");
+	WORKS(k, registry_booked(k->r, SL("client"), SL("00000001"), -1, &k->err));
+	assert_string_equal(unbooked(k, 10, &u), "");
+	WORKS(k, registry_device_remove(k->r, SL("default"), SL("d"), 5, &n, &k->err));
+	WORKS(k, registry_certificate_revoke_all(k->r, SL("e"), 4, &n, &k->err));
+	assert_string_equal(unbooked(k, 10, &u), "client/00000001:5@ client/00000002:5@ client/00000003:5@ client/00000004:4@ ");
+	assert_string_equal(unbooked(k, 2, &u), "client/00000001:5@ client/00000002:5@ ");
+	u.stop = 1;
+	assert_string_equal(unbooked(k, 10, &u), "client/00000001:5@ ");
+	u.stop = 0;
+	FAILS(k, ERR_MISSING, registry_booked(k->r, SL("client"), SL("77"), 5, &k->err));
+	/* What the index says, it knows: news or not. */
+	c.state = REGISTRY_CERT_REVOKED;
+	c.revoked_at = k->now;
+	WORKS(k, registry_certificate_import(k->r, &c, NULL, &k->err));
+	c = kit_certificate(k, "client", "d", 2, 30);
+	c.state = REGISTRY_CERT_REVOKED;
+	c.revoked_at = k->now;
+	WORKS(k, registry_certificate_import(k->r, &c, NULL, &k->err));
+	assert_string_equal(unbooked(k, 10, &u), "client/00000001:5@ client/00000003:5@ client/00000004:4@ ");
+	/* It is as true in the next process. */
+	kit_reopen(k);
+	assert_string_equal(unbooked(k, 1, &u), "client/00000001:5@ ");
+}
+
 static void
 test_revocation(void **state)
 {
@@ -510,7 +576,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_certificates), TEST(test_supersede), TEST(test_revocation), TEST(test_crl), TEST(test_cas), TEST(test_import),
+		TEST(test_certificates), TEST(test_supersede), TEST(test_revocation), TEST(test_unbooked), TEST(test_crl), TEST(test_cas), TEST(test_import),
 		TEST(test_certificate_lists), TEST(test_secrets), TEST(test_entities),
 	};
 

@@ -438,6 +438,18 @@ bool registry_certificate_revoke(struct registry *r, struct slice ca, struct sli
 bool registry_certificate_unhold(struct registry *r, struct slice ca, struct slice serial, struct err *err); /* ERR_DENIED: not on hold */
 /* All of a CN that are not revoked. */
 bool registry_certificate_revoke_all(struct registry *r, struct slice cn, int reason, unsigned *ret_n, struct err *err);
+/* What stands neither in the CA's index nor in the audit log yet: revocations, holds (reason 6) and their ends (reason -1) of the functions
+ * above and of registry_device_remove(), for CAs that are our own; oldest certificates first, at most <max>. It ends when <each> says false. */
+struct registry_unbooked {
+	struct slice ca;
+	char serial[2 * REGISTRY_SERIAL_MAX + 1];
+	int reason;                     /* CRLReason; -1: no longer on hold */
+	int64_t at;
+};
+bool registry_unbooked_each(struct registry *r, unsigned max, bool (*each)(void *ctx, const struct registry_unbooked *v), void *ctx,
+    struct err *err);
+/* The signer has booked that; what was changed since stays. */
+bool registry_booked(struct registry *r, struct slice ca, struct slice serial, int reason, struct err *err);
 
 enum registry_certificate_order { REGISTRY_CERT_BY_AGE, REGISTRY_CERT_BY_EXPIRY };
 struct registry_certificate_filter {

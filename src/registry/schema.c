@@ -138,7 +138,7 @@ static const char version_1[] =
     "CREATE TRIGGER certificates_came AFTER UPDATE OF state, tenant_id ON certificates WHEN NEW.state = 0 BEGIN"
     " INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;";
 
-/* The ends of certificates by their CA, too: what is left of one that is replaced, and in which order it ends. */
+/* The ends of certificates by their CA, too: what is left of one that is replaced, and in which order it ends; and what is to be booked. */
 static const char version_2[] =
     "DROP TRIGGER certificates_added; DROP TRIGGER certificates_left; DROP TRIGGER certificates_came; DROP TABLE end_tally;"
     "CREATE TABLE end_tally(tenant_id INTEGER NOT NULL, day INTEGER NOT NULL, ca_id INTEGER NOT NULL, n INTEGER NOT NULL,"
@@ -150,7 +150,14 @@ static const char version_2[] =
     " UPDATE end_tally SET n = n - 1 WHERE tenant_id = COALESCE(OLD.tenant_id, 0) AND day = OLD.not_after / 86400 AND ca_id = OLD.ca_id; END;"
     "CREATE TRIGGER certificates_came AFTER UPDATE OF state, tenant_id ON certificates WHEN NEW.state = 0 BEGIN"
     " INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, NEW.ca_id, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;"
-    "CREATE INDEX certificates_ca_end ON certificates(tenant_id, ca_id, not_after) WHERE state = 0;";
+    "CREATE INDEX certificates_ca_end ON certificates(tenant_id, ca_id, not_after) WHERE state = 0;"
+
+    /* Revocations, holds and their ends that stand neither in the CA's index nor in the audit log yet: the signer is to be told. Only of CAs whose
+     * key it has. What the index says is taken out again. */
+    "CREATE TABLE unbooked(id INTEGER PRIMARY KEY REFERENCES certificates ON DELETE CASCADE) STRICT;"
+    "INSERT INTO unbooked SELECT x.id FROM certificates x JOIN cas c ON c.id = x.ca_id WHERE x.state >= 2 AND c.own = 1;"
+    "CREATE TRIGGER certificates_unbooked AFTER UPDATE OF state ON certificates WHEN NEW.state <> OLD.state AND (NEW.state >= 2 OR OLD.state = 2)"
+    " AND (SELECT own FROM cas WHERE id = NEW.ca_id) = 1 BEGIN INSERT OR REPLACE INTO unbooked VALUES(NEW.id); END;";
 
 const struct migration schema_migrations[] = {
 	{ version_1 },
