@@ -302,7 +302,9 @@ def test_tenants_do_not_see_each_other(control, admin):
 
 def test_pages_have_cursors_and_links(admin):
     devices = [{"id": f"page-{i:03}", "label": f"n {i}"} for i in range(25)]
-    assert admin("POST", "/api/v1/devices/bulk", {"devices": devices}).json == {"created": 25}
+    assert admin("POST", "/api/v1/devices/bulk", {"devices": devices}).json == {"created": 25, "kept": 0}
+    assert admin("POST", "/api/v1/devices/bulk", {"devices": devices}).status == 409
+    assert admin("POST", "/api/v1/devices/bulk", {"devices": devices, "existing": "keep"}).json == {"created": 0, "kept": 25}
     path, seen, pages = "/api/v1/devices?prefix=page-&limit=10&order=id", [], 0
     while path:
         answer = admin("GET", path)

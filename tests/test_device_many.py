@@ -1,5 +1,6 @@
 """signet device add --from: many devices of a CSV file, whatever happens meanwhile."""
 import csv
+import fcntl
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ def live(pki):
     found = {}
     for line in kit.signet("ca", "list", "--dir", pki.dir, "--ca", "client").stdout.splitlines():
         if " live" in line:
-            name = next((w for w in line.split() if w.startswith(("many-", "dev-"))), None)
+            name = next((w for w in line.split() if w.startswith(("many-", "dev-", "shared-"))), None)
             if name:
                 found[name] = found.get(name, 0) + 1
     return found
@@ -59,24 +60,73 @@ def test_a_header_says_what_there_is(pki, tmp_path):
 
 
 def test_nothing_is_made_twice_however_often_it_is_killed(pki, tmp_path):
-    """Killed when so many folders are there, three times, and begun again each time."""
+    """Killed while it makes keys, while it writes the audit log and the index, and while folders get their names; begun again each time."""
     file = tmp_path / "many.csv"
-    names = [f"many-{i:03}" for i in range(120)]
+    names = [f"many-{i:03}" for i in range(300)]
     file.write_text("id\n" + "\n".join(names) + "\n")
-    clients = pki.dir / "clients"
+    clients, log, index = pki.dir / "clients", pki.dir / "audit.log", pki.dir / "pki/client/index.txt"
+
+    def unfinished():
+        return sum(1 for p in os.listdir(clients) if p.startswith("many-") and ".new-" in p)
 
     def there():
-        return sum(1 for p in clients.iterdir() if p.name in wanted)
+        return sum(1 for p in os.listdir(clients) if p in wanted)
+
+    def grown(path, by=1):
+        before = path.stat().st_size
+        return lambda: path.stat().st_size >= before + by
 
     wanted = set(names)
-    for stop in (7, 40, 90):
+    seen = {}
+    for stop in (lambda: unfinished() >= 5, lambda: unfinished() >= 150, grown(log), grown(log, 60000), grown(index), lambda: there() >= 20, lambda: there() > 200):
         with open(os.devnull, "wb") as null:
             process = subprocess.Popen([kit.SIGNET, "device", "add", "--from", file, "--dir", pki.dir], stdout=null, stderr=null)
-        kit.wait_for(lambda stop=stop, process=process: there() >= stop or process.poll() is not None, "so many devices")
+        kit.wait_for(lambda stop=stop, process=process: stop() or process.poll() is not None, "it to get so far", seconds=60)
         process.send_signal(signal.SIGKILL)
         process.wait()
+        # What is there has the key that it had.
+        keys = {n: (clients / n / "key.pem").read_bytes() for n in names if (clients / n).exists()}
+        assert all(keys[n] == k for n, k in seen.items())
+        seen = keys
     out = kit.signet("device", "add", "--from", file, "--dir", pki.dir)
     assert " 0 errors" in out.stdout
     assert {n: k for n, k in live(pki).items() if n.startswith("many-")} == {n: 1 for n in names}
     assert {p.name for p in clients.iterdir() if p.name.startswith("many-")} == wanted
+    assert all((clients / n / "key.pem").read_bytes() == k for n, k in seen.items())
+    for name in names:
+        assert sorted(os.listdir(clients / name)) == ["ca.pem", "cert.pem", "key.pem"]
+    # All of them have a line, with the certificate that they have.
+    result = rows(f"{file}.result.csv")
+    assert len({r["serial"] for r in result}) == 300 and {r["state"] for r in result} <= {"made", "there already"}
+    # Each certificate that is live is in its folder, and its copy in the CA's.
+    copies = {p.name for p in (pki.dir / "pki/client/certs").iterdir()}
+    for r in result:
+        assert r["serial"] + ".pem" in copies
+        assert (clients / r["id"] / "cert.pem").read_text().startswith((pki.dir / "pki/client/certs" / (r["serial"] + ".pem")).read_text())
     kit.signet("audit", "verify", "--dir", pki.dir)
+
+
+def test_the_index_is_shared(pki, tmp_path):
+    """Others issue between the turns: what they did is seen."""
+    file = tmp_path / "shared.csv"
+    file.write_text("id\n" + "".join(f"shared-{i:03}\n" for i in range(450)))
+    process = subprocess.Popen([kit.SIGNET, "device", "add", "--from", file, "--dir", pki.dir], stdout=subprocess.PIPE, text=True)
+    kit.wait_for(lambda: (pki.dir / "clients/shared-000").exists(), "the first turn", seconds=60)
+    other = kit.signet("device", "add", "shared-449", "--dir", pki.dir, check=False)
+    out = process.communicate()[0]
+    made = 450 if other.returncode != 0 else 449
+    assert f"{made} devices made, {450 - made} were there already, 0 errors" in out
+    assert [n for n, k in live(pki).items() if n.startswith("shared-") and k != 1] == []
+
+
+def test_one_at_a_time(pki, tmp_path):
+    file = tmp_path / "two.csv"
+    file.write_text("id\ntwo\n")
+    folder = os.open(pki.dir / "clients", os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        out = kit.signet("device", "add", "--from", file, "--dir", pki.dir, check=False)
+        assert out.returncode == 1 and "wait until it has ended" in out.stderr and not (pki.dir / "clients/two").exists()
+    finally:
+        os.close(folder)
+    assert "1 devices made" in kit.signet("device", "add", "--from", file, "--dir", pki.dir).stdout

@@ -168,3 +168,10 @@ def test_devices_of_a_file_are_registered_where_control_runs(served, admin, tmp_
     assert (tmp_path / "out.csv").read_text().count(",made,yes,") == 3
     assert admin("GET", "/api/v1/devices/file-1").json["label"] == "One"
     kit.wait_for(lambda: connects(served, "file-3", served.pki.files("file-3")), "the device to get in")
+
+
+def test_one_that_cannot_be_registered_holds_up_no_others(served, admin, tmp_path):
+    file = tmp_path / "many.csv"
+    file.write_text("id,template\ncsv-4,999\ncsv-5,\n")
+    out = kit.signet("device", "add", "--from", file, "--dir", served.dir, check=False)
+    assert out.returncode == 1 and "2 devices made" in out.stdout and "1 of them are registered" in out.stdout and "it has its certificate and is not registered" in out.stderr

@@ -187,20 +187,27 @@ static void
 create_many(struct call *c)
 {
 	json_t *devices = json_object_get(c->body, "devices"), *one;
+	bool keep = slice_eq(call_text(c, "existing"), SL("keep"));
 	struct registry *r = c->api->registry;
+	json_int_t kept = 0;
 	struct err err;
 	size_t i;
 	bool ok = registry_begin(r, &err);
 
-	json_array_foreach(devices, i, one)
-		if (!ok || !add(c, one, &err)) {
-			if (ok)
-				(void)err_prefix(&err, "/devices/%zu", i);
-			ok = false;
-			break;
+	json_array_foreach(devices, i, one) {
+		if (ok && add(c, one, &err))
+			continue;
+		if (ok && keep && err.code == ERR_EXISTS) {
+			kept++;
+			continue;
 		}
+		if (ok)
+			(void)err_prefix(&err, "/devices/%zu", i);
+		ok = false;
+		break;
+	}
 	if (ok && registry_commit(r, &err)) {
-		call_json(c, 201, json_pack("{s:I}", "created", (json_int_t)json_array_size(devices)));
+		call_json(c, 201, json_pack("{s:I, s:I}", "created", (json_int_t)json_array_size(devices) - kept, "kept", kept));
 		return;
 	}
 	registry_rollback(r);
@@ -356,8 +363,10 @@ static const struct field new_rows[] = {
 };
 static const struct field change_rows[] = { DEVICE_FIELDS };
 static const struct field new_row = { "device", FIELD_OBJECT, .of = new_rows };
+static const char *const existing_names[] = { "refuse", "keep", NULL };
 static const struct field bulk_rows[] = {
 	{ "devices", FIELD_LIST, FIELD_REQUIRED, 1, BULK_MAX, .of = &new_row },
+	{ "existing", FIELD_TEXT, .choices = existing_names, .help = "keep: those that are there already stay as they are, and are no fault" },
 	{ 0 },
 };
 static const struct field changed_rows[] = {
@@ -388,7 +397,8 @@ static const struct field results_rows[] = {
 	{ 0 },
 };
 static const struct field created_rows[] = {
-	{ "created", FIELD_INT, FIELD_REQUIRED, 1, BULK_MAX },
+	{ "created", FIELD_INT, FIELD_REQUIRED, 0, BULK_MAX },
+	{ "kept", FIELD_INT, FIELD_REQUIRED, 0, BULK_MAX, .help = "That were there already" },
 	{ 0 },
 };
 static const struct field rows[] = {

@@ -106,10 +106,10 @@ write_full(int fd, struct slice s)
 
 /* All of <data> on the disk under a temporary name. */
 static bool
-write_temp(int fd, struct slice data, mode_t mode)
+write_temp(int fd, struct slice data, mode_t mode, int flags)
 {
 	int no;
-	bool ok = write_full(fd, data) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
+	bool ok = write_full(fd, data) && fchmod(fd, mode) == 0 && ((flags & FILE_UNSYNCED) != 0 || fsync(fd) == 0);
 
 	no = errno;
 	if (close(fd) == -1 && ok)
@@ -146,7 +146,7 @@ take_owner(int fd, const char *path)
 static bool
 finish_write(int fd, const char *temp, const char *path, struct slice data, mode_t mode, int flags, struct err *err)
 {
-	if (write_temp(fd, data, mode) && move_into_place(temp, path, flags))
+	if (write_temp(fd, data, mode, flags) && move_into_place(temp, path, flags))
 		return true;
 	if (errno == EEXIST)
 		(void)err_set(err, ERR_EXISTS, "%s is there already and is not overwritten: move it away first", path);
@@ -176,8 +176,8 @@ file_write(const char *path, struct slice data, mode_t mode, int flags, struct e
 	if ((flags & FILE_KEEP_OWNER) != 0)
 		take_owner(fd, path);
 	ok = finish_write(fd, temp, path, data, mode, flags, err);
-	if (!ok)
-		return false;
+	if (!ok || (flags & FILE_UNSYNCED) != 0)
+		return ok;
 	/* The new name is safe once the directory is. Directories that cannot be opened or synced (write-only ones,
 	 * some network file systems) are left to their own promises. */
 	(void)snprintf(temp, sizeof temp, "%.*s", dir_n > 0 ? dir_n : 1, dir_n > 0 ? path : ".");
@@ -190,6 +190,19 @@ file_write(const char *path, struct slice data, mode_t mode, int flags, struct e
 			(void)unlink(path);
 	}
 	(void)close(dir);
+	return ok;
+}
+
+bool
+file_sync_all(const char *path, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool ok = fd != -1 && syncfs(fd) == 0;
+
+	if (!ok)
+		(void)err_sys(err, "cannot sync the file system of %s", path);
+	if (fd != -1)
+		(void)close(fd); /* only read from */
 	return ok;
 }
 

@@ -13,11 +13,15 @@ bool file_read(const char *path, size_t max, uint8_t **ret, size_t *ret_n, struc
 enum file_flags {
 	FILE_REPLACE = 1,    /* without it an existing file is an error (ERR_EXISTS) */
 	FILE_KEEP_OWNER = 2, /* the owner and group of what is replaced stay, as far as we may give files away */
+	FILE_UNSYNCED = 4,   /* a power cut may take it: for many files, whose writer calls file_sync_all() before he tells anybody */
 };
 
 /* Write atomically: a temporary file in the same directory with <mode>, fsync, rename or link, fsync of the
  * directory. On any failure nothing is left behind and what was there stays. */
 bool file_write(const char *path, struct slice data, mode_t mode, int flags, struct err *err);
+
+/* All that was written to the file system in which the directory <path> is: on the disk. */
+bool file_sync_all(const char *path, struct err *err);
 
 /* Make <path> and its missing parents with <mode>; one that exists already is fine. */
 bool dir_make(const char *path, mode_t mode, struct err *err);

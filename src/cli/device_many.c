@@ -120,7 +120,7 @@ register_one(struct run *r, struct row *w)
 		(void)snprintf(w->why, sizeof w->why, "it has its certificate and is not registered: %.200s", err.text);
 }
 
-/* All at once; one by one when some are there already or cannot be. */
+/* All at once; one by one when some cannot be. */
 static void
 register_chunk(struct run *r)
 {
@@ -135,7 +135,7 @@ register_chunk(struct run *r)
 		json_decref(list);
 		return;
 	}
-	ok = local_ask(r->api, "/api/v1/devices/bulk", "", json_pack("{s:o}", "devices", list), &answer, &err);
+	ok = local_ask(r->api, "/api/v1/devices/bulk", "", json_pack("{s:o, s:s}", "devices", list, "existing", "keep"), &answer, &err);
 	json_decref(answer);
 	for (size_t i = 0; i < r->n; i++) {
 		if (r->chunk[i].state == BAD)
@@ -147,16 +147,53 @@ register_chunk(struct run *r)
 	}
 }
 
-static void
-end_chunk(struct run *r)
+/* ---- their certificates ---- */
+
+/* False: it makes no sense to go on. */
+static bool
+issue_chunk(struct run *r, struct err *err)
 {
+	struct pki_series_one *v = calloc(CHUNK, sizeof *v);
+	struct row *of[CHUNK];
+	size_t n = 0;
+	bool ok = v != NULL || err_set(err, ERR_MEMORY, "out of memory");
+
+	for (size_t i = 0; i < r->n && ok; i++)
+		if (r->chunk[i].why[0] == '\0') {
+			of[n] = &r->chunk[i];
+			v[n++].cn = r->chunk[i].id;
+		}
+	ok = ok && pki_series_issue(r->series, v, n, err);
+	for (size_t i = 0; i < n; i++) {
+		const struct err *why = ok ? &v[i].why : err;
+
+		if (why->code != ERR_OK) {
+			(void)snprintf(of[i]->why, sizeof of[i]->why, "%.299s", why->text);
+			continue;
+		}
+		of[i]->state = v[i].had ? HAD : MADE;
+		of[i]->not_after = v[i].not_after;
+		memcpy(of[i]->serial, v[i].serial, sizeof of[i]->serial);
+		memcpy(of[i]->fingerprint, v[i].fingerprint, sizeof of[i]->fingerprint);
+	}
+	free(v);
+	return ok;
+}
+
+static bool
+end_chunk(struct run *r, struct err *err)
+{
+	bool ok;
+
 	if (r->n == 0)
-		return;
+		return true;
+	ok = issue_chunk(r, err);
 	register_chunk(r);
 	for (size_t i = 0; i < r->n; i++)
 		put_row(r, &r->chunk[i]);
 	r->n = 0;
 	show_progress(r);
+	return ok;
 }
 
 /* ---- lines ---- */
@@ -195,23 +232,12 @@ static bool
 take_line(struct run *r, const struct csv_line *l, struct err *err)
 {
 	struct row *w = &r->chunk[r->n++];
-	struct pki_issued made = { .pem = NULL };
-	bool had = false, grave;
+	struct err why;
 
 	*w = (struct row){ .line = l->number, .state = BAD };
-	if (!read_row(r, l, w, err) || !pki_series_issue(r->series, w->id, &made, &had, err)) {
-		(void)snprintf(w->why, sizeof w->why, "%.299s", err->text);
-	} else {
-		w->state = had ? HAD : MADE;
-		(void)text_copy(w->serial, sizeof w->serial, slice_str(made.serial));
-		(void)text_copy(w->fingerprint, sizeof w->fingerprint, slice_str(made.fingerprint));
-		w->not_after = made.not_after;
-		free(made.pem);
-	}
-	grave = w->state == BAD && (err->code == ERR_SYSTEM || err->code == ERR_MEMORY);
-	if (r->n == CHUNK)
-		end_chunk(r);
-	return !grave;
+	if (!read_row(r, l, w, &why))
+		(void)snprintf(w->why, sizeof w->why, "%.299s", why.text);
+	return r->n < CHUNK || end_chunk(r, err);
 }
 
 static bool
@@ -298,7 +324,7 @@ run(struct run *r, FILE *in, struct err *err)
 	struct csv *csv = csv_new(r->m->separator);
 	bool ok = csv != NULL ? read_file(r, in, csv, err) : err_set(err, ERR_MEMORY, "out of memory");
 
-	end_chunk(r);
+	ok = ok && end_chunk(r, err);
 	csv_free(csv);
 	return ok;
 }

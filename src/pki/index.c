@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { INDEX_MAX = 1 << 30, FIELDS_MAX = 8 };
@@ -59,17 +60,28 @@ parse_issued(struct slice *f, size_t n, struct pki_entry *e)
 }
 
 static bool
+reserve(struct index *x, size_t more)
+{
+	size_t cap = x->cap > 0 ? x->cap : 64;
+	struct pki_entry *p;
+
+	while (cap - x->n < more)
+		cap *= 2;
+	if (cap == x->cap)
+		return true;
+	p = reallocarray(x->entries, cap, sizeof *p);
+	if (p == NULL)
+		return false;
+	x->entries = p;
+	x->cap = cap;
+	return true;
+}
+
+static bool
 push(struct index *x, const struct pki_entry *e)
 {
-	if (x->n == x->cap) {
-		size_t cap = x->cap > 0 ? 2 * x->cap : 64;
-		struct pki_entry *p = reallocarray(x->entries, cap, sizeof *p);
-
-		if (p == NULL)
-			return false;
-		x->entries = p;
-		x->cap = cap;
-	}
+	if (!reserve(x, 1))
+		return false;
 	x->entries[x->n++] = *e;
 	return true;
 }
@@ -183,6 +195,24 @@ parse_all(struct index *x, struct slice text, const char *path, const char *ca, 
 	return true;
 }
 
+static void
+expire(struct index *x, size_t from, int64_t now)
+{
+	for (size_t i = from; i < x->n; i++) {
+		if (x->entries[i].status == PKI_LIVE && x->entries[i].not_after <= now)
+			x->entries[i].status = PKI_EXPIRED;
+	}
+}
+
+/* Up to its last whole line. */
+static off_t
+whole(struct slice text)
+{
+	const uint8_t *end = text.n > 0 ? memrchr(text.p, '\n', text.n) : NULL;
+
+	return end != NULL ? (off_t)(end - text.p) + 1 : 0;
+}
+
 static bool
 load(struct index *x, const char *path, const char *ca, int64_t now, struct err *err)
 {
@@ -193,11 +223,9 @@ load(struct index *x, const char *path, const char *ca, int64_t now, struct err 
 	if (!file_read(path, INDEX_MAX, &text, &n, err))
 		return false;
 	ok = parse_all(x, slice_of(text, n), path, ca, err);
+	x->seen = whole(slice_of(text, n));
 	free(text);
-	for (size_t i = 0; i < x->n; i++) {
-		if (x->entries[i].status == PKI_LIVE && x->entries[i].not_after <= now)
-			x->entries[i].status = PKI_EXPIRED;
-	}
+	expire(x, 0, now);
 	return ok;
 }
 
@@ -236,6 +264,70 @@ index_done(struct index *x)
 		(void)close(x->fd); /* what was written is synced already */
 	free(x->entries);
 	*x = (struct index){ .fd = -1 };
+}
+
+void
+index_pause(struct index *x)
+{
+	(void)flock(x->fd, LOCK_UN);
+}
+
+/* What stands behind <x->seen>. False: it cannot be read. */
+static bool
+read_more(struct index *x, size_t n, uint8_t **ret)
+{
+	uint8_t *p = malloc(n);
+	size_t done = 0;
+
+	while (p != NULL && done < n) {
+		ssize_t got = pread(x->fd, p + done, n - done, x->seen + (off_t)done);
+
+		if (got == -1 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			break;
+		done += (size_t)got;
+	}
+	if (p == NULL || done < n) {
+		free(p);
+		return false;
+	}
+	*ret = p;
+	return true;
+}
+
+bool
+index_resume(struct index *x, const char *ca_dir, const char *ca, int64_t now, struct err *err)
+{
+	char path[PKI_PATH_MAX];
+	struct stat ours, theirs;
+	size_t before = x->n, n;
+	uint8_t *text;
+	bool ok;
+
+	if (!path_join(path, sizeof path, ca_dir, "index.txt"))
+		return err_set(err, ERR_LIMIT, "%s: path too long", ca_dir);
+	if (flock(x->fd, LOCK_EX) == -1)
+		return err_sys(err, "cannot lock %s", path);
+	/* Restored from a backup meanwhile, or cut: all of it again. */
+	if (fstat(x->fd, &ours) == -1 || stat(path, &theirs) == -1 || ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev || ours.st_size < x->seen) {
+		unsigned reads = x->reads + 1;
+
+		index_done(x);
+		ok = index_open(x, ca_dir, ca, now, true, err);
+		x->reads = reads;
+		return ok;
+	}
+	n = (size_t)(ours.st_size - x->seen);
+	if (n == 0)
+		return true;
+	if (!read_more(x, n, &text))
+		return err_sys(err, "cannot read %s", path);
+	ok = parse_all(x, slice_of(text, n), path, ca, err);
+	x->seen += whole(slice_of(text, n));
+	free(text);
+	expire(x, before, now);
+	return ok;
 }
 
 /* Of an earlier crash: ours has to begin a line. */
@@ -280,19 +372,52 @@ append(struct index *x, const char *line, size_t n, struct err *err)
 			return false; /* the error that is set already is the one to tell */
 		return false;
 	}
+	x->seen = before + (off_t)n;
 	return true;
+}
+
+enum { LINE_CAP = 768 };
+
+/* 0: it is too long. */
+static size_t
+issued_line(const struct pki_entry *e, char out[static LINE_CAP], struct err *err)
+{
+	char from[32], to[32];
+	int n = snprintf(out, LINE_CAP, "issued\t%s\t%s\t%s\t%s\t%s\t%s\n", e->serial, time_stamp(e->not_before, from), time_stamp(e->not_after, to), e->profile,
+	    e->fingerprint, e->cn);
+
+	if (n >= 0 && n < LINE_CAP)
+		return (size_t)n;
+	(void)err_set(err, ERR_LIMIT, "the entry of \"%s\" is too long for the index", e->cn);
+	return 0;
 }
 
 bool
 index_issued(struct index *x, const struct pki_entry *e, struct err *err)
 {
-	char line[768], from[32], to[32];
-	int n = snprintf(line, sizeof line, "issued\t%s\t%s\t%s\t%s\t%s\t%s\n", e->serial, time_stamp(e->not_before, from),
-	    time_stamp(e->not_after, to), e->profile, e->fingerprint, e->cn);
+	char line[LINE_CAP];
+	size_t n = issued_line(e, line, err);
 
-	if (n < 0 || (size_t)n >= sizeof line)
-		return err_set(err, ERR_LIMIT, "the entry of \"%s\" is too long for the index", e->cn);
-	return append(x, line, (size_t)n, err) && (x->lean || push(x, e) || err_set(err, ERR_MEMORY, "out of memory"));
+	return n > 0 && append(x, line, n, err) && (x->lean || push(x, e) || err_set(err, ERR_MEMORY, "out of memory"));
+}
+
+bool
+index_issued_all(struct index *x, const struct pki_entry *const *e, size_t n, struct err *err)
+{
+	char *text = reallocarray(NULL, n, LINE_CAP);
+	size_t used = 0, one = 1;
+	bool ok = (text != NULL && reserve(x, n)) || err_set(err, ERR_MEMORY, "out of memory");
+
+	for (size_t i = 0; i < n && ok; i++) {
+		one = issued_line(e[i], text + used, err);
+		used += one;
+		ok = one > 0;
+	}
+	ok = ok && append(x, text, used, err);
+	free(text);
+	for (size_t i = 0; i < n && ok; i++)
+		x->entries[x->n++] = *e[i];
+	return ok;
 }
 
 static bool

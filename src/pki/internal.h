@@ -128,6 +128,7 @@ EVP_PKEY *key_new(enum pki_key_type t, struct err *err);
 bool key_write(const char *path, const EVP_PKEY *k, const struct pki_secret *secret, const char *what, struct err *err);
 /* In the place of one that is there, whose owner it keeps; not encrypted. */
 bool key_replace(const char *path, const EVP_PKEY *k, struct err *err);
+bool key_write_plain(const char *path, const EVP_PKEY *k, int flags, struct err *err); /* a device's, not encrypted; enum file_flags */
 EVP_PKEY *key_parse(struct slice file, const char *name, const struct pki_secret *secret, const char *what, struct err *err);
 EVP_PKEY *key_read(const char *path, const struct pki_secret *secret, const char *what, struct err *err);
 /* May it be in a certificate of ours: RSA 2048 to 8192 in steps of 8, EC P-256, P-384, P-521. <why> follows "the key ". */
@@ -206,12 +207,18 @@ struct index {
 	int fd; /* locked while open */
 	struct pki_entry *entries;
 	size_t n, cap;
-	bool lean; /* nothing is kept in memory; who has it locks and syncs */
+	off_t seen; /* bytes of the file that are in <entries> */
+	unsigned reads; /* how often index_resume() has read all of it */
+	bool lean;  /* nothing is kept in memory; who has it locks and syncs */
 };
 bool index_open(struct index *x, const char *ca_dir, const char *ca, int64_t now, bool write, struct err *err);
 void index_done(struct index *x);
 const char *time_stamp(int64_t t, char out[32]);      /* "2026-01-31T12:00:00Z" */
+/* Let others to it, and lock it again with what they have written: as index_done() and index_open(), without reading all of it again. */
+void index_pause(struct index *x);
+bool index_resume(struct index *x, const char *ca_dir, const char *ca, int64_t now, struct err *err);
 bool index_issued(struct index *x, const struct pki_entry *e, struct err *err);
+bool index_issued_all(struct index *x, const struct pki_entry *const *e, size_t n, struct err *err); /* all or none, with one sync */
 bool index_mark(struct index *x, const char *serial, enum pki_status status, int64_t now, struct err *err);
 bool index_revoke(struct index *x, const char *serial, int reason, int64_t now, struct err *err);
 
@@ -265,11 +272,17 @@ struct bundle {
 	X509 *const *chain;
 	size_t n_chain;
 	X509 *anchor;
+	int flags; /* enum file_flags */
 };
 bool bundle_write(const char *dir, const struct bundle *b, struct err *err);
 /* Book a certificate in the index and keep a copy in <ca_dir>/certs/SERIAL.pem. */
 bool cert_book(struct index *x, const char *ca_dir, const char *ca, X509 *leaf, enum profile p, const char *cn,
     struct err *err);
+
+/* A copy of it in <ca_dir>/certs/SERIAL.pem. */
+bool cert_copy(const char *ca_dir, X509 *leaf, const char *serial, int flags, struct err *err);
+/* <made> gets its name <place>. What is there already is replaced only if <replace>: it is moved aside first. */
+bool folder_swap(const char *made, const char *place, bool replace, struct err *err);
 
 /* What the index keeps of <leaf>. */
 bool entry_of(X509 *leaf, const char *ca, enum profile p, const char *cn, struct pki_entry *ret);
@@ -277,6 +290,7 @@ bool entry_of(X509 *leaf, const char *ca, enum profile p, const char *cn, struct
 /* ---- note.c: one record in DIR/audit.log ---- */
 
 bool note_certificate(const char *dir, const char *action, const struct pki_entry *e, struct err *err);
+bool note_certificates(const char *dir, const char *action, const struct pki_entry *const *e, size_t n, struct err *err); /* with one sync */
 bool note_ca(const char *dir, const char *action, const char *name, X509 *cert, struct err *err);
 bool note_ocsp(const char *dir, const char *ca, const char *serial, const char *status, struct err *err);
 bool note_crl(const char *dir, const char *ca, uint64_t number, size_t n, struct err *err);

@@ -1,7 +1,6 @@
 /* One certificate: the order is checked, the certificate made by its profile, booked, and only then handed out. */
 #include "pki/internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,8 +18,8 @@ bundle_write(const char *dir, const struct bundle *b, struct err *err)
 	if (!path_join(key, sizeof key, dir, "key.pem"))
 		return err_set(err, ERR_LIMIT, "%s: path too long", dir);
 	return certs_pem(b->chain, b->n_chain, &chain, err) && certs_pem(&b->anchor, 1, &anchor, err) &&
-	    key_write(key, b->key, NULL, "a device's key", err) && write_text(dir, "cert.pem", chain, 0644, 0, err) &&
-	    write_text(dir, "ca.pem", anchor, 0644, 0, err);
+	    key_write_plain(key, b->key, b->flags, err) && write_text(dir, "cert.pem", chain, 0644, b->flags, err) &&
+	    write_text(dir, "ca.pem", anchor, 0644, b->flags, err);
 }
 
 bool
@@ -42,20 +41,26 @@ entry_of(X509 *leaf, const char *ca, enum profile p, const char *cn, struct pki_
 }
 
 bool
-cert_book(struct index *x, const char *ca_dir, const char *ca, X509 *leaf, enum profile p, const char *cn,
-    struct err *err)
+cert_copy(const char *ca_dir, X509 *leaf, const char *serial, int flags, struct err *err)
 {
 	char dir[PKI_PATH_MAX], name[64];
-	struct pki_entry e;
 	auto_str pem = NULL;
 
 	if (!path_join(dir, sizeof dir, ca_dir, "certs"))
 		return err_set(err, ERR_LIMIT, "%s: path too long", ca_dir);
+	(void)snprintf(name, sizeof name, "%s.pem", serial);
+	return certs_pem(&leaf, 1, &pem, err) && dir_make(dir, 0700, err) && write_text(dir, name, pem, 0644, flags, err);
+}
+
+bool
+cert_book(struct index *x, const char *ca_dir, const char *ca, X509 *leaf, enum profile p, const char *cn,
+    struct err *err)
+{
+	struct pki_entry e;
+
 	if (!entry_of(leaf, ca, p, cn, &e))
 		return crypto_err(err, "cannot read the certificate that was made");
-	(void)snprintf(name, sizeof name, "%s.pem", e.serial);
-	return certs_pem(&leaf, 1, &pem, err) && dir_make(dir, 0700, err) && write_text(dir, name, pem, 0644, 0, err) &&
-	    index_issued(x, &e, err);
+	return cert_copy(ca_dir, leaf, e.serial, 0, err) && index_issued(x, &e, err);
 }
 
 /* Everything of one order under way. */
@@ -161,8 +166,8 @@ book(struct work *w, struct err *err)
 }
 
 /* A folder that is there already is replaced only when its certificate is: then it is moved aside first. */
-static bool
-swap_folder(const char *made, const char *place, bool replace, struct err *err)
+bool
+folder_swap(const char *made, const char *place, bool replace, struct err *err)
 {
 	char old[PKI_PATH_MAX];
 
@@ -236,7 +241,7 @@ deliver_folder(struct work *w, struct pki_issued *r, struct err *err)
 		(void)err_sys(err, "cannot make a folder beside %s", place);
 		return drop_parent(w, place);
 	}
-	ok = bundle_write(made, &b, err) && book(w, err) && swap_folder(made, place, w->o->reissue, err) &&
+	ok = bundle_write(made, &b, err) && book(w, err) && folder_swap(made, place, w->o->reissue, err) &&
 	    certs_pem(chain, b.n_chain, &r->pem, err);
 	if (!ok) {
 		(void)remove_tree(made);
@@ -341,147 +346,4 @@ pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *err)
 	}
 	*ret = r;
 	return true;
-}
-
-/* ---- many ---- */
-
-enum { TURN = 100 }; /* certificates before others get the index */
-
-struct pki_series {
-	struct pki_order order;
-	struct work work;
-	unsigned turn, mended;
-};
-
-/* "ID.new-XXXXXX" */
-static bool
-is_unfinished(const char *name)
-{
-	size_t n = strlen(name);
-
-	return n > 11 && memcmp(name + n - 11, ".new-", 5) == 0;
-}
-
-static bool
-is_booked(const struct index *x, const char *fingerprint)
-{
-	for (size_t i = x->n; i-- > 0;)
-		if (strcmp(x->entries[i].fingerprint, fingerprint) == 0)
-			return x->entries[i].status == PKI_LIVE;
-	return false;
-}
-
-/* Nobody else is at it: whoever makes such a folder has the index locked until it has its name. */
-static void
-mend_one(struct pki_series *s, const char *dir, const char *name)
-{
-	char made[PKI_PATH_MAX], cert[PKI_PATH_MAX], place[PKI_PATH_MAX], hex[65];
-	uint8_t print[32];
-	auto_x509 x = NULL;
-
-	if (!path_join(made, sizeof made, dir, name) || !path_join(cert, sizeof cert, made, "cert.pem") || !path_join(place, sizeof place, dir, name))
-		return;
-	place[strlen(place) - 11] = '\0';
-	x = cert_read_one(cert, NULL);
-	if (x != NULL && cert_fingerprint(x, print) && is_booked(&s->work.index, text_hex(slice_of(print, sizeof print), hex, sizeof hex)))
-		s->mended += access(place, F_OK) == -1 && rename(made, place) == 0;
-	else
-		(void)remove_tree(made);
-}
-
-static bool
-mend(struct pki_series *s, struct err *err)
-{
-	char dir[PKI_PATH_MAX];
-	struct dirent *e;
-	DIR *d;
-
-	if (!home_path(dir, s->order.dir, "clients", err))
-		return false;
-	d = opendir(dir);
-	while (d != NULL && (e = readdir(d)) != NULL)
-		if (is_unfinished(e->d_name))
-			mend_one(s, dir, e->d_name);
-	if (d != NULL)
-		(void)closedir(d);
-	return true;
-}
-
-struct pki_series *
-pki_series_new(const struct pki_order *o, struct err *err)
-{
-	struct pki_series *s = calloc(1, sizeof *s);
-
-	if (s == NULL) {
-		(void)err_set(err, ERR_MEMORY, "out of memory");
-		return NULL;
-	}
-	s->order = *o;
-	s->work = (struct work){ .o = &s->order, .index = { .fd = -1 }, .now = pki_clock(o->now) };
-	if (open_ca(&s->work, err) && mend(s, err))
-		return s;
-	pki_series_free(s);
-	return NULL;
-}
-
-void
-pki_series_free(struct pki_series *s)
-{
-	if (s == NULL)
-		return;
-	work_done(&s->work);
-	free(s);
-}
-
-unsigned
-pki_series_mended(const struct pki_series *s)
-{
-	return s->mended;
-}
-
-static bool
-has_live(const struct index *x, const char *cn)
-{
-	for (size_t i = x->n; i-- > 0;)
-		if (x->entries[i].status == PKI_LIVE && strcmp(x->entries[i].cn, cn) == 0)
-			return true;
-	return false;
-}
-
-/* The draft is each one's own. */
-static void
-renew_draft(struct work *w)
-{
-	enum profile p = w->draft.profile;
-
-	draft_done(&w->draft);
-	w->draft = (struct draft){ .profile = p };
-	w->serial[0] = '\0';
-}
-
-bool
-pki_series_issue(struct pki_series *s, const char *cn, struct pki_issued *ret, bool *ret_had, struct err *err)
-{
-	struct work *w = &s->work;
-	struct pki_issued r = { 0 };
-	char dir[PKI_PATH_MAX], place[PKI_PATH_MAX];
-	bool ok;
-
-	if (++s->turn % TURN == 0) {
-		index_done(&w->index);
-		w->now = pki_clock(s->order.now);
-		if (!index_open(&w->index, w->ca.dir, s->order.ca, w->now, true, err))
-			return false;
-	}
-	*ret_had = has_live(&w->index, cn) && home_path(dir, s->order.dir, "clients", err) && path_join(place, sizeof place, dir, cn) && access(place, F_OK) == 0;
-	if (*ret_had)
-		return true;
-	s->order.cn = cn;
-	renew_draft(w);
-	ok = make_one(w, &r, err) && tell(w, &r);
-	if (ok)
-		*ret = r;
-	else
-		free(r.pem);
-	return ok;
 }

@@ -126,6 +126,12 @@ key_replace(const char *path, const EVP_PKEY *k, struct err *err)
 	return put(path, k, NULL, path, FILE_REPLACE | FILE_KEEP_OWNER, err);
 }
 
+bool
+key_write_plain(const char *path, const EVP_PKEY *k, int flags, struct err *err)
+{
+	return put(path, k, NULL, "a device's key", flags, err);
+}
+
 struct ask {
 	const struct pki_secret *secret;
 	const char *what;

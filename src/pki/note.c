@@ -6,19 +6,38 @@
 #include "audit/audit.h"
 
 bool
+note_certificates(const char *dir, const char *action, const struct pki_entry *const *v, size_t n, struct err *err)
+{
+	char path[PKI_PATH_MAX], from[32], to[32], actor[AUDIT_ACTOR_MAX + 1], reason[16];
+	struct audit *a;
+	bool ok;
+
+	if (!path_join(path, sizeof path, dir, "audit.log"))
+		return err_set(err, ERR_LIMIT, "%s: path too long", dir);
+	a = audit_open(path, err);
+	ok = a != NULL;
+	for (size_t i = 0; i < n && ok; i++) {
+		const struct pki_entry *e = v[i];
+		struct audit_detail d[] = { { "ca", e->ca }, { "profile", e->profile }, { "serial", e->serial }, { "sha256", e->fingerprint },
+			{ "not_before", time_stamp(e->not_before, from) }, { "not_after", time_stamp(e->not_after, to) }, { "reason", reason } };
+		struct audit_record r = { .actor = audit_actor(actor), .action = action, .object = e->cn, .details = d,
+			.n_details = ARRAY_LEN(d) - 1 };
+
+		if (strcmp(action, "revoke") == 0) {
+			(void)snprintf(reason, sizeof reason, "%d", e->reason);
+			r.n_details++;
+		}
+		ok = audit_write(a, &r, NULL, err);
+	}
+	ok = ok && audit_sync(a, err);
+	audit_close(a);
+	return ok;
+}
+
+bool
 note_certificate(const char *dir, const char *action, const struct pki_entry *e, struct err *err)
 {
-	char from[32], to[32], actor[AUDIT_ACTOR_MAX + 1], reason[16];
-	struct audit_detail d[] = { { "ca", e->ca }, { "profile", e->profile }, { "serial", e->serial }, { "sha256", e->fingerprint },
-		{ "not_before", time_stamp(e->not_before, from) }, { "not_after", time_stamp(e->not_after, to) }, { "reason", reason } };
-	struct audit_record r = { .actor = audit_actor(actor), .action = action, .object = e->cn, .details = d,
-		.n_details = ARRAY_LEN(d) - 1 };
-
-	if (strcmp(action, "revoke") == 0) {
-		(void)snprintf(reason, sizeof reason, "%d", e->reason);
-		r.n_details++;
-	}
-	return audit_note(dir, &r, err);
+	return note_certificates(dir, action, &e, 1, err);
 }
 
 bool

@@ -89,13 +89,21 @@ struct pki_issued {
 };
 bool pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *err);
 
-/* Many of them, one after the other: CA and index are opened once, and the index is unlocked now and then, so that others get their turn. <o>: what
- * holds of all (its cn is not looked at), folders only; borrowed until pki_series_free(). What a run that was killed had booked and not put in its
- * place is put there now, so that nothing is made twice. NULL and <err>. */
+/* Many of them. CA and index are opened once; a turn of at most PKI_SERIES_MAX has a handful of syncs for all that is in it, and others have the
+ * index meanwhile; but one series at a time (ERR_EXISTS). <o>: what holds of all (its cn is not looked at), clients' folders only; borrowed until pki_series_free(). What a run that was killed had booked
+ * and not put in its place is put there now, and what it had not booked is taken away, so that nothing is made twice and no key is lost. NULL and <err>. */
+enum { PKI_SERIES_MAX = 1000 };
 struct pki_series;
 struct pki_series *pki_series_new(const struct pki_order *o, struct err *err);
-/* *ret_had: <cn> has its folder and a live certificate already; nothing is done, and *ret is not filled. */
-bool pki_series_issue(struct pki_series *s, const char *cn, struct pki_issued *ret, bool *ret_had, struct err *err);
+struct pki_series_one {
+	const char *cn;                  /* in; what follows comes out */
+	bool had;                        /* it has its folder and a live certificate already: nothing was done */
+	char serial[41], fingerprint[65]; /* of the certificate that it has now, if <why> is ERR_OK */
+	int64_t not_after;
+	struct err why;
+};
+/* A turn. False: nobody in it has got anything, and it makes no sense to go on. */
+bool pki_series_issue(struct pki_series *s, struct pki_series_one *v, size_t n, struct err *err);
 unsigned pki_series_mended(const struct pki_series *s); /* folders that were put in their place at the start */
 void pki_series_free(struct pki_series *s); /* NULL is fine */
 
