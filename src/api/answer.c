@@ -59,6 +59,12 @@ call_header(struct call *c, const char *name, const char *fmt, ...)
 	(void)evbuffer_add(c->headers, "\r\n", 2);
 }
 
+void
+call_header_lines(struct call *c, const char *lines)
+{
+	(void)evbuffer_add(c->headers, lines, strlen(lines));
+}
+
 /* A server's fault may be over at the next try, so it is not what is answered for ever. */
 static void
 end_once(struct call *c, unsigned status, const char *type, struct slice body)

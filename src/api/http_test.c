@@ -275,25 +275,6 @@ test_chunks(void **state)
 		}
 }
 
-static void
-test_gzip(void **state)
-{
-	static const struct {
-		const char *accept;
-		bool takes;
-	} rows[] = {
-		{ "gzip", true }, { "GZIP", true }, { "x-gzip", true }, { "br , gzip", true }, { "br,gzip ; q=0.1", true }, { "gzip;q=1", true },
-		{ "", false }, { "gzi", false }, { "gzips", false }, { "br", false }, { "*", false }, { "gzip;q=0", false }, { "gzip; q=0.000", false },
-		{ "identity, gzip;q=0.0", false }, { "gzip;q=", true }, { ",,", false },
-	};
-
-	(void)state;
-	assert_false(page_takes_gzip((struct slice){ 0 }));
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		if (page_takes_gzip(slice_str(rows[i].accept)) != rows[i].takes)
-			fail_msg("%s", rows[i].accept);
-}
-
 int
 main(void)
 {
@@ -304,7 +285,6 @@ main(void)
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_targets),
 		cmocka_unit_test(test_chunks),
-		cmocka_unit_test(test_gzip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

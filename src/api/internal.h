@@ -168,6 +168,7 @@ void call_problem(struct call *c, unsigned status, const char *slug, const char 
 void call_faults(struct call *c, unsigned status, struct faults *f); /* takes the list */
 void call_error(struct call *c, const struct err *err);             /* of the registry or the signer */
 void call_header(struct call *c, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void call_header_lines(struct call *c, const char *lines); /* each with its CR LF */
 
 void call_location(struct call *c, const char *folder, struct slice name); /* Location: <folder><name> */
 
@@ -239,7 +240,6 @@ json_t *problem_json(unsigned status, const char *slug, const char *detail, cons
 /* False: the request is not for the console. Else it is answered. */
 bool page_serve(struct call *c);
 bool api_has_console(void);
-bool page_takes_gzip(struct slice accept); /* the value of Accept-Encoding; .p NULL: there is none */
 
 /* ---- chan.c: connections; listen.c: where they come from ---- */
 

@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "base/secret.h"
+#include "console/console.h"
 
 static const struct {
 	unsigned status;
@@ -29,17 +30,9 @@ reply_reason(unsigned status)
 	return "Unknown";
 }
 
-/* What a browser must not do with an answer, whoever made it show one. */
+/* What a browser must not do with an answer, whoever made it show one. The console's files have their own rules. */
 static const char data_security[] =
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n";
-/* The console: its own files and nothing else, and no text becomes markup (Trusted Types). */
-static const char page_security[] =
-    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types signet\r\n"
-    "Cross-Origin-Opener-Policy: same-origin\r\n"
-    "Cross-Origin-Resource-Policy: same-origin\r\n"
-    "Permissions-Policy: camera=(), geolocation=(), microphone=()\r\n";
-static const char security[] =
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
     "Referrer-Policy: no-referrer\r\n"
     "X-Content-Type-Options: nosniff\r\n"
     "X-Frame-Options: DENY\r\n";
@@ -79,7 +72,7 @@ reply_write(struct evbuffer *out, const struct reply *r)
 	bool bare = r->status == 204 || r->status == 304;
 	size_t n = r->blob != NULL ? r->blob->n : r->body.n;
 
-	(void)evbuffer_add_printf(out, "HTTP/1.1 %u %s\r\n%s%s", r->status, reply_reason(r->status), r->page ? page_security : data_security, security);
+	(void)evbuffer_add_printf(out, "HTTP/1.1 %u %s\r\n%s", r->status, reply_reason(r->status), r->page ? console_security : data_security);
 	if (!r->page)
 		(void)evbuffer_add_printf(out, "Cache-Control: %s\r\n", r->cache != NULL ? r->cache : "no-store");
 	if (!r->plain)
