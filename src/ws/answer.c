@@ -1,4 +1,4 @@
-/* What a request gets: the upgrade, a file, or why not. */
+/* What a request gets: the upgrade, a page, a file, or why not. */
 #include "ws/internal.h"
 
 #include <inttypes.h>
@@ -30,17 +30,49 @@ is_key(struct slice s)
 	return true;
 }
 
+/* "localhost", or an address, and perhaps a port: no name that somebody else's DNS could lead here. */
 static bool
-may_come(struct slice origin, const struct ws_config *c)
+is_no_foreign_name(struct slice host)
+{
+	size_t i;
+
+	if (slice_starts(host, SL("[")))
+		return true;
+	if (slice_eq(host, SL("localhost")) || slice_starts(host, SL("localhost:")))
+		return true;
+	for (i = 0; i < host.n && host.p[i] != ':'; i++)
+		if (host.p[i] != '.' && (host.p[i] < '0' || host.p[i] > '9'))
+			return false;
+	return host.n > 0;
+}
+
+/* Our own page says whence it came in both headers. Without TLS a site of somebody else's could have its name resolved to our address,
+ * and say so, too (DNS rebinding). */
+static bool
+is_our_page(const struct request *r, const struct ws_config *c)
+{
+	struct slice host = r->origin;
+
+	if (slice_starts(host, SL("https://")))
+		host = slice_from(host, strlen("https://"));
+	else if (slice_starts(host, SL("http://")))
+		host = slice_from(host, strlen("http://"));
+	else
+		return false;
+	return slice_eq(host, r->host) && (c->tls || is_no_foreign_name(host));
+}
+
+static bool
+may_come(const struct request *r, const struct ws_config *c)
 {
 	unsigned i;
 
-	if (c->n_origins == 0 || origin.p == NULL)
+	if (r->origin.p == NULL || (c->n_origins == 0 && c->pages == NULL))
 		return true;
 	for (i = 0; i < c->n_origins; i++)
-		if (slice_eq(origin, slice_str(c->origins[i])))
+		if (slice_eq(r->origin, slice_str(c->origins[i])))
 			return true;
-	return false;
+	return c->pages != NULL && is_our_page(r, c);
 }
 
 static struct answer
@@ -54,7 +86,7 @@ answer_to_file(const struct request *r, const struct ws_config *c)
 {
 	if (!slice_eq(r->method, SL("GET")) && !slice_eq(r->method, SL("HEAD")))
 		return error(405, "a method other than GET and HEAD");
-	if (c->files == NULL)
+	if (c->files == NULL && c->pages == NULL)
 		return error(404, "a request without Upgrade: websocket, and there is no http_dir");
 	return (struct answer){ ANSWER_FILE, 200, "" };
 }
@@ -87,7 +119,7 @@ answer_to(const struct request *r, const struct ws_config *c)
 		return error(426, "a Sec-WebSocket-Version other than 13");
 	if (!is_key(r->key))
 		return error(400, "no Sec-WebSocket-Key of 16 bytes");
-	if (!may_come(r->origin, c))
+	if (!may_come(r, c))
 		return (struct answer){ ANSWER_CLOSE, 403,
 			"an Origin that is not in websockets_origin" };
 	/* [MQTT-6.0.0-3] */
@@ -185,10 +217,13 @@ answer_is_same(const struct request *r, const struct ws_file *f)
 	return false;
 }
 
-static const struct {
+static const struct status {
 	unsigned status;
 	const char *text, *header;
 } statuses[] = {
+	{ 200, "OK", "" },
+	{ 302, "Found", "" },
+	{ 304, "Not Modified", "" },
 	{ 400, "Bad Request", "" },
 	{ 403, "Forbidden", "" },
 	{ 404, "Not Found", "" },
@@ -199,14 +234,22 @@ static const struct {
 	{ 505, "HTTP Version Not Supported", "" },
 };
 
-/* Nothing of the request is repeated in it. */
-size_t
-answer_put_error(unsigned status, const char *why, bool head_only, char *out)
+static const struct status *
+status_of(unsigned status)
 {
 	size_t i = 0;
 
 	while (i < ARRAY_LEN(statuses) - 1 && statuses[i].status != status)
 		i++;
+	return &statuses[i];
+}
+
+/* Nothing of the request is repeated in it. */
+size_t
+answer_put_error(unsigned status, const char *why, bool head_only, char *out)
+{
+	const struct status *s = status_of(status);
+
 	return put(out,
 	    "HTTP/1.1 %u %s\r\n"
 	    "%s"
@@ -214,6 +257,19 @@ answer_put_error(unsigned status, const char *why, bool head_only, char *out)
 	    "Content-Length: %zu\r\n"
 	    "Connection: close%s\r\n\r\n"
 	    "%s%s",
-	    statuses[i].status, statuses[i].text, statuses[i].header, strlen(why) + 1,
+	    s->status, s->text, s->header, strlen(why) + 1,
 	    status == 426 ? ", Upgrade" : "", head_only ? "" : why, head_only ? "" : "\n");
+}
+
+size_t
+answer_put_page(const struct ws_page *p, char *out)
+{
+	char length[48] = ""; /* of 304 it would be another one's (RFC 9110 8.6) */
+	int n;
+
+	if (p->status != 304)
+		(void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n", p->body.n);
+	n = snprintf(out, ANSWER_PAGE_CAP, "HTTP/1.1 %u %s\r\n%s%sConnection: close\r\n\r\n", p->status, status_of(p->status)->text, p->fields, length);
+	ASSERT(n > 0 && n < ANSWER_PAGE_CAP);
+	return (size_t)n;
 }

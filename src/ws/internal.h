@@ -10,8 +10,10 @@ struct request {
 	struct slice method, target; /* borrowed from the input, as all slices here */
 	struct slice key;            /* .p NULL: there is none, as for the next */
 	struct slice origin;
-	struct slice none_match; /* If-None-Match; .p NULL: none that could be used */
-	unsigned none_matches;
+	struct slice host;
+	struct slice none_match; /* If-None-Match; .p NULL: none that could be used, as for the next */
+	struct slice accept;     /* Accept-Encoding */
+	unsigned none_matches, accepts;
 	unsigned hosts, versions;
 	bool has_upgrade; /* an Upgrade header, whatever it says */
 	bool upgrade_websocket, connection_upgrade, version_13;
@@ -36,7 +38,7 @@ enum answer_kind {
 	ANSWER_SWITCH, /* 101: from here on there are frames */
 	ANSWER_ERROR,  /* .status, .why */
 	ANSWER_CLOSE,  /* nothing at all; .why */
-	ANSWER_FILE,   /* not an upgrade: look for a file */
+	ANSWER_FILE,   /* not an upgrade: look for a page or a file */
 };
 struct answer {
 	enum answer_kind kind;
@@ -54,6 +56,9 @@ size_t answer_put_same(const struct ws_file *f, char *out);
 /* Is it, by what If-None-Match says? Weak comparison, RFC 9110 13.1.2. */
 bool answer_is_same(const struct request *r, const struct ws_file *f);
 size_t answer_put_error(unsigned status, const char *why, bool head_only, char *out);
+enum { ANSWER_PAGE_CAP = WS_FIELDS_MAX + 128 };
+/* The head of a page; <out> has room for ANSWER_PAGE_CAP. */
+size_t answer_put_page(const struct ws_page *p, char *out);
 
 /* ---- path.c ---- */
 

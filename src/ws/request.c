@@ -24,8 +24,8 @@ typedef bool header_reader(struct request *r, struct slice value, const char **w
 static bool
 on_host(struct request *r, struct slice value, const char **why)
 {
-	(void)value;
 	*why = "more than one Host";
+	r->host = value;
 	return r->hosts++ == 0;
 }
 
@@ -94,6 +94,15 @@ on_none_match(struct request *r, struct slice value, const char **why)
 	return true;
 }
 
+/* As above: who does that gets what everybody can read. */
+static bool
+on_accept(struct request *r, struct slice value, const char **why)
+{
+	(void)why;
+	r->accept = r->accepts++ == 0 ? value : (struct slice){ 0 };
+	return true;
+}
+
 static bool
 on_body(struct request *r, struct slice value, const char **why)
 {
@@ -114,6 +123,7 @@ static const struct {
 	{ "Sec-WebSocket-Protocol", on_protocol },
 	{ "Origin", on_origin },
 	{ "If-None-Match", on_none_match },
+	{ "Accept-Encoding", on_accept },
 	{ "Content-Length", on_body },
 	{ "Transfer-Encoding", on_body },
 };

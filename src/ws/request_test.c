@@ -261,6 +261,64 @@ files_are_asked_for_only_where_there_are_some(void **state)
 	assert_int_equal(status_of(slice_str(GOOD "Origin: https://evil\r\n\r\n"), &with, &n), 101);
 }
 
+static bool
+no_page(void *ctx, const struct ws_ask *ask, struct ws_page *ret)
+{
+	(void)ctx;
+	(void)ask;
+	(void)ret;
+	return false;
+}
+
+/* With pages of our own those may come by themselves, and others by the list alone. */
+static void
+our_own_pages_may_come(void **state)
+{
+	static const struct {
+		const char *host, *origin;
+		bool plain, tls; /* may it come there? */
+	} rows[] = {
+		{ "localhost:9001", "http://localhost:9001", true, true },
+		{ "localhost:9001", "https://localhost:9001", true, true }, /* behind a proxy with TLS, and paho */
+		{ "localhost", "http://localhost", true, true },
+		{ "127.0.0.1:9001", "http://127.0.0.1:9001", true, true },
+		{ "[::1]:9001", "http://[::1]:9001", true, true },
+		{ "broker.example:9001", "https://broker.example:9001", false, true }, /* anybody's name can lead here */
+		{ "localhost.evil:9001", "http://localhost.evil:9001", false, true },
+		{ "127.0.0.1.evil", "http://127.0.0.1.evil", false, true },
+		{ "localhost:9001", "http://localhost:9002", false, false },
+		{ "localhost:9001", "http://localhost", false, false },
+		{ "localhost:9001", "https://evil.example", false, false },
+		{ "localhost:9001", "ws://localhost:9001", false, false },
+		{ "localhost:9001", "localhost:9001", false, false },
+		{ "localhost:9001", "null", false, false },
+		{ "localhost:9001", "", false, false },
+		{ "", "http://", false, true }, /* no browser's */
+		{ "x", "https://example.com", true, true }, /* of the list */
+	};
+	static const struct ws_pages pages = { .find = no_page };
+	struct ws_config c = { .pages = &pages, .origins = origins, .n_origins = ARRAY_LEN(origins) };
+	char text[600];
+	size_t n;
+
+	(void)state;
+	for (size_t i = 0; i < 4 * ARRAY_LEN(rows); i++) {
+		bool listed = strcmp(rows[i / 4].host, "x") == 0, want = i % 2 != 0 ? rows[i / 4].tls : rows[i / 4].plain;
+		int got;
+
+		c.tls = i % 2 != 0;
+		c.n_origins = i % 4 < 2 ? ARRAY_LEN(origins) : 0;
+		(void)snprintf(text, sizeof(text), FIRST "Host: %s\r\nOrigin: %s\r\n" UPGRADE VERSION KEY PROTOCOL "\r\n", rows[i / 4].host, rows[i / 4].origin);
+		got = status_of(slice_str(text), &c, &n);
+		if (got != (want && (c.n_origins > 0 || !listed) ? 101 : 0))
+			fail_msg("%d%d %s gave %d", c.tls, c.n_origins > 0, text, got);
+	}
+	/* Who names no site is no browser; what is no upgrade is a page's business. */
+	assert_int_equal(status_of(slice_str(GOOD "\r\n"), &c, &n), 101);
+	assert_int_equal(status_of(slice_str(FIRST HOST "\r\n"), &c, &n), 200);
+	assert_int_equal(status_of(slice_str("PUT / HTTP/1.1\r\n" HOST "\r\n"), &c, &n), 405);
+}
+
 static void
 plain_listeners_upgrade_nothing(void **state)
 {
@@ -365,6 +423,7 @@ main(void)
 		cmocka_unit_test(the_upgrade_is_exact),
 		cmocka_unit_test(errors_have_their_headers),
 		cmocka_unit_test(files_are_asked_for_only_where_there_are_some),
+		cmocka_unit_test(our_own_pages_may_come),
 		cmocka_unit_test(plain_listeners_upgrade_nothing),
 		cmocka_unit_test(each_target_is_a_clean_path_or_none),
 		cmocka_unit_test(types_go_by_the_name),

@@ -7,23 +7,24 @@
 #include "ws/held.h"
 #include "ws/internal.h"
 
-enum { CHUNK = 64 * 1024 }; /* of a file, in memory at one time */
+enum { CHUNK = 64 * 1024 }; /* of a file, in memory at one time; of a page, lent at one time */
 
 enum ws_state {
 	WS_REQUEST, /* of the request not all is there */
 	WS_OPEN,
-	WS_ANSWER,  /* it was no upgrade: <out>, then perhaps a file, then the end */
+	WS_ANSWER,  /* it was no upgrade: <out>, then perhaps a file or a page, then the end */
 	WS_CLOSING, /* what the inner stream still has, then a Close frame, then the end */
 };
 
 /* What pull() has lent, one kind at a time. */
 enum ws_lent { LENT_NOTHING, LENT_OUT, LENT_INNER, LENT_CLOSE, LENT_FILE };
 
-/* A file on its way out. */
+/* A file or a page on its way out. */
 struct serving {
-	void *file;
-	uint64_t left;
-	uint8_t chunk[CHUNK];
+	void *file;        /* NULL: a page */
+	struct slice page; /* what is left of it */
+	uint64_t left;     /* of the file */
+	uint8_t chunk[];   /* of the file */
 };
 
 struct ws {
@@ -127,7 +128,7 @@ ws_free(struct ws *w)
 		return;
 	held_free(&w->held);
 	held_free(&w->out);
-	if (w->serving != NULL)
+	if (w->serving != NULL && w->serving->file != NULL)
 		w->config->files->close(w->serving->file);
 	free(w->serving);
 	free(w);
@@ -169,6 +170,34 @@ refuse(struct ws *w, unsigned status, const char *why, bool head_only)
 	return STREAM_CLOSE;
 }
 
+/* Its bytes stay where they are; the transport copies at most a chunk of them, for a peer that does not read. */
+static ptrdiff_t
+show(struct ws *w, const struct ws_page *p, bool head_only, size_t n)
+{
+	char text[ANSWER_PAGE_CAP];
+
+	w->state = WS_ANSWER;
+	w->why = "HTTP: a page was asked for";
+	w->out = held_of(slice_of(text, answer_put_page(p, text)));
+	if (w->out == NULL)
+		return STREAM_CLOSE;
+	if (head_only || p->body.n == 0)
+		return (ptrdiff_t)n;
+	w->serving = calloc(1, sizeof(*w->serving));
+	if (w->serving == NULL)
+		return STREAM_CLOSE;
+	w->serving->page = p->body;
+	return (ptrdiff_t)n;
+}
+
+static bool
+find_page(const struct ws_config *c, const struct request *r, struct ws_page *ret)
+{
+	struct ws_ask ask = { .target = r->target, .accept = r->accept, .none_match = r->none_match };
+
+	return c->pages != NULL && c->pages->find(c->pages->ctx, &ask, ret);
+}
+
 static ptrdiff_t
 serve(struct ws *w, const struct request *r, size_t n)
 {
@@ -180,11 +209,11 @@ serve(struct ws *w, const struct request *r, size_t n)
 	void *file;
 	bool same;
 
-	if (!path_of_target(r->target, path) ||
+	if (files == NULL || !path_of_target(r->target, path) ||
 	    (file = files->open(files->ctx, path, &f)) == NULL)
 		return refuse(w, 404,
-		    w->config->plain ? "a request for something that is not here"
-				     : "a request for a file that is not in http_dir",
+		    files == NULL || w->config->plain ? "a request for something that is not here"
+						      : "a request for a file that is not in http_dir",
 		    head_only);
 	w->state = WS_ANSWER;
 	w->why = "HTTP: a file was asked for";
@@ -194,13 +223,12 @@ serve(struct ws *w, const struct request *r, size_t n)
 										       : path_type(path),
 						   &f, text)));
 	head_only = head_only || same;
-	s = head_only || w->out == NULL ? NULL : malloc(sizeof(*s));
+	s = head_only || w->out == NULL ? NULL : malloc(sizeof(*s) + CHUNK);
 	if (s == NULL) {
 		files->close(file);
 		return head_only ? (ptrdiff_t)n : STREAM_CLOSE;
 	}
-	s->file = file;
-	s->left = f.size;
+	*s = (struct serving){ .file = file, .left = f.size };
 	w->serving = s;
 	return (ptrdiff_t)n;
 }
@@ -210,6 +238,7 @@ answer(struct ws *w, const struct request *r, size_t n)
 {
 	struct answer a = answer_to(r, w->config);
 	char text[ANSWER_CAP];
+	struct ws_page page;
 
 	switch (a.kind) {
 	case ANSWER_ERROR:
@@ -217,6 +246,8 @@ answer(struct ws *w, const struct request *r, size_t n)
 	case ANSWER_CLOSE:
 		return refuse(w, 0, a.why, false);
 	case ANSWER_FILE:
+		if (find_page(w->config, r, &page))
+			return show(w, &page, slice_eq(r->method, SL("HEAD")), n);
 		return serve(w, r, n);
 	case ANSWER_SWITCH:
 		break;
@@ -426,11 +457,24 @@ pull_frames(struct ws *w, struct iovec *iov, int max)
 }
 
 static int
+pull_page(struct ws *w, struct serving *s, struct iovec *iov)
+{
+	struct slice part = slice_of(s->page.p, NUM_MIN(s->page.n, (size_t)CHUNK));
+
+	if (part.n == 0)
+		return STREAM_CLOSE;
+	s->page = slice_from(s->page, part.n);
+	return lend(w, LENT_FILE, iov, part.p, part.n);
+}
+
+static int
 pull_file(struct ws *w, struct iovec *iov)
 {
 	struct serving *s = w->serving;
 	ptrdiff_t n = 0;
 
+	if (s != NULL && s->file == NULL)
+		return pull_page(w, s, iov);
 	if (s != NULL && s->left > 0)
 		n = w->config->files->read(
 		    s->file, s->chunk, (size_t)NUM_MIN(s->left, (uint64_t)CHUNK));

@@ -606,6 +606,127 @@ a_file_that_the_client_has_is_not_sent(void **state)
 	}
 }
 
+/* ---- pages ---- */
+
+struct book {
+	size_t size;
+	unsigned status, found;
+	char target[64], accept[64], none_match[64];
+};
+
+static uint8_t paper[200000];
+
+static void
+note(char out[static 64], struct slice s)
+{
+	if (s.p == NULL)
+		s = SL("NULL");
+	(void)snprintf(out, 64, "%.*s", SL_ARG(s));
+}
+
+static bool
+book_find(void *ctx, const struct ws_ask *ask, struct ws_page *ret)
+{
+	struct book *b = ctx;
+
+	note(b->target, ask->target);
+	note(b->accept, ask->accept);
+	note(b->none_match, ask->none_match);
+	if (slice_starts(ask->target, SL("/none")))
+		return false;
+	b->found++;
+	ret->status = b->status;
+	(void)snprintf(ret->fields, sizeof(ret->fields), "X: y\r\n");
+	ret->body = slice_of(paper, b->size);
+	return true;
+}
+
+static void
+pages_are_shown(void **state)
+{
+	static const struct {
+		const char *method;
+		unsigned status;
+		size_t size;
+		const char *head;
+	} rows[] = {
+		{ "GET", 200, 1, "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 1\r\nConnection: close\r\n\r\n" },
+		{ "GET", 200, 65536, "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 65536\r\nConnection: close\r\n\r\n" },
+		{ "GET", 200, 200000, "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 200000\r\nConnection: close\r\n\r\n" },
+		{ "HEAD", 200, 200000, "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 200000\r\nConnection: close\r\n\r\n" },
+		{ "GET", 302, 0, "HTTP/1.1 302 Found\r\nX: y\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" },
+		{ "GET", 304, 0, "HTTP/1.1 304 Not Modified\r\nX: y\r\nConnection: close\r\n\r\n" },
+		{ "GET", 404, 5, "HTTP/1.1 404 Not Found\r\nX: y\r\nContent-Length: 5\r\nConnection: close\r\n\r\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(paper); i++)
+		paper[i] = (uint8_t)(i * 7 + (i >> 8));
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct book b = { .size = rows[i].size, .status = rows[i].status };
+		struct ws_pages pages = { &b, book_find };
+		struct ws_config c = { .pages = &pages };
+		struct link *l = link_new(&c);
+		bool whole = strcmp(rows[i].method, "GET") == 0;
+		size_t n = strlen(rows[i].head), body = whole ? rows[i].size : 0;
+		char text[200];
+		int k = snprintf(text, sizeof(text), "%s /a?b HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, br\r\nIf-None-Match: \"t\"\r\n\r\nGET /more", rows[i].method);
+
+		talk(l, slice_of(text, (size_t)k), 1000);
+		assert_true(l->closed);
+		assert_int_equal(l->out_n, n + body);
+		assert_memory_equal(l->out, rows[i].head, n);
+		assert_memory_equal(l->out + n, paper, body);
+		assert_string_equal(l->toy.why, "HTTP: a page was asked for");
+		assert_string_equal(b.target, "/a?b");
+		assert_string_equal(b.accept, "gzip, br");
+		assert_string_equal(b.none_match, "\"t\"");
+		assert_int_equal(b.found, 1);
+		link_free(l);
+	}
+}
+
+static void
+what_is_no_page_is_a_file_or_nothing(void **state)
+{
+	struct book b = { .size = 5, .status = 200 };
+	struct store s = { .size = 5, .cut = 5 };
+	struct ws_pages pages = { &b, book_find };
+	struct ws_files files = { &s, store_open, store_read, store_close };
+	struct ws_config c = { .pages = &pages };
+	struct link *l = link_new(&c);
+
+	(void)state;
+	talk(l, SL("GET /none HTTP/1.1\r\nHost: x\r\nAccept-Encoding: a\r\nAccept-Encoding: b\r\n\r\n"), 1000);
+	assert_string_equal(b.accept, "NULL");
+	assert_true(slice_starts(slice_of(l->out, l->out_n), SL("HTTP/1.1 404 ")));
+	link_free(l);
+	/* Pages go first. */
+	c.files = &files;
+	l = link_new(&c);
+	talk(l, SL("GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n"), 1000);
+	assert_int_equal(b.found, 1);
+	assert_int_equal(s.opened, 0);
+	link_free(l);
+	l = link_new(&c);
+	talk(l, SL("GET /none.txt HTTP/1.1\r\nHost: x\r\n\r\n"), 1000);
+	assert_string_equal(s.path, "none.txt");
+	link_free(l);
+	/* The peer goes in the middle, and the inner stream gives up on one that does not read. */
+	b.size = 200000;
+	l = link_new(&c);
+	assert_true(ws_stream.feed(l->ws, SL("GET /a HTTP/1.1\r\nHost: x\r\n\r\n")) > 0);
+	link_close(l, "connection reset by peer");
+	link_free(l);
+	l = link_new(&c);
+	assert_true(ws_stream.feed(l->ws, SL("GET /a HTTP/1.1\r\nHost: x\r\n\r\n")) > 0);
+	l->toy.quit = true;
+	link_pull(l);
+	assert_true(l->closed);
+	assert_int_equal(l->out_n, 0);
+	link_free(l);
+}
+
 int
 main(void)
 {
@@ -621,6 +742,8 @@ main(void)
 		cmocka_unit_test(files_are_served),
 		cmocka_unit_test(head_missing_and_short_files),
 		cmocka_unit_test(a_file_that_the_client_has_is_not_sent),
+		cmocka_unit_test(pages_are_shown),
+		cmocka_unit_test(what_is_no_page_is_a_file_or_nothing),
 	};
 
 	return cmocka_run_group_tests_name("ws_stream", tests, NULL, NULL);

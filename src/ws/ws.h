@@ -1,7 +1,7 @@
 /* MQTT over WebSockets (RFC 6455, MQTT 5.0 section 6): a stream around a stream. Below it a transport, which carries HTTP
  * and then frames; inside it a protocol, which sees the bytes of binary frames and nothing else. Each MQTT packet that it lends goes
  * out as a frame of its own. Sans-I/O: it has
- * neither sockets nor files. It can also answer plain GET requests with files that it is given. */
+ * neither sockets nor files. It can also answer plain GET requests with pages and files that it is given. */
 #ifndef WS_WS_H
 #define WS_WS_H
 
@@ -11,6 +11,25 @@ enum {
 	WS_HEADERS_DEFAULT = 4096, /* bytes of a request with all its headers */
 	WS_PATH_MAX = 1024,        /* of a file, decoded */
 	WS_TAG_CAP = 64,
+	WS_FIELDS_MAX = 1536,      /* header lines of a page */
+};
+
+/* What a GET or HEAD asks for; borrowed for the call. */
+struct ws_ask {
+	struct slice target;     /* begins with a slash; nothing is decoded */
+	struct slice accept;     /* Accept-Encoding; .p NULL: none, or several, as for the next */
+	struct slice none_match; /* If-None-Match */
+};
+/* An answer that is in memory already. */
+struct ws_page {
+	unsigned status;            /* 200, 302, 304, 404 */
+	char fields[WS_FIELDS_MAX]; /* its header lines, each with its CR LF; Content-Length and Connection are added */
+	struct slice body;          /* outlives every stream */
+};
+struct ws_pages {
+	void *ctx;
+	/* False: there is no such page. Any thread; may wait for nothing. */
+	bool (*find)(void *ctx, const struct ws_ask *ask, struct ws_page *ret);
 };
 
 struct ws_file {
@@ -34,7 +53,11 @@ struct ws_config {
 	size_t headers_max; /* 0: WS_HEADERS_DEFAULT */
 	/* Web sites whose pages may come, "https://example.com". A request that names none is no browser's. */
 	const char *const *origins;
-	unsigned n_origins;           /* 0: all may */
+	unsigned n_origins;           /* 0: all may, unless there are pages */
+	/* NULL: none. They are looked at before files. Where there are some, a page of this very listener may come as well, by Origin and
+	 * Host; of other web sites then only <origins>. */
+	const struct ws_pages *pages;
+	bool tls;                     /* a name in Host is one that our certificate has */
 	const struct ws_files *files; /* NULL: none */
 	/* A listener for plain HTTP alone: nothing is upgraded, and the inner stream never sees a byte. */
 	bool plain;

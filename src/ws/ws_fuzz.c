@@ -1,5 +1,6 @@
 /* libFuzzer: any bytes to a WebSocket, cut at places that the input itself chooses. The first byte: bit 0 begins behind a
- * good upgrade, the rest is the length of the pieces. The inner stream pauses, moves and quits as it is told by its input. */
+ * good upgrade, the rest is the length of the pieces. The inner stream pauses, moves and quits as it is told by its input. Requests
+ * for what lies below /p are answered with pages, whose form their own bytes choose. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -188,10 +189,34 @@ drive(void *ws, struct inner *t, struct below *b, struct slice in, size_t step)
 	}
 }
 
+static bool
+find_page(void *ctx, const struct ws_ask *ask, struct ws_page *ret)
+{
+	static const uint8_t paper[100000];
+	static const unsigned statuses[] = { 200, 302, 304, 404 };
+	size_t sum = ask->accept.n + ask->none_match.n;
+
+	(void)ctx;
+	if (ask->target.n == 0 || ask->target.p[0] != '/')
+		abort();
+	/* All of them are looked at, so that the sanitizer sees where they lie. */
+	for (size_t i = 0; i < ask->accept.n; i++)
+		sum += ask->accept.p[i];
+	for (size_t i = 0; i < ask->none_match.n; i++)
+		sum += ask->none_match.p[i];
+	if (!slice_starts(ask->target, SL("/p")))
+		return false;
+	ret->status = statuses[sum % ARRAY_LEN(statuses)];
+	(void)snprintf(ret->fields, sizeof(ret->fields), "X: %0*zu\r\n", (int)(sum % 1000), sum);
+	ret->body = slice_of(paper, ret->status == 304 ? 0 : sum * 97 % (sizeof(paper) + 1));
+	return true;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct ws_config config = { 0 };
+	static const struct ws_pages pages = { .find = find_page };
+	static const struct ws_config config = { .pages = &pages };
 	struct inner t = { 0 };
 	struct below b = { 0 };
 	struct waker w = { &below_waker, &b };
