@@ -107,6 +107,7 @@ struct config_listener {
 	int64_t key_form; /* PEM; there is no other */
 	uint8_t accept_versions; /* accept_protocol_versions: 1 << level for each; 0: all */
 	char *http_dir;
+	bool console; /* the web console for browsers that come here */
 	int64_t proxy_version; /* enable_proxy_protocol: 1, 2; 0: off */
 	bool proxy_require_tls;
 	/* proxy_protocol_from, with those of _identity_from among them; and those alone */

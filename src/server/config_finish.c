@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "console/console.h"
 #include "server/server.h"
 #include "topic/topic.h"
 
@@ -353,7 +354,7 @@ check_security(const struct config *c, const struct config_security *s, struct e
 static bool
 check_websockets(const struct config *c, struct config_listener *l, struct err *err)
 {
-	static const char *const words[] = { "websockets_origin", "http_dir" };
+	static const char *const words[] = { "websockets_origin", "http_dir", "console" };
 	char text[320];
 	size_t i;
 
@@ -365,6 +366,12 @@ check_websockets(const struct config *c, struct config_listener *l, struct err *
 		l->loopback = (l->protocol == CONFIG_METRICS || !config_is_tls(l)) &&
 			      l->host == NULL && l->path == NULL && l->bind_interface == NULL &&
 			      !l->local_only;
+	if (l->console && l->use_username_as_clientid)
+		return fail_at(c, option_at(l->at, "console"), err,
+		    "console: with use_username_as_clientid the page would take over the session of whoever signs in; give the console a listener without it");
+	if (l->console && console_files_n == 0)
+		return fail_at(c, option_at(l->at, "console"), err,
+		    "console: this program was built without the web console (-Dconsole=disabled); remove this line, or build it with npm");
 	if (l->protocol == CONFIG_WEBSOCKETS)
 		return true;
 	for (i = 0; i < ARRAY_LEN(words); i++) {
@@ -377,6 +384,32 @@ check_websockets(const struct config *c, struct config_listener *l, struct err *
 		return fail_at(c, option_at(l->at, words[i]), err, text);
 	}
 	return true;
+}
+
+static bool
+is_loopback(const char *host)
+{
+	return host != NULL && (strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+				   strcmp(host, "localhost") == 0);
+}
+
+/* Without TLS, and reached from elsewhere. */
+static bool
+is_open(const struct config_listener *l)
+{
+	return !config_is_tls(l) && l->path == NULL && !l->local_only && !l->loopback && !is_loopback(l->host);
+}
+
+static bool
+warn_console(struct config *c, const struct config_listener *l)
+{
+	char where[CONFIG_PLACE_CAP];
+
+	return !l->console || !is_open(l) ||
+	       config_warn(c,
+		   "%s: console: listener %s shows a page without TLS that asks for passwords: whoever is on the way reads them, and can put another "
+		   "page in its place; give it certfile and keyfile, or an address of this machine alone: listener %u 127.0.0.1",
+		   config_place_text(c, option_at(l->at, "console"), where, sizeof(where)), l->name, l->port);
 }
 
 static bool
@@ -394,7 +427,8 @@ warn_websockets(struct config *c, const struct config_listener *l)
 		"if it shall be open: listener %u 0.0.0.0",
 		where, l->name, l->port))
 		return false;
-	return l->n_origins > 0 ||
+	/* The console's own page is the only one that may come without being named. */
+	return l->n_origins > 0 || l->console ||
 	       config_warn(c,
 		   "%s: listener %s lets scripts of every web page in, with the certificate of the "
 		   "browser they run in; name the sites that may come with websockets_origin",
@@ -402,19 +436,11 @@ warn_websockets(struct config *c, const struct config_listener *l)
 }
 
 static bool
-is_loopback(const char *host)
-{
-	return host != NULL && (strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-				   strcmp(host, "localhost") == 0);
-}
-
-static bool
 warn_plain(struct config *c, const struct config_listener *l)
 {
 	char where[CONFIG_PLACE_CAP];
 
-	if (config_is_tls(l) || l->path != NULL || l->local_only || l->loopback ||
-	    is_loopback(l->host))
+	if (!is_open(l))
 		return true;
 	(void)config_place_text(c, l->place, where, sizeof(where));
 	return config_warn(c,
@@ -450,7 +476,7 @@ finish_listener(struct config *c, unsigned n, struct err *err)
 	    !check_prefix(c, "listener_auto_id_prefix", l->at, l->auto_id_prefix, err) ||
 	    !check_mount(c, l, err) || !check_response(c, l, err) || !check_websockets(c, l, err))
 		return false;
-	if (!warn_plain(c, l) || !warn_websockets(c, l) || !warn_dates(c, l))
+	if (!warn_plain(c, l) || !warn_websockets(c, l) || !warn_console(c, l) || !warn_dates(c, l))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	if (l->bind_interface != NULL && l->path != NULL) {
 		(void)config_place_text(

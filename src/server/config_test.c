@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/num.h"
+#include "console/console.h"
 #include "server/config.h"
 #include "server/server.h"
 
@@ -154,6 +155,10 @@ static const struct {
 	{ "websockets_headers_size 65536\n", "m.conf:1: websockets_headers_size: 65536 is not within 0 and 65535" },
 	{ "listener 1\nhttp_dir /srv\n",
 	    "m.conf:2: http_dir: listener 1 does not speak WebSocket; add `protocol websockets` or remove this line" },
+	{ "listener 1\nconsole maybe\n", "m.conf:2: console: \"maybe\" is neither true nor false" },
+	{ "listener 1\nprotocol websockets\nconsole true\nuse_username_as_clientid true\n",
+	    "m.conf:3: console: with use_username_as_clientid the page would take over the session of whoever signs in; give the console a "
+	    "listener without it" },
 	{ "listener 1\nprotocol mqtt\nwebsockets_origin http://a\n",
 	    "m.conf:3: websockets_origin: listener 1 does not speak WebSocket; add `protocol websockets` or remove this line" },
 	{ "listener 1\nprotocol websockets\nwebsockets_origin https://a/\n",
@@ -493,6 +498,51 @@ plain_websockets_without_an_address_are_local(void **state)
 	}
 }
 
+/* Without TLS it is for this machine, or said aloud; a build that has none says so. Its own page needs no websockets_origin. */
+static void
+a_console_is_asked_for_and_warned_of(void **state)
+{
+	static const struct {
+		const char *text;
+		bool is;
+		unsigned warnings;
+	} rows[] = {
+		{ "listener 9001\nprotocol websockets\nconsole true\n", true, 1 },
+		{ "listener 9001 127.0.0.1\nprotocol websockets\nconsole true\n", true, 0 },
+		{ "listener 9001 0.0.0.0\nprotocol websockets\nconsole true\n", true, 2 },
+		{ "listener 9001 0.0.0.0\nprotocol websockets\nconsole true\nwebsockets_origin http://a\n", true, 2 },
+		{ "listener 0 /s\nprotocol websockets\nconsole true\n", true, 0 },
+		{ "listener 9001\nprotocol websockets\nconsole true\ncertfile c\nkeyfile k\n", true, 0 },
+		{ "listener 9001\nprotocol websockets\nconsole false\ncertfile c\nkeyfile k\n", false, 1 },
+		{ "listener 9001\nprotocol websockets\ncertfile c\nkeyfile k\n", false, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct fake f = { { { "m.conf", rows[i].text } } };
+		struct err err = { 0 };
+		struct config *c = load(&f, &err);
+
+		if (rows[i].is && console_files_n == 0) {
+			assert_null(c);
+			assert_non_null(strstr(err.text, "console: this program was built without the web console"));
+			continue;
+		}
+		assert_non_null(c);
+		assert_int_equal(c->listeners[0].console, rows[i].is);
+		assert_int_equal(c->n_warnings, rows[i].warnings);
+		config_free(c);
+	}
+	/* Elsewhere it would do nothing. */
+	for (size_t i = 0; console_files_n > 0 && i < 2; i++) {
+		static const struct fake f[] = { { { { "m.conf", "listener 1\nconsole true\n" } } }, { { { "m.conf", "listener 1\nprotocol metrics\nconsole true\n" } } } };
+		struct err err = { 0 };
+
+		assert_null(load(&f[i], &err));
+		assert_non_null(strstr(err.text, "console: listener 1 does not speak WebSocket"));
+	}
+}
+
 static void
 the_default_listener_leaves_its_settings_to_be_shown(void **state)
 {
@@ -754,6 +804,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(every_directive_is_read),
 		cmocka_unit_test(defaults_are_the_documented_ones),
 		cmocka_unit_test(plain_websockets_without_an_address_are_local),
+		cmocka_unit_test(a_console_is_asked_for_and_warned_of),
 		cmocka_unit_test(the_default_listener_leaves_its_settings_to_be_shown),
 		cmocka_unit_test(anonymous_clients_are_refused_once_a_listener_is_configured),
 		cmocka_unit_test(the_article_and_debian_load_unchanged),

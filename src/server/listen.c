@@ -188,6 +188,7 @@ say_listening(const struct server *s, const struct listener *l, const char *wher
 	log_info("Listening on %s (%s%s%s%s).", where,
 	    l->proxy.version > 0 ? "behind a proxy, " : "",
 	    l->config->protocol == CONFIG_METRICS      ? "metrics, "
+	    : l->config->console                       ? "WebSocket and /console/, "
 	    : l->config->protocol == CONFIG_WEBSOCKETS ? "WebSocket, "
 	    : l->config->protocol == CONFIG_CONSOLE    ? "console, "
 						       : "",

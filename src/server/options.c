@@ -162,6 +162,8 @@ const struct option options[] = {
 	  .flags = OPTION_REPEATS | OPTION_NEXT_START },
 	{ "http_dir", "DIRECTORY", "Serve the files in it to browsers that come to this WebSocket listener",
 	  IN_LISTENER(http_dir), .type = OPTION_PATH, .flags = OPTION_NEXT_START },
+	{ "console", "true|false", "Show the web console, read-only, at /console/ to browsers that come to this WebSocket listener",
+	  IN_LISTENER(console), .type = OPTION_BOOL, .flags = OPTION_NEXT_START },
 	{ "websockets_headers_size", "BYTES", "The largest WebSocket request with all its headers; 0: 4096",
 	  IN_CONFIG(websockets_headers_size), .type = OPTION_INT, .min = 0, .max = 65535, .def = 4096, .flags = OPTION_NEXT_START },
 	{ "response_information", "PREFIX", "What clients are told, if they ask, to begin their response topics with (MQTT 5); %c is the client id, %u the user name",

@@ -39,7 +39,8 @@ make_http(struct server *s, struct listener *l, struct err *err)
 
 	l->ws = (struct ws_config){ .headers_max = (size_t)s->config->websockets_headers_size,
 		.origins = (const char *const *)c->origins,
-		.n_origins = c->n_origins };
+		.n_origins = c->n_origins,
+		.tls = config_is_tls(c) };
 	if (c->protocol == CONFIG_METRICS) {
 		l->files = metrics_files(s);
 		l->ws.files = &l->files;
@@ -48,6 +49,10 @@ make_http(struct server *s, struct listener *l, struct err *err)
 		l->forbidden = l->ws;
 		l->forbidden.forbidden = WHY_METRICS;
 		return true;
+	}
+	if (c->console) {
+		l->pages = pages_of(l);
+		l->ws.pages = &l->pages;
 	}
 	if (c->http_dir == NULL)
 		return true;
