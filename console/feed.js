@@ -98,10 +98,14 @@ function connect() {
 	// The broker gives the client id, and another one each time; so a new client stands for each connection.
 	const mine = client = mqtt.connect(url, { username, password, protocolVersion: 5, clientId: '', clean: true, keepalive: 30, reconnectPeriod: 0, connectTimeout: 15000,
 		resubscribe: false, timerVariant: 'native' });
-	let why = '';
+	let why = '', denied = false;
 	mine.on('connect', () => mine === client && subscribe());
 	mine.on('message', (topic, payload, packet) => mine === client && onMessage(topic, payload, packet));
-	mine.on('error', (error) => (why = error.message));
+	mine.on('error', (error) => {
+		why = error.message;
+		// A name or password that is not good any more does not become so by itself.
+		denied = password !== undefined && (error.code === 0x86 || error.code === 0x87);
+	});
 	mine.on('disconnect', (packet) => (why = packet.properties?.reasonString ?? why));
 	mine.on('close', () => {
 		if (mine !== client)
@@ -109,7 +113,8 @@ function connect() {
 		client = null;
 		mine.end(true);
 		post({ kind: 'state', state: 'closed', why });
-		timer = setTimeout(connect, AGAIN);
+		if (!denied)
+			timer = setTimeout(connect, AGAIN);
 	});
 }
 

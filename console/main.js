@@ -4,8 +4,8 @@ import { useRoute, to } from './lib/route.js';
 import * as session from './lib/session.js';
 import { t } from './lib/text.js';
 import { html, Name, Trouble, useEffect, useState } from './lib/ui.js';
-import { pages } from './pages/index.js';
-import { SignIn } from './pages/signin.js';
+import { pages as all } from './pages/index.js';
+import { Enter, SignIn } from './pages/signin.js';
 
 const themes = ['auto', 'light', 'dark'];
 
@@ -18,13 +18,20 @@ function useTheme() {
 	return { theme, next: () => set(themes[(themes.indexOf(theme) + 1) % themes.length]) };
 }
 
-function Menu({ at }) {
+function Menu({ at, pages }) {
 	return html`<nav aria-label=${t('menu')}><ul>${pages.map((p) => html`<li key=${p.name}>
 		<a href=${to(p.name)} aria-current=${p === at ? 'page' : undefined}>${t('page.' + p.name)}</a></li>`)}</ul></nav>`;
 }
 
-function Frame({ me }) {
+function Who({ me, bare }) {
+	if (bare)
+		return html`<span class="who">${me.name ? html`<${Name} value=${me.name} />` : t('bare.nobody')} <span class="dim">${t('bare.at', { host: location.host })}</span></span>`;
+	return html`<span class="who"><${Name} value=${me.name.replace(/^\w+:/, '')} /> <span class="dim">${t('in-tenant', { tenant: me.tenant })}</span></span>`;
+}
+
+function Frame({ me, bare }) {
 	const route = useRoute(), look = useTheme();
+	const pages = bare ? all.filter((p) => p.bare) : all;
 	const at = pages.find((p) => p.name === route.parts[0]) ?? pages[0];
 	useEffect(() => {
 		document.title = `${at ? t('page.' + at.name) + ' – ' : ''}Signet`;
@@ -32,16 +39,16 @@ function Frame({ me }) {
 	}, [at]);
 	return html`<a class="skip" href="#main" onClick=${(e) => (e.preventDefault(), document.getElementById('main')?.focus())}>${t('skip')}</a>
 		<header class="top"><a class="brand" href="#/"><img src="icon.svg" alt="" width="24" height="24" /> Signet</a>
-		<span class="who"><${Name} value=${me.name.replace(/^\w+:/, '')} /> <span class="dim">${t('in-tenant', { tenant: me.tenant })}</span></span>
+		<${Who} me=${me} bare=${bare} />
 		<button type="button" class="quiet" onClick=${look.next}>${t('theme.' + look.theme)}</button>
 		<button type="button" class="quiet" onClick=${session.signOut}>${t('sign-out')}</button></header>
-		<${Menu} at=${at} />
-		<main id="main" tabindex="-1">${at && html`<${at.page} key=${at.name} route=${route} me=${me} />`}</main>`;
+		<${Menu} at=${at} pages=${pages} />
+		<main id="main" tabindex="-1">${at && html`<${at.page} key=${at.name} route=${route} me=${me} bare=${bare} />`}</main>`;
 }
 
 function App() {
-	const [state, set] = useState({ me: null, lost: false, asked: false, error: null });
-	const begin = () => session.begin().then((s) => set({ ...s, asked: true, error: null }), (error) => set({ me: null, lost: false, asked: true, error }));
+	const [state, set] = useState({ me: null, lost: false, mode: null, asked: false, error: null });
+	const begin = () => session.begin().then((s) => set({ ...s, asked: true, error: null }), (error) => set({ me: null, lost: false, mode: null, asked: true, error }));
 	useEffect(() => {
 		const stop = session.watch((s) => set((old) => ({ ...old, ...s })));
 		begin();
@@ -51,7 +58,10 @@ function App() {
 		return null;
 	if (state.error)
 		return html`<main class="lone"><div class="card"><h1>Signet</h1><${Trouble} error=${state.error} again=${begin} /></div></main>`;
-	return state.me ? html`<${Frame} me=${state.me} />` : html`<${SignIn} lost=${state.lost} />`;
+	const bare = state.mode.on === 'broker';
+	if (state.me)
+		return html`<${Frame} me=${state.me} bare=${bare} />`;
+	return bare ? html`<${Enter} mode=${state.mode} />` : html`<${SignIn} lost=${state.lost} />`;
 }
 
 render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById('app')));

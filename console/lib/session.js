@@ -1,8 +1,14 @@
-// Who is signed in. The cookie itself is out of reach; it is renewed while the page is open and somebody uses it.
-import { call, get, whenSignedOut } from './api.js';
+// Who is signed in. Where control serves the page: the cookie itself is out of reach; it is renewed while the page is open and somebody uses
+// it. Where a broker does: whoever the broker has let in, for as long as the page is open.
+import { call, get, Problem, whenSignedOut } from './api.js';
+import { attempt, setLogin } from './broker.js';
 
-/** @type {{ me: any, lost: boolean }} */
-const state = { me: null, lost: false };
+/**
+ * @typedef {{ on: 'control' | 'broker', password?: boolean, anonymous?: boolean, certificate?: boolean }} Mode who serves this page, and how
+ *     somebody may come to a broker
+ * @type {{ me: any, lost: boolean, mode: Mode }}
+ */
+const state = { me: null, lost: false, mode: null };
 const watchers = new Set();
 let timer = 0, used = Date.now();
 
@@ -46,8 +52,21 @@ function plan(/** @type {string} */ expires) {
 	}, Math.max(2000, (left * 2) / 3));
 }
 
+async function askMode() {
+	const problem = new Problem(0, { detail: 'the server does not answer', remedy: 'see whether it is running and this machine reaches it' });
+	const answer = await fetch('mode.json', { cache: 'no-store' }).catch(() => null);
+	if (!answer?.ok)
+		throw problem;
+	return answer.json().catch(() => Promise.reject(problem));
+}
+
 /** Is somebody signed in already? */
 export async function begin() {
+	state.mode ??= await askMode();
+	if (state.mode.on === 'broker') {
+		tell();
+		return state;
+	}
 	try {
 		state.me = await get('me');
 		state.lost = false;
@@ -72,7 +91,22 @@ export async function signInByLink(/** @type {string} */ link) {
 	await begin();
 }
 
+/** At a broker: the name may be empty where it takes who has none, or asks for a certificate. */
+export async function enter(/** @type {string} */ username, /** @type {string} */ password) {
+	const login = username ? { username, password } : {};
+	await attempt(login);
+	setLogin(login);
+	state.me = { name: username, tenant: null };
+	state.lost = false;
+	tell();
+}
+
 export async function signOut() {
+	if (state.mode.on === 'broker') {
+		setLogin({});
+		state.me = null;
+		return tell();
+	}
 	try {
 		await call('DELETE', 'signin');
 	} finally {

@@ -120,7 +120,7 @@ function Status({ state, flow }) {
 		${flow.share < 0.995 && html`<span class="badge warn">${t('live.sampled', { percent: flow.share < 0.01 ? '<1' : Math.round(flow.share * 100) })}</span>`}</p>`;
 }
 
-export function Live() {
+export function Live({ bare = false }) {
 	const feed = useFeed();
 	const [filter, setFilter] = useState('#'), [fault, setFault] = useState(''), [text, setText] = useState(''), [under, setUnder] = useState('');
 	const [opened, setOpened] = useState(() => new Set()), [chosen, choose] = useState(null);
@@ -153,7 +153,7 @@ export function Live() {
 			<button type="button" disabled=${flow.rows.length === 0} onClick=${() => save('messages.ndjson', flow.rows.map(asLine).reverse(), 'application/x-ndjson')}>${t('live.export')}</button>
 			<p id="filter-fault" class="fault" role="alert">${fault}</p></form>
 		${(state.state === 'closed' || state.state === 'refused') && html`<div class="trouble" role="alert"><p>${t(state.state === 'refused' ? 'live.refused' : 'live.lost')} ${plain(state.why, 300)}</p>
-			<p class="dim">${t(state.state === 'refused' ? 'live.refused-help' : 'live.lost-help')}</p></div>`}
+			<p class="dim">${t(`${bare ? 'bare' : 'live'}.${state.state === 'refused' ? 'refused' : 'lost'}-help`)}</p></div>`}
 		<div class="live"><section class="card topics" aria-label=${t('live.topics')}><h2>${t('live.topics')}</h2>
 			${feed.tree.tree.length > 0 ? html`<${Branches} list=${feed.tree.tree} opened=${opened} toggle=${toggle} under=${under} look=${lookUnder} />` : html`<p class="dim">${t('live.no-topics')}</p>`}
 			${feed.tree.beyond > 0 && html`<p class="dim small">${t('live.beyond', { n: number.format(feed.tree.beyond) })}</p>`}</section>
