@@ -2,9 +2,11 @@
 import datetime
 import io
 import json
+import shlex
 import signal
 import subprocess
 import tarfile
+import urllib.parse
 import zipfile
 
 import apikit
@@ -317,6 +319,13 @@ def test_a_bundle_is_downloaded_once(served, tmp_path):
     assert connects(served, "packed", {"cert": folder / "cert.pem", "key": folder / "key.pem", "ca": folder / "ca.pem"})
     assert admin("GET", f"/api/v1/certificates/{said['ca']}/{said['serial']}").json["origin"] == "bundle"
     # One file alone; the key may be RSA, or the device's own.
+    # Commands are pasted into a shell, and whoever named the device is not whoever pastes them.
+    name = "it's; $(touch x) `id`"
+    assert admin("POST", "/api/v1/devices", {"id": name}).status == 201
+    with zipfile.ZipFile(io.BytesIO(bundle(served, admin, urllib.parse.quote(name), format="zip")[1])) as z:
+        commands = z.read(next(n for n in z.namelist() if n.endswith("/commands.txt"))).decode().splitlines()
+    for words in map(shlex.split, commands):
+        assert words[words.index("-i") + 1] == name and words[words.index("-i") + 2] == "-t", words
     said, data = bundle(served, admin, "packed", format="pkcs12", key="rsa2048")
     (tmp_path / "x.p12").write_bytes(data)
     assert "PRIVATE KEY" in openssl("pkcs12", "-in", tmp_path / "x.p12", "-nodes", "-passin", f"pass:{said['password']}")
@@ -332,6 +341,14 @@ def test_a_bundle_is_downloaded_once(served, tmp_path):
     assert admin("POST", "/api/v1/devices/nobody/bundle", {}).status == 404
     assert served.client()("GET", "/api/v1/bundles/" + 64 * "0").status == 404
     kit.wait_for(lambda: len(admin("GET", "/api/v1/audit?action=downloadBundle&object=packed").json["items"]) == 5, "the records of five downloads")
+    assert all(" to 127.0.0.1:" in x["object"] for x in admin("GET", "/api/v1/audit?action=downloadBundle").json["items"])
+    # One tenant leaves room for the others.
+    for tenant in ("", "?tenant=other"):
+        if tenant:
+            assert admin("POST", "/api/v1/tenants", {"name": "other"}).status == 201
+        assert admin("POST", "/api/v1/devices" + tenant, {"id": "greedy"}).status == 201
+        made = [admin("POST", "/api/v1/devices/greedy/bundle" + tenant, {"format": "header", "csr": csr}).status for _ in range(1 if tenant else 33)]
+        assert made == [201] if tenant else made == [201] * 32 + [503]
     # Nothing of it is on the disk.
     secret = b"".join((folder / "key.pem").read_bytes().splitlines()[1:-1])
     for path in served.dir.rglob("*"):

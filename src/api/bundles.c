@@ -12,12 +12,12 @@
 #include "base/text.h"
 #include "bundle/bundle.h"
 
-enum { PARCELS_MAX = 64, LIFE_S = 600, TOKEN_N = 32, CHAIN_MAX = 8 };
+enum { PARCELS_MAX = 64, OF_ONE_MAX = 32 /* of a tenant, with those that are being made */, LIFE_S = 600, TOKEN_N = 32, CHAIN_MAX = 8 };
 
 /* What waits to be taken. */
 struct parcel {
 	struct parcel *next;
-	char token[2 * TOKEN_N + 1], cn[4 * REGISTRY_NAME_MAX + 80], file[sizeof(((struct bundle_set *)NULL)->folder) + 24], by[128];
+	char token[2 * TOKEN_N + 1], cn[4 * REGISTRY_NAME_MAX + 80], file[sizeof(((struct bundle_set *)NULL)->folder) + 24], by[128], tenant[REGISTRY_NAME_MAX + 1];
 	const char *media;
 	uint8_t *data;
 	size_t n;
@@ -71,14 +71,16 @@ bundles_expire(struct api *a, int64_t now)
 	}
 }
 
-static size_t
-waiting(const struct api *a)
+static bool
+has_room(const struct call *c)
 {
-	size_t n = 0;
+	size_t n = 0, of_one = 0;
 
-	for (const struct parcel *p = a->parcels; p != NULL; p = p->next)
-		n++;
-	return n;
+	for (const struct parcel *p = c->api->parcels; p != NULL; p = p->next, n++)
+		of_one += strcmp(p->tenant, c->tenant) == 0;
+	for (const struct call *x = c->api->calls; x != NULL; x = x->next)
+		of_one += x != c && x->op == c->op && x->work != NULL && strcmp(x->tenant, c->tenant) == 0;
+	return n < PARCELS_MAX && of_one < OF_ONE_MAX;
 }
 
 /* Out of the list: whoever has it has it alone. */
@@ -99,6 +101,8 @@ static void
 fetch(struct call *c)
 {
 	struct parcel *p;
+	char what[sizeof(p->cn) + sizeof(c->peer) + 8];
+	struct blob *b;
 
 	bundles_expire(c->api, api_now(c->api));
 	p = take(c->api, c->params[0]);
@@ -107,14 +111,22 @@ fetch(struct call *c)
 		return;
 	}
 	call_header(c, "Content-Disposition", "attachment; filename=\"%s\"", p->file);
-	if (c->head.method == HTTP_HEAD) {
+	b = c->head.method == HTTP_GET ? blob_new(slice_of(p->data, p->n)) : NULL;
+	if (b == NULL) {
 		p->next = c->api->parcels;
 		c->api->parcels = p;
-		call_bytes(c, 200, p->media, slice_of(p->data, p->n));
+		if (c->head.method == HTTP_HEAD)
+			call_bytes(c, 200, p->media, slice_of(p->data, p->n));
+		else
+			call_json(c, 503, NULL);
 		return;
 	}
-	api_audit(c->api, p->by, "downloadBundle", slice_str(p->cn));
-	call_bytes(c, 200, p->media, slice_of(p->data, p->n));
+	/* Also what waits to be sent is wiped. */
+	b->secret = true;
+	(void)snprintf(what, sizeof(what), "%s to %s", p->cn, c->peer);
+	api_audit(c->api, p->by, "downloadBundle", slice_str(what));
+	call_blob(c, p->media, b);
+	blob_unref(b);
 	parcel_free(p);
 }
 
@@ -198,19 +210,22 @@ find_host(const struct call *c, char *out, size_t cap, struct err *err)
 static char *
 make_commands(const char *cn, const char *host, unsigned port)
 {
-	char *text = NULL;
+	char *text = NULL, id[4 * sizeof(((struct making *)NULL)->cn) + 3], name[4 * 300 + 3];
 	size_t n;
-	FILE *out = open_memstream(&text, &n);
+	FILE *out = text_shell(cn, id, sizeof(id)) && text_shell(host, name, sizeof(name)) ? open_memstream(&text, &n) : NULL;
 
 	if (out == NULL)
 		return NULL;
 	for (unsigned i = 0; i < 4; i++) {
 		bool signet = i >= 2;
 
-		(void)fprintf(out, "%s%s -h %s -p %u --cafile ca.pem --cert cert.pem --key key.pem -i '%s' -t TOPIC%s\n", signet ? "signet " : "mosquitto_",
-		    i % 2 == 0 ? "sub" : "pub", host, port, cn, i % 2 == 0 ? "" : " -q 1 -m hello");
+		(void)fprintf(out, "%s%s -h %s -p %u --cafile ca.pem --cert cert.pem --key key.pem -i %s -t TOPIC%s\n", signet ? "signet " : "mosquitto_",
+		    i % 2 == 0 ? "sub" : "pub", name, port, id, i % 2 == 0 ? "" : " -q 1 -m hello");
 	}
-	return fclose(out) == 0 ? text : NULL;
+	if (fclose(out) == 0)
+		return text;
+	free(text);
+	return NULL;
 }
 
 static bool
@@ -294,6 +309,7 @@ parcel_new(struct call *c, const struct making *m, const char *folder)
 	p->expires = api_now(c->api) + LIFE_S;
 	(void)text_copy(p->cn, sizeof(p->cn), slice_str(m->cn));
 	(void)text_copy(p->by, sizeof(p->by), slice_str(c->actor.name));
+	memcpy(p->tenant, c->tenant, sizeof(p->tenant));
 	(void)snprintf(p->file, sizeof(p->file), "%s%s", folder, m->form->suffix);
 	/* It goes into a header's quotes. */
 	for (char *at = p->file; *at != '\0'; at++)
@@ -497,9 +513,10 @@ create(struct call *c)
 	struct making *m;
 
 	bundles_expire(c->api, api_now(c->api));
-	if (waiting(c->api) >= PARCELS_MAX || (m = calloc(1, sizeof(*m))) == NULL) {
+	if (!has_room(c) || (m = calloc(1, sizeof(*m))) == NULL) {
 		call_header(c, "Retry-After", "60");
-		call_problem(c, 503, "limit", "fetch those, or try again in ten minutes", "%d bundles wait to be fetched already, or memory is short", PARCELS_MAX);
+		call_problem(c, 503, "limit", "fetch those, or try again in ten minutes", "%d bundles of the tenant, or %d of all, wait to be fetched already, or memory is short",
+		    OF_ONE_MAX, PARCELS_MAX);
 		return;
 	}
 	c->work = m;

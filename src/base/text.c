@@ -255,6 +255,34 @@ text_has_word(struct slice list, const char *word)
 }
 
 bool
+text_shell(const char *s, char *out, size_t cap)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=-";
+	size_t n = 0;
+
+	if (s[0] != '\0' && strspn(s, plain) == strlen(s))
+		return text_copy(out, cap, slice_str(s));
+	if (cap > 0)
+		out[n++] = '\'';
+	/* A quote ends the quoted part, stands by itself, and begins the next. */
+	for (; *s != '\0'; s++) {
+		size_t piece = *s == '\'' ? 4 : 1;
+
+		if (n + piece + 2 > cap)
+			break;
+		memcpy(out + n, *s == '\'' ? "'\\''" : s, piece);
+		n += piece;
+	}
+	if (*s != '\0' || n + 2 > cap) {
+		(void)text_copy(out, cap, (struct slice){ 0 });
+		return false;
+	}
+	out[n++] = '\'';
+	out[n] = '\0';
+	return true;
+}
+
+bool
 text_copy(char *out, size_t cap, struct slice s)
 {
 	if (cap == 0)

@@ -15,6 +15,10 @@ const char *text_show(struct slice s, char *out, size_t cap);
  * out is one line in any terminal or file. */
 const char *text_line(struct slice s, char *out, size_t cap);
 
+/* <s> as one word of a shell's command line; what needs no quotes has none. 4 * strlen(s) + 3 bytes are always enough; false, and an
+ * empty string, when it does not fit. */
+bool text_shell(const char *s, char *out, size_t cap);
+
 /* Lower-case hex of <s>, NUL-terminated; cap >= 2 * s.n + 1 or it is cut to whole bytes. Returns out. */
 const char *text_hex(struct slice s, char *out, size_t cap);
 

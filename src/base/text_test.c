@@ -331,6 +331,25 @@ a_copy_looks_at_no_byte_behind(void **state)
 	free(copy);
 }
 
+static void
+shell_words(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} rows[] = { { "dev-1", "dev-1" }, { "", "''" }, { "a b", "'a b'" }, { "$(id)", "'$(id)'" }, { "x';id;'", "'x'\\'';id;'\\'''" }, { "\xc3\xa9", "'\xc3\xa9'" } };
+	char out[40];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_true(text_shell(rows[i].in, out, 4 * strlen(rows[i].in) + 3));
+		assert_string_equal(out, rows[i].out);
+		for (size_t cap = 0; cap <= strlen(rows[i].out); cap++) {
+			assert_false(text_shell(rows[i].in, out, cap));
+			assert_true(cap == 0 || out[0] == '\0');
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -341,6 +360,7 @@ main(void)
 		cmocka_unit_test(utf8_every_code_point),
 		cmocka_unit_test(show_escapes),
 		cmocka_unit_test(show_cuts_between_pieces),
+		cmocka_unit_test(shell_words),
 		cmocka_unit_test(hex),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(words),

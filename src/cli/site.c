@@ -86,41 +86,26 @@ site_client_id(const struct site_facts *c, const char *name, enum authz_role rol
 	(void)snprintf(out, SITE_ID_MAX, "%s%s", strcmp(c->policy, "dojot") == 0 && role == AUTHZ_ROLE_CLIENT ? "admin:" : "", name);
 }
 
-/* A word for a shell. */
-static void
-quote(const char *s, char *out, size_t cap)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=-";
-	size_t n = 0;
-
-	if (s[0] != '\0' && strspn(s, plain) == strlen(s)) {
-		(void)snprintf(out, cap, "%s", s);
-		return;
-	}
-	n += (size_t)snprintf(out, cap, "'");
-	for (; *s != '\0' && n + 6 < cap; s++)
-		n += (size_t)snprintf(out + n, cap - n, *s == '\'' ? "'\\''" : "%c", *s);
-	(void)snprintf(out + n, cap - n, "'");
-}
+enum { SAMPLE_CAP = 2048 };
 
 /* Topics of a role under a policy, and a payload to try. */
 static void
-sample(const struct site_facts *c, enum authz_role role, const char *name, char out[512])
+sample(const struct site_facts *c, enum authz_role role, const char *name, char out[SAMPLE_CAP])
 {
 	bool dojot = strcmp(c->policy, "dojot") == 0;
-	char topic[256];
+	char topic[1200];
 
 	if (role == AUTHZ_ROLE_WATCH)
-		(void)snprintf(out, 512, "-t '#' -v");
+		(void)snprintf(out, SAMPLE_CAP, "-t '#' -v");
 	else if (role == AUTHZ_ROLE_CONTROL)
-		(void)snprintf(out, 512, "-q 1 -t %s", dojot ? "/admin/DEVICE/config -m '{\"fan\":100}'" :
+		(void)snprintf(out, SAMPLE_CAP, "-q 1 -t %s", dojot ? "/admin/DEVICE/config -m '{\"fan\":100}'" :
 							       "springcard/springcore/DEVICE/rdr/cmd -m '{\"Buzzer\":100}'");
 	else {
-		char raw[200];
+		char raw[400];
 
 		(void)snprintf(raw, sizeof raw, dojot ? "/admin/%s/attrs" : "springcard/springcore/%s/status", name);
-		quote(raw, topic, sizeof topic);
-		(void)snprintf(out, 512, "-q 1 -t %s -m '%s'", topic,
+		(void)text_shell(raw, topic, sizeof topic);
+		(void)snprintf(out, SAMPLE_CAP, "-q 1 -t %s -m '%s'", topic,
 		    dojot ? "{\"temperature\":21}" : "{\"State\":\"online,ready\"}");
 	}
 }
@@ -128,14 +113,13 @@ sample(const struct site_facts *c, enum authz_role role, const char *name, char 
 char *
 site_command_text(const struct site_facts *c, const char *folder, const char *name, enum authz_role role)
 {
-	char at[2 * PKI_PATH_MAX], id[2 * SITE_ID_MAX], raw_id[SITE_ID_MAX], host[300], what[512];
+	char at[4 * PKI_PATH_MAX], id[4 * SITE_ID_MAX], raw_id[SITE_ID_MAX], host[4 * 256 + 3], what[SAMPLE_CAP];
 	const char *verb = role == AUTHZ_ROLE_WATCH ? "sub" : "pub";
 	char *text;
 
 	site_client_id(c, name, role, raw_id);
-	quote(folder, at, sizeof at);
-	quote(raw_id, id, sizeof id);
-	quote(c->host, host, sizeof host);
+	if (!text_shell(folder, at, sizeof at) || !text_shell(raw_id, id, sizeof id) || !text_shell(c->host, host, sizeof host))
+		return NULL;
 	sample(c, role, name, what);
 	if (asprintf(&text,
 		"signet %s -h %s -p %u --cafile %s/ca.pem --cert %s/cert.pem --key %s/key.pem -i %s %s\n"
