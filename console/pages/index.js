@@ -1,6 +1,7 @@
 // The pages, in the order of the menu. Each is one file; `name` is its place in the address; `bare`: needs no API, so a broker alone has it.
 import { Certificates } from './certificates.js';
 import { Devices } from './devices.js';
+import { Health } from './health.js';
 import { Live } from './live.js';
 import { People } from './people.js';
 import { Refusals } from './refusals.js';
@@ -11,5 +12,6 @@ export const pages = [
 	{ name: 'devices', page: Devices },
 	{ name: 'refusals', page: Refusals },
 	{ name: 'certificates', page: Certificates },
+	{ name: 'health', page: Health, bare: true },
 	{ name: 'people', page: People },
 ];

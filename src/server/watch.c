@@ -48,14 +48,16 @@ struct watch {
 /* ---- alarms ---- */
 
 static void
-raise_alarm(const struct watch *w, enum alarm_kind kind, bool error, const char *text)
+raise_alarm(const struct watch *w, struct alarm *a)
 {
-	if (!board_raise(w->s->board, &(struct alarm){ .source = ALARMS_OF_LISTS, .kind = kind, .error = error, .key = map_hash(slice_str(text)), .text = text }))
+	a->source = ALARMS_OF_LISTS;
+	a->key = map_hash(slice_str(a->text));
+	if (!board_raise(w->s->board, a))
 		return;
-	if (error)
-		log_error("ALARM: %s.", text);
+	if (a->error)
+		log_error("ALARM: %s.", a->text);
 	else
-		log_warning("ALARM: %s.", text);
+		log_warning("ALARM: %s.", a->text);
 }
 
 static void
@@ -70,7 +72,7 @@ settle_alarms(const struct watch *w)
 static void
 say_ocsp(void *ctx, const char *text)
 {
-	raise_alarm(ctx, ALARM_OCSP, true, text);
+	raise_alarm(ctx, &(struct alarm){ .kind = ALARM_OCSP, .error = true, .text = text });
 }
 
 struct saying {
@@ -86,7 +88,8 @@ say_complaint(void *ctx, const char *text)
 	char line[TEXT_CAP];
 
 	(void)snprintf(line, sizeof(line), "listener %s: %s", x->l->config->name, text);
-	raise_alarm(x->w, ALARM_CRL, true, line);
+	raise_alarm(x->w, &(struct alarm){ .kind = ALARM_CRL, .error = true, .text = line,
+			     .remedy = "repair, replace or remove what is in crlfile; until then the lists that were read before are in force" });
 }
 
 static const char *
@@ -120,7 +123,7 @@ say_age(void *ctx, const struct pki_crl *crl)
 	    refuse > now ? "from then, or the end of crl_grace, on all clients of this CA are refused"
 			 : "all new clients of this CA are refused until there is a new one",
 	    when_text(refuse, then));
-	raise_alarm(x->w, ALARM_CRL, over, line);
+	raise_alarm(x->w, &(struct alarm){ .kind = ALARM_CRL, .error = over, .text = line });
 }
 
 /* ---- what the files look like ---- */
