@@ -109,3 +109,17 @@ authz_policy_parse_acl(struct slice text, const char *name, struct err *err)
 	authz_policy_unref(a.p);
 	return NULL;
 }
+
+bool
+authz_text_is_acl(struct slice text)
+{
+	struct err err;
+	struct authz_lines lines = authz_lines_of(text, "", &err);
+	struct slice line, word;
+
+	/* The words of the two kinds have nothing in common: the first one tells. */
+	if (!authz_lines_next(&lines, &line))
+		return false;
+	word = authz_word(&line);
+	return slice_eq(word, SL("topic")) || slice_eq(word, SL("user")) || slice_eq(word, SL("pattern"));
+}

@@ -124,6 +124,8 @@ struct slice authz_assigned_client_id(const struct authz_policy *policy, const s
  * error texts with the line number: "acl.conf:12: …". NULL and <err> on the first mistake. */
 struct authz_policy *authz_policy_parse(struct slice text, const char *name, struct err *err);
 struct authz_policy *authz_policy_parse_acl(struct slice text, const char *name, struct err *err);
+/* Is it the text of an acl_file, by its first word? */
+bool authz_text_is_acl(struct slice text);
 /* The text of a ready-made policy, "springcore" or "dojot", for authz_policy_parse(); the empty slice (.p NULL) if there is none
  * of that name. Static. */
 struct slice authz_policy_builtin(const char *name);

@@ -290,6 +290,7 @@ struct broker_finding {
 	const struct authz_principal *who;
 	struct slice topic; /* behind the mount point, as the policy sees it */
 	const char *text;   /* why: authz_explain() */
+	const struct authz_reason *reason; /* the same taken apart; NULL: no policy was asked */
 };
 /* May <client_id>, connected or kept, do that, by who it is and by the policies as they are now? */
 struct broker_ask {
@@ -324,6 +325,7 @@ struct broker_survey {
 	struct authz_policy *policy; /* the new one; not ranked. A reference is taken */
 	uint64_t listeners;          /* of these, 1 << index for each */
 	unsigned most;               /* sessions that are named, at most BROKER_CHANGED_MAX: the first by client id */
+	uint32_t ms;                 /* it is broken off after this; 0: never */
 	/* Once, when all shards have been through, a few sessions in a turn; on a shard's thread; must not block. Borrowed for the call. */
 	void (*done)(void *ctx, const struct broker_survey_result *r);
 	void *ctx;
@@ -331,7 +333,8 @@ struct broker_survey {
 struct broker_survey_result {
 	uint64_t sessions, subscriptions; /* looked at */
 	uint64_t changed, losing, gaining; /* sessions; one may do both */
-	bool incomplete;                  /* for lack of memory, or the broker ends */
+	bool incomplete;                  /* for lack of memory or time, or the broker ends */
+	uint64_t coarse;                  /* of the sessions: so many rules are about these that only who comes in, the first subscriptions and the will were compared */
 	unsigned n;
 	struct broker_changed *const *v;  /* by client id */
 };

@@ -41,6 +41,7 @@ topic_of(const struct session *s, const struct broker_ask *q, struct slice *ret,
 static void
 judge(const struct session *s, const struct broker_ask *q)
 {
+	struct authz_reason reason;
 	char text[TEXT_MAX];
 	const char *fault = "";
 	struct broker_finding f = { .found = true, .connected = s->client != NULL, .listener = s->listener,
@@ -49,10 +50,12 @@ judge(const struct session *s, const struct broker_ask *q)
 	if (s->homeless)
 		(void)snprintf(text, sizeof text, "refused: the listener that the session belongs to is not configured any more; it is judged at the one "
 		    "that its client comes to");
-	else if (topic_of(s, q, &f.topic, &fault))
-		f.allowed = authz_explain(listener_of(s->shard, s->listener)->policy, s->who, session_id(s), q->action, f.topic,
-		    text, sizeof text);
-	else
+	else if (topic_of(s, q, &f.topic, &fault)) {
+		authz_reason(listener_of(s->shard, s->listener)->policy, s->who, session_id(s), q->action, f.topic, &reason);
+		authz_reason_text(&reason, text, sizeof text);
+		f.allowed = reason.allowed;
+		f.reason = &reason;
+	} else
 		(void)snprintf(text, sizeof text, "refused: %s", fault);
 	q->answer(q->ctx, &f);
 }

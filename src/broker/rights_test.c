@@ -174,6 +174,25 @@ a_survey_finds_who_gains_and_loses(void **state)
 	assert_int_equal(survey(k, "allow everyone publish x\n", 0).named, 0);
 }
 
+/* A policy may have as many rules as it likes: then only subscriptions and wills are compared, and of these the first. */
+static void
+many_rules_are_looked_at_roughly(void **state)
+{
+	static char big[400 * 40];
+	struct kit *k = kit_begin(state, NULL, "connect everyone\nallow everyone publish,subscribe #\n");
+	struct end *e = kit_join(k, MQTT_V5, "a");
+	struct learned l;
+	size_t n = (size_t)snprintf(big, sizeof big, "connect everyone\n");
+
+	kit_subscribe(e, "x", 0);
+	for (unsigned i = 0; i < 300; i++)
+		n += (size_t)snprintf(big + n, sizeof big - n, "allow everyone publish t/%u\n", i);
+	l = survey(k, big, 10);
+	assert_int_equal(l.r.coarse, 1);
+	assert_string_equal(l.changes, "-2 x;");
+	assert_int_equal(survey(k, "connect everyone\nallow everyone subscribe #\n", 10).r.coarse, 0);
+}
+
 static void
 a_survey_ends_with_the_broker(void **state)
 {
@@ -196,6 +215,7 @@ static const struct kit_test tests[] = {
 	TEST(an_answer_may_come_at_the_end),
 	TEST(a_mount_point_stands_in_front),
 	TEST(a_survey_finds_who_gains_and_loses),
+	TEST(many_rules_are_looked_at_roughly),
 	TEST(a_survey_ends_with_the_broker),
 };
 

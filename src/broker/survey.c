@@ -4,7 +4,8 @@
 #include "base/text.h"
 #include "broker/internal.h"
 
-enum { SESSIONS_A_TURN = 64, ID_SHOWN = 400 };
+/* A step compares one rule or filter with another, in some 100 ns: a turn is to be over after a few milliseconds, whatever the policies are. */
+enum { SESSIONS_A_TURN = 64, STEPS_A_TURN = 20000, RULES_MAX = 200, ID_SHOWN = 400 };
 
 /* One shard's part: what it found, by client id. */
 struct part {
@@ -14,6 +15,7 @@ struct part {
 	struct broker_changed **v;
 	unsigned n;
 	uint32_t at; /* slot */
+	uint64_t until_ms; /* 0: it has not begun */
 };
 
 struct survey {
@@ -28,6 +30,9 @@ struct survey {
 struct look {
 	const struct session *s;
 	const struct authz_policy *from, *to;
+	size_t rules; /* of both that may be about him */
+	uint64_t steps;
+	bool coarse;
 	uint32_t lost, gained;
 	unsigned n;
 	struct broker_change v[BROKER_CHANGES_MAX];
@@ -82,8 +87,10 @@ static void
 compare_subscriptions(struct look *l)
 {
 	uint8_t text[UINT16_MAX];
+	uint32_t most = (uint32_t)(STEPS_A_TURN / (l->rules + 1)) + 1;
 
-	for (uint32_t i = 0; i < l->s->n_subs; i++) {
+	l->coarse = l->coarse || most < l->s->n_subs;
+	for (uint32_t i = 0; i < l->s->n_subs && i < most; i++) {
 		const struct sub *sub = &l->s->subs[i];
 		struct slice full, name, filter;
 
@@ -94,7 +101,25 @@ compare_subscriptions(struct look *l)
 		filter = full;
 		(void)topic_share_split(full, &name, &filter);
 		(void)compare(l, AUTHZ_SUBSCRIBE, filter);
+		l->steps += l->rules + 1;
 	}
+}
+
+/* What the rules say, if they are not too many; else whether he may come. */
+static void
+compare_rules(struct look *l)
+{
+	const struct session *s = l->s;
+
+	l->rules = authz_policy_weight(l->from, s->who) + authz_policy_weight(l->to, s->who);
+	l->coarse = l->rules > RULES_MAX;
+	l->steps = 1 + l->rules;
+	if (l->coarse) {
+		(void)compare(l, AUTHZ_CONNECT, session_id(s));
+		return;
+	}
+	l->steps += l->rules * l->rules;
+	authz_compare(&(struct authz_comparison){ l->from, l->to, s->who, session_id(s), on_change, l });
 }
 
 static void
@@ -102,7 +127,7 @@ look_at(struct look *l)
 {
 	const struct session *s = l->s;
 
-	authz_compare(&(struct authz_comparison){ l->from, l->to, s->who, session_id(s), on_change, l });
+	compare_rules(l);
 	/* Who may not come any more has lost the rest with it. */
 	if (l->n > 0 && l->v[0].action == AUTHZ_CONNECT && l->v[0].lost)
 		return;
@@ -167,7 +192,8 @@ keep(struct part *p, struct broker_changed *c)
 	p->n++;
 }
 
-static void
+/* The steps that it took. */
+static uint64_t
 visit(struct part *p, const struct session *s)
 {
 	const struct survey *v = p->survey;
@@ -175,13 +201,14 @@ visit(struct part *p, const struct session *s)
 	struct broker_changed *c;
 
 	if (s->homeless || s->listener >= 64 || (v->s.listeners & UINT64_C(1) << s->listener) == 0 || s->who == NULL)
-		return;
+		return 1;
 	p->r.sessions++;
 	p->r.subscriptions += s->n_subs;
 	l.from = listener_of(s->shard, s->listener)->policy;
 	look_at(&l);
+	p->r.coarse += l.coarse;
 	if (l.lost + l.gained == 0)
-		return;
+		return l.steps;
 	p->r.changed++;
 	p->r.losing += l.lost > 0;
 	p->r.gaining += l.gained > 0;
@@ -190,6 +217,7 @@ visit(struct part *p, const struct session *s)
 		keep(p, c);
 	else
 		p->r.incomplete = true;
+	return l.steps;
 }
 
 /* ---- the walk ---- */
@@ -220,6 +248,7 @@ join(struct survey *v)
 		to->r.changed += p->r.changed;
 		to->r.losing += p->r.losing;
 		to->r.gaining += p->r.gaining;
+		to->r.coarse += p->r.coarse;
 		to->r.incomplete = to->r.incomplete || p->r.incomplete;
 		for (unsigned k = 0; k < p->n; k++)
 			keep(to, p->v[k]);
@@ -234,14 +263,19 @@ carry_out(struct shard *sh, struct order *o)
 {
 	struct part *p = (void *)((char *)o - offsetof(struct part, order));
 	struct survey *v = p->survey;
+	uint64_t steps = 0;
+	bool late;
 
-	for (unsigned n = 0; !sh->closing && p->at < sh->n_slots && n < SESSIONS_A_TURN; p->at++) {
+	if (p->until_ms == 0)
+		p->until_ms = v->s.ms > 0 ? sh->now_ms + v->s.ms : UINT64_MAX;
+	late = sh->now_ms >= p->until_ms;
+	for (unsigned n = 0; !sh->closing && !late && p->at < sh->n_slots && n < SESSIONS_A_TURN && steps < STEPS_A_TURN; p->at++) {
 		if (sh->slots[p->at].session == NULL)
 			continue;
 		n++;
-		visit(p, sh->slots[p->at].session);
+		steps += visit(p, sh->slots[p->at].session);
 	}
-	if (sh->closing)
+	if (sh->closing || (late && p->at < sh->n_slots))
 		p->r.incomplete = true;
 	else if (p->at < sh->n_slots) {
 		order_give(sh, o);

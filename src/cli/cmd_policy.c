@@ -14,24 +14,6 @@ struct text {
 	bool acl;
 };
 
-/* The words of the two kinds have nothing in common: the first one tells. */
-static bool
-is_acl(struct slice text)
-{
-	bool more = true;
-
-	while (more) {
-		struct slice line = slice_cut(&text, '\n', &more), word;
-
-		while (line.n > 0 && (line.p[0] == ' ' || line.p[0] == '\t'))
-			line = slice_from(line, 1);
-		word = slice_cut(&line, ' ', &(bool){ false });
-		if (word.n > 0 && word.p[0] != '#' && word.p[0] != '\r')
-			return slice_eq(word, SL("topic")) || slice_eq(word, SL("user")) || slice_eq(word, SL("pattern"));
-	}
-	return false;
-}
-
 /* A file, or the name of a ready-made policy. NULL: a mistake in it, which <err> names. */
 static struct authz_policy *
 load(const char *name, struct text *t, struct err *err)
@@ -44,7 +26,7 @@ load(const char *name, struct text *t, struct err *err)
 			return NULL;
 		t->s = slice_of(t->data, n);
 	}
-	t->acl = is_acl(t->s);
+	t->acl = authz_text_is_acl(t->s);
 	return t->acl ? authz_policy_parse_acl(t->s, name, err) : authz_policy_parse(t->s, name, err);
 }
 

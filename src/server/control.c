@@ -136,6 +136,7 @@ static const struct {
 	{ "why", do_why },
 	{ "explain", control_explain },
 	{ "diff", control_diff },
+	{ "rules", control_rules },
 	{ "backup", control_backup },
 	{ "renewals", do_renewals },
 	{ "renew-answer", do_renew_answer },

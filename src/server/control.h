@@ -13,14 +13,28 @@ json_t *control_error(const char *code, const char *text);
 /* <r> is done, with this answer; NULL: out of memory. <out> is released. Any thread. */
 void control_answer(struct broker_request *r, json_t *out);
 
+/* ---- aside.c: what no worker does itself ---- */
+
+/* Answers <r>. On the thread for it. */
+typedef void aside_work(struct server *s, struct broker_request *r, const json_t *in);
+/* <in> is copied. False: out of memory, or too many wait; <r> is still to be answered. Any thread. */
+bool aside_give(struct asides *a, struct broker_request *r, const json_t *in, aside_work *work);
+
 /* ---- control_rights.c: what shards are asked about rights ---- */
 
 /* Who a session belongs to, and where it is: "listener", "role", "cn", "user". */
 void rights_put_who(const struct server *s, json_t *o, unsigned listener, const struct authz_principal *who);
 /* True: an answer follows. False: *ret_out is the answer, that says what is wrong, or NULL. */
 bool control_explain(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
-/* {"text": "…", "acl": false, "listener": "8883", "count": 20}: what the policy in the text would change. */
+/* {"text": "…", "acl": false, "listener": "8883", "count": 20, "ms": 2000}: what the policy in the text would change. */
 bool control_diff(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
+/* {}: the policies in force, rule by rule. */
+bool control_rules(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
+/* What <listener> is judged by now: a reference. */
+struct authz_policy *rights_policy(struct server *s, unsigned listener);
+void rights_put_reason(json_t *o, const struct authz_reason *r);
+/* control_stranger.c: an explain about somebody who has no session; as aside_work. */
+void control_stranger(struct server *s, struct broker_request *r, const json_t *in);
 
 /* persist.c: {"dir": "/absolute"}: a copy of the store there, made on a thread of its own: {"dir": …, "bytes": N, "ms": N}. */
 bool control_backup(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);

@@ -127,13 +127,11 @@ who_by_cert(const struct config *c, const struct config_listener *l, const struc
 }
 
 static bool
-who_by_words(const struct config *c, const struct config_listener *l, const struct server_question *q, struct authz_principal **ret_who,
-    struct err *err)
+who_by_words(unsigned rules, const struct server_question *q, struct authz_principal **ret_who, struct err *err)
 {
 	struct authz_facts f = { .role = AUTHZ_ROLE_NONE };
 	char subject[600];
 	bool named = q->role != NULL && strcmp(q->role, authz_role_name(AUTHZ_ROLE_NONE)) != 0;
-	unsigned rules = listener_rules_of(c, l);
 
 	if (named && !authz_role_parse(slice_str(q->role), &f.role))
 		return err_set(err, ERR_USAGE, "\"%s\" is no role: cloud, client, watch, control or none", q->role);
@@ -153,11 +151,11 @@ who_by_words(const struct config *c, const struct config_listener *l, const stru
 
 /* The user name of CONNECT counts where nothing else says who he is. */
 static bool
-take_user(const struct config *c, const struct config_listener *l, const char *user, struct authz_principal **who, struct err *err)
+take_user(unsigned rules, const char *user, struct authz_principal **who, struct err *err)
 {
 	struct authz_principal *named;
 
-	if (user == NULL || identity_is_known(listener_rules_of(c, l), *who))
+	if (user == NULL || identity_is_known(rules, *who))
 		return true;
 	named = identity_as(*who, slice_str(user), 0);
 	if (named == NULL)
@@ -165,6 +163,21 @@ take_user(const struct config *c, const struct config_listener *l, const char *u
 	authz_principal_unref(*who);
 	*who = named;
 	return true;
+}
+
+bool
+explain_who(unsigned rules, const struct server_question *q, struct authz_principal **ret_who, struct err *err)
+{
+	struct authz_principal *who;
+
+	if (!who_by_words(rules, q, &who, err))
+		return false;
+	if (take_user(rules, q->user, &who, err)) {
+		*ret_who = who;
+		return true;
+	}
+	authz_principal_unref(who);
+	return false;
 }
 
 static void
@@ -182,9 +195,8 @@ say_who(const struct authz_principal *who, struct server_answer *ret)
 
 /* ---- what he may ---- */
 
-/* Behind the mount point, without "$share/NAME/". False: it is none. */
-static bool
-make_topic(const struct config_listener *l, enum authz_action action, const char *text, char *out, size_t cap)
+bool
+explain_topic(const struct config_listener *l, enum authz_action action, const char *text, char *out, size_t cap)
 {
 	struct slice topic = slice_str(text), name;
 	int n;
@@ -213,7 +225,7 @@ judge(const struct config *c, const struct config_listener *l, const struct serv
 		return err_set(err, ERR_USAGE, "\"%s\" is none of connect, publish, subscribe, receive, unsubscribe and will", q->action);
 	if (action == AUTHZ_CONNECT)
 		(void)snprintf(topic, sizeof(topic), "%s", q->client_id);
-	else if (!make_topic(l, action, q->topic, topic, sizeof(topic)))
+	else if (!explain_topic(l, action, q->topic, topic, sizeof(topic)))
 		return err_set(err, ERR_USAGE, "\"%s\" is no topic %s", q->topic, action == AUTHZ_SUBSCRIBE ? "filter" : "name");
 	ds = dynamics_load(c, true, err);
 	ok = ds != NULL && world_policy(c, l, ds, &p, err);
@@ -235,10 +247,10 @@ server_explain(const struct server_question *q, struct server_answer *ret, struc
 	*ret = (struct server_answer){ .allowed = false };
 	if (ok) {
 		(void)snprintf(ret->listener, sizeof(ret->listener), "%s", l->name);
-		ok = q->cert_file != NULL ? who_by_cert(c, l, q, &who, ret, err) : who_by_words(c, l, q, &who, err);
+		ok = q->cert_file != NULL ? who_by_cert(c, l, q, &who, ret, err) : explain_who(listener_rules_of(c, l), q, &who, err);
 	}
-	if (ok && who != NULL)
-		ok = take_user(c, l, q->user, &who, err);
+	if (ok && who != NULL && q->cert_file != NULL)
+		ok = take_user(listener_rules_of(c, l), q->user, &who, err);
 	if (ok && who != NULL) {
 		say_who(who, ret);
 		ok = judge(c, l, q, who, ret, err);

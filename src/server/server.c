@@ -197,12 +197,13 @@ server_prepare(struct server *s, struct err *err)
 	s->successions = successions_new();
 	s->registrations = registrations_new(s);
 	s->feed = feed_new(s);
+	s->asides = asides_new(s);
 	random_bytes(id, sizeof(id));
 	(void)text_hex(slice_of(id, sizeof(id)), s->id, sizeof(s->id));
 	s->n_workers = s->config->workers > 0 ? (unsigned)s->config->workers : count_cores();
 	s->workers = calloc(s->n_workers, sizeof(*s->workers));
 	if (s->nobody == NULL || s->logins == NULL || s->ocsp == NULL || s->staples == NULL || s->origins == NULL || s->counters == NULL || s->diary == NULL || s->board == NULL ||
-	    s->renewals == NULL || s->successions == NULL || s->registrations == NULL || s->feed == NULL || s->workers == NULL)
+	    s->renewals == NULL || s->successions == NULL || s->registrations == NULL || s->feed == NULL || s->asides == NULL || s->workers == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	for (i = 0; i < s->n_listeners; i++)
 		s->judges[i].registrations = s->registrations;
@@ -218,6 +219,7 @@ server_done(struct server *s)
 	if (s->logtopics != NULL)
 		logtopics_attach(s->logtopics, NULL);
 	persist_quiet(s);
+	asides_quiet(s->asides);
 	for (i = 0; s->workers != NULL && i < s->n_workers; i++) {
 		loop_free(s->workers[i].loop);
 		sys_free(s->workers[i].sys);
@@ -257,6 +259,7 @@ server_done(struct server *s)
 	successions_free(s->successions);
 	registrations_free(s->registrations);
 	feed_free(s->feed);
+	asides_free(s->asides);
 }
 
 static void *
