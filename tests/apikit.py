@@ -112,11 +112,11 @@ class Control:
 
 class Served(Control):
     """`signet serve`: signer, broker and control. <host> and <port> of the broker are what kit.Client wants to know of one; <lines> are for its
-    listener."""
+    listener, <replace> as in kit.Pki.conf()."""
     command, host = "serve", "127.0.0.1"
 
-    def __init__(self, pki, *lines):
-        self.broker_lines = lines
+    def __init__(self, pki, *lines, **replace):
+        self.broker_lines, self.replace = lines, replace
         super().__init__(pki)
 
     def prepare(self):
@@ -124,7 +124,7 @@ class Served(Control):
         (self.dir / "store").mkdir(exist_ok=True)
         self.base = kit.STAY_ROOT + self.pki.conf(self.mqtt, *self.broker_lines, f"listener 0 {self.dir}/control.sock", "protocol control",
                                                   f"listener 0 {self.dir}/console.sock", "protocol console",
-                                                  persistence="true", persistence_location=str(self.dir / "store"))
+                                                  persistence="true", persistence_location=str(self.dir / "store"), **self.replace)
 
     def is_whole(self):
         return re.search(r"serves\.$", self.text(), re.M) and "Control listens on" in self.text() and "is connected to the broker" in self.text()

@@ -171,17 +171,23 @@ struct verdict {
 	bool direct_permit, direct_deny, group_permit, group_deny;
 };
 
-/* At the front, as everywhere where these rules come from. One that cannot be read fits nothing if it permits, and all if it
- * forbids. */
+bool
+auth_pattern(struct slice rule, regex_t *re)
+{
+	char anchored[REGISTRY_LABEL_MAX + 8];
+
+	(void)snprintf(anchored, sizeof(anchored), "^(%.*s)", SL_ARG(rule));
+	return rule.n <= REGISTRY_LABEL_MAX && regcomp(re, anchored, REG_EXTENDED | REG_NOSUB) == 0;
+}
+
+/* One that cannot be read fits nothing if it permits, and all if it forbids. */
 static bool
 rule_fits(struct slice rule, const char *text, bool deny)
 {
-	char anchored[REGISTRY_LABEL_MAX + 8];
 	regex_t re;
 	bool fits;
 
-	(void)snprintf(anchored, sizeof(anchored), "^(%.*s)", SL_ARG(rule));
-	if (rule.n > REGISTRY_LABEL_MAX || regcomp(&re, anchored, REG_EXTENDED | REG_NOSUB) != 0)
+	if (!auth_pattern(rule, &re))
 		return deny;
 	fits = regexec(&re, text, 0, NULL, 0) == 0;
 	regfree(&re);

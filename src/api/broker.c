@@ -18,10 +18,17 @@ enum { NAMES_MIN = 64, NAMES_MAX = 4096, CHANGES = 1024, ASK_MS = 10000, STATE_M
 /* What is being told. */
 enum telling { TELL_NOTHING, TELL_BEGIN, TELL_CHUNKS, TELL_COMMIT, TELL_CHANGE };
 
-struct broker {
+/* One connection to it. */
+struct line {
 	struct api *api;
 	struct link_client *link;
 	struct event *socket, *due;
+};
+
+struct broker {
+	struct api *api;
+	struct line told;     /* what must not wait: devices, events, short questions */
+	struct line asked;    /* questions that may take long: requests of one connection are carried out one after another */
 	enum telling telling;
 	int64_t known;        /* the generation that the broker has; -1: none of ours */
 	int64_t next;         /* that it will have */
@@ -45,12 +52,12 @@ now_ms(void)
 
 /* ---- the socket in our loop ---- */
 
-static void arm(struct broker *b);
+static void arm(struct line *b);
 
 static void
 on_socket(evutil_socket_t fd, short what, void *ctx)
 {
-	struct broker *b = ctx;
+	struct line *b = ctx;
 	short events = (short)(((what & EV_READ) != 0 ? POLLIN : 0) | ((what & EV_WRITE) != 0 ? POLLOUT : 0));
 
 	(void)fd;
@@ -60,7 +67,7 @@ on_socket(evutil_socket_t fd, short what, void *ctx)
 
 /* The descriptor is another one after each connection. */
 static void
-arm(struct broker *b)
+arm(struct line *b)
 {
 	short wants = link_client_wants(b->link);
 	int fd = link_client_fd(b->link);
@@ -77,7 +84,7 @@ arm(struct broker *b)
 }
 
 static bool
-request(struct broker *b, const char *command, json_t *body, unsigned timeout_ms, link_answer *answer, void *ctx, struct err *err)
+request(struct line *b, const char *command, json_t *body, unsigned timeout_ms, link_answer *answer, void *ctx, struct err *err)
 {
 	const struct link_request r = { .command = command, .body = body, .now_ms = now_ms(), .timeout_ms = timeout_ms, .answer = answer, .ctx = ctx };
 	bool ok = body != NULL ? link_client_request(b->link, &r, err) : err_set(err, ERR_MEMORY, "out of memory");
@@ -265,7 +272,7 @@ tell(struct broker *b)
 		b->telling = TELL_NOTHING;
 		return;
 	}
-	if (body == NULL || !request(b, commands[b->telling], body, STATE_MS, on_told, b, &err))
+	if (body == NULL || !request(&b->told, commands[b->telling], body, STATE_MS, on_told, b, &err))
 		try_again(b, err.text);
 }
 
@@ -274,10 +281,10 @@ broker_poke(struct api *a)
 {
 	struct broker *b = a->broker;
 
-	if (b == NULL || !link_client_is_up(b->link) || b->telling != TELL_NOTHING || b->known == -1)
+	if (b == NULL || !link_client_is_up(b->told.link) || b->telling != TELL_NOTHING || b->known == -1)
 		return;
 	tell(b);
-	arm(b);
+	arm(&b->told);
 }
 
 static void
@@ -287,9 +294,9 @@ on_again(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
-	if (link_client_is_up(b->link) && b->telling == TELL_NOTHING)
+	if (link_client_is_up(b->told.link) && b->telling == TELL_NOTHING)
 		tell(b);
-	arm(b);
+	arm(&b->told);
 }
 
 static void
@@ -353,8 +360,8 @@ api_ask_broker(struct api *a, const char *command, json_t *body, link_answer *do
 		json_decref(body);
 		return err_set(err, ERR_SYSTEM, "no listener has `protocol control`");
 	}
-	ok = request(b, command, body, ASK_MS, done, ctx, err);
-	arm(b);
+	ok = request(&b->told, command, body, ASK_MS, done, ctx, err);
+	arm(&b->told);
 	return ok;
 }
 
@@ -369,10 +376,19 @@ on_answer(void *ctx, const struct link_reply *r)
 		c->answered(c, r->answer);
 		return;
 	}
-	if (r->result == LINK_REFUSED)
+	if (r->result == LINK_REFUSED && c->refused != NULL)
+		c->refused(c, r->error);
+	else if (r->result == LINK_REFUSED)
 		call_problem(c, 409, "broker-refused", NULL, "the broker says no: %s", r->error);
 	else
 		call_problem(c, 504, "broker-silent", "ask again; what was asked for may have happened", "the broker did not answer: %s", r->error);
+}
+
+static void
+no_broker(struct call *c, const struct err *err)
+{
+	call_header(c, "Retry-After", "5");
+	call_problem(c, 503, "no-broker", "start the broker, with a `listener 0 PATH` and `protocol control`", "the broker cannot be asked: %s", err->text);
 }
 
 void
@@ -381,13 +397,56 @@ broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(s
 	struct err err;
 
 	c->answered = done;
-	if (api_ask_broker(c->api, command, body, on_answer, c, &err))
+	if (!api_ask_broker(c->api, command, body, on_answer, c, &err))
+		no_broker(c, &err);
+}
+
+void
+broker_consult(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer), unsigned ms)
+{
+	struct broker *b = c->api->broker;
+	struct err err;
+
+	if (b == NULL || !link_client_is_up(b->asked.link)) {
+		broker_inquire(c, command, body, done);
 		return;
-	call_header(c, "Retry-After", "5");
-	call_problem(c, 503, "no-broker", "start the broker, with a `listener 0 PATH` and `protocol control`", "the broker cannot be asked: %s", err.text);
+	}
+	c->answered = done;
+	if (!request(&b->asked, command, body, ASK_MS + ms, on_answer, c, &err))
+		no_broker(c, &err);
+	arm(&b->asked);
 }
 
 /* ---- beginning and end ---- */
+
+static void
+on_asked_up(void *ctx, const json_t *hello)
+{
+	(void)ctx;
+	(void)hello;
+}
+
+static bool
+line_open(struct line *l, struct api *a, const struct link_config *c)
+{
+	l->api = a;
+	l->link = link_client_new(c);
+	l->due = evtimer_new(a->base, on_socket, l);
+	if (l->link == NULL || l->due == NULL)
+		return false;
+	arm(l);
+	return true;
+}
+
+static void
+line_close(struct line *l)
+{
+	link_client_free(l->link);
+	if (l->socket != NULL)
+		event_free(l->socket);
+	if (l->due != NULL)
+		event_free(l->due);
+}
 
 bool
 broker_open(struct api *a, struct err *err)
@@ -396,6 +455,7 @@ broker_open(struct api *a, struct err *err)
 	const char *topics[LINK_TOPICS_MAX];
 	struct link_config c = { .path = a->config->broker, .name = "control", .on = { .up = on_up, .down = on_down, .event = on_event, .missed = on_missed, .message = on_message },
 		.topics = topics };
+	const struct link_config asked = { .path = a->config->broker, .name = "control-questions", .on = { .up = on_asked_up } };
 
 	if (a->config->status_topic != NULL)
 		topics[c.n_topics++] = a->config->status_topic;
@@ -410,12 +470,9 @@ broker_open(struct api *a, struct err *err)
 	b->api = a;
 	b->known = -1;
 	c.ctx = b;
-	b->link = link_client_new(&c);
-	b->due = evtimer_new(a->base, on_socket, b);
 	b->again = evtimer_new(a->base, on_again, b);
-	if (b->link == NULL || b->due == NULL || b->again == NULL)
+	if (b->again == NULL || !line_open(&b->told, a, &c) || !line_open(&b->asked, a, &asked))
 		return err_set(err, ERR_MEMORY, "out of memory");
-	arm(b);
 	return true;
 }
 
@@ -426,11 +483,8 @@ broker_close(struct api *a)
 
 	if (b == NULL)
 		return;
-	link_client_free(b->link);
-	if (b->socket != NULL)
-		event_free(b->socket);
-	if (b->due != NULL)
-		event_free(b->due);
+	line_close(&b->told);
+	line_close(&b->asked);
 	if (b->again != NULL)
 		event_free(b->again);
 	free(b);

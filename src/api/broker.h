@@ -7,6 +7,11 @@
 
 /* Ask the broker <command> for <c>: takes <body>. <done> gets the answer and answers the call; refusals and silence are answered here. */
 void broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer));
+/* The same for what may take <ms> and longer, on a connection on which nothing else waits for it. c->refused, if it is set, gets what the broker has
+ * against it and answers. */
+void broker_consult(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer), unsigned ms);
+/* Of the broker's list of sessions the first, or the first that is connected; NULL: there is none. */
+const json_t *broker_best_session(const json_t *answer);
 /* Publish <attrs> to the device, where actuate_topic says, at QoS 1: its session keeps it while it is away. <done> as above; its answer says
  * whether there are "subscribers". */
 void call_actuate(struct call *c, const struct registry_device *d, const json_t *attrs, void (*done)(struct call *c, const json_t *answer));

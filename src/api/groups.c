@@ -22,26 +22,33 @@ add_permission(void *ctx, const struct registry_permission *p)
 	return json_array_append_new(ctx, permission_json(p)) == 0;
 }
 
+/* All that there is of one kind: <each> fills the list. */
 static void
-answer_items(struct call *c, json_t *items, bool ok, const struct err *err)
+answer_all(struct call *c, bool (*each)(struct call *c, int64_t of, json_t *items, struct err *err), int64_t of)
 {
-	struct registry_page all = { 0 };
+	json_t *items = json_array();
+	struct err err;
+	bool ok = items == NULL || each(c, of, items, &err);
 
-	if (ok || items == NULL) {
-		call_page_json(c, items, &all);
-		return;
-	}
-	json_decref(items);
-	call_error(c, err);
+	call_listed(c, ok, items, &(struct registry_page){ 0 }, &err);
+}
+
+static bool
+permissions_of_group(struct call *c, int64_t of, json_t *items, struct err *err)
+{
+	return registry_permission_each(c->api->registry, REGISTRY_GROUP_PERMISSION, of, add_permission, items, err);
+}
+
+static bool
+permissions_of_user(struct call *c, int64_t of, json_t *items, struct err *err)
+{
+	return registry_permission_each(c->api->registry, REGISTRY_USER_PERMISSION, of, add_permission, items, err);
 }
 
 static void
 list_permissions(struct call *c)
 {
-	json_t *items = json_array();
-	struct err err;
-
-	answer_items(c, items, registry_permission_each(c->api->registry, REGISTRY_GROUP_PERMISSION, 0, add_permission, items, &err), &err);
+	answer_all(c, permissions_of_group, 0);
 }
 
 /* It is compiled at each request: what cannot be is refused here. */
@@ -66,27 +73,69 @@ check_pattern(struct call *c, const char *name, struct faults *f)
 	return false;
 }
 
+/* What the body has stands in the place of what <p> has. False: answered. */
+static bool
+read_permission(struct call *c, struct registry_permission *p)
+{
+	struct faults f = { 0 };
+
+	if (call_has(c, "path") && check_pattern(c, "path", &f))
+		p->path = call_text(c, "path");
+	if (call_has(c, "method") && check_pattern(c, "method", &f))
+		p->method = call_text(c, "method");
+	if (call_has(c, "effect"))
+		p->deny = slice_eq(call_text(c, "effect"), SL("deny"));
+	if (f.list == NULL && !f.failed)
+		return true;
+	call_faults(c, 422, &f);
+	return false;
+}
+
 static void
 create_permission(struct call *c)
 {
-	struct registry_permission p = { .name = call_text(c, "name"), .path = call_text(c, "path"), .method = call_text(c, "method"),
-		.deny = slice_eq(call_text(c, "effect"), SL("deny")) };
-	struct faults f = { 0 };
+	struct registry_permission p = { .name = call_text(c, "name") };
 	struct err err;
 	int64_t id;
 
-	(void)check_pattern(c, "path", &f);
-	(void)check_pattern(c, "method", &f);
-	if (f.list != NULL || f.failed) {
-		call_faults(c, 422, &f);
+	if (!read_permission(c, &p))
 		return;
-	}
 	if (!registry_permission_add(c->api->registry, &p, &id, &err)) {
 		call_error(c, &err);
 		return;
 	}
 	call_location(c, "/api/v1/permissions/", p.name);
 	call_json(c, 201, permission_json(&p));
+}
+
+/* What is ours is as it is documented. */
+static bool
+may_edit(struct call *c, bool system)
+{
+	if (!system)
+		return true;
+	call_problem(c, 409, "denied", "make another one", "this is a part of the system and stays as it is");
+	return false;
+}
+
+static void
+update_permission(struct call *c)
+{
+	struct registry_permission p;
+	struct err err;
+
+	if (!call_found(c, registry_permission_find(c->api->registry, c->params[0], &p, &err), &p.version, &err))
+		return;
+	if (call_if_match(c, p.version) && may_edit(c, p.system) && read_permission(c, &p)) {
+		p.version = 0;
+		if (registry_permission_set(c->api->registry, &p, &err)) {
+			c->version++;
+			call_json(c, 200, permission_json(&p));
+		} else {
+			call_error(c, &err);
+		}
+	}
+	free(p.mem);
 }
 
 static void
@@ -120,13 +169,16 @@ add_group(void *ctx, const struct registry_group *g)
 	return json_array_append_new(ctx, group_json(g)) == 0;
 }
 
+static bool
+groups_of(struct call *c, int64_t of, json_t *items, struct err *err)
+{
+	return registry_group_each(c->api->registry, of, add_group, items, err);
+}
+
 static void
 list_groups(struct call *c)
 {
-	json_t *items = json_array();
-	struct err err;
-
-	answer_items(c, items, registry_group_each(c->api->registry, 0, add_group, items, &err), &err);
+	answer_all(c, groups_of, 0);
 }
 
 static void
@@ -142,6 +194,27 @@ create_group(struct call *c)
 	}
 	call_location(c, "/api/v1/groups/", g.name);
 	call_json(c, 201, group_json(&g));
+}
+
+static void
+update_group(struct call *c)
+{
+	struct registry_group g;
+	struct err err;
+
+	if (!call_found(c, registry_group_find(c->api->registry, c->params[0], &g, &err), &g.version, &err))
+		return;
+	if (call_if_match(c, g.version) && may_edit(c, g.system)) {
+		g.description = call_text(c, "description");
+		g.version = 0;
+		if (registry_group_set(c->api->registry, &g, &err)) {
+			c->version++;
+			call_json(c, 200, group_json(&g));
+		} else {
+			call_error(c, &err);
+		}
+	}
+	free(g.mem);
 }
 
 /* The group of the path; 0: answered. */
@@ -160,35 +233,22 @@ group_of(struct call *c)
 }
 
 static void
-done(struct call *c, bool ok, const struct err *err)
-{
-	if (ok)
-		call_nothing(c);
-	else
-		call_error(c, err);
-}
-
-static void
 delete_group(struct call *c)
 {
 	int64_t id = group_of(c);
 	struct err err;
 
 	if (id != 0)
-		done(c, registry_group_remove(c->api->registry, id, &err), &err);
+		call_done(c, registry_group_remove(c->api->registry, id, &err), &err);
 }
 
 static void
 list_group_permissions(struct call *c)
 {
 	int64_t id = group_of(c);
-	json_t *items;
-	struct err err;
 
-	if (id == 0)
-		return;
-	items = json_array();
-	answer_items(c, items, registry_permission_each(c->api->registry, REGISTRY_GROUP_PERMISSION, id, add_permission, items, &err), &err);
+	if (id != 0)
+		answer_all(c, permissions_of_group, id);
 }
 
 typedef bool link_change(struct registry *r, enum registry_link kind, int64_t a, int64_t b, struct err *err);
@@ -204,7 +264,7 @@ change_link(struct call *c, enum registry_link kind, int64_t of, link_change *ch
 		ok = change(c->api->registry, kind, of, p.id, &err) || err.code == fine;
 		free(p.mem);
 	}
-	done(c, ok, &err);
+	call_done(c, ok, &err);
 }
 
 static void
@@ -245,13 +305,9 @@ static void
 list_user_permissions(struct call *c)
 {
 	int64_t id = user_of(c);
-	json_t *items;
-	struct err err;
 
-	if (id == 0)
-		return;
-	items = json_array();
-	answer_items(c, items, registry_permission_each(c->api->registry, REGISTRY_USER_PERMISSION, id, add_permission, items, &err), &err);
+	if (id != 0)
+		answer_all(c, permissions_of_user, id);
 }
 
 static void
@@ -290,6 +346,15 @@ static const struct field group_rows[] = {
 	{ "system", FIELD_BOOL, FIELD_ANSWER, .help = "Ours: cannot be removed" },
 	{ 0 },
 };
+static const struct field permission_change_rows[] = {
+	{ "path", FIELD_TEXT, 0, 1, 200, &rule_plain }, { "method", FIELD_TEXT, 0, 1, 64, &rule_plain }, { "effect", FIELD_TEXT, .choices = effects },
+	{ 0 },
+};
+static const struct field group_change_rows[] = {
+	{ "description", FIELD_TEXT, FIELD_REQUIRED, 0, 200, &rule_plain },
+	{ 0 },
+};
+static const struct schema permission_change_schema = { "PermissionChange", permission_change_rows }, group_change_schema = { "GroupChange", group_change_rows };
 static const struct schema permission_schema = { "Permission", permission_rows }, group_schema = { "Group", group_rows };
 
 enum { RIGHTS = OP_PLATFORM | OP_ADMIN };
@@ -297,10 +362,14 @@ static const struct op ops[] = {
 	{ "listPermissions", "All permissions", HTTP_GET, "/api/v1/permissions", OP_PLATFORM | OP_ALL, 200, list_permissions, .answer = &permission_schema },
 	{ "createPermission", "Make a permission", HTTP_POST, "/api/v1/permissions", RIGHTS | OP_ONCE, 201, create_permission, .body = &permission_schema,
 	    .answer = &permission_schema, .example = "{\"name\":\"read_devices\",\"path\":\"/api/v1/devices/(.*)\",\"method\":\"GET\",\"effect\":\"permit\"}" },
+	{ "updatePermission", "Change a permission; not one of ours", HTTP_PATCH, "/api/v1/permissions/{permission}", RIGHTS | OP_MATCH, 200, update_permission,
+	    .body = &permission_change_schema, .answer = &permission_schema, .example = "{\"method\":\"(GET|HEAD)\"}" },
 	{ "deletePermission", "Remove a permission", HTTP_DELETE, "/api/v1/permissions/{permission}", RIGHTS, 204, delete_permission },
 	{ "listGroups", "All groups", HTTP_GET, "/api/v1/groups", OP_PLATFORM | OP_ALL, 200, list_groups, .answer = &group_schema },
 	{ "createGroup", "Make a group", HTTP_POST, "/api/v1/groups", RIGHTS | OP_ONCE, 201, create_group, .body = &group_schema, .answer = &group_schema,
 	    .example = "{\"name\":\"operators\",\"description\":\"Who looks after the devices\"}" },
+	{ "updateGroup", "Change what a group is described as; not one of ours", HTTP_PATCH, "/api/v1/groups/{group}", RIGHTS | OP_MATCH, 200, update_group,
+	    .body = &group_change_schema, .answer = &group_schema, .example = "{\"description\":\"Who looks after the devices\"}" },
 	{ "deleteGroup", "Remove a group", HTTP_DELETE, "/api/v1/groups/{group}", RIGHTS, 204, delete_group },
 	{ "listGroupPermissions", "What a group may do", HTTP_GET, "/api/v1/groups/{group}/permissions", OP_PLATFORM | OP_ALL, 200, list_group_permissions,
 	    .answer = &permission_schema },

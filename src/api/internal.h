@@ -4,6 +4,7 @@
 
 #include <event2/buffer.h>
 #include <event2/event.h>
+#include <regex.h>
 
 #include "api/api.h"
 #include "api/field.h"
@@ -86,6 +87,8 @@ extern const struct op_group
     group_tenants,
     group_users,
     group_groups,
+    group_rights,
+    group_policy,
     group_templates,
     group_devices,
     group_issue,
@@ -149,6 +152,7 @@ struct call {
 	char cache[80];       /* Cache-Control of the answer; "": nobody keeps it */
 	void *work;           /* of a handler that goes on later; call_work() */
 	void (*answered)(struct call *c, const json_t *answer); /* what follows the broker's answer */
+	void (*refused)(struct call *c, const char *why);        /* its refusal; NULL: a problem says so */
 	void (*ended)(struct call *c); /* before it is freed, or NULL */
 	void (*listed)(struct call *c, const struct err *why);  /* what follows when a revocation list is out; <why>: it is not */
 	char listed_ca[REGISTRY_NAME_MAX + 1], listed_serial[2 * REGISTRY_SERIAL_MAX + 1];
@@ -311,6 +315,8 @@ bool token_revoke(struct tokens *ts, const char *jti, int64_t expires, int64_t n
 bool auth_who(struct call *c);
 /* May he use <method> on <path>, which has a slash at its end? */
 bool auth_permits(struct api *a, const struct actor *who, enum http_method m, const char *path);
+/* A permission's regular expression, anchored at the front as everywhere where these come from. False: it cannot be read. */
+bool auth_pattern(struct slice rule, regex_t *re);
 /* Is the token's user still who he was, and what is he called? */
 bool auth_still(struct api *a, const struct token *t, struct actor *ret);
 /* May he? False: the call is answered (403). */
@@ -320,6 +326,13 @@ bool auth_stands(struct call *c);
 /* Is he in the group of administrators? Certificates and the unix socket are. */
 bool actor_is_admin(const struct call *c);
 bool user_is_admin(struct registry *r, int64_t user);
+
+/* ---- users.c ---- */
+
+/* The user, if he is of the call's tenant; false: answered. */
+bool user_load(struct call *c, struct slice name, struct registry_user *ret);
+/* His groups shall be those of the body's "groups" and no others, if it has them. */
+bool user_set_groups(struct call *c, int64_t user, struct err *err);
 
 /* ---- signin.c: browsers ---- */
 

@@ -13,6 +13,8 @@ const struct op_group *const op_groups[] = {
 	&group_tenants,
 	&group_users,
 	&group_groups,
+	&group_rights,
+	&group_policy,
 	&group_templates,
 	&group_devices,
 	&group_issue,

@@ -141,9 +141,8 @@ get_session(struct call *c)
 	broker_inquire(c, "session", json_pack("{s:o}", "client_id", text_json(call_query(c, "client_id"))), on_session);
 }
 
-/* Of several the first, or the first that is connected. */
-static void
-on_device_sessions(struct call *c, const json_t *answer)
+const json_t *
+broker_best_session(const json_t *answer)
 {
 	const json_t *all = json_object_get(answer, "sessions"), *best = json_array_get(all, 0);
 	json_t *one;
@@ -152,6 +151,14 @@ on_device_sessions(struct call *c, const json_t *answer)
 	json_array_foreach(all, i, one)
 		if (!json_is_true(json_object_get(best, "connected")) && json_is_true(json_object_get(one, "connected")))
 			best = one;
+	return best;
+}
+
+static void
+on_device_sessions(struct call *c, const json_t *answer)
+{
+	const json_t *best = broker_best_session(answer);
+
 	if (best == NULL)
 		call_problem(c, 404, "not-found", NULL, "the broker has no session of this device");
 	else

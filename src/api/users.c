@@ -74,8 +74,8 @@ list(struct call *c)
 
 /* ---- one ---- */
 
-static bool
-load(struct call *c, struct slice name, struct registry_user *ret)
+bool
+user_load(struct call *c, struct slice name, struct registry_user *ret)
 {
 	struct err err;
 
@@ -96,7 +96,7 @@ show(struct call *c, struct slice name, unsigned status)
 {
 	struct registry_user u;
 
-	if (!load(c, name, &u))
+	if (!user_load(c, name, &u))
 		return;
 	call_json(c, status, user_json(c->api->registry, &u));
 	free(u.mem);
@@ -151,8 +151,8 @@ join_group(struct registry *r, int64_t user, struct slice name, struct err *err)
 	return ok;
 }
 
-static bool
-set_groups(struct call *c, int64_t user, struct err *err)
+bool
+user_set_groups(struct call *c, int64_t user, struct err *err)
 {
 	struct wanted w = { .r = c->api->registry, .names = json_object_get(c->body, "groups") };
 	json_t *one;
@@ -191,7 +191,7 @@ change(struct call *c, int64_t (*what)(struct call *c, struct err *err))
 
 	if (registry_begin(r, &err)) {
 		id = what(c, &err);
-		if (id != 0 && set_groups(c, id, &err) && registry_commit(r, &err))
+		if (id != 0 && user_set_groups(c, id, &err) && registry_commit(r, &err))
 			return true;
 		registry_rollback(r);
 	}
@@ -268,7 +268,7 @@ may_change(struct call *c)
 	struct registry_user u;
 	bool ok;
 
-	if (!load(c, c->params[0], &u))
+	if (!user_load(c, c->params[0], &u))
 		return false;
 	ok = call_if_match(c, u.version);
 	if (ok && user_is_admin(c->api->registry, u.id) && !actor_is_admin(c)) {
@@ -293,14 +293,11 @@ delete(struct call *c)
 	struct err err;
 	bool ok;
 
-	if (!may_change(c) || !load(c, c->params[0], &u))
+	if (!may_change(c) || !user_load(c, c->params[0], &u))
 		return;
 	ok = registry_user_remove(c->api->registry, u.id, &err);
 	free(u.mem);
-	if (ok)
-		call_nothing(c);
-	else
-		call_error(c, &err);
+	call_done(c, ok, &err);
 }
 
 static void
@@ -312,13 +309,10 @@ on_new_password(void *ctx, struct hash_job *j)
 	bool ok = false;
 
 	/* He may have gone while the hash was made. */
-	if (j->right && load(c, c->params[0], &u)) {
+	if (j->right && user_load(c, c->params[0], &u)) {
 		ok = registry_user_set_password(c->api->registry, u.id, slice_str(j->hash), 4, &err);
 		free(u.mem);
-		if (ok)
-			call_nothing(c);
-		else
-			call_error(c, &err);
+		call_done(c, ok, &err);
 	} else if (!j->right) {
 		call_json(c, 503, NULL);
 	}

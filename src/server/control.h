@@ -13,7 +13,18 @@ json_t *control_error(const char *code, const char *text);
 /* <r> is done, with this answer; NULL: out of memory. <out> is released. Any thread. */
 void control_answer(struct broker_request *r, json_t *out);
 
+/* ---- explain.c: who somebody would be, and what he asks about ---- */
+
+/* By role, cn and user of <q>, on a listener with these <rules>. */
+bool explain_who(unsigned rules, const struct server_question *q, struct authz_principal **ret_who, struct err *err);
+/* <text> behind the mount point, without "$share/NAME/". False: it is no topic of the kind, or too long. */
+bool explain_topic(const struct config_listener *l, enum authz_action action, const char *text, char *out, size_t cap);
+
 /* ---- aside.c: what no worker does itself ---- */
+
+struct asides *asides_new(struct server *s); /* NULL: out of memory */
+void asides_quiet(struct asides *a); /* before the loops go: what waits is answered, and nothing more is taken. NULL is fine */
+void asides_free(struct asides *a);  /* the same */
 
 /* Answers <r>. On the thread for it. */
 typedef void aside_work(struct server *s, struct broker_request *r, const json_t *in);

@@ -1,5 +1,5 @@
 /* What somebody may do by the configuration alone, without a broker: the files are read as the broker would, and asked. */
-#include "server/internal.h"
+#include "server/control.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509_vfy.h>

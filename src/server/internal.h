@@ -539,19 +539,6 @@ struct broker_settings settings_of_config(const struct config *c);
 void broker_listeners_of(
     const struct config *c, const struct world *w, struct broker_listener *ret);
 
-/* ---- explain.c: who somebody would be, and what he asks about ---- */
-
-/* By role, cn and user of <q>, on a listener with these <rules>. */
-bool explain_who(unsigned rules, const struct server_question *q, struct authz_principal **ret_who, struct err *err);
-/* <text> behind the mount point, without "$share/NAME/". False: it is no topic of the kind, or too long. */
-bool explain_topic(const struct config_listener *l, enum authz_action action, const char *text, char *out, size_t cap);
-
-/* ---- aside.c: questions of administrators that take long ---- */
-
-struct asides *asides_new(struct server *s); /* NULL: out of memory */
-void asides_quiet(struct asides *a); /* before the loops go: what waits is answered, and nothing more is taken. NULL is fine */
-void asides_free(struct asides *a);
-
 /* ---- persist.c: the durable store ---- */
 
 /* Open it if the configuration wants one; before the broker is made and before other threads. */

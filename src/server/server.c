@@ -1,4 +1,5 @@
 /* The broker process: start, wait for signals, stop. */
+#include "server/control.h"
 #include "server/serve.h"
 
 #include <errno.h>
