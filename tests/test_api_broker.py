@@ -1,4 +1,5 @@
 """Control and a broker: who is registered gets in, and nobody else; sessions, refusals and messages by the API."""
+import contextlib
 import json
 
 import apikit
@@ -187,6 +188,30 @@ def test_who_is_there_and_what_happens(both, pki):
         assert stranger("POST", "/api/v1/devices", {"id": "theirs"}).status == 201
         assert others.read() == ("change", others_first(stranger, "theirs"))
     assert admin("DELETE", "/api/v1/users/stranger?tenant=other").status == 204
+
+
+def test_a_stream_of_events_ends_with_the_right_to_it(both):
+    admin = both[1].login()
+    assert admin("POST", "/api/v1/tenants", {"name": "third"}).status == 201
+    assert admin("POST", "/api/v1/users", {"name": "listener", "password": "a long password"}).status == 201
+    for name, path in (("hear", "/api/v1/events/"), ("third", "/api/v1/tenants/third/")):
+        assert admin("POST", "/api/v1/permissions", {"name": name, "path": path, "method": "GET", "effect": "permit"}).status == 201
+        assert admin("PUT", f"/api/v1/users/listener/permissions/{name}").status == 204
+    listener = both[1].login("listener", "a long password")
+    with contextlib.ExitStack() as open_streams:
+        streams = [open_streams.enter_context(apikit.Events(listener, "?tenant=third")) for _ in range(17)]
+        assert [s.status for s in streams] == [200] * 16 + [503]
+        with apikit.Events(admin) as others:
+            assert others.status == 200
+        assert admin("POST", "/api/v1/devices?tenant=third", {"id": "heard"}).status == 201
+        assert streams[0].until("change", device="heard")["tenant"] == "third"
+        assert admin("POST", "/api/v1/permissions", {"name": "not-third", "path": "/api/v1/tenants/third/", "method": "GET", "effect": "deny"}).status == 201
+        assert admin("PUT", "/api/v1/users/listener/permissions/not-third").status == 204
+        assert admin("POST", "/api/v1/devices?tenant=third", {"id": "unheard"}).status == 201
+        kind = data = "none yet"
+        while kind is not None:
+            kind, data = streams[0].read()
+            assert data is None or data.get("device") != "unheard"
 
 
 def others_first(client, name):

@@ -185,7 +185,7 @@ def test_people_of_a_tenant_see_what_is_its_own(served, people, controller):
         c.message("/acme/dev/attrs", "2")
 
 
-@pytest.mark.parametrize("end", ["sign-out", "password", "rights"])
+@pytest.mark.parametrize("end", ["sign-out", "password", "rights", "tenants"])
 def test_messages_end_with_the_session(served, people, end):
     name = "eva-" + end
     assert people("POST", "/api/v1/users", {"name": name, "password": "long enough 123", "groups": ["viewer"]}).status == 201
@@ -198,8 +198,12 @@ def test_messages_end_with_the_session(served, people, end):
             assert http_("DELETE", "/api/v1/signin", **PAGE).status == 204
         elif end == "password":
             assert people("PUT", f"/api/v1/users/{name}/password", {"password": "another one 456"}).status == 204
-        else:
+        elif end == "rights":
             assert people("PATCH", f"/api/v1/users/{name}", {"groups": []}).status == 200
+        else:
+            # What others' devices say is for those who look after all tenants.
+            assert people("POST", "/api/v1/permissions", {"name": "own", "path": "/api/v1/tenants/", "method": "GET", "effect": "deny"}).status == 201
+            assert people("PUT", f"/api/v1/users/{name}/permissions/own").status == 204
         c.wait_closed()
     finally:
         c.client.loop_stop()

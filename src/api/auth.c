@@ -252,18 +252,25 @@ forbid(struct call *c, const char *what)
 
 /* In another tenant than one's own: only from the first one, and with a permission for that tenant as a whole. */
 static bool
-enter_tenant(struct call *c, struct slice wanted)
+may_enter(struct call *c)
 {
 	char path[REGISTRY_NAME_MAX + 40];
-	bool first;
 
-	(void)text_copy(c->tenant, sizeof(c->tenant), wanted.p != NULL ? wanted : slice_str(c->actor.tenant));
 	if (strcmp(c->tenant, c->actor.tenant) == 0)
 		return true;
 	(void)snprintf(path, sizeof(path), "/api/v1/tenants/%s/", c->tenant);
-	if (!c->actor.first || !permitted(c, path))
+	return c->actor.first && permitted(c, path);
+}
+
+static bool
+enter_tenant(struct call *c, struct slice wanted)
+{
+	bool first;
+
+	(void)text_copy(c->tenant, sizeof(c->tenant), wanted.p != NULL ? wanted : slice_str(c->actor.tenant));
+	if (!may_enter(c))
 		return forbid(c, "anything in another tenant");
-	if (tenant_stands(c->api, wanted, &first))
+	if (strcmp(c->tenant, c->actor.tenant) == 0 || tenant_stands(c->api, wanted, &first))
 		return true;
 	call_problem(c, 404, "not-found", NULL, "there is no tenant \"%s\", or it is disabled", c->tenant);
 	return false;
@@ -294,13 +301,14 @@ auth_stands(struct call *c)
 	const struct pki_peer *p = chan_peer(c->chan);
 	char path[HTTP_TARGET_MAX + 2];
 	struct slice header, text;
+	bool first;
 
 	switch (c->actor.kind) {
 	case ACTOR_USER:
 		path_text(&c->path, path);
 		if (!http_header(&c->head, "Authorization", &header) || (header.p != NULL ? !bearer(header, &text) : !signin_cookie(c, &text)))
 			return false;
-		return by_token(c, text) == NULL && permitted(c, path);
+		return by_token(c, text) == NULL && permitted(c, path) && may_enter(c) && tenant_stands(c->api, call_tenant(c), &first);
 	case ACTOR_CERTIFICATE:
 		return p != NULL && ports->stands(ports->ctx, p);
 	case ACTOR_LOCAL:

@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/text.h"
 
-enum { KEPT_MAX = 1024, STREAMS_MAX = 64, BEAT_S = 15, ID_CAP = 48 };
+enum { KEPT_MAX = 1024, STREAMS_MAX = 64, OF_ONE_MAX = 16 /* streams of a user */, BEAT_S = 15, ID_CAP = 48 };
 
 struct item {
 	uint64_t n;
@@ -214,11 +214,22 @@ catch_up(struct events *e, struct stream *s, struct slice id)
 			alive = put_item(s, &e->kept[n % KEPT_MAX]);
 }
 
+static bool
+has_room(const struct call *c)
+{
+	const struct events *e = c->api->events;
+	unsigned n = 0;
+
+	for (const struct stream *s = e->streams; s != NULL; s = s->next)
+		n += strcmp(s->call->actor.name, c->actor.name) == 0;
+	return e->n_streams < STREAMS_MAX && n < OF_ONE_MAX;
+}
+
 static void
 stream_events(struct call *c)
 {
 	struct events *e = c->api->events;
-	struct stream *s = e->n_streams < STREAMS_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct stream *s = has_room(c) ? calloc(1, sizeof(*s)) : NULL;
 	char hello[ID_CAP + 32];
 	struct slice id;
 
@@ -230,7 +241,8 @@ stream_events(struct call *c)
 	if (s == NULL || !http_header(&c->head, "Last-Event-ID", &id)) {
 		free(s);
 		call_header(c, "Retry-After", "60");
-		call_problem(c, 503, "limit", "end one, or ask for /api/v1/audit and the lists instead", "there are %d streams of events already, or no memory for one", STREAMS_MAX);
+		call_problem(c, 503, "limit", "end one, or ask for /api/v1/audit and the lists instead", "there are %d streams of events already, or %d of yours, or no memory for one", STREAMS_MAX,
+		    OF_ONE_MAX);
 		return;
 	}
 	*s = (struct stream){ .call = c, .kind = call_query(c, "kind"), .kinds = call_query(c, "kinds"), .device = call_query(c, "device"), .next = e->streams };
@@ -250,6 +262,14 @@ stream_events(struct call *c)
 		catch_up(e, s, id);
 }
 
+void
+events_check(struct api *a)
+{
+	for (struct stream *s = a->events->streams; s != NULL; s = s->next)
+		if (!auth_stands(s->call))
+			chan_stream_end(s->call->chan);
+}
+
 /* A sign of life; and whose right has gone meanwhile is out. */
 static void
 on_beat(evutil_socket_t fd, short what, void *ctx)
@@ -258,13 +278,9 @@ on_beat(evutil_socket_t fd, short what, void *ctx)
 
 	(void)fd;
 	(void)what;
-	for (struct stream *s = e->streams, *next; s != NULL; s = next) {
-		next = s->next;
-		if (auth_stands(s->call))
-			(void)chan_stream_put(s->call->chan, SL(": \n\n"));
-		else
-			chan_stream_end(s->call->chan);
-	}
+	events_check(e->api);
+	for (struct stream *s = e->streams; s != NULL; s = s->next)
+		(void)chan_stream_put(s->call->chan, SL(": \n\n"));
 }
 
 bool

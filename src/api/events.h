@@ -12,6 +12,8 @@ void events_close(struct api *a); /* after the connections */
 void event_put(struct api *a, const char *kind, struct slice tenant, json_t *data);
 /* A certificate was "issued", "revoked", "held" or "released". */
 void event_certificate(struct api *a, const char *what, struct slice ca, struct slice serial);
+/* Something may have changed: those whose asker may not listen any more end. */
+void events_check(struct api *a);
 /* What <c> asked for was done, and changed something. */
 void event_change(struct call *c);
 

@@ -28,6 +28,7 @@ struct tunnel {
 	struct chan *chan;
 	struct bufferevent *near, *far;
 	struct token token; /* by which he is here */
+	bool all;           /* he sees all tenants' messages */
 	bool ending;
 };
 
@@ -194,11 +195,16 @@ put_header(struct evbuffer *out, const struct sockaddr_storage *a, struct slice 
 }
 
 /* Whoever may look after all tenants sees everything; the others what is below the name of their own. */
+static bool
+sees_all(struct api *a, const struct actor *who)
+{
+	return who->first && auth_permits(a, who, HTTP_GET, "/api/v1/tenants/");
+}
+
 static void
-greet(struct evbuffer *out, const struct call *c, struct slice key)
+greet(struct evbuffer *out, const struct call *c, bool all, struct slice key)
 {
 	char who[REGISTRY_NAME_MAX + 16];
-	bool all = c->actor.first && auth_permits(c->api, &c->actor, HTTP_GET, "/api/v1/tenants/");
 
 	(void)snprintf(who, sizeof(who), "%s %s", all ? "all" : "tenant", all ? c->actor.name + strlen("user:") : c->actor.tenant);
 	put_header(out, chan_addr(c->chan), slice_str(who));
@@ -232,7 +238,7 @@ begin(struct call *c, struct slice key, int fd)
 		call_json(c, 503, NULL);
 		return;
 	}
-	*t = (struct tunnel){ .api = c->api, .chan = c->chan, .far = far, .next = c->api->tunnels };
+	*t = (struct tunnel){ .api = c->api, .chan = c->chan, .far = far, .next = c->api->tunnels, .all = sees_all(c->api, &c->actor) };
 	t->token = (struct token){ .user = c->actor.user, .generation = c->actor.generation, .expires = c->actor.expires, .since = c->actor.since };
 	memcpy(t->token.jti, c->actor.jti, sizeof(t->token.jti));
 	memcpy(t->token.tenant, c->actor.tenant, sizeof(t->token.tenant));
@@ -240,7 +246,7 @@ begin(struct call *c, struct slice key, int fd)
 		t->next->prev = t;
 	c->api->tunnels = t;
 	c->api->n_tunnels++;
-	greet(bufferevent_get_output(far), c, key);
+	greet(bufferevent_get_output(far), c, t->all, key);
 	t->near = chan_lend(c->chan, t); /* the call is gone */
 	bufferevent_setcb(far, on_far_read, on_far_write, on_far_event, t);
 	bufferevent_setcb(t->near, on_near_read, on_near_write, on_near_event, t);
@@ -342,7 +348,7 @@ tunnels_check(struct api *a)
 
 	for (t = a->tunnels; t != NULL; t = next) {
 		next = t->next;
-		if (t->token.expires <= api_now(a) || !auth_still(a, &t->token, &who) || !may_look(a, &who))
+		if (t->token.expires <= api_now(a) || !auth_still(a, &t->token, &who) || !may_look(a, &who) || (t->all && !sees_all(a, &who)))
 			chan_end(t->chan);
 	}
 }
