@@ -67,8 +67,9 @@ def refused_meanwhile(site, state):
     """What holds while nothing can be kept: publishers hear it, everybody else is served, and it can be seen."""
     assert site.state() == state
     with wire.Peer(site.mqtt, "watch", 5) as watch:
-        watch.subscribe("$SYS/broker/store/state", "live", qos=0)
+        watch.subscribe("$SYS/broker/store/state", "$SYS/broker/alarms", "live", qos=0)
         watch.wait(lambda: any(m[0] == "$SYS/broker/store/state" and m[1] == state.encode() for m in watch.got), f"$SYS says {state}")
+        watch.wait(lambda: any(f'"store-{state}"'.encode() in m[1] for m in watch.got if m[0] == "$SYS/broker/alarms"), "the alarm")
         watch.publish("live", b"now", qos=0)
         watch.wait(lambda: any(m[0] == "live" for m in watch.got), "a message of QoS 0")
     old = wire.Peer(site.mqtt, "old", 4)
@@ -116,6 +117,7 @@ def test_a_full_disk(broker_of, small_disk):
     filler.unlink()
     site.broker.wait_log(r"takes messages again")
     kit.wait_for(lambda: site.state() == "ready", "the store to be ready")
+    kit.wait_for(lambda: test_metrics.metrics(site.web)['signet_alarms{name="store-full"}'] == 0, "the alarm to go")
     assert publish(publisher, kept) < 0x80
     away.wait_messages(kept + 1)
     assert [int(m[1][:8]) for m in away.got] == list(range(kept + 1))

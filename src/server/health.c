@@ -447,9 +447,9 @@ judge_control(struct health *h, struct server *s, uint64_t now_ms)
 	if (now_ms - h->registry_ms > AWAY_MS)
 		raise_text(s, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_REGISTRY, .error = true,
 				   .text = "nobody has told the broker which devices are registered: they are refused" });
-	else if (now_ms - h->control_ms > AWAY_MS && (h->control_seen || s->options.notify_fd > 0))
+	else if (now_ms - h->control_ms > AWAY_MS && (h->control_seen || (s->options.notify_fd > 0 && s->config->n_https > 0)))
 		raise_text(s, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_CONTROL,
-				   .text = "the control process is not connected: the console and the API may be down, and changes of devices do not arrive" });
+				   .text = "the control process is not connected: the API and the console are down, and no certificate is issued, renewed or revoked" });
 }
 
 void

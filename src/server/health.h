@@ -22,7 +22,6 @@ enum alarm_kind {
 	ALARM_REFUSALS,
 	ALARM_REGISTRY,
 	ALARM_CONTROL,
-	ALARM_SIGNER,
 	ALARM_CERTIFICATE,
 	ALARM_CA,
 	ALARM_CRL,
@@ -37,7 +36,6 @@ enum alarm_source {
 	ALARMS_OF_CERTIFICATES, /* our own and the CAs; the main thread */
 	ALARMS_OF_FIGURES,      /* the first worker */
 	ALARMS_OF_STORE,        /* its own thread */
-	ALARMS_OF_CONTROL,      /* what the control process says of itself and the signer; any worker */
 	ALARM_SOURCES
 };
 struct alarm {
