@@ -412,9 +412,11 @@ def test_requests_that_must_not_be_signed(served, admin, tmp_path):
     assert "DNS:sensor.example, IP Address:192.0.2.7" in text and "email" not in text
 
 
-def test_many_ask_for_one_certificate_at_once(served, admin, tmp_path):
+@pytest.mark.parametrize("name", [None, "o'brien"])
+def test_many_ask_for_one_certificate_at_once(served, admin, tmp_path, name):
     """One end entity, one certificate."""
-    device = make(admin)
+    device = name or make(admin)
+    assert not name or admin("POST", "/user", {"username": name}).status == 200
     csr, _ = request(tmp_path, device)
 
     def one(_):
@@ -522,6 +524,16 @@ def test_devices(served, admin):
     assert removed["result"] == "ok" and removed["removed_device"]["id"] == "F60c28" and removed["removed_device"]["templates"] == [other["id"]]
     # The same registry as that of the API of our own.
     assert served.login()("GET", f"/api/v1/devices/{seen[0]}").json["templates"] == [kind["id"]]
+
+
+def test_a_list_has_no_more_than_memory_is_for(admin):
+    attrs = [{"label": f"a{i}", "type": "dynamic", "value_type": "float"} for i in range(256)]
+    kinds = [admin("POST", "/template", {"label": f"wide {i}", "attrs": attrs}).json["template"]["id"] for i in range(16)]
+    assert admin("POST", "/device?count=30", {"label": "wide", "templates": kinds}).status == 200
+    assert len(admin("GET", f"/device?template={kinds[0]}&page_size=2").json["devices"]) == 2
+    answer = admin("GET", f"/device?template={kinds[0]}&page_size=30")
+    assert answer.status == 400 and "smaller page" in answer.json["message"]
+    assert len(admin("GET", f"/device?template={kinds[0]}&page_size=30&idsOnly=true").json) == 30
 
 
 def test_actuation_waits_for_a_device_that_is_away(served, admin, tmp_path):

@@ -275,11 +275,10 @@ dn_part(struct slice dn, unsigned n, struct slice *ret)
 static unsigned
 dn_parts(struct slice dn)
 {
-	struct slice part;
-	unsigned n = 0;
+	unsigned n = 1;
 
-	while (dn_part(dn, n, &part))
-		n++;
+	for (size_t i = 0; i < dn.n; i++)
+		n += dn.p[i] == ',';
 	return n;
 }
 

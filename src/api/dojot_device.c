@@ -8,7 +8,7 @@
 #include "base/num.h"
 #include "base/text.h"
 
-enum { REASON_CESSATION = 5, WHOLE_MAX = 10000 /* devices that one request shows whole, or removes */ };
+enum { REASON_CESSATION = 5, WHOLE_MAX = 10000 /* devices that one request shows whole, or removes */, ATTRS_MAX = 100000 /* that they have together */ };
 
 /* ---- lists ---- */
 
@@ -65,23 +65,45 @@ attrs_fit(const json_t *model, struct slice pair, struct slice type)
 	return pair_ok && type_ok;
 }
 
-/* Devices of <ids> as JSON; those that fit the query's attributes, from <first> on, at most <max>. *ret_n: that fit. */
+static size_t
+count_attrs(const json_t *model)
+{
+	json_t *list;
+	const char *key;
+	size_t n = 1;
+
+	json_object_foreach(json_object_get(model, "attrs"), key, list)
+		n += json_array_size(list);
+	return n;
+}
+
+/* Devices of <ids> as JSON; those that fit the query's attributes, from <first> on, at most <max>. *ret_n: that fit. NULL: answered; it would
+ * be more than memory and time are for. */
 static json_t *
 models(struct call *c, const json_t *ids, int64_t first, int64_t max, int64_t *ret_n)
 {
 	struct slice pair = call_query(c, "attr"), type = call_query(c, "attr_type");
 	json_t *all = json_array(), *id;
 	struct registry_device d;
-	size_t i;
+	size_t i, attrs = 0;
 
 	*ret_n = 0;
+	if (json_array_size(ids) > WHOLE_MAX)
+		attrs = ATTRS_MAX;
 	json_array_foreach(ids, i, id) {
 		json_t *one;
 
+		if (attrs >= ATTRS_MAX) {
+			json_decref(all);
+			dojot_fail(c, 400, "these are more than %d devices, or have more than %d attributes: ask for a smaller page, or use /api/v1/devices", WHOLE_MAX,
+			    ATTRS_MAX);
+			return NULL;
+		}
 		if (!registry_device_get(c->api->registry, call_tenant(c), slice_str(json_string_value(id)), &d, NULL))
 			continue;
 		one = model_device(c, &d);
 		free(d.mem);
+		attrs += count_attrs(one);
 		if (attrs_fit(one, pair, type) && (*ret_n)++ >= first && *ret_n <= first + max)
 			(void)json_array_append(all, one);
 		json_decref(one);
@@ -124,6 +146,8 @@ answer_list(struct call *c, const struct dojot_page *p, struct listing *l, bool 
 		return;
 	}
 	devices = models(c, l->ids, first, p->size, &n);
+	if (devices == NULL)
+		return;
 	if (ids)
 		call_json(c, 200, only_ids(devices));
 	else
@@ -153,9 +177,7 @@ list_of(struct call *c, int64_t template)
 	ok = l.ids != NULL && walk(c, &f, &l, filtered || by_attr, &err);
 	if (ok && !filtered)
 		l.n = total(c);
-	if (ok && by_attr && json_array_size(l.ids) > WHOLE_MAX)
-		dojot_fail(c, 400, "more than %d devices would have to be looked at: narrow it by label, or use /api/v1/devices", WHOLE_MAX);
-	else if (ok)
+	if (ok)
 		answer_list(c, &p, &l, by_attr);
 	else
 		dojot_error(c, &err);
@@ -355,6 +377,10 @@ delete_all(struct call *c)
 	l.ids = json_array();
 	ok = l.ids != NULL && walk(c, &f, &l, true, &err);
 	devices = ok ? models(c, l.ids, 0, WHOLE_MAX, &n) : NULL;
+	if (ok && devices == NULL) {
+		json_decref(l.ids);
+		return;
+	}
 	ok = ok && registry_begin(r, &err);
 	json_array_foreach(l.ids, i, id)
 		ok = ok && registry_device_remove(r, call_tenant(c), slice_str(json_string_value(id)), REASON_CESSATION, NULL, &err);

@@ -207,10 +207,10 @@ check_password(struct call *c, const struct registry_entity *e)
 
 /* One at a time, or one password would give two certificates. */
 static bool
-is_running(const struct call *c, const char *cn)
+is_running(const struct call *c, struct slice cn)
 {
 	for (const struct call *x = c->api->calls; x != NULL; x = x->next)
-		if (x != c && x->op == c->op && x->work != NULL && strcmp(((const struct dojot_signing *)x->work)->cn, cn) == 0)
+		if (x != c && x->op == c->op && x->work != NULL && slice_eq(slice_str(((const struct dojot_signing *)x->work)->cn), cn))
 			return true;
 	return false;
 }
@@ -227,7 +227,7 @@ start(struct call *c, const struct registry_entity *e)
 		dojot_soap(c, "Got request with status %s (%d), NEW, FAILED or INPROCESS required: %s.", state_name(e->state), (int)e->state, name);
 		return;
 	}
-	if (is_running(c, name)) {
+	if (is_running(c, e->name)) {
 		dojot_soap(c, "Another request for %s is being signed.", name);
 		return;
 	}
