@@ -1000,6 +1000,50 @@ will_in_between(void **state, unsigned n, unsigned m)
 	assert_int_equal(r->got.messages, 0);
 }
 
+/* As many as are put together by a thread for each shard. */
+static void
+many(void **state, unsigned n, unsigned m)
+{
+	enum { RETAINED = 600, SESSIONS = 30, MESSAGES = 20 };
+	struct rig *r = rig_new(state, n);
+	struct end *pub = come(r, "pub", false), *sub;
+	char id[16], topic[16], text[16];
+
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		(void)snprintf(id, sizeof id, "s%u", i);
+		sub = come(r, id, false);
+		kit_subscribe(sub, "all/#", 1);
+		kit_cut(sub);
+	}
+	for (unsigned i = 0; i < RETAINED; i++) {
+		(void)snprintf(topic, sizeof topic, "r/%u", i);
+		kit_publish(pub, topic, topic, 0, true, 0);
+	}
+	for (unsigned i = 0; i < MESSAGES; i++) {
+		(void)snprintf(text, sizeof text, "m%u", i);
+		kit_publish(pub, "all/x", text, 1, false, (uint16_t)(i + 1));
+	}
+	rig_kill(r, m);
+	assert_int_equal(r->got.sessions, SESSIONS + 1);
+	assert_int_equal(r->got.retained, RETAINED);
+	assert_int_equal(r->got.messages, SESSIONS * MESSAGES);
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		(void)snprintf(id, sizeof id, "s%u", i);
+		sub = come(r, id, true);
+		for (unsigned k = 0; k < MESSAGES; k++) {
+			(void)snprintf(text, sizeof text, "m%u", k);
+			(void)kit_message(sub, "all/x", text);
+		}
+		kit_expect_nothing(sub);
+	}
+	for (unsigned i = 0; i < RETAINED; i += 7) {
+		(void)snprintf(topic, sizeof topic, "r/%u", i);
+		kit_subscribe(sub, topic, 0);
+		assert_true(kit_message(sub, topic, topic).retain);
+	}
+	kit_expect_nothing(sub);
+}
+
 #define EACH(name) \
 	static void name##_each(void **state) \
 	{ \
@@ -1011,6 +1055,7 @@ will_in_between(void **state, unsigned n, unsigned m)
 	}
 EACH(queued)
 EACH(in_flight)
+EACH(many)
 EACH(inbound)
 EACH(retained)
 EACH(retained_source)
@@ -1034,6 +1079,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(queued_each, teardown),
 		cmocka_unit_test_teardown(in_flight_each, teardown),
+		cmocka_unit_test_teardown(many_each, teardown),
 		cmocka_unit_test_teardown(inbound_each, teardown),
 		cmocka_unit_test_teardown(retained_each, teardown),
 		cmocka_unit_test_teardown(retained_source_each, teardown),

@@ -1,43 +1,40 @@
 /* What the store has kept becomes sessions, queues and retained messages again, before any worker runs. A record that makes no
  * sense, or belongs to a session that is gone, is counted and taken out; everything else is recovered. */
 #include <stdlib.h>
+#include "base/mem.h"
 #include "broker/internal.h"
 #include "broker/record.h"
+#include "broker/recover.h"
 
 /* ---- identities to things ---- */
 
-struct cell {
-	uint64_t id;
-	void *thing;
-};
-struct table {
-	struct cell *v;
-	size_t n, cap; /* cap: 0 or a power of two */
-};
+enum { NEIGHBOURS = 5 };
 
-static struct cell *
-cell_of(const struct table *t, uint64_t id)
+/* What was put together has neighbouring identities: these lie side by side. */
+static struct recover_cell *
+cell_of(const struct recover_table *t, uint64_t id)
 {
-	size_t i = (size_t)((id * 0x9e3779b97f4a7c15u) >> 20) & (t->cap - 1);
+	uint64_t m = (id >> NEIGHBOURS) * 0x9e3779b97f4a7c15u;
+	size_t i = (size_t)(m >> 20 << NEIGHBOURS | (id & ((1u << NEIGHBOURS) - 1))) & (t->cap - 1);
 
 	while (t->v[i].id != 0 && t->v[i].id != id)
 		i = (i + 1) & (t->cap - 1);
 	return &t->v[i];
 }
 
-static void *
-table_get(const struct table *t, uint64_t id)
+void *
+recover_find(const struct recover_table *t, uint64_t id)
 {
 	return t->cap > 0 && id != 0 ? cell_of(t, id)->thing : NULL;
 }
 
 static bool
-table_put(struct table *t, uint64_t id, void *thing)
+table_put(struct recover_table *t, uint64_t id, void *thing)
 {
 	if (t->n * 2 >= t->cap) {
-		struct table bigger = { .n = t->n, .cap = t->cap > 0 ? t->cap * 2 : 1024 };
+		struct recover_table bigger = { .n = t->n, .cap = t->cap > 0 ? t->cap * 2 : 1024 };
 
-		if ((bigger.v = calloc(bigger.cap, sizeof *bigger.v)) == NULL)
+		if ((bigger.v = mem_table(bigger.cap, sizeof *bigger.v)) == NULL)
 			return false;
 		for (size_t i = 0; i < t->cap; i++)
 			if (t->v[i].id != 0)
@@ -45,57 +42,31 @@ table_put(struct table *t, uint64_t id, void *thing)
 		free(t->v);
 		*t = bigger;
 	}
-	*cell_of(t, id) = (struct cell){ id, thing };
+	*cell_of(t, id) = (struct recover_cell){ id, thing };
 	t->n++;
 	return true;
 }
 
-/* ---- what is being put together ---- */
-
-struct loaded {
-	struct out out;
-	struct entry entry;
-	uint8_t state; /* enum record_state */
-};
-struct loading {
-	struct session *session;
-	struct loaded *v;
-	uint32_t n, cap;
-};
-struct orphan {
-	uint64_t id, ref;
-	struct msg_source *source; /* of a retained message, or NULL; the table's reference */
-	uint8_t kind;
-};
-struct orphans {
-	struct orphan *v;
-	size_t n, cap;
-};
-
-struct recovery {
-	struct broker *broker;
-	struct record_now now;
-	struct table sessions, bodies, sources; /* sources: by a hash of their bytes */
-	struct orphans orphans, retained; /* retained ones wait until all messages are there */
-	struct once *once;
-	struct broker_recovered *count;
-	bool nomem;
-};
-
-static bool
-note(struct recovery *r, struct orphans *o, const struct store_record *rec)
+bool
+recover_note(struct orphans *o, const struct orphan *one)
 {
 	if (o->n == o->cap) {
 		size_t cap = o->cap > 0 ? o->cap * 2 : 64;
 		struct orphan *v = reallocarray(o->v, cap, sizeof *v);
 
 		if (v == NULL)
-			return !(r->nomem = true);
+			return false;
 		o->v = v;
 		o->cap = cap;
 	}
-	o->v[o->n++] = (struct orphan){ rec->id, rec->ref, NULL, rec->kind };
+	o->v[o->n++] = *one;
 	return true;
+}
+
+static bool
+note(struct recovery *r, struct orphans *o, const struct store_record *rec)
+{
+	return recover_note(o, &(struct orphan){ rec->id, rec->ref, NULL, rec->kind }) || !(r->nomem = true);
 }
 
 static bool
@@ -105,6 +76,31 @@ reject(struct recovery *r, const struct store_record *rec)
 	return note(r, &r->orphans, rec);
 }
 
+/* Of the session with this record; NULL: there is none. Until the next one is begun. */
+static struct loading *
+loading_of(const struct recovery *r, uint64_t session)
+{
+	uintptr_t i = (uintptr_t)recover_find(&r->sessions, session);
+
+	return i > 0 ? &r->loading[i - 1] : NULL;
+}
+
+static bool
+loading_begin(struct recovery *r, uint64_t id, struct session *s)
+{
+	if (r->n_loading == r->cap_loading) {
+		size_t cap = r->cap_loading > 0 ? r->cap_loading * 2 : 64;
+		struct loading *v = reallocarray(r->loading, cap, sizeof *v);
+
+		if (v == NULL)
+			return false;
+		r->loading = v;
+		r->cap_loading = cap;
+	}
+	r->loading[r->n_loading++] = (struct loading){ .session = s, .shard = s->shard->index };
+	return table_put(&r->sessions, id, (void *)(uintptr_t)r->n_loading);
+}
+
 /* ---- one function a kind ---- */
 
 static bool
@@ -112,7 +108,6 @@ load_session(struct recovery *r, const struct store_record *rec)
 {
 	struct record_session got;
 	struct shard *sh;
-	struct loading *l;
 	struct session *s;
 	uint16_t listener;
 	int64_t away;
@@ -122,21 +117,15 @@ load_session(struct recovery *r, const struct store_record *rec)
 	sh = r->broker->shards[broker_home(r->broker, got.id)];
 	if (session_find(sh, got.id) != NULL)
 		return reject(r, rec);
-	l = calloc(1, sizeof *l);
 	(void)session_count_in(r->broker, true);
-	s = l != NULL ? session_new(sh, got.id) : NULL;
-	if (s == NULL) {
+	if ((s = session_new(sh, got.id)) == NULL) {
 		session_count_out(r->broker);
-		free(l);
 		return !(r->nomem = true);
 	}
-	l->session = s;
 	s->who = authz_principal_new(&got.who);
 	/* Without memory the session goes with its shard. */
-	if (s->who == NULL || !journal_adopt(s, rec->id) || !table_put(&r->sessions, rec->id, l)) {
-		free(l);
+	if (s->who == NULL || !journal_adopt(s, rec->id) || !loading_begin(r, rec->id, s))
 		return !(r->nomem = true);
-	}
 	certs_add(s);
 	s->expiry_s = got.expiry_s;
 	listener = listener_recorded(sh, &got.listener);
@@ -170,7 +159,7 @@ load_sub(struct recovery *r, const struct store_record *rec)
 	struct record_sub got;
 	struct loading *l;
 
-	if (!record_get_sub(rec->bytes, &got) || (l = table_get(&r->sessions, got.session)) == NULL)
+	if (!record_get_sub(rec->bytes, &got) || (l = loading_of(r, got.session)) == NULL)
 		return reject(r, rec);
 	if (!session_resubscribe(l->session, &got, rec->id))
 		return reject(r, rec);
@@ -211,9 +200,9 @@ load_entry(struct recovery *r, const struct store_record *rec)
 	struct loaded *at;
 	struct msg *m;
 
-	if (!record_get_entry(rec->bytes, &e) || (l = table_get(&r->sessions, e.session)) == NULL)
+	if (!record_get_entry(rec->bytes, &e) || (l = loading_of(r, e.session)) == NULL)
 		return reject(r, rec);
-	m = table_get(&r->bodies, rec->ref);
+	m = recover_find(&r->bodies, rec->ref);
 	if (m == NULL && e.state != RECORD_RELEASED)
 		return reject(r, rec);
 	if (l->n == l->cap) {
@@ -242,7 +231,7 @@ load_inbound(struct recovery *r, const struct store_record *rec)
 	struct record_inbound got;
 	struct loading *l;
 
-	if (!record_get_inbound(rec->bytes, &got) || (l = table_get(&r->sessions, got.session)) == NULL ||
+	if (!record_get_inbound(rec->bytes, &got) || (l = loading_of(r, got.session)) == NULL ||
 	    idset_has(&l->session->received, got.packet_id))
 		return reject(r, rec);
 	if (idset_add(&l->session->received, got.packet_id) &&
@@ -270,7 +259,7 @@ static bool
 load_handover(struct recovery *r, const struct store_record *rec)
 {
 	struct record_handover got;
-	struct msg *m = table_get(&r->bodies, rec->ref);
+	struct msg *m = recover_find(&r->bodies, rec->ref);
 	struct msg_source *source = NULL;
 
 	if (m == NULL || !record_get_handover(rec->bytes, &got))
@@ -289,10 +278,10 @@ load_will(struct recovery *r, const struct store_record *rec)
 {
 	struct record_will got;
 	struct loading *l;
-	struct msg *m = table_get(&r->bodies, rec->ref);
+	struct msg *m = recover_find(&r->bodies, rec->ref);
 	struct will *w;
 
-	if (!record_get_will(rec->bytes, &got) || m == NULL || (l = table_get(&r->sessions, got.session)) == NULL ||
+	if (!record_get_will(rec->bytes, &got) || m == NULL || (l = loading_of(r, got.session)) == NULL ||
 	    l->session->will != NULL)
 		return reject(r, rec);
 	if ((w = calloc(1, sizeof *w)) == NULL)
@@ -315,7 +304,7 @@ load_source(struct recovery *r, const struct store_record *rec, struct slice byt
 	uint64_t hash = map_hash(bytes) | 1;
 	struct record_source got;
 
-	if ((*ret = table_get(&r->sources, hash)) != NULL)
+	if ((*ret = recover_find(&r->sources, hash)) != NULL)
 		return true;
 	if (!record_get_source(bytes, &got)) {
 		(void)reject(r, rec);
@@ -357,6 +346,8 @@ on_record(void *ctx, const struct store_record *rec)
 {
 	struct recovery *r = ctx;
 
+	if ((rec->kind & STORE_LATE) != 0 && !r->late && !recover_retained_begin(r))
+		return false;
 	switch (rec->kind) {
 	case STORE_SESSION:
 		return load_session(r, rec);
@@ -383,153 +374,7 @@ on_record(void *ctx, const struct store_record *rec)
 	}
 }
 
-/* ---- when all is read ---- */
-
-static bool
-keep_retained(struct recovery *r)
-{
-	for (size_t i = 0; i < r->retained.n; i++) {
-		const struct orphan *o = &r->retained.v[i];
-		struct store_record rec = { .kind = o->kind, .id = o->id, .ref = o->ref };
-		struct msg *m = table_get(&r->bodies, o->ref);
-		struct shard *sh = m != NULL ? r->broker->shards[retained_home(r->broker, msg_topic(m))] : NULL;
-
-		if (m == NULL || m->payload_n == 0 || msg_expired(m, r->now.s) ||
-		    sh->keep_ops->retain_get(sh->keep, msg_topic(m), r->now.s) != NULL) {
-			if (!reject(r, &rec))
-				return false;
-			continue;
-		}
-		m->record = o->id;
-		m->body = o->ref;
-		m->source = o->source != NULL ? msg_source_ref(o->source) : NULL;
-		if (!sh->keep_ops->retain_set(sh->keep, m))
-			return !(r->nomem = true);
-		r->count->retained++;
-	}
-	return true;
-}
-
-static int
-by_order(const void *a, const void *b)
-{
-	const struct loaded *x = a, *y = b;
-
-	/* Identities only grow, also from one process to the next. */
-	return x->entry.id < y->entry.id ? -1 : x->entry.id > y->entry.id;
-}
-
-/* Packet ids follow one another without gaps in .inflight: what was done meanwhile leaves a dead place. */
-static bool
-fill_gap(struct session *s, uint16_t packet_id)
-{
-	uint16_t last = s->inflight.count > 0 ? ring_at(&s->inflight, s->inflight.count - 1)->packet_id : 0;
-	struct out *o;
-
-	while (last != 0 && (last = packet_id_after(last)) != packet_id) {
-		if ((o = ring_push(&s->inflight)) == NULL || !journal_adopt_entry(s, true, (struct entry){ 0 }))
-			return false;
-		*o = (struct out){ .kind = OUT_RAW, .flight = FLIGHT_DEAD, .packet_id = last };
-	}
-	return true;
-}
-
-static bool
-adopt(struct session *s, struct loaded *l)
-{
-	bool sent = l->state != RECORD_QUEUED;
-	struct out *at;
-
-	if (sent && !fill_gap(s, l->out.packet_id))
-		return false;
-	if (!journal_adopt_entry(s, sent, l->entry))
-		return false;
-	if (!sent) {
-		if (!s->shard->keep_ops->queue_push(s->shard->keep, s, &l->out))
-			return false;
-		s->pending_bytes += msg_size(out_msg(&l->out));
-		stat_add(s->shard, queued_bytes, msg_size(out_msg(&l->out)));
-		stat_add(s->shard, queued, 1);
-		return true;
-	}
-	if ((at = ring_push(&s->inflight)) == NULL)
-		return false;
-	*at = l->out;
-	at->flight = l->state == RECORD_RELEASED ? FLIGHT_PUBCOMP : l->out.qos == 1 ? FLIGHT_PUBACK : FLIGHT_PUBREC;
-	if (l->state == RECORD_SENT)
-		s->inflight_bytes += out_msg(at)->payload_n;
-	s->live++;
-	stat_add(s->shard, inflight, 1);
-	s->next_packet_id = packet_id_after(l->out.packet_id);
-	return true;
-}
-
-/* Is what was in flight as launch() makes it: ids that rise, none twice? Damage could have made it otherwise. */
-static bool
-ids_fit(const struct loading *l)
-{
-	uint32_t span = 0;
-	uint16_t last = 0;
-
-	for (uint32_t i = 0; i < l->n; i++) {
-		if (l->v[i].state == RECORD_QUEUED)
-			continue;
-		if (last != 0)
-			span += (l->v[i].out.packet_id + 65535u - last) % 65535u;
-		if (last == l->v[i].out.packet_id || span >= FLIGHT_SPAN_MAX)
-			return false;
-		last = l->v[i].out.packet_id;
-	}
-	return true;
-}
-
-static bool
-finish_session(struct recovery *r, struct loading *l)
-{
-	bool fit;
-
-	if (l->n > 0)
-		qsort(l->v, l->n, sizeof *l->v, by_order);
-	fit = ids_fit(l);
-	for (uint32_t i = 0; i < l->n; i++) {
-		struct loaded *x = &l->v[i];
-
-		if (!fit && x->state == RECORD_RELEASED)
-			continue;
-		if (!fit) {
-			x->state = RECORD_QUEUED;
-			x->out.packet_id = 0;
-		}
-		if (!adopt(l->session, x)) {
-			for (; i < l->n; i++)
-				out_release(&l->v[i].out);
-			return !(r->nomem = true);
-		}
-	}
-	session_recovered(l->session);
-	return true;
-}
-
-static bool
-finish(struct recovery *r)
-{
-	bool ok = true;
-
-	for (size_t i = 0; i < r->sessions.cap; i++) {
-		struct loading *l = r->sessions.v[i].thing;
-
-		if (l == NULL)
-			continue;
-		if (ok)
-			ok = finish_session(r, l);
-		else
-			for (uint32_t k = 0; k < l->n; k++)
-				out_release(&l->v[k].out);
-		free(l->v);
-		free(l);
-	}
-	return ok;
-}
+/* ---- all of it ---- */
 
 /* Before anybody is there: groups know their members, and what was on its way arrives. */
 static void
@@ -539,6 +384,27 @@ go_on(struct broker *b)
 	mail_carry(b);
 	handovers_go_on(b);
 	mail_carry(b);
+}
+
+enum { SWEEP_AHEAD = 16 };
+
+static void
+tables_free(struct recovery *r)
+{
+	const struct recover_table *t = &r->bodies;
+
+	for (size_t i = 0; i < t->cap; i++) {
+		if (i + SWEEP_AHEAD < t->cap && t->v[i + SWEEP_AHEAD].thing != NULL)
+			__builtin_prefetch(t->v[i + SWEEP_AHEAD].thing, 1);
+		msg_unref(t->v[i].thing);
+	}
+	for (size_t i = 0; i < r->sources.cap; i++)
+		msg_source_unref(r->sources.v[i].thing);
+	free(r->orphans.v);
+	free(r->retained.v);
+	free(r->sessions.v);
+	free(r->sources.v);
+	free(r->bodies.v);
 }
 
 bool
@@ -553,21 +419,14 @@ broker_recover(struct broker *b, uint64_t now_ms, struct broker_recovered *ret, 
 		b->shards[i]->now_ms = now_ms;
 		b->shards[i]->now_s = r.now.s;
 	}
-	ok = store_load(b->settings.store, on_record, &r, err) && keep_retained(&r);
-	ok = finish(&r) && ok;
+	ok = store_load(b->settings.store, on_record, &r, err) && (r.late || recover_retained_begin(&r));
+	ok = (r.crew == NULL || recover_retained_end(&r)) && ok;
+	ok = recover_sessions(&r, ok);
 	if (ok)
 		go_on(b);
-	for (size_t i = 0; i < r.bodies.cap; i++)
-		msg_unref(r.bodies.v[i].thing);
 	for (size_t i = 0; ok && i < r.orphans.n; i++)
 		(void)store_del(b->shards[0]->journal.writer, r.orphans.v[i].kind, r.orphans.v[i].id);
-	free(r.orphans.v);
-	free(r.retained.v);
-	free(r.sessions.v);
-	for (size_t i = 0; i < r.sources.cap; i++)
-		msg_source_unref(r.sources.v[i].thing);
-	free(r.sources.v);
-	free(r.bodies.v);
+	tables_free(&r);
 	if (!ok && r.nomem)
 		return err_set(err, ERR_MEMORY, "out of memory while the store is read: it needs as much as the broker that wrote it");
 	return ok;

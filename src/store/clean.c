@@ -66,8 +66,8 @@ copy_live(struct store *s, bool partial)
 	uint32_t mask = frame_mask(r->seed, r->frame.seq);
 	struct record rec;
 
-	while (s->clean_pos < r->frame.n && record_get(r->buf + s->clean_pos, r->frame.n - s->clean_pos, &rec)) {
-		const uint8_t *p = r->buf + s->clean_pos;
+	while (s->clean_pos < r->frame.n && record_get(r->bytes + s->clean_pos, r->frame.n - s->clean_pos, &rec)) {
+		const uint8_t *p = r->bytes + s->clean_pos;
 		const struct place *at = rec.op == OP_PUT ? index_find(&s->index, rec.id) : NULL;
 
 		if (at != NULL && at->seg == s->clean_seg && at->at == r->at + FRAME_HEADER + s->clean_pos &&

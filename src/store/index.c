@@ -1,6 +1,7 @@
 /* The index: identity -> place in the log. Open addressing in 64 tables, so that growing one never takes long; neighbours among
  * the identities stay neighbours in memory, as what was put together is mostly deleted together. */
 #include <stdlib.h>
+#include "base/mem.h"
 #include "store/internal.h"
 
 enum { GROUP_BITS = 3, CAP_MIN = 64 };
@@ -47,12 +48,22 @@ vacant(struct index_table *t, uint64_t id, uint64_t m)
 	return &t->v[i];
 }
 
+void
+index_prefetch(const struct index *x, uint64_t id)
+{
+	uint64_t m = mix(id);
+	const struct index_table *t = &x->tables[table_of(m)];
+
+	if (t->cap > 0)
+		__builtin_prefetch(&t->v[slot_of(id, m, t->cap)], 1);
+}
+
 static bool
 grow(struct index_table *t)
 {
 	struct index_table bigger = { .cap = t->cap > 0 ? t->cap * 2 : CAP_MIN, .count = t->count };
 
-	if (bigger.cap == 0 || (bigger.v = calloc(bigger.cap, sizeof *bigger.v)) == NULL)
+	if (bigger.cap == 0 || (bigger.v = mem_table(bigger.cap, sizeof *bigger.v)) == NULL)
 		return false;
 	for (uint32_t i = 0; i < t->cap; i++)
 		if (t->v[i].id != 0)

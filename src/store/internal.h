@@ -141,6 +141,7 @@ struct index {
 	uint64_t count;
 };
 struct place *index_find(const struct index *x, uint64_t id);
+void index_prefetch(const struct index *x, uint64_t id); /* it is going to be looked for */
 /* The place of <id>, made (with only id set) if it is missing; NULL: out of memory. Moves others. */
 struct place *index_add(struct index *x, uint64_t id);
 void index_del(struct index *x, struct place *p); /* moves others */
@@ -216,8 +217,9 @@ struct reader {
 	uint64_t limit_seq;       /* frames from here on do not count: the next segment has them */
 	uint64_t want_seq;        /* of the next frame */
 	struct frame frame;
-	uint8_t *buf;             /* payload of the present frame, in the clear */
-	size_t cap;
+	uint8_t *bytes;           /* payload of the present frame, in the clear: in .buf, behind the first .held bytes */
+	uint8_t *buf;
+	size_t cap, held;         /* held: of frames before, which somebody still looks at */
 	bool is_last;             /* of the log: where it ends a frame may be torn */
 	bool torn;                /* it was */
 	int error;                /* of reading */
@@ -228,8 +230,21 @@ struct reader {
 bool reader_open(struct reader *r, const struct files *f, const struct seg *s, struct seal *seal, struct err *err);
 void reader_close(struct reader *r);
 enum read_result { READ_FRAME, READ_PARTIAL /* damaged: only the records that verify count */, READ_END, READ_FAILED };
-/* The next frame into r->frame and r->buf; what is damaged is told in <damage>, with .frames lost before this one. */
+/* The next frame into r->frame and r->bytes; what is damaged is told in <damage>, with .frames lost before this one. */
 enum read_result reader_next(struct reader *r, struct store_event *damage, struct err *err);
+
+/* ---- ahead.c: the same for one segment after the other, by a thread that reads and verifies what comes next ---- */
+
+struct ahead;
+/* Those that can be read from <first> on (<live>: and that hold something alive). NULL: out of memory. The seal is its own until
+ * ahead_close(). */
+struct ahead *ahead_open(const struct files *f, uint32_t first, bool live, struct seal *seal);
+void ahead_close(struct ahead *a); /* NULL is fine */
+/* Go to segment <i>, over those before it. False: it cannot be read; err. */
+bool ahead_segment(struct ahead *a, uint32_t i, struct reader *ret, struct err *err);
+/* As reader_next(); <r> from ahead_segment(), and what it points to is there until the next call. READ_END: .next, .at, .want_seq and
+ * .torn say how the segment ends. */
+enum read_result ahead_next(struct ahead *a, struct reader *r, struct store_event *damage, struct err *err);
 
 /* ---- load.c ---- */
 

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "store/internal.h"
 
-enum { FOUND_MIN = 16 };
+enum { FOUND_MIN = 16, LOOK_AHEAD = 1024 /* bytes of records whose places are fetched into the cache */ };
 
 /* Damage is told at the end: what lies in segments below the tail does not count. */
 static bool
@@ -65,7 +65,7 @@ replay_put(struct load *l, const struct reader *r, const struct record *rec)
 		return false;
 	p->ref = rec->kind & STORE_COUNTED ? 0 : rec->ref;
 	p->seg = r->seg.h.id;
-	p->at = (uint32_t)(r->at + FRAME_HEADER + (uint64_t)(rec->bytes - RECORD_PUT - r->buf));
+	p->at = (uint32_t)(r->at + FRAME_HEADER + (uint64_t)(rec->bytes - RECORD_PUT - r->bytes));
 	p->n = rec->size;
 	p->kind = rec->kind;
 	return true;
@@ -100,16 +100,24 @@ replay(struct load *l, const struct reader *r, const struct record *rec)
 	}
 }
 
-/* All records of the present frame; of a damaged one those that verify. The number that counted, -1 for no memory. */
+typedef bool record_fn(void *ctx, const struct reader *r, const struct record *rec);
+
+/* All records of the present frame; of a damaged one those that verify. Each is looked for in <x>. The number that counted, -1 for
+ * no memory. */
 static int64_t
-each_record(struct reader *r, bool partial, bool (*fn)(void *ctx, const struct reader *r, const struct record *rec), void *ctx)
+each_record(struct reader *r, const struct index *x, bool partial, record_fn *fn, void *ctx)
 {
 	uint32_t mask = frame_mask(r->seed, r->frame.seq);
-	struct record rec;
+	struct record rec, next;
+	size_t ahead = 0;
 	int64_t n = 0;
 
-	for (size_t at = 0; at < r->frame.n && record_get(r->buf + at, r->frame.n - at, &rec); at += rec.size) {
-		if (partial && !record_verify(r->buf + at, &rec, mask))
+	for (size_t at = 0; at < r->frame.n && record_get(r->bytes + at, r->frame.n - at, &rec); at += rec.size) {
+		while (ahead < at + LOOK_AHEAD && ahead < r->frame.n && record_get(r->bytes + ahead, r->frame.n - ahead, &next)) {
+			index_prefetch(x, next.id);
+			ahead += next.size;
+		}
+		if (partial && !record_verify(r->bytes + at, &rec, mask))
 			continue;
 		if (!fn(ctx, r, &rec))
 			return -1;
@@ -132,7 +140,7 @@ load_frame(struct load *l, struct reader *r, enum read_result got, struct store_
 	l->out->clean_end = false;
 	if (got == READ_FRAME || r->frame.n > 0)
 		l->out->frames++;
-	if ((n = each_record(r, got == READ_PARTIAL, on_replay, l)) < 0)
+	if ((n = each_record(r, l->index, got == READ_PARTIAL, on_replay, l)) < 0)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	l->out->records += (uint64_t)n;
 	if (got == READ_FRAME)
@@ -143,8 +151,9 @@ load_frame(struct load *l, struct reader *r, enum read_result got, struct store_
 }
 
 static bool
-load_segment(struct load *l, struct reader *r, struct seg *s, struct err *err)
+load_segment(struct load *l, struct ahead *a, struct seg *s, struct err *err)
 {
+	struct reader r;
 	struct store_event e;
 	enum read_result got;
 
@@ -152,24 +161,22 @@ load_segment(struct load *l, struct reader *r, struct seg *s, struct err *err)
 	l->tail = NUM_MAX(l->tail, s->h.tail);
 	l->next_seq = NUM_MAX(l->next_seq, s->h.first_seq);
 	l->out->encrypted = s->h.cipher != 0;
-	if (!reader_open(r, l->files, s, l->seal, err))
+	if (!ahead_segment(a, (uint32_t)(s - l->files->segs), &r, err))
 		return false;
-	while ((got = reader_next(r, &e, err)) == READ_FRAME || got == READ_PARTIAL)
-		if (!load_frame(l, r, got, &e, err))
+	while ((got = ahead_next(a, &r, &e, err)) == READ_FRAME || got == READ_PARTIAL)
+		if (!load_frame(l, &r, got, &e, err))
 			return false;
 	if (got == READ_FAILED)
 		return false;
-	s->used = r->next;
+	s->used = r.next;
 	if (s->size < s->h.size) {
 		e = (struct store_event){ .kind = STORE_EVENT_DAMAGE, .offset = s->size };
 		if (!note(l, s, &e, "the file is shorter than it was made: what stood behind this place is lost"))
 			return err_set(err, ERR_MEMORY, "out of memory");
 	}
-	l->next_seq = NUM_MAX(l->next_seq, r->torn ? r->want_seq - 1 : r->want_seq);
-	e = (struct store_event){ .kind = STORE_EVENT_TAIL, .offset = r->at };
-	r->files->fs->close(r->files->fs->ctx, r->fd);
-	r->fd = -1;
-	return !r->torn || note(l, s, &e, "a frame that was never acknowledged was cut off: it was being written when the machine "
+	l->next_seq = NUM_MAX(l->next_seq, r.torn ? r.want_seq - 1 : r.want_seq);
+	e = (struct store_event){ .kind = STORE_EVENT_TAIL, .offset = r.at };
+	return !r.torn || note(l, s, &e, "a frame that was never acknowledged was cut off: it was being written when the machine "
 	    "stopped") || err_set(err, ERR_MEMORY, "out of memory");
 }
 
@@ -283,16 +290,21 @@ check_tail(struct load *l)
 bool
 load_index(struct load *l, struct err *err)
 {
-	struct reader r = { .fd = -1 };
 	struct dead dead = { 0 };
 	struct store_event e = { .kind = STORE_EVENT_DAMAGE };
+	struct ahead *a;
+	uint32_t first = 0;
 	bool ok = true;
 
 	l->next_id = NUM_MAX(l->next_id, 1u);
 	l->next_seq = NUM_MAX(l->next_seq, 1u);
 	for (uint32_t i = 0; i < l->files->n; i++)
 		l->tail = NUM_MAX(l->tail, l->files->segs[i].unreadable ? 0 : l->files->segs[i].h.tail);
-	for (uint32_t i = 0; ok && i < l->files->n; i++) {
+	while (first < l->files->n && l->files->segs[first].h.id < l->tail)
+		first++;
+	if ((a = ahead_open(l->files, first, false, l->seal)) == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	for (uint32_t i = first; ok && i < l->files->n; i++) {
 		struct seg *s = &l->files->segs[i];
 
 		if (s->h.id < l->tail)
@@ -302,9 +314,9 @@ load_index(struct load *l, struct err *err)
 			ok = note(l, s, &e, "not a segment of this store, or both copies of its header are damaged: nothing of it "
 			    "could be used") || err_set(err, ERR_MEMORY, "out of memory");
 		else
-			ok = load_segment(l, &r, s, err);
+			ok = load_segment(l, a, s, err);
 	}
-	reader_close(&r);
+	ahead_close(a);
 	if (ok && !(drop_old(l, &dead) && account(l, &dead) && check_tail(l)))
 		ok = err_set(err, ERR_MEMORY, "out of memory");
 	if (ok)
@@ -334,39 +346,42 @@ deliver(void *ctx, const struct reader *r, const struct record *rec)
 
 	if (rec->op != OP_PUT || (rec->kind & STORE_LATE) != d->late || (p = index_find(d->index, rec->id)) == NULL)
 		return true;
-	if (p->seg != r->seg.h.id || p->at != r->at + FRAME_HEADER + (uint64_t)(rec->bytes - RECORD_PUT - r->buf))
+	if (p->seg != r->seg.h.id || p->at != r->at + FRAME_HEADER + (uint64_t)(rec->bytes - RECORD_PUT - r->bytes))
 		return true;
 	return d->fn(d->ctx, &out);
 }
 
 static bool
-deliver_segment(struct reader *r, struct delivery *d, struct err *err)
+deliver_segment(struct ahead *a, uint32_t i, struct delivery *d, struct err *err)
 {
 	struct store_event ignored; /* told by load_index() */
+	struct reader r;
 	enum read_result got;
-	bool ok = true;
+	bool ok = ahead_segment(a, i, &r, err);
 
-	while (ok && ((got = reader_next(r, &ignored, err)) == READ_FRAME || got == READ_PARTIAL))
-		ok = each_record(r, got == READ_PARTIAL, deliver, d) >= 0;
-	r->files->fs->close(r->files->fs->ctx, r->fd);
-	r->fd = -1;
+	if (!ok)
+		return false;
+	while (ok && ((got = ahead_next(a, &r, &ignored, err)) == READ_FRAME || got == READ_PARTIAL))
+		ok = each_record(&r, d->index, got == READ_PARTIAL, deliver, d) >= 0;
 	return ok && got == READ_END;
 }
 
 bool
 load_records(const struct files *f, const struct index *x, struct seal *seal, store_load_fn *fn, void *ctx, struct err *err)
 {
-	struct reader r = { .fd = -1 };
 	bool ok = true;
 
 	for (unsigned late = 0; ok && late <= STORE_LATE; late += STORE_LATE) {
 		struct delivery d = { .index = x, .fn = fn, .ctx = ctx, .late = (uint8_t)late };
+		struct ahead *a = ahead_open(f, 0, true, seal);
 
+		if (a == NULL)
+			return err_set(err, ERR_MEMORY, "out of memory");
 		for (uint32_t i = 0; ok && i < f->n; i++)
 			if (f->segs[i].live > 0)
-				ok = reader_open(&r, f, &f->segs[i], seal, err) && deliver_segment(&r, &d, err);
+				ok = deliver_segment(a, i, &d, err);
+		ahead_close(a);
 	}
-	reader_close(&r);
 	return ok;
 }
 

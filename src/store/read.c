@@ -10,9 +10,9 @@ reader_open(struct reader *r, const struct files *f, const struct seg *s, struct
 {
 	char name[NAME_BYTES], path[PATH_BYTES];
 	uint8_t *buf = r->buf;
-	size_t cap = r->cap;
+	size_t cap = r->cap, held = r->held;
 
-	*r = (struct reader){ .files = f, .seg = *s, .seal = s->h.cipher != 0 ? seal : NULL, .buf = buf, .cap = cap, .fd = -1,
+	*r = (struct reader){ .files = f, .seg = *s, .seal = s->h.cipher != 0 ? seal : NULL, .buf = buf, .cap = cap, .held = held, .fd = -1,
 		.seed = header_seed(&s->h), .next = FILE_HEADER, .want_seq = s->h.first_seq, .limit_seq = UINT64_MAX, .is_last = true };
 	for (const struct seg *next = s + 1; next < f->segs + f->n && r->is_last; next++)
 		if (!next->unreadable) {
@@ -47,21 +47,24 @@ head_at(struct reader *r, uint64_t at, struct frame *ret)
 	    ret->n <= r->seg.size - at - FRAME_HEADER && ret->seq >= r->want_seq && ret->seq < r->limit_seq;
 }
 
-/* The payload into r->buf. */
+/* The payload into r->buf, behind what is held there. */
 static bool
 fetch(struct reader *r)
 {
-	if (r->frame.n > r->cap) {
-		uint8_t *p = realloc(r->buf, r->frame.n);
+	size_t need = r->held + r->frame.n;
+
+	if (need > r->cap) {
+		uint8_t *p = realloc(r->buf, need);
 
 		if (p == NULL) {
 			r->error = -ENOMEM;
 			return false;
 		}
 		r->buf = p;
-		r->cap = r->frame.n;
+		r->cap = need;
 	}
-	r->error = fs_read_all(r->files->fs, r->fd, r->buf, r->frame.n, r->at + FRAME_HEADER);
+	r->bytes = r->buf + r->held;
+	r->error = fs_read_all(r->files->fs, r->fd, r->bytes, r->frame.n, r->at + FRAME_HEADER);
 	return r->error == 0;
 }
 
@@ -70,7 +73,7 @@ open_payload(struct reader *r)
 {
 	uint8_t head[FRAME_HEADER];
 
-	if (crc32c(r->seed, r->buf, r->frame.n) != r->frame.crc)
+	if (crc32c(r->seed, r->bytes, r->frame.n) != r->frame.crc)
 		return false;
 	if (r->seal == NULL)
 		return r->seg.h.cipher == 0;
@@ -78,7 +81,7 @@ open_payload(struct reader *r)
 		return false;
 	frame_put(&r->frame, r->seed, head);
 	r->frame.n -= SEAL_TAG;
-	return seal_unlock(r->seal, r->at, head, r->buf, r->frame.n);
+	return seal_unlock(r->seal, r->at, head, r->bytes, r->frame.n);
 }
 
 /* Where the next frame is that verifies, or the end of the file. */

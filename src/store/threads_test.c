@@ -186,11 +186,68 @@ test_threads(void **state)
 	free(world);
 }
 
+static bool
+count_some(void *ctx, const struct store_record *r)
+{
+	(void)r;
+	return ++*(uint64_t *)ctx < 10;
+}
+
+/* What is large enough is read ahead by a thread: all of it, what is left of it, and no more than is wanted. */
+static void
+test_ahead(void **state)
+{
+	enum { RECORDS = 60000 };
+	char dir[] = "/tmp/store-threads-XXXXXX", name[NAME_BYTES], path[PATH_BYTES];
+	struct files files = { .fs = store_fs_posix() };
+	struct store_options o = { .dir = dir, .n_writers = 1, .segment_bytes = 256 * 1024 };
+	struct store *s;
+	struct store_writer *w;
+	struct store_report rep;
+	uint8_t value[100] = { 0 };
+	uint64_t n = 0;
+	struct err err = { 0 };
+	FILE *f;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_non_null(s = store_open(&o, &err));
+	assert_true(store_start(s, &err));
+	w = store_writer(s, 0);
+	for (unsigned i = 0; i < RECORDS; i++) {
+		assert_true(store_put(w, &(struct store_record){ .kind = i % 2 == 0 ? STORE_SESSION : STORE_ENTRY, .id = store_id(w),
+		    .bytes = slice_of(value, sizeof value) }));
+		if (i % 1000 == 0)
+			store_submit(w);
+	}
+	store_submit(w);
+	assert_true(store_close(s));
+	assert_true(store_dump(&o, count, &n, &err));
+	assert_int_equal(n, RECORDS);
+	n = 0;
+	assert_false(store_dump(&o, count_some, &n, &err));
+	assert_int_equal(n, 10);
+	assert_true(files_list(&files, dir, &err) && files.n > 8);
+	assert_non_null(f = fopen(file_path(&files, seg_name(files.segs[4].h.id, name), path), "r+e"));
+	free(files.segs);
+	assert_int_equal(fseek(f, FILE_HEADER + FRAME_HEADER + 1000, SEEK_SET), 0);
+	assert_int_equal(fputc('x', f), 'x');
+	assert_int_equal(fclose(f), 0);
+	assert_true(store_check(&o, &rep, &err));
+	assert_int_equal(rep.damaged, 1);
+	assert_int_equal(rep.lost_records, 1);
+	n = 0;
+	assert_true(store_dump(&o, count, &n, &err));
+	assert_int_equal(n, RECORDS - 1);
+	clear(dir);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
