@@ -53,9 +53,10 @@ const dataOf = (/** @type {Figure} */ figure, rows) => [rows.map((r) => r.time),
 function Curve({ figure, rows, look, tell, plot }) {
 	const box = useRef(null);
 	useEffect(() => {
-		const u = plot.current = new uPlot(optionsOf(figure, box.current, tell), dataOf(figure, rows), box.current);
-		const size = new ResizeObserver(() => u.setSize({ width: Math.max(200, box.current.clientWidth), height: HEIGHT }));
-		size.observe(box.current);
+		const place = box.current, u = plot.current = new uPlot(optionsOf(figure, place, tell), dataOf(figure, rows), place);
+		// Told once more when the page is left, which is before the end below.
+		const size = new ResizeObserver(() => place.isConnected && u.setSize({ width: Math.max(200, place.clientWidth), height: HEIGHT }));
+		size.observe(place);
 		return () => {
 			size.disconnect();
 			u.destroy();
