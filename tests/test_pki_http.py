@@ -319,6 +319,22 @@ def test_who_may_not(site, admin, tmp_path):
     assert curl(site, "/simplereenroll", data=body, who=mine)[0] == 401
 
 
+def test_a_device_that_asks_again_and_again_waits(site, admin, tmp_path):
+    files = enrolled(site, admin, tmp_path, "eager")
+    body = b64(openssl("req", "-new", "-key", files["key"], "-subj", "/CN=eager"))
+    context = site.tls()
+    context.load_cert_chain(files["cert"], files["key"])
+    c = http.client.HTTPSConnection("localhost", site.port, timeout=kit.PATIENCE, context=context)
+    statuses = []
+    for _ in range(21):
+        c.request("POST", "/.well-known/est/simplereenroll", body=body, headers={"Content-Type": "application/pkcs10"})
+        answer = c.getresponse()
+        answer.read()
+        statuses.append(answer.status)
+    assert statuses == [200] * 20 + [429] and int(answer.headers["retry-after"]) > 0
+    c.close()
+
+
 def test_one_id_in_two_tenants(site, admin, tmp_path):
     for tenant in ("rot", "blau"):
         assert admin("POST", "/api/v1/tenants", {"name": tenant}).status == 201

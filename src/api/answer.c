@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/num.h"
 #include "base/text.h"
 
@@ -220,6 +221,18 @@ call_faults(struct call *c, unsigned status, struct faults *f)
 	problem(c, status, p);
 }
 
+/* Where the registry lies is no affair of who asks, however the fault is told. */
+const char *
+call_why(const struct call *c, const struct err *err)
+{
+	const char *path = c->api->config->registry;
+	size_t n = strlen(path);
+
+	if (strncmp(err->text, path, n) != 0)
+		return err->text;
+	return err->text + n + strspn(err->text + n, ": ");
+}
+
 void
 call_error(struct call *c, const struct err *err)
 {
@@ -241,7 +254,10 @@ call_error(struct call *c, const struct err *err)
 
 	if (rows[i].status == 503)
 		call_header(c, "Retry-After", "5");
-	call_problem(c, rows[i].status, rows[i].slug, rows[i].remedy, "%s", err->text);
+	/* Who is nobody fills no log. */
+	if (i == ERR_SYSTEM && c->actor.kind != ACTOR_NOBODY)
+		log_warning("%s by %s comes to nothing: %s.", c->op->id, c->actor.name, err->text);
+	call_problem(c, rows[i].status, rows[i].slug, rows[i].remedy, "%s", call_why(c, err));
 }
 
 /* ---- pages ---- */

@@ -133,31 +133,26 @@ static void
 get_list(struct call *c)
 {
 	bool pem = slice_eq(call_query(c, "form"), SL("pem"));
-	struct slice der, match;
-	char tag[KEEP_TAG_CAP];
+	const struct public_list *l;
+	struct registry_ca x;
+	struct slice match;
 	struct err err;
-	json_t *text = NULL;
-	void *mem;
 
-	if (!registry_crl_get(c->api->registry, c->params[0], &der, &mem, &err)) {
+	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
 		call_error(c, &err);
 		return;
 	}
-	if (pem)
-		text = pem_json(der, "X509 CRL");
-	if (text != NULL)
-		der = slice_of(json_string_value(text), json_string_length(text));
-	if ((pem && text == NULL) || !keep_tag(der, tag)) {
-		call_json(c, 503, NULL);
-	} else {
-		call_header(c, "ETag", "%s", tag);
-		if (http_header(&c->head, "If-None-Match", &match) && match.p != NULL && call_has_tag(match, slice_str(tag)))
-			call_bytes(c, 304, NULL, (struct slice){ 0 });
-		else
-			call_bytes(c, 200, pem ? "application/x-pem-file" : "application/pkix-crl", der);
+	l = public_list(c->api, &x, pem, &err);
+	free(x.mem);
+	if (l == NULL) {
+		call_error(c, &err);
+		return;
 	}
-	json_decref(text);
-	free(mem);
+	call_header(c, "ETag", "%s", l->tag);
+	if (http_header(&c->head, "If-None-Match", &match) && match.p != NULL && call_has_tag(match, slice_str(l->tag)))
+		call_bytes(c, 304, NULL, (struct slice){ 0 });
+	else
+		call_blob(c, pem ? "application/x-pem-file" : "application/pkix-crl", l->blob);
 }
 
 static void

@@ -63,7 +63,7 @@ dojot_error(struct call *c, const struct err *err)
 
 	if (ours)
 		call_header(c, "Retry-After", "5");
-	dojot_fail(c, ours ? 503 : err->code == ERR_MISSING ? 404 : 400, "%s", err->text);
+	dojot_fail(c, ours ? 503 : err->code == ERR_MISSING ? 404 : 400, "%s", call_why(c, err));
 }
 
 /* ---- what comes in ---- */

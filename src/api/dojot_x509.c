@@ -25,7 +25,7 @@ fail_because(struct call *c, const struct err *err)
 
 	if (ours)
 		call_header(c, "Retry-After", "5");
-	fail(c, ours ? 503 : err->code == ERR_MISSING ? 404 : err->code == ERR_EXISTS ? 409 : 400, err->text);
+	fail(c, ours ? 503 : err->code == ERR_MISSING ? 404 : err->code == ERR_EXISTS ? 409 : 400, call_why(c, err));
 }
 
 /* ---- forms ---- */

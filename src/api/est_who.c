@@ -10,7 +10,7 @@
 #include "base/secret.h"
 #include "base/text.h"
 
-enum { CREDENTIALS_MAX = 1024, PENDING_S = 300 };
+enum { CREDENTIALS_MAX = 1024, PENDING_S = 300, OFTEN = 20, OFTEN_S = 3600 /* certificates of a device, in this time */ };
 
 static void
 ask_who(struct call *c, const char *why)
@@ -197,6 +197,33 @@ may_have(struct call *c, const struct registry_device *d)
 }
 
 static bool
+take_created(void *ctx, const struct registry_certificate *x)
+{
+	*(int64_t *)ctx = x->created;
+	return true;
+}
+
+/* One device that asks again and again takes the signer from all others, and fills the disk. False: answered. */
+static bool
+check_pace(struct call *c, const struct registry_device *d)
+{
+	struct registry_certificate_filter f = { .tenant = d->tenant, .device = d->id };
+	struct registry_page page = { .limit = OFTEN };
+	int64_t oldest = 0;
+	struct err err;
+
+	if (!registry_certificate_list(c->api->registry, &f, &page, take_created, &oldest, &err)) {
+		call_error(c, &err);
+		return false;
+	}
+	if (page.next[0] == '\0' || oldest <= api_now(c->api) - OFTEN_S)
+		return true;
+	call_header(c, "Retry-After", "%d", OFTEN_S);
+	call_problem(c, 429, "too-many-certificates", "wait an hour", "the device has had more than %d certificates within an hour", OFTEN);
+	return false;
+}
+
+static bool
 check_subject(struct call *c, const struct registry_device *d)
 {
 	struct est *e = c->work;
@@ -232,7 +259,7 @@ by_certificate(struct call *c, const struct pki_peer *p)
 	}
 	(void)snprintf(c->actor.name, sizeof(c->actor.name), "certificate:%s", text_show(d.cn, shown, sizeof(shown)));
 	(void)text_copy(e->cn, sizeof(e->cn), d.cn);
-	if (may_have(c, &d) && check_subject(c, &d))
+	if (may_have(c, &d) && check_subject(c, &d) && check_pace(c, &d))
 		order(c);
 	free(d.mem);
 }

@@ -171,6 +171,7 @@ void call_problem(struct call *c, unsigned status, const char *slug, const char 
     __attribute__((format(printf, 5, 6)));
 void call_faults(struct call *c, unsigned status, struct faults *f); /* takes the list */
 void call_error(struct call *c, const struct err *err);             /* of the registry or the signer */
+const char *call_why(const struct call *c, const struct err *err);  /* as the asker may read it; borrowed */
 void call_header(struct call *c, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void call_header_lines(struct call *c, const char *lines); /* each with its CR LF */
 

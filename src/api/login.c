@@ -127,9 +127,11 @@ login(struct call *c)
 static void
 logout(struct call *c)
 {
+	int64_t now = api_now(c->api);
+
 	if (c->actor.kind != ACTOR_USER)
 		call_problem(c, 409, "no-token", NULL, "who asks has no token that could be given back");
-	else if (!token_revoke(c->api->tokens, c->actor.jti, c->actor.expires, api_now(c->api)))
+	else if (!token_revoke(c->api->tokens, c->actor.jti, now + c->api->config->token_s, now)) /* of a cookie there may be a newer one */
 		call_json(c, 503, NULL);
 	else {
 		tunnels_end(c->api, c->actor.jti);
@@ -165,11 +167,18 @@ static void
 on_hashed(void *ctx, struct hash_job *j)
 {
 	struct call *c = ctx;
+	struct registry_user u;
 	struct err err;
-	bool ok = j->right && registry_user_set_password(c->api->registry, c->actor.user, slice_str(j->hash), 4, &err);
+	bool ok = registry_user_get(c->api->registry, c->actor.user, &u, &err);
 
-	if (!j->right)
-		(void)err_set(&err, ERR_MEMORY, "out of memory");
+	if (ok) {
+		/* Somebody may have given him another password, or disabled him, while the hashes were computed. */
+		ok = u.generation == c->actor.generation || err_set(&err, ERR_CONFLICT, "the password or the rights were changed meanwhile");
+		free(u.mem);
+	}
+	if (ok && !j->right)
+		ok = err_set(&err, ERR_MEMORY, "out of memory");
+	ok = ok && registry_user_set_password(c->api->registry, c->actor.user, slice_str(j->hash), 4, &err);
 	hash_job_free(j);
 	if (ok)
 		call_nothing(c);

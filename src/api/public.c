@@ -88,9 +88,16 @@ struct list {
 	struct list *next;
 	char ca[REGISTRY_NAME_MAX + 1];
 	int64_t number;
-	char tag[KEEP_TAG_CAP];
-	struct blob *blob;
+	struct public_list der, pem; /* without a blob: not asked for yet */
 };
+
+static void
+drop(struct list *l)
+{
+	blob_unref(l->der.blob);
+	blob_unref(l->pem.blob);
+	l->der = l->pem = (struct public_list){ .blob = NULL };
+}
 
 void
 public_close(struct api *a)
@@ -99,7 +106,7 @@ public_close(struct api *a)
 		struct list *l = a->lists;
 
 		a->lists = l->next;
-		blob_unref(l->blob);
+		drop(l);
 		free(l);
 	}
 }
@@ -119,45 +126,67 @@ list_of(struct api *a, struct slice ca)
 	return l;
 }
 
-/* NULL: <err>. */
-static const struct list *
-fetch(struct api *a, const struct registry_ca *x, struct err *err)
+static bool
+fill(struct public_list *p, struct slice bytes)
 {
-	struct list *l = list_of(a, x->name);
+	p->blob = bytes.p != NULL ? blob_new(bytes) : NULL;
+	if (p->blob != NULL && keep_tag(bytes, p->tag))
+		return true;
+	blob_unref(p->blob);
+	p->blob = NULL;
+	return false;
+}
+
+static bool
+fetch(struct api *a, struct list *l, struct err *err)
+{
 	struct slice der;
 	void *mem;
+	bool ok;
 
-	if (l != NULL && l->blob != NULL && l->number == x->crl_number)
-		return l;
-	if (l != NULL) {
-		if (!registry_crl_get(a->registry, x->name, &der, &mem, err))
-			return NULL;
-		blob_unref(l->blob);
-		l->blob = blob_new(der);
-		free(mem);
-		if (l->blob != NULL && keep_tag(slice_of(l->blob->bytes, l->blob->n), l->tag)) {
-			l->number = x->crl_number;
-			return l;
-		}
-		blob_unref(l->blob);
-		l->blob = NULL;
+	if (!registry_crl_get(a->registry, slice_str(l->ca), &der, &mem, err))
+		return false;
+	ok = fill(&l->der, der);
+	free(mem);
+	return ok || err_set(err, ERR_MEMORY, "out of memory");
+}
+
+const struct public_list *
+public_list(struct api *a, const struct registry_ca *x, bool pem, struct err *err)
+{
+	struct list *l = list_of(a, x->name);
+	json_t *text;
+	bool ok;
+
+	if (l == NULL) {
+		(void)err_set(err, ERR_MEMORY, "out of memory");
+		return NULL;
 	}
-	(void)err_set(err, ERR_MEMORY, "out of memory");
-	return NULL;
+	if (l->number != x->crl_number)
+		drop(l);
+	l->number = x->crl_number;
+	if (l->der.blob == NULL && !fetch(a, l, err))
+		return NULL;
+	if (!pem || l->pem.blob != NULL)
+		return pem ? &l->pem : &l->der;
+	text = pem_json(slice_of(l->der.blob->bytes, l->der.blob->n), "X509 CRL");
+	ok = fill(&l->pem, slice_str(json_string_value(text))) || err_set(err, ERR_MEMORY, "out of memory");
+	json_decref(text);
+	return ok ? &l->pem : NULL;
 }
 
 static void
 get_list(struct call *c)
 {
+	const struct public_list *l;
 	struct registry_ca x;
-	const struct list *l;
 	struct err err;
 
 	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
 		call_error(c, &err);
 		return;
 	}
-	l = fetch(c->api, &x, &err);
+	l = public_list(c->api, &x, false, &err);
 	free(x.mem);
 	if (l == NULL)
 		call_error(c, &err);

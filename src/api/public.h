@@ -15,6 +15,13 @@ bool keep_tag(struct slice bytes, char out[static KEEP_TAG_CAP]); /* a hash of t
 /* Has the client the same already (RFC 9110 13.2.2)? Then it is answered (304). Else headers are set for the answer that follows. */
 bool keep_known(struct call *c, const struct keep *k);
 
+/* A CA's newest revocation list, as all who ask get it. Borrowed until the next. NULL: <err>. */
+struct public_list {
+	struct blob *blob;
+	char tag[KEEP_TAG_CAP];
+};
+const struct public_list *public_list(struct api *a, const struct registry_ca *x, bool pem, struct err *err);
+
 /* responder.c: keys that may answer in a CA's name, lent by the signer for a few days */
 
 struct responder {

@@ -41,15 +41,17 @@ answer(const struct err *err, const uint8_t *body, size_t n)
 }
 
 static void
-carry_out(struct modules *m, size_t n_keys, const uint8_t *q, size_t n)
+carry_out(struct modules *m, const struct token_setup *s, const uint8_t *q, size_t n)
 {
 	uint8_t body[TOKEN_ANSWER_MAX];
 	struct err err = { .code = ERR_OK };
 	size_t body_n = 0;
 	bool ok;
 
-	if (n < 2 || q[1] >= n_keys)
+	if (n < 2 || q[1] >= s->n)
 		ok = err_set(&err, ERR_INPUT, "no such key");
+	else if (q[0] != TOKEN_OP_SIGN && !s->making)
+		ok = err_set(&err, ERR_DENIED, "keys are neither made nor removed here");
 	else if (q[0] == TOKEN_OP_SIGN)
 		ok = modules_sign(m, q[1], slice_of(q + 2, n - 2), body, &body_n, &err);
 	else if (q[0] == TOKEN_OP_MAKE && n == 5)
@@ -91,7 +93,7 @@ serve(const struct token_setup *s, int fd)
 		m = modules_new(s, &err);
 	answer(&err, NULL, 0);
 	while (m != NULL && (n = recv(FD, q, sizeof(q), 0)) > 0)
-		carry_out(m, s->n, q, (size_t)n);
+		carry_out(m, s, q, (size_t)n);
 	if (m != NULL)
 		modules_wipe(m);
 	_exit(0);
