@@ -4,14 +4,16 @@
 usage: tools/console.py modules [--all]      npm ci in console/ unless it was done; --all: with what only tests need
        tools/console.py embed OUT.c DEPFILE  OUT.c has every file, plain and compressed, with its media type and entity tag
 
-Nothing is bundled: the browser loads the modules as they are. `npm ci` takes exactly what console/package-lock.json
-names, by its hashes, and runs no script of a package.
+Nothing is bundled: the browser loads the modules as they are, but for comments and indents, and two parts of MQTT.js
+that no page reaches. `npm ci` takes exactly what console/package-lock.json names, by its hashes, and runs no script of a
+package.
 """
 import fcntl
 import gzip
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +35,17 @@ VENDOR = {
     "vendor/mqtt.js": ("mqtt/dist/mqtt.esm.js", "", {}),
     "vendor/uplot.js": ("uplot/dist/uPlot.iife.min.js", "\nexport default uPlot;\n", {}),  # half as large as the one that is a module
     "vendor/uplot.css": ("uplot/dist/uPlot.min.css", "", {}),
+}
+
+
+# What is left out of a vendored file: from the one mark to the other, with what stands there instead. The marks are those of the version in
+# console/package-lock.json; with another one the build fails here and they are looked up anew.
+CUTS = {
+    "vendor/mqtt.js": [
+        ("var Ia=H(", "var ei=H(", "var eg=H(()=>{});"),  # worker-timers, a worker of the worker's own: feed.js says timerVariant native
+        # lru-cache, for the topic aliases of what is published: nobody publishes here.
+        ("var _p=H(", "var ya=H(", "var _p=H(t=>{t.LRUCache=class extends Map{constructor(){super()}}});"),
+    ],
 }
 
 
@@ -70,7 +83,20 @@ def vendored(name):
         if old not in text:
             fail(f"{path} has no {old} any more")
         text = text.replace(old, new)
+    for begin, end, instead in CUTS.get(name, []):
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(end) < text.index(begin):
+            fail(f"{path} has no part from {begin} to {end} any more")
+        text = text[:text.index(begin)] + instead + text[text.index(end):]
     return "\n".join(line for line in text.splitlines() if not line.startswith("//# sourceMappingURL=")).encode() + more.encode()
+
+
+def lean(name, data):
+    """A file of ours without what only its readers need: comments that stand alone, and indents."""
+    if not name.endswith((".js", ".css")):
+        return data
+    text = re.sub(r"^[ \t]*/\*(?:(?!\*/).)*\*/[ \t]*\n", "", data.decode(), flags=re.S | re.M)
+    text = re.sub(r"^[ \t]*//.*\n", "", text, flags=re.M)
+    return re.sub(r"^[ \t]+", "", text, flags=re.M).encode()
 
 
 def literal(data):
@@ -86,7 +112,7 @@ def literal(data):
 def embed(out, depfile):
     install(False)
     mine = own_files()
-    files = {name: path.read_bytes() for name, path in mine.items()} | {name: vendored(name) for name in VENDOR}
+    files = {name: lean(name, path.read_bytes()) for name, path in mine.items()} | {name: vendored(name) for name in VENDOR}
     rows, total = [], 0
     for name, data in sorted(files.items()):
         packed = gzip.compress(data, 9, mtime=0)
