@@ -44,6 +44,10 @@ struct api_dojot {
 	const char *ca, *profile; /* of the certificates; <ca> is also what "IOTmidCA" means where no CA has this name */
 };
 
+struct api_role_ca {
+	const char *role, *file; /* "client"; "…/pki/NAME/cert.pem" */
+};
+
 struct api_config {
 	const char *dir;      /* of the installation */
 	const char *registry; /* the database */
@@ -58,6 +62,8 @@ struct api_config {
 	unsigned max_per_address;
 	const char *broker;           /* its control socket; NULL: none */
 	const char *enrol_host;       /* HOST[:PORT] under which devices reach the API; NULL: as who asks has reached it */
+	const struct api_role_ca *role_cas; /* what signet.conf says of certificates of CAs: of adopted ones nobody else knows it */
+	unsigned n_role_cas;
 	const char *const *factories; /* files with certificates of factories' CAs */
 	unsigned n_factories;
 	uint16_t mqtt_port;           /* on which devices reach the broker; 0: none */

@@ -48,14 +48,43 @@ subject_of(X509 *x)
 
 /* A CA of the four roles says it by its name; what an adopted one's certificates are worth, signet.conf knows. */
 static struct slice
-role_of(const char *name)
+role_of(const struct api *a, const char *name)
 {
 	static const char *const roles[] = { "client", "watch", "control", "cloud" };
+	const struct api_config *config = a->config;
+	char file[REGISTRY_NAME_MAX + 32];
 
 	for (size_t i = 0; i < ARRAY_LEN(roles); i++)
 		if (strcmp(name, roles[i]) == 0)
 			return slice_str(roles[i]);
+	(void)snprintf(file, sizeof(file), "/pki/%s/cert.pem", name);
+	for (unsigned i = 0; i < config->n_role_cas; i++) {
+		struct slice at = slice_str(config->role_cas[i].file), end = slice_str(file);
+
+		if (at.n >= end.n && slice_eq(slice_from(at, at.n - end.n), end))
+			return slice_str(config->role_cas[i].role);
+	}
 	return (struct slice){ 0 };
+}
+
+/* Ours are below the root; an adopted one is only if the root has signed it. */
+static struct slice
+parent_of(struct api *a, X509 *x)
+{
+	struct registry_ca root;
+	struct slice parent = { 0 };
+	const unsigned char *p;
+	X509 *above;
+
+	if (!registry_ca_get(a->registry, SL("root"), &root, NULL))
+		return parent;
+	p = root.der.p;
+	above = d2i_X509(NULL, &p, (long)root.der.n);
+	if (above != NULL && X509_check_issued(above, x) == X509_V_OK && X509_cmp(above, x) != 0)
+		parent = SL("root");
+	X509_free(above);
+	free(root.mem);
+	return parent;
 }
 
 bool
@@ -68,8 +97,12 @@ cas_put(struct api *a, const struct cas_entry *s, X509 *x, struct err *err)
 
 	/* What was said of it here stays; what the certificate says is taken from there. */
 	if (!registry_ca_get(a->registry, slice_str(s->name), &ca, NULL)) {
-		ca = (struct registry_ca){ .name = slice_str(s->name), .role = s->own ? role_of(s->name) : slice_str(s->role) };
-		ca.parent = s->own && strcmp(s->name, "root") != 0 ? SL("root") : (struct slice){ 0 };
+		ca = (struct registry_ca){ .name = slice_str(s->name), .role = slice_str(s->own ? "" : s->role) };
+	}
+	if (s->own) {
+		ca.parent = parent_of(a, x);
+		if (ca.role.n == 0)
+			ca.role = role_of(a, s->name);
 	}
 	ca.subject = slice_str(subject);
 	ca.key = slice_of(key, sizeof(key));

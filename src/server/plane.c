@@ -18,6 +18,7 @@ struct plane {
 	struct api_config api;
 	struct privileges user; /* whom it becomes */
 	const char *factories[CONFIG_ROLE_CAS_MAX];
+	struct api_role_ca role_cas[CONFIG_ROLE_CAS_MAX];
 	char dir[PKI_PATH_MAX], registry[PKI_PATH_MAX];
 };
 
@@ -247,7 +248,10 @@ fill(struct plane *p)
 	for (unsigned i = 0; i < c->n_role_cas; i++)
 		if (c->role_cas[i].factory)
 			p->factories[a->n_factories++] = c->role_cas[i].file;
+		else
+			p->role_cas[a->n_role_cas++] = (struct api_role_ca){ authz_role_name(c->role_cas[i].role), c->role_cas[i].file };
 	a->factories = p->factories;
+	a->role_cas = p->role_cas;
 	a->lists = a->lists || c->crl_url != NULL;
 	a->est_keygen = c->est_serverkeygen;
 	a->ocsp_s = (unsigned)c->ocsp_answer_lifetime;
