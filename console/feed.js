@@ -13,7 +13,9 @@ const AGAIN = 3000; // ms to the next attempt
 /** @returns {Node} */
 const node = (/** @type {string} */ name) => ({ name, n: 0, before: 0, rate: 0, below: null });
 
-let url = '', username, password, filter = '#', under = '', text = '', wanted = false;
+let url = '', username, password, under = '', text = '', device = '', wanted = false;
+/** @type {string[]} */
+let filters = ['#'];
 let whole = false; // every message goes to the page as text: for the few topics of which each counts
 let client = null, timer = 0;
 let number = 0, total = 0, bytes = 0, arrived = 0, matching = 0, nodes = 0, beyond = 0;
@@ -44,7 +46,15 @@ function count(topic) {
 	}
 }
 
-function matches(topic, payload) {
+/** Is it about this device, or from it: a level of the topic, or the publisher's stamp. */
+function isOf(topic, packet) {
+	const by = packet.properties?.userProperties?.['signet-publisher'];
+	return topic.split('/').includes(device) || by === device || (Array.isArray(by) && by.includes(device));
+}
+
+function matches(topic, payload, packet) {
+	if (device && !isOf(topic, packet))
+		return false;
 	if (under && topic !== under && !topic.startsWith(under + '/'))
 		return false;
 	if (!text || topic.toLowerCase().includes(text))
@@ -69,7 +79,7 @@ function onMessage(topic, payload, packet) {
 	arrived++;
 	bytes += payload.length;
 	count(topic);
-	if (!matches(topic, payload))
+	if (!matches(topic, payload, packet))
 		return;
 	const place = matching++ < ROWS ? rows.length : Math.floor(Math.random() * matching);
 	if (place >= ROWS)
@@ -80,14 +90,18 @@ function onMessage(topic, payload, packet) {
 		expiry: p.messageExpiryInterval ?? null, user: pairs(p.userProperties) };
 }
 
+/** Each for itself: one that is refused leaves the others. */
 function subscribe() {
-	client?.subscribe(filter, { qos: 2, rap: true, rh: 0 }, (error, granted) => {
-		const code = granted?.[0]?.qos;
-		if (error || code >= 128)
-			post({ kind: 'state', state: 'refused', why: error?.message ?? '', code });
-		else
-			post({ kind: 'state', state: 'open' });
-	});
+	let left = filters.length, open = false;
+	for (const filter of filters)
+		client?.subscribe(filter, { qos: 2, rap: true, rh: 0 }, (error, granted) => {
+			const code = error?.code ?? granted?.[0]?.qos;
+			open ||= !error && code < 128;
+			if (--left === 0 && open)
+				post({ kind: 'state', state: 'open' });
+			else if (left === 0)
+				post({ kind: 'state', state: 'refused', why: error?.message ?? '', code });
+		});
 }
 
 function connect() {
@@ -163,22 +177,23 @@ setInterval(() => post({ kind: 'tree', tree: tree(root, null), nodes, beyond }),
 
 const orders = {
 	start(m) {
-		({ url, username, password, filter } = m);
+		({ url, username, password } = m);
+		filters = [m.filter].flat();
 		whole = m.whole === true;
 		wanted = true;
 		connect();
 	},
 	stop,
 	filter(m) {
-		const old = filter;
-		filter = m.filter;
+		const old = filters;
+		filters = [m.filter].flat();
 		root = node('');
 		nodes = beyond = total = 0;
 		if (client?.connected)
 			client.unsubscribe(old, () => subscribe());
 	},
 	look(m) {
-		under = m.under;
+		({ under, device } = m);
 		text = m.text.toLowerCase();
 	},
 	open(m) {

@@ -19,8 +19,8 @@ function useTheme() {
 }
 
 function Menu({ at, pages }) {
-	return html`<nav aria-label=${t('menu')}><ul>${pages.map((p) => html`<li key=${p.name}>
-		<a href=${to(p.name)} aria-current=${p === at ? 'page' : undefined}>${t('page.' + p.name)}</a></li>`)}</ul></nav>`;
+	return html`<nav aria-label=${t('menu')}><ul>${pages.filter((p) => !p.under).map((p) => html`<li key=${p.name}>
+		<a href=${to(p.name)} aria-current=${p === at ? 'page' : p.name === at?.under ? 'true' : undefined}>${t('page.' + p.name)}</a></li>`)}</ul></nav>`;
 }
 
 function Who({ me, bare }) {

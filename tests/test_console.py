@@ -321,7 +321,7 @@ def test_a_device_is_added_connects_is_looked_at_and_goes(served, browser, devic
     browser.look("devices")
     # Added, with key and certificate made in the browser.
     browser("""await page.getByRole('button', { name: 'Add a device' }).click(); await page.getByLabel('Id', { exact: true }).fill('reader-7');
-        await page.getByLabel('Label').fill('<b>Gate</b>'); await page.locator('dialog').getByRole('button', { name: 'Add a device' }).click();
+        await page.locator('dialog').getByLabel('Label').fill('<b>Gate</b>'); await page.locator('dialog').getByRole('button', { name: 'Add a device' }).click();
         await page.getByText('The device is there').waitFor(); await page.getByRole('button', { name: 'Make a token' }).click(); await page.locator('.token img').waitFor();
         await page.getByRole('button', { name: 'Make key and certificate' }).click(); await page.getByRole('button', { name: 'Save key.pem' }).waitFor()""")
     assert browser("return await page.evaluate(() => document.querySelector('.token img').naturalWidth)") > 50

@@ -1,4 +1,5 @@
 // Where we are: the part of the address behind "#". "#/devices/dev1?state=pending" is ["devices", "dev1"] and its query.
+import { query } from './api.js';
 import { useEffect, useState } from '../vendor/hooks.js';
 
 function read() {
@@ -26,4 +27,9 @@ export function useRoute() {
 export const to = (/** @type {string[]} */ ...parts) => '#/' + parts.map(encodeURIComponent).join('/');
 export function go(/** @type {string} */ hash) {
 	location.hash = hash;
+}
+/** The same place with another query, and no new step in the browser's history. */
+export function replace(/** @type {string} */ place, /** @type {Record<string, string>} */ values) {
+	history.replaceState(null, '', `#/${place}${query(values)}`);
+	dispatchEvent(new HashChangeEvent('hashchange'));
 }

@@ -1,39 +1,54 @@
 // Certificates as a table, with what can be done to one: here and with a device.
-import { call, get, part, query } from '../lib/api.js';
+import { call, get, part } from '../lib/api.js';
+import { Further, Pager, usePages } from '../lib/paging.js';
 import { to } from '../lib/route.js';
 import { t } from '../lib/text.js';
-import { Badge, Busy, Confirm, Empty, html, Name, plain, save, Trouble, useLoad, useState, When } from '../lib/ui.js';
+import { Badge, Busy, Confirm, Empty, html, Name, plain, save, Trouble, useState, When } from '../lib/ui.js';
+import { issue } from './device-add.js';
 
 const reasons = ['keyCompromise', 'cessationOfOperation', 'superseded', 'affiliationChanged', 'privilegeWithdrawn', 'unspecified'];
+const pathOf = (c) => `certificates/${part(c.ca)}/${c.serial}`;
 
 function Revoke({ c, onClose }) {
 	const [reason, set] = useState(reasons[0]);
 	return html`<${Confirm} title=${t('cert.revoke')} text=${t('cert.revoke-text', { name: plain(c.cn, 64) })} action=${t('cert.revoke')} onClose=${onClose}
-		onYes=${() => call('POST', `certificates/${part(c.ca)}/${c.serial}/revoke`, { reason })}>
-		<label>${t('cert.reason')}<select value=${reason} onChange=${(e) => set(e.currentTarget.value)}>${reasons.map((r) => html`<option value=${r}>${t('reason.' + r)}</option>`)}</select></label><//>`;
+		onYes=${() => call('POST', pathOf(c) + '/revoke', { reason })}>
+		<label>${t('cert.reason')}<select value=${reason} onChange=${(e) => set(e.currentTarget.value)}>
+			${reasons.map((r) => html`<option value=${r}>${t('reason.' + r)}</option>`)}</select></label><//>`;
 }
 
-const Row = ({ c, act, error }) => html`<tr><td>${c.device ? html`<a href=${to('devices', c.device)}><${Name} value=${c.cn} /></a>` : html`<${Name} value=${c.cn} />`}</td><td>${plain(c.ca)}</td>
-	<td class="mono small">${plain(c.serial, 16)}</td><td><${Badge} state=${c.state === 'active' && c.not_after && Date.parse(c.not_after) < Date.now() ? 'expired' : c.state} />${c.reason ? html` <span class="small dim">${plain(c.reason)}</span>` : ''}</td><td><${When} time=${c.not_after} /></td>
-	<td class="row">${c.state === 'hold' ? html`<button type="button" onClick=${() => act(c, 'release')}>${t('cert.release')}</button>` : ''}
-		${c.state === 'active' || c.state === 'superseded' ? html`<button type="button" onClick=${() => act(c, 'hold')}>${t('cert.hold')}</button>` : ''}
-		${c.state !== 'revoked' ? html`<button type="button" class="danger" onClick=${() => act(c, 'revoke')}>${t('cert.revoke')}</button>` : ''}
-		<button type="button" onClick=${() => act(c, 'save')}>${t('cert.save')}</button></td></tr>`;
+/** Another key and certificate in the place of <c>, whose files <onFiles> gets. */
+const Renew = ({ c, device, onFiles, onClose }) => html`<${Confirm} title=${t('cert.renew')} text=${t('cert.renew-text')} action=${t('cert.renew')} danger=${false}
+	onClose=${onClose} onYes=${async () => onFiles((await issue(device, pathOf(c) + '/renew')).files)} />`;
 
-/** The page of certificates that <query> asks for; another <turn> asks again. */
-export function Certificates({ query: want, turn = 0 }) {
-	const [trail, setTrail] = useState(['']), [revoking, revoke] = useState(null), [failed, setFailed] = useState(null);
-	const path = 'certificates' + query({ ...want, limit: 50, cursor: trail.at(-1) });
-	const { data, error, load } = useLoad(() => get(path), `${path} ${turn}`);
+const isOver = (c) => c.not_after && Date.parse(c.not_after) < Date.now();
+
+function Row({ c, act, renewable }) {
+	const name = html`<${Name} value=${c.cn} />`, good = c.state === 'active' || c.state === 'superseded';
+	const button = (what, look = '') => html`<button type="button" class=${look} onClick=${() => act(c, what)}>${t('cert.' + what)}</button>`;
+	return html`<tr><td>${c.device ? html`<a href=${to('devices', c.device)}>${name}</a>` : name}</td><td>${plain(c.ca)}</td>
+		<td class="mono small">${plain(c.serial, 16)}</td>
+		<td><${Badge} state=${c.state === 'active' && isOver(c) ? 'expired' : c.state} />${c.reason ? html` <span class="small dim">${plain(c.reason)}</span>` : ''}</td>
+		<td><${When} time=${c.not_after} /></td>
+		<td class="row">${renewable && good && button('renew')}${c.state === 'hold' && button('release')}${good && button('hold')}
+			${c.state !== 'revoked' && button('revoke', 'danger')}${button('save')}</td></tr>`;
+}
+
+const heads = ['cert.name', 'cert.ca', 'cert.serial', 'devices.state', 'devices.until', 'cert.actions'];
+
+/** The page of certificates that <query> asks for; another <turn> asks again. With a <device> they can be renewed. */
+export function Certificates({ query: want, turn = 0, device = null, onFiles = null }) {
+	const [asking, ask] = useState(null), [failed, setFailed] = useState(null);
+	const pages = usePages('certificates', want, { turn }), { data, error, load } = pages;
 	const act = async (c, what) => {
 		setFailed(null);
-		if (what === 'revoke')
-			return revoke(c);
+		if (what === 'revoke' || what === 'renew')
+			return ask({ c, what });
 		try {
 			if (what === 'save')
-				save(`${c.serial}.pem`, [(await get(`certificates/${part(c.ca)}/${c.serial}`)).pem ?? ''], 'application/x-pem-file');
+				save(`${c.serial}.pem`, [(await get(pathOf(c))).pem ?? ''], 'application/x-pem-file');
 			else
-				await call('POST', `certificates/${part(c.ca)}/${c.serial}/${what}`);
+				await call('POST', `${pathOf(c)}/${what}`);
 			await load();
 		} catch (x) {
 			setFailed(x);
@@ -41,10 +56,13 @@ export function Certificates({ query: want, turn = 0 }) {
 	};
 	if (!data)
 		return error ? html`<${Trouble} error=${error} again=${load} />` : html`<${Busy} />`;
-	return html`<${Trouble} error=${failed ?? error} />${data.items.length === 0 ? html`<${Empty} title=${t('cert.none')}>${t('cert.none-help')}<//>`
-		: html`<div class="scroll" tabindex="0" role="region" aria-label=${t('device.certificates')}><table><thead><tr><th>${t('cert.name')}</th><th>${t('cert.ca')}</th><th>${t('cert.serial')}</th><th>${t('devices.state')}</th><th>${t('devices.until')}</th><th>${t('cert.actions')}</th></tr></thead>
-			<tbody>${data.items.map((c) => html`<${Row} key=${c.ca + c.serial} c=${c} act=${act} />`)}</tbody></table></div>`}
-		${(data.next || trail.length > 1) && html`<p class="row pager"><button type="button" disabled=${trail.length < 2} onClick=${() => setTrail(trail.slice(0, -1))}>${t('back')}</button>
-			<button type="button" disabled=${!data.next} onClick=${() => setTrail([...trail, data.next])}>${t('next')}</button></p>`}
-		${revoking && html`<${Revoke} c=${revoking} onClose=${() => (revoke(null), load())} />`}`;
+	const close = () => (ask(null), load());
+	return html`<${Trouble} error=${failed ?? error} />
+		${data.items.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label=${t('device.certificates')}><table>
+			<thead><tr>${heads.map((h) => html`<th>${t(h)}</th>`)}</tr></thead>
+			<tbody>${data.items.map((c) => html`<${Row} key=${c.ca + c.serial} c=${c} act=${act} renewable=${!!device} />`)}</tbody></table></div>`}
+		${data.items.length === 0 && (data.next ? html`<${Further} pages=${pages} />` : html`<${Empty} title=${t('cert.none')}>${t('cert.none-help')}<//>`)}
+		<${Pager} pages=${pages} />
+		${asking?.what === 'revoke' && html`<${Revoke} c=${asking.c} onClose=${close} />`}
+		${asking?.what === 'renew' && html`<${Renew} c=${asking.c} device=${device} onFiles=${onFiles} onClose=${close} />`}`;
 }
