@@ -381,6 +381,9 @@ def test_idempotency_keys(control, admin):
     assert admin("POST", "/api/v1/devices", {"id": "twice"}, headers=key).status == 422
     assert admin("POST", "/api/v1/devices", {"id": "once"}).status == 409
     assert admin("POST", "/api/v1/devices", {"id": "x"}, headers={"Idempotency-Key": "y" * 80}).status == 400
+    # Of a password nothing is kept by which it could be guessed: it is no part of what is compared.
+    statuses = [admin("POST", "/api/v1/users", {"name": "once", "password": p}, headers={"Idempotency-Key": "7c1e"}).status for p in ("a long password", "another password")]
+    assert statuses == [201, 201] and control.login("once", "a long password").token
     # Whose key it is counts.
     other = control.client(who="controller")
     assert other("POST", "/api/v1/devices", {"id": "other"}, headers=key).status == 201

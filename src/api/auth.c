@@ -18,31 +18,21 @@ refuse(struct call *c, const char *why)
 	return false;
 }
 
-static bool
-first_tenant(void *ctx, const struct registry_tenant *t)
-{
-	char *name = ctx;
-
-	if (t->first)
-		(void)text_copy(name, REGISTRY_NAME_MAX + 1, t->name);
-	return !t->first;
-}
-
 /* Who has no tenant of his own is at home in the first one. */
 static bool
 at_home(struct call *c)
 {
-	struct registry_page page = { .limit = REGISTRY_PAGE_MAX };
+	struct registry_tenant t;
 	struct err err;
 
 	c->actor.first = true;
-	do {
-		if (!registry_tenant_list(c->api->registry, &page, first_tenant, c->actor.tenant, &err)) {
-			call_error(c, &err);
-			return false;
-		}
-		page.cursor = slice_str(page.next);
-	} while (c->actor.tenant[0] == '\0' && page.next[0] != '\0');
+	if (registry_tenant_first(c->api->registry, &t, &err)) {
+		(void)text_copy(c->actor.tenant, sizeof(c->actor.tenant), t.name);
+		free(t.mem);
+	} else if (err.code != ERR_MISSING) {
+		call_error(c, &err);
+		return false;
+	}
 	return true;
 }
 

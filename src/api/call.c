@@ -253,16 +253,36 @@ scope_of(const struct call *c)
 	return slice_str(c->actor.name);
 }
 
+/* The body without its passwords, of which no quick hash may be kept; NULL: there are none, or out of memory. free(). */
+static char *
+without_secrets(const struct call *c, bool *ret_has)
+{
+	const struct field *row = c->op->body != NULL ? c->op->body->rows : NULL;
+	json_t *rest = json_copy(c->body);
+	char *text;
+
+	*ret_has = false;
+	for (; row != NULL && row->name != NULL; row++)
+		*ret_has = ((row->flags & FIELD_SECRET) != 0 && json_object_del(rest, row->name) == 0) || *ret_has;
+	text = *ret_has ? json_dumps(rest, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+	json_decref(rest);
+	return text;
+}
+
 static bool
 hash_request(const struct call *c, uint8_t out[static REGISTRY_HASH])
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	const char *id = c->op->id;
-	bool ok = md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(md, id, strlen(id) + 1) == 1 &&
+	bool has;
+	char *text = without_secrets(c, &has);
+	struct slice body = has ? slice_str(text) : slice_of(c->body_bytes, c->body_n);
+	bool ok = md != NULL && (!has || text != NULL) && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 && EVP_DigestUpdate(md, id, strlen(id) + 1) == 1 &&
 	    EVP_DigestUpdate(md, c->head.target.p, c->head.target.n) == 1 && EVP_DigestUpdate(md, "", 1) == 1 &&
-	    EVP_DigestUpdate(md, c->body_bytes, c->body_n) == 1 && EVP_DigestFinal_ex(md, out, NULL) == 1;
+	    EVP_DigestUpdate(md, body.p, body.n) == 1 && EVP_DigestFinal_ex(md, out, NULL) == 1;
 
 	EVP_MD_CTX_free(md);
+	free(text);
 	return ok;
 }
 
@@ -284,7 +304,7 @@ begin_once(struct call *c)
 	enum registry_replay what;
 	struct registry_reply r = { 0 };
 	struct slice key;
-	struct err err;
+	struct err err = { .code = ERR_MEMORY, .text = "out of memory" };
 
 	if ((c->op->flags & OP_ONCE) == 0 || (http_header(&c->head, "Idempotency-Key", &key) && key.p == NULL))
 		return true;

@@ -208,7 +208,7 @@ answer(struct call *c, struct slice der)
 		refuse(c, PKI_OCSP_MALFORMED);
 		return;
 	}
-	if (r == NULL) {
+	if (r == NULL || r->issuer == NULL) {
 		refuse(c, PKI_OCSP_UNAUTHORIZED);
 		return;
 	}

@@ -99,31 +99,18 @@ struct owner {
 };
 
 static bool
-first_one(void *ctx, const struct registry_tenant *t)
-{
-	struct owner *o = ctx;
-
-	if (!t->first)
-		return true;
-	(void)text_copy(o->tenant, sizeof(o->tenant), t->name);
-	return false;
-}
-
-static bool
 find_owner(struct api *a, struct slice cn, struct owner *ret)
 {
 	const uint8_t *colon = cn.n > 0 ? memchr(cn.p, ':', cn.n) : NULL;
-	struct registry_page page = { .limit = REGISTRY_PAGE_MAX };
 	struct registry_tenant t;
 	bool ok;
 
 	*ret = (struct owner){ .id = cn };
-	if (colon == NULL)
-		return registry_tenant_list(a->registry, &page, first_one, ret, NULL) && ret->tenant[0] != '\0';
-	ret->id = slice_from(cn, (size_t)(colon - cn.p) + 1);
-	if (!registry_tenant_get(a->registry, slice_of(cn.p, (size_t)(colon - cn.p)), &t, NULL))
+	if (colon != NULL)
+		ret->id = slice_from(cn, (size_t)(colon - cn.p) + 1);
+	if (!(colon == NULL ? registry_tenant_first(a->registry, &t, NULL) : registry_tenant_get(a->registry, slice_of(cn.p, (size_t)(colon - cn.p)), &t, NULL)))
 		return false;
-	ok = !t.first && !t.disabled && text_copy(ret->tenant, sizeof(ret->tenant), t.name);
+	ok = t.first == (colon == NULL) && !t.disabled && text_copy(ret->tenant, sizeof(ret->tenant), t.name);
 	free(t.mem);
 	return ok;
 }

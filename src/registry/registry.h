@@ -87,6 +87,7 @@ bool registry_tenant_set(struct registry *r, const struct registry_tenant *t, st
 /* ERR_DENIED while it has users, devices or templates, and for the first. */
 bool registry_tenant_remove(struct registry *r, struct slice name, struct err *err);
 bool registry_tenant_get(struct registry *r, struct slice name, struct registry_tenant *ret, struct err *err);
+bool registry_tenant_first(struct registry *r, struct registry_tenant *ret, struct err *err); /* whose devices have their ids as common names */
 bool registry_tenant_list(struct registry *r, struct registry_page *page, registry_tenant_fn *each, void *ctx, struct err *err);
 
 /* ---- users ---- */

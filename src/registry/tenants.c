@@ -85,6 +85,12 @@ registry_tenant_get(struct registry *r, struct slice name, struct registry_tenan
 	return row_get(r, &g, ret, err);
 }
 
+bool
+registry_tenant_first(struct registry *r, struct registry_tenant *ret, struct err *err)
+{
+	return row_get(r, &(struct row_query){ &kind, SELECT "t.first = 1", NULL, SL("that was the first") }, ret, err);
+}
+
 EACH_ROW(registry_tenant_fn)
 
 bool
