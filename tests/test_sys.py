@@ -1,6 +1,7 @@
 """The $SYS tree."""
 import json
 
+import certs
 import kit
 import wire
 
@@ -141,3 +142,29 @@ def test_the_last_hour_and_what_is_wrong_are_there_for_whoever_comes(broker_of):
         assert last["connections"] >= 1 and last["flush_p50"] is None and last["lag_p99"] >= last["lag_p50"] > 0
         assert all(len(x["samples"]) <= 12 for x in reader.said["health/recent"])
         assert all(seen.get(k, row) == row for k, row in rows(reader.said["health/history"][0]).items())
+
+
+def test_certificates_that_end_are_told_of_in_time(broker_of, tmp_path):
+    ca = certs.Ca(tmp_path / "ca", "<i>CA</i>")
+    short = certs.Ca(tmp_path / "short", "Ends soon", issuer=ca, end=certs.now() + certs.days(20))
+    chain = tmp_path / "cas.pem"
+    chain.write_text(ca.pem + short.pem)
+
+    def conf(days):
+        files = ca.leaf("localhost", usage=(certs.SERVER_AUTH,), begin=certs.now() - certs.days(200), end=certs.now() + certs.days(days))
+        files["cert"].chmod(0o644)
+        return files["cert"], (f"{kit.STAY_ROOT}sys_interval 1\nlistener {port} 127.0.0.1\nallow_anonymous true\ncafile {chain}\n"
+                               f"certfile {files['cert']}\nkeyfile {files['key']}\n")
+    port = kit.free_port()
+    cert, text = conf(13)
+    broker = broker_of(text, port)
+    with kit.Client(broker, "watch", context=kit.tls_context({}, verify=False)) as watch:
+        reader = Reader(watch, "alarms")
+        both = {"certificate", "ca-certificate"}
+        alarms = {a["name"]: a for a in reader.find("alarms", lambda a: both <= {x["name"] for x in a}) if a["name"] in both}
+        assert str(cert) in alarms["certificate"]["text"] and " ends on 2" in alarms["certificate"]["text"] and "SIGHUP" in alarms["certificate"]["remedy"]
+        assert "Ends soon" in alarms["ca-certificate"]["text"] and {a["level"] for a in alarms.values()} == {"warning"}
+        broker.wait_log(rf"ALARM: the broker's certificate {cert} ends on ")
+        broker.conf.write_text(conf(90)[1])
+        broker.reload("Reloaded:")
+        assert [a["name"] for a in reader.find("alarms", lambda a: "certificate" not in [x["name"] for x in a]) if a["name"].endswith("certificate")] == ["ca-certificate"]

@@ -16,43 +16,41 @@ enum {
 	CA_SOON_S = 60 * 86400,
 };
 
+const char *
+alarm_when(int64_t t, char out[static 32])
+{
+	time_t at = (time_t)t;
+	struct tm tm;
+
+	if (gmtime_r(&at, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+		(void)snprintf(out, 32, "?");
+	return out;
+}
+
 /* "has expired on …", "is not valid before …"; false: nothing is wrong, or there is no certificate. */
 static bool
 what_is_wrong(const struct world_listener *l, int64_t now, char out[64])
 {
 	int64_t from, until;
-	char date[32] = "";
-	struct tm tm;
-	time_t t;
+	char date[32];
 
 	if (l->tls == NULL || !tls_ctx_dates(l->tls, &from, &until) || (now >= from && now <= until))
 		return false;
-	t = (time_t)(now < from ? from : until);
-	if (gmtime_r(&t, &tm) != NULL)
-		(void)strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S UTC", &tm);
-	(void)snprintf(out, 64, "%s %s", now < from ? "is not valid before" : "has expired on", date);
+	(void)snprintf(out, 64, "%s %s", now < from ? "is not valid before" : "has expired on", alarm_when(now < from ? from : until, date));
 	return true;
 }
 
 static void
 raise_one(struct server *s, enum alarm_kind kind, uint64_t key, int64_t until, const char *text)
 {
-	/* Whoever reads the log in time is told here; what is over already is said below, at every start and reload. */
 	bool over = until <= (int64_t)time(NULL);
 
-	if (board_raise(s->board, &(struct alarm){ .source = ALARMS_OF_CERTIFICATES, .kind = kind, .error = over, .key = key, .text = text }) && !over)
+	if (!board_raise(s->board, &(struct alarm){ .source = ALARMS_OF_CERTIFICATES, .kind = kind, .error = over, .key = key, .text = text }))
+		return;
+	if (!over)
 		log_warning("ALARM: %s.", text);
-}
-
-static const char *
-date_of(int64_t t, char out[32])
-{
-	time_t at = (time_t)t;
-	struct tm tm;
-
-	if (gmtime_r(&at, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M UTC", &tm) == 0)
-		(void)snprintf(out, 32, "?");
-	return out;
+	else if (kind == ALARM_CA) /* what is wrong with our own is said below, at every start and reload */
+		log_error("ALARM: %s.", text);
 }
 
 /* One certificate, on however many listeners it is, is one alarm. */
@@ -69,7 +67,7 @@ look_at_own(struct server *s, unsigned i, int64_t now)
 	if (what_is_wrong(l, now, wrong))
 		(void)snprintf(text, sizeof(text), "the broker's certificate %s %s: clients that check it cannot connect", file, wrong);
 	else if (until - now < NUM_MIN((until - from) / SOON_PART, (int64_t)SOON_S))
-		(void)snprintf(text, sizeof(text), "the broker's certificate %s ends on %s", file, date_of(until, date));
+		(void)snprintf(text, sizeof(text), "the broker's certificate %s ends on %s", file, alarm_when(until, date));
 	else
 		return;
 	raise_one(s, ALARM_CERTIFICATE, map_hash(slice_str(file)), now < from ? now : until, text);
@@ -84,7 +82,7 @@ look_at_ca(void *ctx, const struct pki_ca_facts *c)
 	if (c->not_after - now >= CA_SOON_S)
 		return;
 	(void)snprintf(text, sizeof(text), "the certificate of CA %.300s %s on %s; clients with certificates of it are refused from then on", c->subject,
-	    c->not_after <= now ? "ended" : "ends", date_of(c->not_after, date));
+	    c->not_after <= now ? "ended" : "ends", alarm_when(c->not_after, date));
 	raise_one(ctx, ALARM_CA, map_hash(slice_str(c->serial_hex)) ^ map_hash(slice_str(c->subject)), c->not_after, text);
 }
 

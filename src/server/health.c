@@ -325,7 +325,7 @@ static void
 raise_text(struct server *s, const struct alarm *a)
 {
 	if (board_raise(s->board, a))
-		log_warning("ALARM: %s.", a->text);
+		log_warning("Alarm %s: %s.", alarm_kind_name(a->kind), a->text);
 }
 
 static unsigned
@@ -345,7 +345,8 @@ judge_lag(const struct health *h, struct server *s)
 		for (unsigned i = 0; i < window_of(h); i++)
 			sum[k] += h->window_lag[i][k];
 	lag = quantile(sum, loop_lag_us, LOOP_LAGS, 0.99);
-	if (!(lag > LAG_LIMIT_MS))
+	/* One slow turn among few, as at the start, is no sign of anything. */
+	if (h->taken < WINDOW || !(lag > LAG_LIMIT_MS))
 		return;
 	(void)snprintf(text, sizeof(text), "the workers are slow: one turn in a hundred of their loops took %.0f ms or more in the last %u s", (double)lag,
 	    window_of(h) * h->interval_s);
@@ -385,7 +386,7 @@ judge_drops(const struct health *h, struct server *s)
 	(void)snprintf(text, sizeof(text), "clients did not get %" PRIu64 " messages in the last %u s, most of them (%" PRIu64 ") for %s", all,
 	    window_of(h) * h->interval_s, sum[worst], broker_drop_name((enum broker_drop)worst));
 	if (board_raise(s->board, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_QUEUE_DROPS, .text = text }))
-		log_info("ALARM: %s.", text); /* the log names the clients anyway */
+		log_info("Alarm %s: %s.", alarm_kind_name(ALARM_QUEUE_DROPS), text); /* the log names the clients anyway */
 }
 
 static void

@@ -92,17 +92,6 @@ say_complaint(void *ctx, const char *text)
 			     .remedy = "repair, replace or remove what is in crlfile; until then the lists that were read before are in force" });
 }
 
-static const char *
-when_text(int64_t t, char out[32])
-{
-	time_t at = (time_t)t;
-	struct tm tm;
-
-	if (gmtime_r(&at, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-		(void)snprintf(out, 32, "?");
-	return out;
-}
-
 /* A list that ends soon or has ended locks its CA's clients out, now or then: nobody shall learn that from them. */
 static void
 say_age(void *ctx, const struct pki_crl *crl)
@@ -119,10 +108,10 @@ say_age(void *ctx, const struct pki_crl *crl)
 		return;
 	(void)num_add(refuse, x->grace, &refuse);
 	(void)snprintf(line, sizeof(line), "listener %s: the CRL of CA %.200s %s at %s; %s (%s)", x->l->config->name, crl->issuer,
-	    over ? "expired" : "expires", when_text(crl->next, when),
+	    over ? "expired" : "expires", alarm_when(crl->next, when),
 	    refuse > now ? "from then, or the end of crl_grace, on all clients of this CA are refused"
 			 : "all new clients of this CA are refused until there is a new one",
-	    when_text(refuse, then));
+	    alarm_when(refuse, then));
 	raise_alarm(x->w, &(struct alarm){ .kind = ALARM_CRL, .error = over, .text = line });
 }
 
