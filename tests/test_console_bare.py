@@ -165,7 +165,8 @@ def test_a_page_of_another_site_may_not_come_and_ours_may(site):
     assert not upgrade(f"http://evil.example:{site.open}", f"evil.example:{site.open}")
     http_ = Http(site)
     context = site.tls()
-    for origin, code in ((f"https://localhost:{site.port}", 101), ("https://evil.example", None), (f"https://localhost:{site.without}", None)):
+    for origin, code in ((f"https://localhost:{site.port}", 101), ("https://evil.example", None), (f"https://localhost:{site.without}", None),
+                         (f"http://localhost:{site.port}", None)):
         with context.wrap_socket(socket.create_connection(("127.0.0.1", site.port), timeout=kit.PATIENCE), server_hostname="localhost") as c:
             lines = {"Host": f"localhost:{site.port}", "Origin": origin, **UPGRADE}
             c.sendall(("GET /mqtt HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items()) + "\r\n").encode())

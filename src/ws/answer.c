@@ -46,8 +46,8 @@ is_no_foreign_name(struct slice host)
 	return host.n > 0;
 }
 
-/* Our own page says whence it came in both headers. Without TLS a site of somebody else's could have its name resolved to our address,
- * and say so, too (DNS rebinding). */
+/* Our own page says whence it came in both headers. Where we have TLS it has come by it: whoever is on the way could show one without.
+ * Where we have none a site of somebody else's could have its name resolved to our address, and say so, too (DNS rebinding). */
 static bool
 is_our_page(const struct request *r, const struct ws_config *c)
 {
@@ -55,7 +55,7 @@ is_our_page(const struct request *r, const struct ws_config *c)
 
 	if (slice_starts(host, SL("https://")))
 		host = slice_from(host, strlen("https://"));
-	else if (slice_starts(host, SL("http://")))
+	else if (!c->tls && slice_starts(host, SL("http://")))
 		host = slice_from(host, strlen("http://"));
 	else
 		return false;

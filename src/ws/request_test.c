@@ -278,14 +278,14 @@ our_own_pages_may_come(void **state)
 		const char *host, *origin;
 		bool plain, tls; /* may it come there? */
 	} rows[] = {
-		{ "localhost:9001", "http://localhost:9001", true, true },
+		{ "localhost:9001", "http://localhost:9001", true, false },
 		{ "localhost:9001", "https://localhost:9001", true, true }, /* behind a proxy with TLS, and paho */
-		{ "localhost", "http://localhost", true, true },
-		{ "127.0.0.1:9001", "http://127.0.0.1:9001", true, true },
-		{ "[::1]:9001", "http://[::1]:9001", true, true },
+		{ "localhost", "http://localhost", true, false },
+		{ "127.0.0.1:9001", "http://127.0.0.1:9001", true, false },
+		{ "[::1]:9001", "http://[::1]:9001", true, false },
 		{ "broker.example:9001", "https://broker.example:9001", false, true }, /* anybody's name can lead here */
-		{ "localhost.evil:9001", "http://localhost.evil:9001", false, true },
-		{ "127.0.0.1.evil", "http://127.0.0.1.evil", false, true },
+		{ "localhost.evil:9001", "http://localhost.evil:9001", false, false },
+		{ "127.0.0.1.evil", "http://127.0.0.1.evil", false, false },
 		{ "localhost:9001", "http://localhost:9002", false, false },
 		{ "localhost:9001", "http://localhost", false, false },
 		{ "localhost:9001", "https://evil.example", false, false },
@@ -293,7 +293,7 @@ our_own_pages_may_come(void **state)
 		{ "localhost:9001", "localhost:9001", false, false },
 		{ "localhost:9001", "null", false, false },
 		{ "localhost:9001", "", false, false },
-		{ "", "http://", false, true }, /* no browser's */
+		{ "", "https://", false, true }, /* no browser's */
 		{ "x", "https://example.com", true, true }, /* of the list */
 	};
 	static const struct ws_pages pages = { .find = no_page };
