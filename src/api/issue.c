@@ -1,6 +1,7 @@
 /* Certificates for devices, signed by the signer; and the CAs that it has. */
 #include <openssl/evp.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
