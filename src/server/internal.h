@@ -458,13 +458,12 @@ void limit_give_back(struct listener *l);
 void *limit_new(struct listener *l, void *inner, const struct stream_ops *ops,
     const struct stream_ops **ret_ops);
 
-/* ---- files.c: http_dir; pages.c: the web console of a listener ---- */
+/* ---- files.c: http_dir ---- */
 
 /* A directory to serve from; *ret_fd is the caller's to close. */
 bool files_open_dir(const char *path, int *ret_fd, struct err *err);
 /* What is below <fd>, which must stay open: no symbolic link is followed on the way. */
 struct ws_files files_below(const int *fd);
-struct ws_pages pages_of(struct listener *l);
 
 bool privileges_named(const char *name, struct privileges *ret); /* false: there is no such user */
 

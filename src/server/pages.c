@@ -1,10 +1,11 @@
 /* `console true`: a listener's own web console, for browsers that come to it. There is no API behind it: the page is an MQTT client with
  * the rights of who signs in there. */
-#include "server/internal.h"
+#include "server/pages.h"
 
 #include <stdio.h>
 
 #include "console/console.h"
+#include "server/internal.h"
 
 /* How somebody may come who sits at a browser. */
 enum { BY_PASSWORD = 1, BY_NOTHING = 2, BY_CERTIFICATE = 4 };

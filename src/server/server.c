@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
+#include "server/pages.h"
 #include "server/succeed.h"
 
 enum { FLUSH_EVERY_S = 5 };
