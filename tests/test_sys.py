@@ -107,7 +107,7 @@ class Reader:
 
 def test_the_last_hour_and_what_is_wrong_are_there_for_whoever_comes(broker_of):
     port = kit.free_port()
-    broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 2\nsys_interval 1\nclientid_prefixes ok-\n", port)
+    broker = broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\nworkers 2\nsys_interval 1\nclientid_prefixes ok-\nmax_queued_messages 2\n", port)
 
     def rows(figures):
         """By their numbers."""
@@ -129,6 +129,11 @@ def test_the_last_hour_and_what_is_wrong_are_there_for_whoever_comes(broker_of):
         alarm = refusals(reader.find("alarms", refusals))[0]
         assert alarm["level"] == "warning" and "for client-id-prefix" in alarm["text"] and "signet why" in alarm["remedy"] and n >= 30
         reader.find("refusals", lambda r: r == {"client-id-prefix": n})
+        with kit.Client(broker, "ok-away", clean=False) as away:
+            away.subscribe("away", qos=1)
+        while not any(x["name"] == "messages-dropped" and x["text"].endswith("for queue-full") for a in reader.said["alarms"] for x in a):
+            client.publish("away", "x", qos=1)
+            reader.catch_up()
         # The figures have them, too, and those of its own packets.
         client.publish("a", "x", qos=1)
         seen = {}

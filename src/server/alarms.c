@@ -16,17 +16,6 @@ enum {
 	CA_SOON_S = 60 * 86400,
 };
 
-const char *
-alarm_when(int64_t t, char out[static 32])
-{
-	time_t at = (time_t)t;
-	struct tm tm;
-
-	if (gmtime_r(&at, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-		(void)snprintf(out, 32, "?");
-	return out;
-}
-
 /* "has expired on …", "is not valid before …"; false: nothing is wrong, or there is no certificate. */
 static bool
 what_is_wrong(const struct world_listener *l, int64_t now, char out[64])

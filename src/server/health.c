@@ -26,6 +26,19 @@ enum {
 	AWAY_MS = 15000,     /* control may take so long to come */
 };
 
+uint64_t
+server_total(const struct server *s, size_t at)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < s->n_workers; i++) {
+		const _Atomic uint64_t *c = (const void *)((const char *)shard_stats(s->workers[i].shard) + at);
+
+		n += atomic_load_explicit(c, memory_order_relaxed);
+	}
+	return n;
+}
+
 /* ---- what a sample has ---- */
 
 enum figure {

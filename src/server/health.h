@@ -29,6 +29,8 @@ enum alarm_kind {
 	ALARM_KINDS
 };
 const char *alarm_kind_name(enum alarm_kind k); /* "store-failed", …; static */
+/* Seconds since 1970, as people read it: <out>. */
+const char *alarm_when(int64_t t, char out[static 32]);
 
 /* Who raises them. Each says all that he knows of, and then settles: what he did not say again is over. */
 enum alarm_source {
@@ -82,7 +84,7 @@ bool health_history_is_due(const struct health *h);
 /* Refusals since the start by cause, as JSON; free(). NULL: out of memory. */
 char *health_refusals(const struct server *s);
 
-/* sys.c: a counter of struct shard_stats at that offset, of all shards together. */
+/* A counter of struct shard_stats at that offset, of all shards together. */
 uint64_t server_total(const struct server *s, size_t at);
 
 #endif

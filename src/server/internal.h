@@ -494,7 +494,6 @@ void logtopics_free(struct logtopics *t); /* after log_reset_sinks(); NULL is fi
 /* Raise alarms about certificates that are not valid, and those that end soon, if <now> or a minute has passed since the last time; and
  * if <now> say in the log which are not valid. Main thread. */
 void alarm_certificates(struct server *s, bool now);
-const char *alarm_when(int64_t t, char out[static 32]); /* seconds since 1970, as people read it; <out> */
 /* May <new> take the place of <old>? Not if a valid certificate would be exchanged for one that is not. */
 bool alarm_may_exchange(const struct server *s, const struct world *old, const struct world *new, struct err *err);
 

@@ -9,19 +9,6 @@
 
 #include "base/num.h"
 
-uint64_t
-server_total(const struct server *s, size_t at)
-{
-	uint64_t n = 0;
-
-	for (unsigned i = 0; i < s->n_workers; i++) {
-		const _Atomic uint64_t *c = (const void *)((const char *)shard_stats(s->workers[i].shard) + at);
-
-		n += atomic_load_explicit(c, memory_order_relaxed);
-	}
-	return n;
-}
-
 #define TOTAL(field) \
 	static uint64_t total_##field(const struct server *s) \
 	{ \
