@@ -23,13 +23,14 @@ function Menu({ at, pages }) {
 		<a href=${to(p.name)} aria-current=${p === at ? 'page' : p.name === at?.under ? 'true' : undefined}>${t('page.' + p.name)}</a></li>`)}</ul></nav>`;
 }
 
-function Who({ me, bare }) {
+function Who({ me, bare, acting }) {
 	if (bare)
 		return html`<span class="who">${me.name ? html`<${Name} value=${me.name} />` : t('bare.nobody')} <span class="dim">${t('bare.at', { host: location.host })}</span></span>`;
-	return html`<span class="who"><${Name} value=${me.name.replace(/^\w+:/, '')} /> <span class="dim">${t('in-tenant', { tenant: me.tenant })}</span></span>`;
+	return html`<span class="who"><${Name} value=${me.name.replace(/^\w+:/, '')} /> <span class="dim">${t('in-tenant', { tenant: me.tenant })}</span>
+		${acting && html` <span class="badge warn acting">${t('acting', { tenant: acting })} <button type="button" class="quiet" onClick=${() => session.act('')}>${t('acting-end')}</button></span>`}</span>`;
 }
 
-function Frame({ me, bare }) {
+function Frame({ me, bare, acting }) {
 	const route = useRoute(), look = useTheme();
 	const pages = bare ? all.filter((p) => p.bare) : all;
 	const at = pages.find((p) => p.name === route.parts[0]) ?? pages[0];
@@ -39,16 +40,16 @@ function Frame({ me, bare }) {
 	}, [at]);
 	return html`<a class="skip" href="#main" onClick=${(e) => (e.preventDefault(), document.getElementById('main')?.focus())}>${t('skip')}</a>
 		<header class="top"><a class="brand" href="#/"><img src="icon.svg" alt="" width="24" height="24" /> Signet</a>
-		<${Who} me=${me} bare=${bare} />
+		<${Who} me=${me} bare=${bare} acting=${acting} />
 		<button type="button" class="quiet" onClick=${look.next}>${t('theme.' + look.theme)}</button>
 		<button type="button" class="quiet" onClick=${session.signOut}>${t('sign-out')}</button></header>
 		<${Menu} at=${at} pages=${pages} />
-		<main id="main" tabindex="-1">${at && html`<${at.page} key=${at.name} route=${route} me=${me} bare=${bare} />`}</main>`;
+		<main id="main" tabindex="-1">${at && html`<${at.page} key=${at.name + '/' + acting} route=${route} me=${me} acting=${acting} bare=${bare} />`}</main>`;
 }
 
 function App() {
-	const [state, set] = useState({ me: null, lost: false, mode: null, asked: false, error: null });
-	const begin = () => session.begin().then((s) => set({ ...s, asked: true, error: null }), (error) => set({ me: null, lost: false, mode: null, asked: true, error }));
+	const [state, set] = useState({ me: null, lost: false, mode: null, acting: '', asked: false, error: null });
+	const begin = () => session.begin().then((s) => set({ ...s, asked: true, error: null }), (error) => set({ me: null, lost: false, mode: null, acting: '', asked: true, error }));
 	useEffect(() => {
 		const stop = session.watch((s) => set((old) => ({ ...old, ...s })));
 		begin();
@@ -60,7 +61,7 @@ function App() {
 		return html`<main class="lone"><div class="card"><h1>Signet</h1><${Trouble} error=${state.error} again=${begin} /></div></main>`;
 	const bare = state.mode.on === 'broker';
 	if (state.me)
-		return html`<${Frame} me=${state.me} bare=${bare} />`;
+		return html`<${Frame} me=${state.me} bare=${bare} acting=${state.acting} />`;
 	return bare ? html`<${Enter} mode=${state.mode} />` : html`<${SignIn} lost=${state.lost} />`;
 }
 

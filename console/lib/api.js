@@ -18,13 +18,24 @@ export function whenSignedOut(/** @type {() => void} */ f) {
 	onSignedOut = f;
 }
 
+let tenant = '';
+/** In which tenant all that follows is asked and done; "": one's own. */
+export function actIn(/** @type {string} */ name) {
+	tenant = name;
+}
+
+/** What is about who is signed in is not about a tenant. */
+function inTenant(/** @type {string} */ path) {
+	return tenant && !/^(me|signin|logout)\b/.test(path) ? `${path}${path.includes('?') ? '&' : '?'}tenant=${encodeURIComponent(tenant)}` : path;
+}
+
 async function ask(method, path, body) {
 	/** @type {Record<string, string>} */
 	const headers = { 'X-Signet': '1' };
 	if (body !== undefined)
 		headers['Content-Type'] = 'application/json';
 	try {
-		return await fetch('/api/v1/' + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store' });
+		return await fetch('/api/v1/' + inTenant(path), { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store' });
 	} catch {
 		throw new Problem(0, { detail: 'control does not answer', remedy: 'see whether signet serve is running and this machine reaches it' });
 	}

@@ -1,14 +1,14 @@
 // Who is signed in. Where control serves the page: the cookie itself is out of reach; it is renewed while the page is open and somebody uses
 // it. Where a broker does: whoever the broker has let in, for as long as the page is open.
-import { call, get, Problem, whenSignedOut } from './api.js';
+import { actIn, call, get, Problem, whenSignedOut } from './api.js';
 import { attempt, setLogin } from './broker.js';
 
 /**
  * @typedef {{ on: 'control' | 'broker', password?: boolean, anonymous?: boolean, certificate?: boolean }} Mode who serves this page, and how
  *     somebody may come to a broker
- * @type {{ me: any, lost: boolean, mode: Mode }}
+ * @type {{ me: any, lost: boolean, mode: Mode, acting: string }} acting: the tenant in which somebody of the first one acts; "": his own
  */
-const state = { me: null, lost: false, mode: null };
+const state = { me: null, lost: false, mode: null, acting: '' };
 const watchers = new Set();
 let timer = 0, used = Date.now();
 
@@ -16,6 +16,9 @@ for (const event of ['pointerdown', 'keydown'])
 	addEventListener(event, () => (used = Date.now()), { passive: true, capture: true });
 
 function tell() {
+	if (!state.me)
+		state.acting = '';
+	actIn(state.acting);
 	for (const w of watchers)
 		w({ ...state });
 }
@@ -33,6 +36,12 @@ function gone() {
 	tell();
 }
 whenSignedOut(gone);
+
+/** From now on all pages show that tenant; "" or one's own: as before. */
+export function act(/** @type {string} */ tenant) {
+	state.acting = tenant === state.me?.tenant ? '' : tenant;
+	tell();
+}
 
 /** Two thirds of its time later; an idle page lets it end after an hour. */
 function plan(/** @type {string} */ expires) {

@@ -6,6 +6,7 @@ import { Health } from './health.js';
 import { Live } from './live.js';
 import { Pending } from './pending.js';
 import { People } from './people.js';
+import { Policy } from './policy.js';
 import { Refusals } from './refusals.js';
 import { Templates } from './templates.js';
 
@@ -18,5 +19,6 @@ export const pages = [
 	{ name: 'refusals', page: Refusals },
 	{ name: 'certificates', page: Certificates },
 	{ name: 'health', page: Health, bare: true },
+	{ name: 'policy', page: Policy },
 	{ name: 'people', page: People },
 ];
