@@ -1,4 +1,7 @@
 """The console's page Health: the broker's figures and alarms, in a real browser, with real traffic."""
+import json
+import subprocess
+
 import pytest
 
 import apikit
@@ -16,6 +19,24 @@ HOSTILE_FILE = "<img src=x onerror=alert(1)>\u202ecrl.pem"
 def served(tmp_path_factory):
     with apikit.Served(kit.Pki(tmp_path_factory.mktemp("health") / "site"), "require_registration true", "sys_interval 1") as s:
         yield s
+
+
+def test_samples_are_put_in_order_whatever_comes_first_and_a_restart_is_a_gap():
+    code = """
+        import { causesOf, groups, lately, merge, nothing, sumUp } from '%s';
+        const doc = (first, n, time) => ({ interval: 10, first, fields: ['time', 'queued', 'causes', 'new'],
+            samples: Array.from({ length: n }, (_, i) => [time + 10 * i, first + i, { a: i, b: 1 }, 0]) });
+        const numbers = (f) => lately(f, 1e6).map((s) => (s.gap ? 'gap' : s.n));
+        let f = merge(nothing(), doc(8, 4, 1080));   // the newest ones, then all of them, then one more
+        f = merge(f, doc(0, 10, 1000));
+        f = merge(f, doc(9, 4, 1090));
+        const before = numbers(f), late = lately(f, 30).map((s) => s.n);
+        f = merge(merge(f, doc(0, 0, 0)), doc(0, 2, 1200)); // another life of the broker
+        const rows = lately(f, 1e6);
+        console.log(JSON.stringify([before, late, numbers(f), causesOf(rows), groups(rows, 4).length, sumUp([1, null, 5]), sumUp([null]), numbers(merge(f, doc(0, 500, 1200))).length]));
+    """ % (consolekit.ROOT / "console/lib/figures.js").as_uri()
+    out = subprocess.run(["node", "--input-type=module", "-e", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(out) == [list(range(13)), [10, 11, 12], [*range(13), "gap", 0, 1], ["a", "b"], 4, {"now": 5, "mean": 3, "most": 5}, None, 360]
 
 
 def chart(name):
@@ -90,4 +111,3 @@ def test_people_of_a_tenant_are_told_why_they_see_nothing(served, browser):
     browser("""await page.getByRole('button', { name: 'Sign out' }).click(); await page.getByLabel('User name').fill('anna');
         await page.getByLabel('Password').fill('long enough 123'); await page.getByRole('button', { name: 'Sign in' }).click()""")
     wait_text(browser, "users of the first tenant have it", "[role=alert]")
-    browser.look("health-refused")
