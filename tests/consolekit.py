@@ -74,13 +74,12 @@ def wait_text(browser, text, where="body"):
 
 
 class Browser:
-    def __init__(self, served, **options):
-        """<options>: of the browser's context (playwright's newContext)."""
+    def __init__(self, served):
         chromium = shutil.which("chromium")
         assert chromium, "the package chromium is needed: tools/deps check"
         assert (ROOT / "console/node_modules/playwright-core").exists(), "tools/console.py modules --all brings what this test needs"
         self.served = served
-        self.process = subprocess.Popen(["node", ROOT / "tests/console/browser.mjs", chromium, f"https://localhost:{served.port}", json.dumps(options)],
+        self.process = subprocess.Popen(["node", ROOT / "tests/console/browser.mjs", chromium, f"https://localhost:{served.port}"],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "ASAN_OPTIONS": ""})
 
     def __call__(self, code, **args):

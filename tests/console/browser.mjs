@@ -7,10 +7,10 @@ const require = createRequire(new URL('../../console/package.json', import.meta.
 const { chromium } = require('playwright-core');
 const axe = require('fs').readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
-const [, , executablePath, base, more] = process.argv; // <more>: options of the context, in JSON
+const [, , executablePath, base] = process.argv;
 const browser = await chromium.launch({ executablePath, headless: true,
 	args: ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu', '--no-first-run', '--disable-background-networking'] });
-const context = await browser.newContext({ baseURL: base, ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 }, acceptDownloads: true, ...JSON.parse(more ?? '{}') });
+const context = await browser.newContext({ baseURL: base, ignoreHTTPSErrors: true, viewport: { width: 1280, height: 800 }, acceptDownloads: true });
 context.setDefaultTimeout(60000);
 const page = await context.newPage();
 const seen = []; // what no page may do: errors, dialogues, breaches of its policy
