@@ -138,7 +138,7 @@ open_all(struct api *a, struct err *err)
 	struct registry_options o = { .path = a->config->registry };
 
 	warn_of_dojot(a);
-	if (!open_events(a, err) || !listeners_open(a, err) || !indexes_open(a, err) || !a->config->ports.settle(a->config->ports.ctx, err))
+	if (!open_events(a, err) || !listeners_open(a, err) || !indexes_open(a, err) || !backup_open(a, err) || !a->config->ports.settle(a->config->ports.ctx, err))
 		return false;
 	a->registry = registry_open(&o, err);
 	if (a->registry == NULL || !make_decoy(a, err))
@@ -198,6 +198,7 @@ api_free(struct api *a)
 	auditing_close(a);
 	bundles_expire(a, INT64_MAX);
 	backup_stop(a);
+	backup_close(a);
 	broker_close(a);
 	indexes_close(a);
 	signers_close(a);

@@ -18,5 +18,11 @@ void call_actuate(struct call *c, const struct registry_device *d, const json_t 
 
 /* Ask it for ourselves: takes <body> (NULL: out of memory). False and <err>: it cannot be asked, and <done> does not run. */
 bool api_ask_broker(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err);
+struct broker_wait {
+	link_answer *done;
+	void *ctx;
+	unsigned ms; /* for which an answer may take */
+};
+bool api_ask_broker_within(struct api *a, const char *command, json_t *body, const struct broker_wait *w, struct err *err);
 
 #endif

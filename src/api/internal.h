@@ -27,6 +27,8 @@ struct chan;
 struct tunnel;
 struct hash_job;
 struct broker;
+struct backup;
+struct kept;
 struct parcel;
 struct enrol;
 struct events;
@@ -101,6 +103,7 @@ extern const struct op_group
     group_enrol,
     group_pending,
     group_events,
+    group_backup,
     group_system;
 extern const struct op_group group_public, group_ocsp, group_est;
 /* The operation at a path. NULL: *ret_allowed has a bit (1 << enum http_method) for each method that there is one for; 0: nothing lies
@@ -473,6 +476,7 @@ struct api {
 	unsigned n_tunnels;
 	char dojot_metrics[DOJOT_METRICS][24]; /* the last values of dojot_topics; "": none yet */
 	struct backup *backup;    /* that is being made, or NULL */
+	struct kept *kept;        /* for backups: files that root has opened for us, or NULL */
 	char link[64];            /* for the first sign-in */
 	int64_t link_user, link_until; /* user 0: there is none */
 	struct list *lists;       /* of revoked certificates, as they are sent */
@@ -481,6 +485,8 @@ struct api {
 	bool leaving;
 };
 void backup_stop(struct api *a);
+bool backup_open(struct api *a, struct err *err); /* while we may still read them */
+void backup_close(struct api *a);
 /* public.c, responder.c, ocsp.c */
 void public_close(struct api *a);
 /* Ask the signer for what OCSP answers are signed with, where it is missing or half of its time is over. <fresh>: what was asked for before is

@@ -27,6 +27,7 @@ const struct op_group *const op_groups[] = {
 	&group_enrol,
 	&group_pending,
 	&group_events,
+	&group_backup,
 	&group_system,
 	&group_signin,
 };

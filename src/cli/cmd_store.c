@@ -1,5 +1,6 @@
 /* signet store: look at a store that no broker has open, and put a backup back. */
 #include "cli/internal.h"
+#include "cli/restore.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -222,12 +223,14 @@ cmd_restore(int argc, char *argv[])
 	bool ok;
 	const struct arg table[] = { KEY_FILE };
 	const struct args args = { "signet restore BACKUP DIR [--key-file FILE]",
-		"Checks a backup and copies it to DIR, which must be empty or missing. A damaged backup is refused.",
+		"Checks a backup and copies it to DIR, which must be empty or missing. A damaged backup is refused. One of a whole installation (`signet backup\n"
+		"--all`, POST /api/v1/backup) becomes one again, also in another place or on another machine, and it is said what is missing: private keys are\n"
+		"there only if `signet backup --keys BACKUP` has put them in.",
 		table, ARRAY_LEN(table), NULL, 2, 2 };
 
 	if (!args_parse(&args, argc, argv, &words, &code))
 		return code;
-	ok = prepare(&l, argv[1], &err) && store_restore(argv[1], argv[2], l.o.key, &err);
+	ok = prepare(&l, argv[1], &err) && (restore_is_whole(argv[1]) ? restore_whole(argv[1], argv[2], l.o.key, &err) : store_restore(argv[1], argv[2], l.o.key, &err));
 	done(&l);
 	return ok ? EXIT_OK : fail(&err);
 }

@@ -144,6 +144,12 @@ https_close(struct https *h)
 }
 
 bool
+https_patience(struct https *h, unsigned seconds)
+{
+	return curl_easy_setopt(h->curl, CURLOPT_TIMEOUT, (long)seconds) == CURLE_OK;
+}
+
+bool
 https_is_plain(const struct https *h)
 {
 	return h->plain;

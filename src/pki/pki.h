@@ -155,6 +155,10 @@ struct pki_adopt {
 };
 bool pki_adopt(const struct pki_adopt *a, struct err *err);
 
+/* The private keys of all CAs to <out>/CA.pem, for a backup: those that are encrypted as they are, others encrypted with the passphrase that <secret> gives.
+ * Those in tokens and elsewhere are left out. */
+bool pki_keys_save(const char *dir, const char *out, const struct pki_secret *secret, unsigned *ret_n, struct err *err);
+
 /* Trust a CA whose key is elsewhere, and give what it issues a role: copied to pki/trusted/<role>-<name>.pem, added to
  * pki/ca.pem and as a role_ca line to signet.conf. <role>: "client", …, "factory". <name> NULL: made from its CN. <ret_path> holds PKI_PATH_MAX. */
 bool pki_trust_add(const char *dir, const char *cert_file, const char *role, const char *name, char *ret_path,

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/file.h"
 #include "base/secret.h"
@@ -319,14 +321,29 @@ copy_begin(struct persist *p, const char *dir, struct broker_request *r)
 	return why;
 }
 
+/* Nobody said where: within the store, where the broker may write and all of it is one file system. */
+static bool
+own_place(const struct persist *p, char out[static PKI_PATH_MAX])
+{
+	char real[PATH_MAX];
+	int n = realpath(p->dir, real) != NULL ? snprintf(out, PKI_PATH_MAX, "%s/backup-%lld", real, (long long)time(NULL)) : -1;
+
+	return n > 0 && n < PKI_PATH_MAX;
+}
+
 bool
 control_backup(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
 {
 	const char *dir = json_string_value(json_object_get(in, "dir")), *why;
+	char place[PKI_PATH_MAX];
 
-	if (persist_store(s) == NULL)
-		why = "persistence is false: there is no store";
-	else if (dir == NULL || dir[0] != '/')
+	if (persist_store(s) == NULL) {
+		*ret_out = control_error("no-store", "persistence is false: there is no store");
+		return false;
+	}
+	if (json_object_get(in, "dir") == NULL)
+		dir = own_place(s->persist, place) ? place : NULL;
+	if (dir == NULL || dir[0] != '/')
 		why = "dir must be an absolute path";
 	else
 		why = copy_begin(s->persist, dir, r);

@@ -1,0 +1,29 @@
+/* A backup of the installation: backup.c has its order, backup_files.c copies what is in files. Private to api/. */
+#ifndef API_BACKUP_H
+#define API_BACKUP_H
+
+#include "api/internal.h"
+
+/* What root opened for whoever control becomes; NULL: nothing. */
+struct kept;
+
+/* Copying, as a job of the worker. */
+struct files_job {
+	struct job job;
+	void (*done)(struct files_job *j); /* on the loop's thread; frees it */
+	void *ctx;
+	const char *dir, *registry; /* of the installation, and its database */
+	const struct kept *kept;
+	int audit_fd;               /* its own, or -1 */
+	char to[PKI_PATH_MAX];
+	char store[PKI_PATH_MAX];   /* the broker's copy of its store; "": there is none */
+	json_t *files, *without;    /* [{"name", "bytes", "sha256", "mode"}], [{"what", "why"}] */
+	bool has_store;             /* it is in <to>/store; else it stays where the broker has made it */
+	int64_t bytes;
+	struct err err;
+	bool ok;
+};
+struct files_job *files_job_new(struct api *a, const char *to); /* NULL: out of memory */
+void files_job_free(struct files_job *j);                       /* NULL is fine */
+
+#endif

@@ -1,0 +1,108 @@
+"""A backup of the whole installation, and another one that is started out of it elsewhere."""
+import json
+import os
+import shutil
+import subprocess
+
+import kit
+from test_serve import ROOT, Platform
+
+WORD = "open sesame"
+
+
+class Restored(Platform):
+    """The same, out of a folder that is there."""
+
+    def __init__(self, place, of, directory, env):
+        self.place, self.env, self.pki, self.dir = place, {**os.environ, **env}, of.pki, directory
+        self.pki.dir = directory
+        self.mqtt, self.port, self.password, self.conf = of.mqtt, of.port, of.password, directory / "signet.conf"
+        assert self.launch(), self.text()
+
+    def launch(self):
+        old = dict(os.environ)
+        os.environ.update(self.env)
+        try:
+            return super().launch()
+        finally:
+            os.environ.clear()
+            os.environ.update(old)
+
+
+def backup(platform):
+    answer = platform.login()("POST", "/api/v1/backup")
+    assert answer.status == 201, answer
+    return answer.json
+
+
+def client(platform, **more):
+    class Where:
+        host, port = "127.0.0.1", platform.mqtt
+    return kit.Client(Where, "sensor01", platform.device, version=kit.V311, clean=False, **more)
+
+
+def test_another_machine_begins_with_a_backup(passable, tmp_path):
+    users = ["signer_user sys", "control_user daemon", "user bin"] if ROOT else []
+    secret = tmp_path / "word"
+    secret.write_text(WORD + "\n")
+    with Platform(passable, *users) as p:
+        made = p.issue("sensor01")
+        (tmp_path / "cert.pem").write_text(made["pem"])
+        p.device = {"ca": tmp_path / "ca.pem", "cert": tmp_path / "cert.pem", "key": p.place / "sensor01.key"}
+        shutil.copy(p.dir / "pki/ca.pem", p.device["ca"])
+        kit.signet("device", "add", "by-command", "--dir", p.dir)
+        # Somebody is away, and a message waits for him.
+        c = client(p)
+        c.subscribe(f"{kit.PREFIX}/sensor01/rdr/cmd", qos=1)
+        c.close()
+        assert p.login()("POST", "/api/v1/publish", {"topic": f"{kit.PREFIX}/sensor01/rdr/cmd", "payload": "waits", "qos": 1}).json == {"subscribers": True}
+        told = backup(p)
+        folder = tmp_path / "backup"
+        shutil.copytree(told["folder"], folder)
+        assert told["store"] and (told["store_copy"] is not None) == ROOT
+        if ROOT:
+            shutil.copytree(told["store_copy"], folder / "store")
+        manifest = json.loads((folder / "backup.json").read_text())
+        names = {f["name"] for f in manifest["files"]}
+        assert {"registry.db", "files/signet.conf", "files/audit.log", "files/pki/ca.pem", "files/pki/root/cert.pem", "files/pki/client/cert.pem",
+                "files/pki/client/index.txt", "files/pki/broker/cert.pem"} <= names, names
+        assert all(b"PRIVATE KEY" not in (folder / n).read_bytes() for n in names)
+        assert any(w["why"].startswith("a private key") or w["why"] == "private keys" for w in told["without"]), told
+        # What is done afterwards is not in it.
+        assert p.login()("POST", "/api/v1/devices", {"id": "later"}).status == 201
+        old, stats = p.dir, p.login()("GET", "/api/v1/devices/sensor01").json
+    # Keys only by an explicit word, and never in the clear.
+    out = kit.signet("backup", "--keys", folder, "--dir", old, "--passphrase-file", secret)
+    assert "the keys of 5 CAs, encrypted" in out.stdout
+    assert all(b"ENCRYPTED PRIVATE KEY" in k.read_bytes() and k.stat().st_mode & 0o777 == 0o600 for k in (folder / "keys").iterdir())
+    old.rename(passable / "gone")
+    new = passable / "elsewhere"
+    out = kit.signet("restore", folder, new)
+    assert "has no key here" not in out.stdout and f"signet serve --dir {new}" in out.stdout
+    assert (new / "pki").stat().st_mode & 0o777 == 0o700 and (new / "registry/registry.db").stat().st_mode & 0o777 == 0o600
+    assert str(old) not in (new / "signet.conf").read_text()
+    if ROOT:
+        subprocess.run(["chown", "-R", "bin:", new / "signet.store"], check=True)
+    with Restored(passable, p, new, {"SIGNET_PASSPHRASE": WORD}) as q:
+        admin = q.login()
+        assert admin("GET", "/api/v1/devices/sensor01").json["cn"] == stats["cn"] and admin("GET", "/api/v1/devices/later").status == 404
+        q.device = p.device
+        c = client(q)
+        assert c.session_present and c.messages.get(timeout=kit.PATIENCE).payload == b"waits"
+        c.close()
+        # It goes on: certificates, revocation, the audit log.
+        assert q.issue("sensor02")["cn"] == "sensor02"
+        kit.wait_for(lambda: [x for x in admin("GET", "/api/v1/certificates?cn=by-command").json["items"] if x["state"] == "active"] or
+                     "by-command" in kit.signet("ca", "list", "--dir", new).stdout, "what the index says")
+        one = f"/api/v1/certificates/client/{made['serial']}"
+        assert admin("POST", one + "/revoke", {"reason": "keyCompromise"}).json["state"] == "revoked"
+        assert (new / "crls/client.pem").exists()
+    kit.signet("audit", "verify", "--dir", new)
+    assert '"restore"' in kit.signet("audit", "show", "--dir", new, "--json").stdout
+    # One that was changed is refused, and nothing is left of the attempt.
+    (folder / "files/signet.conf").write_text("listener 1883\nallow_anonymous true\n")
+    out = kit.signet("restore", folder, tmp_path / "changed", check=False)
+    assert out.returncode == 1 and "was changed or damaged" in out.stderr
+    assert [x.name for x in tmp_path.iterdir() if x.name.startswith("changed")] == []
+    out = kit.signet("restore", folder, new, check=False)
+    assert out.returncode == 1 and "is not empty" in out.stderr
