@@ -58,6 +58,10 @@ def test_what_commands_did_before_beside_and_after(pki, tmp_path):
         kit.wait_for(lambda: c("GET", "/api/v1/cas/client").json["list"]["number"] >= first[0], "the number of the command's list")
         kit.signet("device", "add", "beside", "--dir", pki.dir)
         kit.wait_for(lambda: same(c, pki), "what was issued beside")
+        # Nobody registered these names: they are listed nowhere but here, to whom the installation is.
+        listed = {(x["ca"], x["cn"]) for x in c("GET", "/api/v1/certificates?without_device=true&state=active&limit=100").json["items"]}
+        assert {("client", "before"), ("client", "beside"), ("control", "controller"), ("cloud", "localhost")} <= listed and ("client", "gone") not in listed
+        assert c("GET", "/api/v1/certificates").json["items"] == []
         kit.signet("ca", "revoke", "beside", "--dir", pki.dir)
         kit.wait_for(lambda: same(c, pki), "what was revoked beside")
         # Ours follows, with all of them and a higher number; and theirs after it.

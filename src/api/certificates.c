@@ -36,10 +36,19 @@ list(struct call *c)
 		.cn = call_query(c, "cn"), .expires_after = time_read(call_query(c, "expires_after")),
 		.expires_before = time_read(call_query(c, "expires_before")) };
 	struct registry_page page = call_page(c);
-	json_t *items = json_array();
 	struct err err;
+	json_t *items;
 	bool ok;
 
+	f.nobodys = slice_eq(call_query(c, "without_device"), SL("true"));
+	if (f.nobodys && (!c->actor.first || f.device.p != NULL)) {
+		call_problem(c, c->actor.first ? 400 : 403, c->actor.first ? "query" : "denied", NULL, "%s",
+		    c->actor.first ? "a certificate without a device is none of a device" : "certificates without a device are for users of the first tenant");
+		return;
+	}
+	if (f.nobodys)
+		f.tenant = (struct slice){ 0 };
+	items = json_array();
 	f.order = slice_eq(call_query(c, "order"), SL("expiry")) ? REGISTRY_CERT_BY_EXPIRY : REGISTRY_CERT_BY_AGE;
 	if (state.p != NULL && registry_certificate_state_parse(state, &one))
 		f.states = 1u << one;
@@ -243,6 +252,7 @@ static const struct field query[] = {
 	{ "device", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .rule = &rule_device },
 	{ "ca", FIELD_TEXT, .min = 1, .max = REGISTRY_NAME_MAX, .rule = &rule_plain },
 	{ "cn", FIELD_TEXT, .min = 1, .max = 160, .rule = &rule_plain },
+	{ "without_device", FIELD_BOOL, .help = "Those of names that no device has: servers', operators', and what commands issued for others; for users of the first tenant" },
 	{ "state", FIELD_TEXT, .choices = state_names },
 	{ "order", FIELD_TEXT, .choices = order_names, .help = "age: newest first; expiry: active ones, what ends next first" },
 	{ "expires_after", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time },
@@ -296,7 +306,7 @@ static const struct schema revoke_schema = { "Revocation", revoke_rows };
 #define ONE "/api/v1/certificates/{ca}/{serial}"
 
 static const struct op ops[] = {
-	{ "listCertificates", "Certificates of the tenant's devices", HTTP_GET, "/api/v1/certificates", OP_LIST, 200, list, .query = query, .answer = &certificate_schema },
+	{ "listCertificates", "Certificates of the tenant's devices, or those without a device", HTTP_GET, "/api/v1/certificates", OP_LIST, 200, list, .query = query, .answer = &certificate_schema },
 	{ "getExpiry", "How many active certificates end when: kept as numbers, not counted", HTTP_GET, "/api/v1/certificates/expiry", 0, 200, expiry, .query = expiry_query,
 	    .answer = &expiry_schema },
 	{ "getCertificate", "One certificate", HTTP_GET, ONE, 0, 200, get, .answer = &certificate_schema },

@@ -74,7 +74,10 @@ static const struct drive by_device = OLDEST_LAST("INDEXED BY certificates_devic
 static const struct drive by_cn = OLDEST_LAST("INDEXED BY certificates_cn WHERE x.cn = ?7");
 static const struct drive ended = OLDEST_LAST("INDEXED BY certificates_ended WHERE x.state <> 0");
 static const struct drive of_tenant = OLDEST_LAST("INDEXED BY certificates_tenant WHERE x.tenant_id = ?12");
+static const struct drive of_nobody = OLDEST_LAST("INDEXED BY certificates_tenant WHERE x.tenant_id IS NULL");
 static const struct drive all = OLDEST_LAST("WHERE 1");
+static const struct drive ends_of_nobody = { 35, false,
+	"x.id, x.not_after FROM certificates x INDEXED BY certificates_tenant_end WHERE x.tenant_id IS NULL AND x.state = 0", "x.not_after", "x.id" };
 static const struct drive ends_of_tenant = { 33, false,
 	"x.id, x.not_after FROM certificates x INDEXED BY certificates_tenant_end WHERE x.tenant_id = ?12 AND x.state = 0", "x.not_after",
 	"x.id" };
@@ -92,6 +95,8 @@ struct who {
 static const struct drive *
 driven_by(const struct registry_certificate_filter *f, const struct who *w)
 {
+	if (f->order == REGISTRY_CERT_BY_EXPIRY && f->nobodys)
+		return &ends_of_nobody;
 	if (f->order == REGISTRY_CERT_BY_EXPIRY)
 		return w->tenant == 0 ? &ends : w->ca != 0 ? &ends_of_ca : &ends_of_tenant;
 	if (w->device != 0)
@@ -100,7 +105,7 @@ driven_by(const struct registry_certificate_filter *f, const struct who *w)
 		return &by_cn;
 	if (f->states != 0 && (f->states & 1u << REGISTRY_CERT_ACTIVE) == 0)
 		return &ended;
-	return w->tenant != 0 ? &of_tenant : &all;
+	return f->nobodys ? &of_nobody : w->tenant != 0 ? &of_tenant : &all;
 }
 
 /* ?5 CA, ?6 device, ?7 CN, ?8 states, ?9 expires after, ?10 expires before, ?12 tenant */
@@ -120,6 +125,8 @@ put_fits(struct sql *s, const struct registry_certificate_filter *f, const struc
 		sql_add(s, " AND x.not_after > ?9");
 	if (f->expires_before != 0 && f->order != REGISTRY_CERT_BY_EXPIRY)
 		sql_add(s, " AND x.not_after < ?10");
+	if (f->nobodys && d != &of_nobody && d != &ends_of_nobody)
+		sql_add(s, " AND x.tenant_id IS NULL");
 	if (w->tenant != 0 && d != &of_tenant && d != &ends_of_tenant && d != &ends_of_ca)
 		sql_add(s, " AND x.tenant_id = ?12");
 }

@@ -375,6 +375,12 @@ test_certificate_lists(void **state)
 		{ { .order = REGISTRY_CERT_BY_EXPIRY, .tenant = SL("default"), .ca = SL("watch") }, "" },
 		{ { .order = REGISTRY_CERT_BY_EXPIRY, .tenant = SL("other"), .ca = SL("client"), .expires_after = KIT_NOW }, "00000003," },
 		{ { .expires_before = KIT_NOW + 20 * 86400, .ca = SL("client") }, "00000006,00000001," },
+		{ { .nobodys = true }, "00000007,00000005," },
+		{ { .nobodys = true, .cn = SL("w") }, "00000005," },
+		{ { .nobodys = true, .ca = SL("client") }, "" },
+		{ { .nobodys = true, .order = REGISTRY_CERT_BY_EXPIRY }, "00000007,00000005," },
+		{ { .nobodys = true, .order = REGISTRY_CERT_BY_EXPIRY, .expires_after = KIT_NOW + 40 * 86400 }, "00000005," },
+		{ { .nobodys = true, .states = 1u << REGISTRY_CERT_REVOKED }, "" },
 	};
 	struct kit_names names;
 	int64_t days[60];

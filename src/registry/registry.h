@@ -457,6 +457,7 @@ struct registry_certificate_filter {
 	enum registry_certificate_order order; /* BY_AGE: newest first; BY_EXPIRY: active ones, what ends next first */
 	struct slice tenant, device;    /* empty: all */
 	struct slice ca, cn;            /* empty: any */
+	bool nobodys;                   /* those of names that no device here has; .tenant and .device are empty then */
 	unsigned states;                /* 1u << enum registry_certificate_state; 0: all */
 	int64_t expires_after, expires_before; /* 0: any */
 	bool with_der;                  /* else .der is empty */
