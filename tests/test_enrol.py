@@ -1,5 +1,6 @@
 """Devices come to their first certificate: one-time secrets and fleets' secrets; `signet serve` with all three processes."""
 import concurrent.futures
+import json
 import re
 import stat
 
@@ -59,7 +60,7 @@ def test_a_secret_is_good_once_and_never_comes_back(served, admin, document, tmp
     apikit.conforms(document, {"$ref": "#/components/schemas/Enrolled"}, done.json)
     assert done.json["device"] == done.json["cn"] == "door" and done.json["broker"]["host"] == "localhost" and done.json["ca"] == root["pem"]
     kit.wait_for(lambda: connects(served, "door", files(served, tmp_path, done.json, key)), "the device to get in")
-    again = enrol(served, csr, made["secret"])
+    again = enrol(served, request(tmp_path, "other")[0], made["secret"])
     assert again.status == 401 and "used up" in again.json["detail"]
     state = admin("GET", "/api/v1/enrolment").json["items"][0]
     assert (state["uses"], state["open"]) == (1, False)
@@ -90,11 +91,42 @@ def test_what_is_no_use_is_all_the_same_to_who_tries(served, admin, tmp_path):
 
 def test_two_at_once_get_one_certificate(served, admin, tmp_path):
     made = token(admin, "race")
-    csr, _ = request(tmp_path, "race")
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        codes = sorted(a.status for a in pool.map(lambda _: enrol(served, csr, made["secret"], device="race"), range(6)))
-    assert codes == [201] + [401] * 5
+    csrs = [request(tmp_path, f"race{i}")[0] for i in range(3)]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        codes = sorted(a.status for a in pool.map(lambda csr: enrol(served, csr, made["secret"], device="race"), csrs))
+    assert codes == [201] + [401] * 2
     assert len(admin("GET", "/api/v1/certificates?device=race").json["items"]) == 1
+
+
+def test_who_has_not_heard_the_answer_asks_again(served, admin, tmp_path):
+    """The connection ends behind the request; the same key gets the same certificate, as long as the token and the certificate are good."""
+    made = token(admin, "lost")
+    csr, key = request(tmp_path, "lost")
+    body = json.dumps({"secret": made["secret"], "csr": csr}).encode()
+    with served.socket() as s:
+        s.sendall(b"POST /api/v1/enrol HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    issued = kit.wait_for(lambda: admin("GET", "/api/v1/certificates?device=lost").json["items"], "the certificate that nobody has heard of")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: enrol(served, csr, made["secret"]), range(4)))
+    assert {a.status for a in answers} == {201} and {a.json["serial"] for a in answers} == {issued[0]["serial"]}
+    assert answers[0].json["device"] == answers[0].json["cn"] == "lost" and answers[0].json["chain"] and answers[0].json["ca"]
+    kit.wait_for(lambda: connects(served, "lost", files(served, tmp_path, answers[0].json, key)), "the device to get in")
+    assert enrol(served, request(tmp_path, "thief")[0], made["secret"]).status == 401
+    assert len(admin("GET", "/api/v1/certificates?device=lost").json["items"]) == 1
+    assert admin("GET", "/api/v1/devices/lost/enrolment").json["items"][0]["uses"] == 1
+    admin("PATCH", "/api/v1/devices/lost", {"state": "disabled"})
+    assert enrol(served, csr, made["secret"]).status == 401
+    admin("PATCH", "/api/v1/devices/lost", {"state": "enabled"})
+    assert enrol(served, csr, made["secret"]).status == 201
+    assert admin("POST", f"/api/v1/certificates/client/{issued[0]['serial']}/revoke", {"reason": "keyCompromise"}).status == 200
+    assert enrol(served, csr, made["secret"]).status == 401
+    # A fleet's: one key is one device, however often it asks, also at the same time.
+    fleet = admin("POST", "/api/v1/enrolment", {"pattern": "lost-{n:2}", "max_uses": 2}).json
+    csr, _ = request(tmp_path, "fleet")
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: enrol(served, csr, fleet["secret"]), range(4)))
+    assert {(a.status, a.json["device"]) for a in answers} == {(201, "lost-01")} and len({a.json["serial"] for a in answers}) == 1
+    assert enrol(served, request(tmp_path, "second")[0], fleet["secret"]).json["device"] == "lost-02"
 
 
 def test_a_fleet_is_bounded_and_makes_its_devices(served, admin, tmp_path):
@@ -103,13 +135,14 @@ def test_a_fleet_is_bounded_and_makes_its_devices(served, admin, tmp_path):
     assert admin("POST", "/api/v1/enrolment", {"pattern": "fixed", "max_uses": 3}).status == 422
     made = admin("POST", "/api/v1/enrolment", wish).json
     assert made["fleet"]["pattern"] == "line7-{n:3}" and re.match(r"signet://localhost:\d+/\?ca=", made["uri"])
-    csr, key = request(tmp_path, "x")
+    requests = [request(tmp_path, f"x{i}") for i in range(5)]
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
-        answers = list(pool.map(lambda _: enrol(served, csr, made["secret"]), range(5)))
+        answers = list(pool.map(lambda r: enrol(served, r[0], made["secret"]), requests))
     good = sorted(a.json["device"] for a in answers if a.status == 201)
     assert good == ["line7-001", "line7-002", "line7-003"] and sorted(a.status for a in answers)[3:] == [401, 401]
     assert admin("GET", "/api/v1/devices/line7-002").json["label"] == "Line"
-    kit.wait_for(lambda: connects(served, "line7-003", files(served, tmp_path, next(a.json for a in answers if a.json.get("device") == "line7-003"), key)), "the device to get in")
+    third, key = next((a.json, r[1]) for a, r in zip(answers, requests) if a.json.get("device") == "line7-003")
+    kit.wait_for(lambda: connects(served, "line7-003", files(served, tmp_path, third, key)), "the device to get in")
 
 
 def test_a_fleet_by_name_takes_nobody_over(served, admin, tmp_path):
@@ -117,6 +150,7 @@ def test_a_fleet_by_name_takes_nobody_over(served, admin, tmp_path):
     made = admin("POST", "/api/v1/enrolment", {"pattern": "m-{name}", "max_uses": 10}).json
     csr, _ = request(tmp_path, "2")
     assert enrol(served, csr, made["secret"]).json["device"] == "m-2"
+    csr, _ = request(tmp_path, "another")
     taken = enrol(served, csr, made["secret"], device="1")
     assert taken.status == 409 and "m-1" in taken.json["detail"]
     assert enrol(served, csr, made["secret"], device="a/b").status == 422

@@ -353,12 +353,6 @@ on_down(void *ctx, const char *why)
 bool
 api_ask_broker(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err)
 {
-	return api_ask_broker_within(a, command, body, &(struct broker_wait){ done, ctx, ASK_MS }, err);
-}
-
-bool
-api_ask_broker_within(struct api *a, const char *command, json_t *body, const struct broker_wait *w, struct err *err)
-{
 	struct broker *b = a->broker;
 	bool ok;
 
@@ -366,8 +360,25 @@ api_ask_broker_within(struct api *a, const char *command, json_t *body, const st
 		json_decref(body);
 		return err_set(err, ERR_SYSTEM, "no listener has `protocol control`");
 	}
-	ok = request(&b->told, command, body, w->ms, w->done, w->ctx, err);
+	ok = request(&b->told, command, body, ASK_MS, done, ctx, err);
 	arm(&b->told);
+	return ok;
+}
+
+bool
+api_ask_broker_within(struct api *a, const char *command, json_t *body, const struct broker_wait *w, struct err *err)
+{
+	struct broker *b = a->broker;
+	struct line *l;
+	bool ok;
+
+	if (b == NULL) {
+		json_decref(body);
+		return err_set(err, ERR_SYSTEM, "no listener has `protocol control`");
+	}
+	l = link_client_is_up(b->asked.link) ? &b->asked : &b->told;
+	ok = request(l, command, body, w->ms, w->done, w->ctx, err);
+	arm(l);
 	return ok;
 }
 

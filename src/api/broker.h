@@ -23,6 +23,7 @@ struct broker_wait {
 	void *ctx;
 	unsigned ms; /* for which an answer may take */
 };
+/* The same for what may take long. */
 bool api_ask_broker_within(struct api *a, const char *command, json_t *body, const struct broker_wait *w, struct err *err);
 
 #endif

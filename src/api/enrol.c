@@ -23,6 +23,9 @@ struct enrol_job {
 	char ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1];
 	char actor[64];
 	bool fresh;            /* the device is made with it */
+	bool has_key;          /* of the next two: whose it is, should he ask again */
+	uint8_t hash[REGISTRY_HASH], key[REGISTRY_HASH];
+	struct enrol_job *first; /* who asks the same again while <first> is under way: gets its answer; NULL: this is the first */
 };
 struct enrol {
 	struct enrol_job *jobs;
@@ -197,6 +200,13 @@ finish(struct enrol_job *j, const struct enrolled *e, const struct err *why)
 		log_warning("Secret %" PRId64 " is not given back: %s.", j->secret.id, err.text);
 	/* What <e> borrows of the job is needed until the end. */
 	done(c, e, why);
+	for (struct enrol_job *k = a->enrol->jobs, *next; k != NULL; k = next) {
+		next = k->next;
+		if (k->first != j)
+			continue;
+		k->done(k->call, e, why);
+		job_free(a, k);
+	}
 	job_free(a, j);
 }
 
@@ -232,6 +242,8 @@ on_signed(void *ctx, const struct signer_issued *s, const struct err *why)
 		return;
 	}
 	issued_fill(s, &n.certificate);
+	if (j->has_key)
+		(void)text_hex(slice_of(j->key, sizeof(j->key)), n.certificate.spki, sizeof(n.certificate.spki));
 	e.not_before = s->not_before;
 	e.not_after = s->not_after;
 	/* One that the registry does not know, or whose secret was withdrawn meanwhile, must not go out. */
@@ -275,12 +287,8 @@ static bool
 claim(struct enrol_job *j, const struct enrol_order *o, struct err *err)
 {
 	struct api *a = j->call->api;
-	uint8_t hash[REGISTRY_HASH];
 
-	/* Found by its hash, whose bytes nobody can choose one after the other: the time that it takes tells nothing. */
-	if (EVP_Digest(o->secret.p, o->secret.n, hash, NULL, EVP_sha256(), NULL) != 1)
-		return err_set(err, ERR_MEMORY, "out of memory");
-	if (!registry_secret_claim(a->registry, slice_of(hash, sizeof(hash)), (struct slice){ 0 }, &j->secret, err))
+	if (!registry_secret_claim(a->registry, slice_of(j->hash, sizeof(j->hash)), (struct slice){ 0 }, &j->secret, err))
 		return false;
 	(void)snprintf(j->actor, sizeof(j->actor), "enrolment:%" PRId64, j->secret.id);
 	if (j->secret.device.n > 0 ? for_device(a, j, o, err) : for_fleet(a, j, o, err))
@@ -307,6 +315,57 @@ sign(struct enrol_job *j, const struct enrol_order *o)
 	}
 }
 
+/* ---- who asks again ---- */
+
+static bool
+is_allowed(struct api *a, const struct registry_certificate *x)
+{
+	struct registry_device d;
+	bool ok = x->device.n > 0 && registry_device_get(a->registry, x->tenant, x->device, &d, NULL);
+
+	if (!ok)
+		return false;
+	ok = d.state != REGISTRY_DISABLED;
+	free(d.mem);
+	return ok;
+}
+
+/* The answer was lost on its way: the secret and the proof of the same key are as good as they were the first time. */
+static bool
+answer_again(struct enrol_job *j)
+{
+	struct api *a = j->call->api;
+	struct registry_certificate x;
+	struct enrolled e;
+	char ca[REGISTRY_NAME_MAX + 1];
+	int64_t secret;
+
+	if (!registry_secret_answer(a->registry, slice_of(j->hash, sizeof(j->hash)), slice_of(j->key, sizeof(j->key)), &x, &secret, NULL))
+		return false;
+	if (!is_allowed(a, &x) || !text_copy(ca, sizeof(ca), x.ca)) {
+		free(x.mem);
+		return false;
+	}
+	e = (struct enrolled){ .tenant = x.tenant, .device = x.device, .cn = x.cn, .der = x.der, .ca = ca, .serial = x.serial, .fingerprint = x.fingerprint,
+		.not_before = x.not_before, .not_after = x.not_after };
+	(void)snprintf(j->actor, sizeof(j->actor), "enrolment:%" PRId64, secret);
+	api_audit(a, j->actor, "enrol-again", x.cn);
+	j->done(j->call, &e, NULL);
+	free(x.mem);
+	job_free(a, j);
+	return true;
+}
+
+/* Or it is still being made. */
+static bool
+wait_for_first(struct enrol_job *j)
+{
+	for (struct enrol_job *k = j->call->api->enrol->jobs; k != NULL && j->first == NULL; k = k->next)
+		if (k != j && k->first == NULL && k->has_key && memcmp(k->hash, j->hash, sizeof(j->hash)) == 0 && memcmp(k->key, j->key, sizeof(j->key)) == 0)
+			j->first = k;
+	return j->first != NULL;
+}
+
 void
 enrol_take(struct call *c, const struct enrol_order *o, enrol_done *done)
 {
@@ -330,6 +389,17 @@ enrol_take(struct call *c, const struct enrol_order *o, enrol_done *done)
 		done(c, NULL, &err);
 		return;
 	}
+	/* Found by its hash, whose bytes nobody can choose one after the other: the time that it takes tells nothing. */
+	if (EVP_Digest(o->secret.p, o->secret.n, j->hash, NULL, EVP_sha256(), NULL) != 1) {
+		job_free(c->api, j);
+		(void)err_set(&err, ERR_MEMORY, "out of memory");
+		done(c, NULL, &err);
+		return;
+	}
+	/* What is wrong with a request says who takes it. */
+	j->has_key = o->again && pki_request_key(o->csr, j->key, NULL);
+	if (j->has_key && (answer_again(j) || wait_for_first(j)))
+		return;
 	if (!claim(j, o, &err)) {
 		job_free(c->api, j);
 		refuse_secret(c, o->device, &err, done);

@@ -16,6 +16,7 @@ struct enrol_order {
 	struct slice secret; /* as it was shown: any text, of which the registry has the SHA-256 */
 	struct slice csr;    /* PKCS#10, DER or PEM */
 	const char *origin;  /* "enrol", "est", …: of the certificate in the registry; static */
+	bool again;          /* who asks once more with the same key, as he has not heard the answer, gets it again */
 };
 struct enrolled {
 	struct slice tenant, device, cn; /* whose it is; a device that a fleet's secret made is new */

@@ -222,7 +222,7 @@ on_enrolled(struct call *c, const struct enrolled *e, const struct err *why)
 static void
 enrol(struct call *c)
 {
-	struct enrol_order o = { .device = call_text(c, "device"), .secret = call_text(c, "secret"), .csr = call_text(c, "csr"), .origin = "enrol" };
+	struct enrol_order o = { .device = call_text(c, "device"), .secret = call_text(c, "secret"), .csr = call_text(c, "csr"), .origin = "enrol", .again = true };
 
 	enrol_take(c, &o, on_enrolled);
 }

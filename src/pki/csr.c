@@ -191,6 +191,23 @@ pki_request_check(struct slice csr, char **ret_pem, struct err *err)
 }
 
 bool
+pki_request_key(struct slice csr, uint8_t ret[static 32], struct err *err)
+{
+	struct csr_taken t = { 0 };
+	X509_REQ *req = NULL;
+	unsigned char *der = NULL;
+	bool ok = csr_parse(csr, "the request", &req, err) && csr_take(req, "the request", &t, err);
+	int n = ok ? i2d_PUBKEY(t.key, &der) : -1;
+
+	if (ok)
+		ok = (n > 0 && EVP_Digest(der, (size_t)n, ret, NULL, EVP_sha256(), NULL) == 1) || err_set(err, ERR_MEMORY, "out of memory");
+	OPENSSL_free(der);
+	csr_taken_done(&t);
+	X509_REQ_free(req);
+	return ok;
+}
+
+bool
 pki_fingerprint(struct slice pem, uint8_t ret[static 32])
 {
 	auto_bio in = pem.n <= INT32_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;

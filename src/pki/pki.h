@@ -179,6 +179,8 @@ void pki_pair_done(struct pki_pair *p); /* of zeros is fine */
 
 /* Is it a request that a CA here would take (PEM or DER, signature, key)? *ret_pem: the same as PEM; free(). */
 bool pki_request_check(struct slice csr, char **ret_pem, struct err *err);
+/* SHA-256 of the key (SubjectPublicKeyInfo) in such a request. */
+bool pki_request_key(struct slice csr, uint8_t ret[static 32], struct err *err);
 /* SHA-256 of the first certificate in <pem>. False: there is none. */
 bool pki_fingerprint(struct slice pem, uint8_t ret[static 32]);
 

@@ -129,6 +129,7 @@ add(struct registry *r, const struct registry_certificate_new *n, struct err *er
 	c.state = REGISTRY_CERT_ACTIVE;
 	c.revoked_at = c.reason = 0;
 	return find_facts(r, &c, &f, err) && (n->secret == 0 || secrets_use(r, n->secret, err)) && insert(r, &c, &f, err) &&
+	    (n->secret == 0 || f.spki.n == 0 || db_run(r, "INSERT OR REPLACE INTO enrolled VALUES(?1, ?2, ?3)", VALUES(v_int(n->secret), v_blob(f.spki), v_int(f.number)), err)) &&
 	    (!n->supersede || supersede(r, &c, &f, err)) && (n->keep_entity || entity_generated(r, c.cn, err)) &&
 	    device_dates(r, f.device.number, err);
 }

@@ -157,7 +157,12 @@ static const char version_2[] =
     "CREATE TABLE unbooked(id INTEGER PRIMARY KEY REFERENCES certificates ON DELETE CASCADE) STRICT;"
     "INSERT INTO unbooked SELECT x.id FROM certificates x JOIN cas c ON c.id = x.ca_id WHERE x.state >= 2 AND c.own = 1;"
     "CREATE TRIGGER certificates_unbooked AFTER UPDATE OF state ON certificates WHEN NEW.state <> OLD.state AND (NEW.state >= 2 OR OLD.state = 2)"
-    " AND (SELECT own FROM cas WHERE id = NEW.ca_id) = 1 BEGIN INSERT OR REPLACE INTO unbooked VALUES(NEW.id); END;";
+    " AND (SELECT own FROM cas WHERE id = NEW.ca_id) = 1 BEGIN INSERT OR REPLACE INTO unbooked VALUES(NEW.id); END;"
+
+    /* Which key got which certificate for a secret, so that who has not heard the answer may ask again. */
+    "CREATE TABLE enrolled(secret INTEGER NOT NULL REFERENCES secrets ON DELETE CASCADE, spki BLOB NOT NULL,"
+    " certificate INTEGER NOT NULL REFERENCES certificates ON DELETE CASCADE, PRIMARY KEY(secret, spki)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX enrolled_certificate ON enrolled(certificate);";
 
 const struct migration schema_migrations[] = {
 	{ version_1 },
