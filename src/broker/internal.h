@@ -15,6 +15,7 @@
 #include "broker/request.h"
 #include "broker/record.h"
 #include "broker/ring.h"
+#include "broker/session.h"
 #include "msg/msg.h"
 #include "topic/topic.h"
 
@@ -41,7 +42,10 @@ enum {
 	SCAN_COUNTED = 16,               /* messages a scan sends in its turn where their bytes count */
 	SWEEP_VISITS = 16,               /* retained topics looked at for expiry in one turn */
 	ROUTE_SLOTS = 1024,              /* remembered routes, a power of two */
-	ROUTE_HITS_MAX = 256,            /* a route to more sessions is not remembered */
+	ROUTE_HITS_MAX = 256,            /* a route to more sessions is remembered as long as such ones have */
+	ROUTE_HITS_LARGE = 65536,        /* no more hits than this in all */
+	SPREAD_FIRST = 64,               /* hits here above which other shards are told of a message before they get it */
+	LEND_REFS_MIN = 16,              /* hits above which references are counted at once */
 	OUTBOXES = 2,                    /* for each receiver */
 	INTEREST_SLOTS = 4096,
 	INTEREST_DEPTH = 3,              /* topic levels that the interest map looks at */
@@ -52,54 +56,6 @@ enum trie_kind { SUB_SESSION, SUB_GROUP };
 /* Names a session from another shard; may be stale, then session_of() says so. */
 struct handle {
 	uint32_t slot, generation;
-};
-
-struct will {
-	struct msg *msg;
-	uint32_t delay_s;
-	uint32_t expiry_s; /* counts from the moment it is published [MQTT-3.1.3.2.4] */
-	bool has_expiry;
-};
-
-/* A subscription as its session sees it. */
-struct sub {
-	struct trie_node *node; /* NULL: a shared one, kept at the group's home */
-	struct shared_sub *shared;
-	uint64_t record; /* journal.c; 0: none */
-};
-
-struct session {
-	struct shard *shard;
-	struct client *client;       /* NULL while nobody is connected */
-	struct authz_principal *who; /* whose it is; judges what is queued */
-	struct sub *subs;
-	struct ring inflight; /* QoS > 0, sent at least once, in packet id order without gaps; entry kinds: enum flight */
-	struct ring pending;  /* QoS > 0 (and 0 on wish) that waits for the window or for the client */
-	struct will *will;
-	struct journal *journal; /* NULL: it ends with its connection, or there is no store */
-	struct drop_note *drops; /* NULL: it has lost nothing lately */
-	struct timer timer;   /* offline: will delay or session expiry, on the session wheel */
-	uint64_t offline_ms;  /* since when */
-	uint64_t share_slots; /* numbers of shared subscriptions that queued messages may bear; bit 0: is not one */
-	size_t pending_bytes, inflight_bytes; /* inflight_bytes: payloads in .inflight that were not received yet */
-	struct idset received; /* QoS 2 packet ids received and not released */
-	uint32_t slot, generation;
-	uint32_t match_seq, match_index; /* where route.c has put it in the present match */
-	uint32_t expiry_s;    /* session expiry interval; 0 ends with the connection, UINT32_MAX never */
-	uint32_t n_dropped;   /* messages, since the session began */
-	uint32_t n_subs, cap_subs, n_shared, sub_bytes;
-	uint32_t sub_cursor; /* where the last one was found that was asked for again */
-	uint16_t next_packet_id, live; /* live: entries of inflight that still wait */
-	uint16_t unsent, resend_id;    /* live ones that were not sent again yet since the client came back; where to look */
-	uint16_t listener, queue_tag; /* queue_tag: the policies under which .pending was judged */
-	uint16_t id_n;
-	uint32_t cert_hash, cert_next, cert_prev, group_next, group_prev; /* certs.c: in its lists, by 1 + slot */
-	struct cert_group *group; /* certs.c; NULL: stands in no list */
-	bool unindexed;       /* has a certificate, and there was no memory to list it */
-	bool judge_all;       /* subscriptions were granted to another identity or listener: each delivery is judged */
-	bool homeless;        /* its listener is not there any more: until its client comes to another, what it would get waits unjudged, and nobody else asks */
-	bool unclaimed;       /* imported: whoever connects first with the user name of .who, or with any if there is none, is its owner */
-	char id[];
 };
 
 /* JUDGING: its CONNECT is still the transport's, which offers it again when the verdict is there. EXCHANGING: its CONNECT is kept
@@ -215,6 +171,12 @@ struct shard {
 	struct more_id *more;
 	struct route *routes;
 	uint32_t n_hits, cap_hits, n_more, cap_more, match_seq;
+	uint32_t large_hits; /* of routes with more than ROUTE_HITS_MAX */
+	uint64_t large_swept; /* the tree for which old ones were looked for */
+	struct lent_refs {
+		struct msg *msg;
+		uint32_t n;
+	} lent; /* references that are counted and not taken */
 	bool match_failed;
 	/* share.c: the sessions' shared subscriptions; those of which their home has not heard yet */
 	struct map shared_subs;

@@ -83,6 +83,15 @@ void journal_unsubscribed(struct session *s, struct sub *sub);
 /* Before <o> is put behind .pending, and when that failed. False: out of memory. */
 bool journal_queued(struct session *s, const struct out *o);
 void journal_not_queued(struct session *s);
+/* It is going to be called: what it writes to, into the cache. */
+static inline __attribute__((always_inline)) void
+journal_prefetch(const struct journal *x)
+{
+	const struct entries *r = &x->pending;
+
+	if (r->count < r->cap)
+		__builtin_prefetch(&r->v[(r->head + r->count) & (r->cap - 1)], 1);
+}
 /* The first of .pending was taken out; what becomes of it is said with what is returned. */
 struct entry journal_dequeued(struct session *s);
 void journal_dropped(struct session *s, struct entry e);

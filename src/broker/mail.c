@@ -80,12 +80,10 @@ batch_room(struct shard *sh, unsigned to)
 }
 
 void
-mail_flush(struct shard *sh)
+mail_send(struct shard *sh)
 {
 	struct broker *b = sh->broker;
 
-	if (journal_on(&sh->journal))
-		store_submit(sh->journal.writer);
 	if (!sh->outbox_dirty)
 		return;
 	sh->outbox_dirty = sh->outbox_large = false;
@@ -101,6 +99,14 @@ mail_flush(struct shard *sh)
 		if (inbox_push(&to->inbox, &batch->node))
 			b->ports.wake(b->ports.ctx, to->index);
 	}
+}
+
+void
+mail_flush(struct shard *sh)
+{
+	if (journal_on(&sh->journal))
+		store_submit(sh->journal.writer);
+	mail_send(sh);
 }
 
 void

@@ -31,6 +31,8 @@ bool mail_post(struct shard *sh, unsigned to, const struct mail *m);
 bool mail_room(struct shard *sh, unsigned to, const struct mail *m);
 /* What was put by then is handed to the store first: no letter is on the disk without what it came from. */
 void mail_flush(struct shard *sh);
+/* The letters alone, in the middle of a turn: only while nothing in the outboxes must come once (once.h). */
+void mail_send(struct shard *sh);
 /* At the beginning of a message: send what is too much for one batch. */
 void mail_relieve(struct shard *sh);
 void mail_take(struct shard *sh); /* carries out what has arrived */

@@ -231,7 +231,7 @@ drop_all(struct loading *l)
 }
 
 /* Where several cache lines of a session will be looked at. */
-static void
+static inline __attribute__((always_inline)) void
 prefetch(const struct loading *l)
 {
 	__builtin_prefetch(l->session);

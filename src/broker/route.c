@@ -120,13 +120,45 @@ route_slot(struct slice topic)
 	return (uint32_t)((h * 0x9e3779b97f4a7c15u) >> 48) & (ROUTE_SLOTS - 1);
 }
 
+static uint32_t
+large(uint32_t n)
+{
+	return n > ROUTE_HITS_MAX ? n : 0;
+}
+
+static void
+route_forget(struct shard *sh, struct route *r)
+{
+	sh->large_hits -= large(r->n);
+	free(r->hits);
+	free(r->topic);
+	*r = (struct route){ 0 };
+}
+
+/* Those of a tree that has changed make room. */
+static bool
+large_fits(struct shard *sh)
+{
+	uint64_t generation = trie_generation(sh->subs);
+
+	if (sh->large_hits + large(sh->n_hits) > ROUTE_HITS_LARGE && sh->large_swept != generation) {
+		sh->large_swept = generation;
+		for (unsigned i = 0; i < ROUTE_SLOTS; i++)
+			if (large(sh->routes[i].n) > 0 && sh->routes[i].generation != generation)
+				route_forget(sh, &sh->routes[i]);
+	}
+	return sh->large_hits + large(sh->n_hits) <= ROUTE_HITS_LARGE;
+}
+
 static void
 route_remember(struct shard *sh, struct route *r, struct slice topic)
 {
 	struct hit *hits = NULL;
 	uint8_t *copy;
 
-	if (sh->match_failed || sh->n_hits > ROUTE_HITS_MAX || sh->n_more > 0 || topic.n > 256)
+	/* What is there is out of date, or was looked for less lately. */
+	route_forget(sh, r);
+	if (sh->match_failed || sh->n_more > 0 || topic.n > 256 || !large_fits(sh))
 		return;
 	copy = malloc(topic.n);
 	if (sh->n_hits > 0)
@@ -139,9 +171,8 @@ route_remember(struct shard *sh, struct route *r, struct slice topic)
 	memcpy(copy, topic.p, topic.n);
 	if (sh->n_hits > 0)
 		memcpy(hits, sh->hits, sh->n_hits * sizeof *hits);
-	free(r->hits);
-	free(r->topic);
 	*r = (struct route){ trie_generation(sh->subs), hits, sh->n_hits, (uint16_t)topic.n, copy };
+	sh->large_hits += large(sh->n_hits);
 }
 
 void
@@ -180,20 +211,65 @@ route_find(struct shard *sh, struct slice topic)
 	return (struct hits){ sh->hits, sh->n_hits, sh->match_failed };
 }
 
+/* Where many sessions get one message, the memory of each is where no cache expects it. What it looks at is asked for in steps: the
+ * session, what that points to, and what that points to. (Inline, or GCC finds that it changes nothing and leaves the call out.) */
+static inline __attribute__((always_inline)) void
+look_ahead(const struct hits *h, uint32_t i)
+{
+	enum { FAR = 24, MIDDLE = 16, NEAR = 8 };
+	const struct session *s;
+
+	if (i + FAR < h->n && !h->v[i + FAR].is_group) {
+		s = h->v[i + FAR].session;
+		__builtin_prefetch(s, 1);
+		__builtin_prefetch((const char *)s + 64, 1);
+		__builtin_prefetch((const char *)s + SESSION_HOT - 1, 1);
+	}
+	if (i + MIDDLE < h->n && !h->v[i + MIDDLE].is_group) {
+		s = h->v[i + MIDDLE].session;
+		__builtin_prefetch(s->client == NULL ? (const void *)s->journal : s->client, 1);
+		if (s->pending.count < s->pending.cap)
+			__builtin_prefetch(ring_at(&s->pending, s->pending.count), 1);
+	}
+	if (i + NEAR < h->n && !h->v[i + NEAR].is_group && (s = h->v[i + NEAR].session)->client == NULL && s->journal != NULL)
+		journal_prefetch(s->journal);
+}
+
+/* Other shards count references to the same message meanwhile: the line goes to and fro once, not for each of many. */
+static void
+lend_refs(struct shard *sh, struct msg *m, uint32_t n)
+{
+	sh->lent = (struct lent_refs){ m, n > LEND_REFS_MIN ? n : 0 };
+	if (sh->lent.n > 0)
+		msg_ref_many(m, n);
+}
+
+static void
+unlend_refs(struct shard *sh)
+{
+	if (sh->lent.n > 0)
+		msg_unref_many(sh->lent.msg, sh->lent.n);
+}
+
 static void
 deliver(struct shard *sh, struct msg *m, const struct hits *h)
 {
 	if (h->failed)
 		shard_dropped(sh, BROKER_DROP_NO_MEMORY);
 	const struct doubt *d = m->exchange != 0 ? once_doubt(sh->broker, m->exchange) : NULL;
+	struct lent_refs outer = sh->lent;
 
+	lend_refs(sh, m, h->n);
 	/* Nothing that an offer does changes the tree: a client that fails is ended at its own next turn or feed. */
 	for (uint32_t i = 0; i < h->n; i++) {
+		look_ahead(h, i);
 		if (h->v[i].is_group)
 			group_deliver(sh, h->v[i].group, m);
 		else if (d == NULL || !once_has_session(sh->broker, d, m, session_id(h->v[i].session)))
 			session_offer(h->v[i].session, m, &h->v[i]);
 	}
+	unlend_refs(sh);
+	sh->lent = outer;
 }
 
 void
@@ -240,7 +316,7 @@ route_message(struct shard *sh, struct msg *m, bool spread)
 	struct broker *b = sh->broker;
 	struct hits here = route_find(sh, msg_topic(m));
 	struct interest_key k;
-	bool any = here.n > 0, cares;
+	bool any = here.n > 0, cares, alone = !sh->outbox_dirty;
 
 	if (spread && here.failed && m->qos > 0)
 		return ROUTED_NOMEM;
@@ -251,6 +327,9 @@ route_message(struct shard *sh, struct msg *m, bool spread)
 		for (unsigned i = 0; i < b->n_shards; i++)
 			if (goes_to(sh, m, i, &k, &cares))
 				any = (mail_post(sh, i, &(struct mail){ .kind = MAIL_PUBLISH, .msg = msg_ref(m) }) && cares) || any;
+		/* All shards at once. What must come once goes after this turn was handed to the store (once.h), with all before it. */
+		if (alone && m->exchange == 0 && here.n > SPREAD_FIRST)
+			mail_send(sh);
 	}
 	deliver(sh, m, &here);
 	return any ? ROUTED : ROUTED_NOBODY;

@@ -288,6 +288,9 @@ offer(struct session *s, struct msg *m, const struct hit *h, bool retain, bool a
 			return;
 		}
 		o.kind = OUT_MANY;
+	} else if (s->shard->lent.msg == m && s->shard->lent.n > 0) {
+		s->shard->lent.n--;
+		o.msg = m;
 	} else
 		o.msg = msg_ref(m);
 	if (c != NULL && !out_fits(c, &o)) {

@@ -51,6 +51,17 @@ msg_ref(struct msg *m)
 }
 /* Any thread; NULL is fine. */
 void msg_unref(struct msg *m);
+/* <n> references at once; the caller keeps one of his own until they are given back. */
+static inline void
+msg_ref_many(struct msg *m, uint32_t n)
+{
+	atomic_fetch_add_explicit(&m->refs, n, memory_order_relaxed);
+}
+static inline void
+msg_unref_many(struct msg *m, uint32_t n)
+{
+	atomic_fetch_sub_explicit(&m->refs, n, memory_order_acq_rel);
+}
 
 static inline struct slice
 msg_topic(const struct msg *m)

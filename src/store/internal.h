@@ -24,6 +24,7 @@ enum {
 	FORMAT_MINOR = 0,
 	RESERVE = 2,              /* spare segments kept for deletes, cleaning and recovery when the disk is full */
 	SPARES_MAX = 4,
+	LOOK_AHEAD = 1024,        /* bytes of records whose places in the index are fetched into the cache */
 	FRAME_KEEP = 8 * 1024 * 1024, /* a buffer of more than this is not kept */
 	PREPARE_STEP = 256 * 1024, /* zeroes written ahead at a time */
 	CLEAN_STEP = 64 * 1024,   /* bytes looked through with each frame, beside three for each byte written */

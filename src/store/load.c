@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "store/internal.h"
 
-enum { FOUND_MIN = 16, LOOK_AHEAD = 1024 /* bytes of records whose places are fetched into the cache */ };
+enum { FOUND_MIN = 16 };
 
 /* Damage is told at the end: what lies in segments below the tail does not count. */
 static bool
