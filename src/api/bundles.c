@@ -331,7 +331,7 @@ finish(struct call *c, struct slice leaf, const char *serial, json_t **ret, stru
 	    make_set(c, bio_text(key), bio_text(chain), bio_text(root), &b, err);
 	if (ok && (p = parcel_new(c, m, b.folder)) == NULL)
 		ok = err_set(err, ERR_MEMORY, "out of memory");
-	ok = ok && pack(m, &b, p, err);
+	ok = ok && p != NULL && pack(m, &b, p, err);
 	if (ok) {
 		*ret = answer_json(m, p, &b, serial);
 		p->next = c->api->parcels;
@@ -460,11 +460,10 @@ ended(struct call *c)
 	pki_pair_done(&((struct making *)c->work)->pair);
 }
 
-/* The device's end entity says by which CA and profile. False: answered. */
+/* False: answered. */
 static bool
 begin(struct call *c, struct making *m)
 {
-	struct registry_entity e = { .ca = SL("client"), .profile = SL("client") };
 	struct slice form = call_text(c, "format");
 	struct registry_device d;
 	struct err err;
@@ -473,11 +472,8 @@ begin(struct call *c, struct making *m)
 		call_error(c, &err);
 		return false;
 	}
-	(void)registry_entity_get(c->api->registry, d.cn, &e, NULL);
-	(void)text_copy(m->ca, sizeof(m->ca), e.ca);
-	(void)text_copy(m->profile, sizeof(m->profile), e.profile);
+	issue_terms(c->api->registry, d.cn, m->ca, m->profile);
 	(void)text_copy(m->cn, sizeof(m->cn), d.cn);
-	free(e.mem);
 	free(d.mem);
 	m->form = &forms[0];
 	for (size_t i = 0; i < ARRAY_LEN(forms); i++)

@@ -54,8 +54,8 @@ add_active(struct call *c, json_t *ca)
 }
 
 /* A CA of another tenant is none. */
-static bool
-is_visible(const struct call *c, const struct registry_ca *x)
+bool
+call_sees_ca(const struct call *c, const struct registry_ca *x)
 {
 	return x->tenant.n == 0 || slice_eq(x->tenant, call_tenant(c));
 }
@@ -70,7 +70,7 @@ add_row(void *ctx, const struct registry_ca *x)
 {
 	struct listing *l = ctx;
 
-	return !is_visible(l->call, x) || json_array_append_new(l->items, ca_json(x)) == 0;
+	return !call_sees_ca(l->call, x) || json_array_append_new(l->items, ca_json(x)) == 0;
 }
 
 static void
@@ -101,7 +101,7 @@ get(struct call *c)
 		return;
 	}
 	c->version = x.version;
-	if (!is_visible(c, &x)) {
+	if (!call_sees_ca(c, &x)) {
 		call_problem(c, 404, "not-found", NULL, "there is no such CA");
 	} else {
 		v = ca_json(&x);

@@ -12,12 +12,6 @@
 
 /* ---- which CA ---- */
 
-static bool
-is_visible(const struct call *c, const struct registry_ca *x)
-{
-	return x->tenant.n == 0 || slice_eq(x->tenant, call_tenant(c));
-}
-
 bool
 dojot_ca_get(struct call *c, struct slice name, struct registry_ca *ret, struct err *err)
 {
@@ -27,7 +21,7 @@ dojot_ca_get(struct call *c, struct slice name, struct registry_ca *ret, struct 
 
 	if (!found && slice_eq(name, SL(DOJOT_CA)))
 		found = registry_ca_get(r, slice_str(c->api->config->dojot.ca), ret, NULL);
-	if (found && is_visible(c, ret))
+	if (found && call_sees_ca(c, ret))
 		return true;
 	if (found)
 		free(ret->mem);
@@ -71,7 +65,7 @@ add_row(void *ctx, const struct registry_ca *x)
 {
 	struct listing *l = ctx;
 
-	return !is_visible(l->call, x) || json_array_append_new(l->items, json_pack("{s:I, s:o}", "id", (json_int_t)x->id, "name", text_json(x->name))) == 0;
+	return !call_sees_ca(l->call, x) || json_array_append_new(l->items, json_pack("{s:I, s:o}", "id", (json_int_t)x->id, "name", text_json(x->name))) == 0;
 }
 
 static void
@@ -312,7 +306,7 @@ fits_dn(void *ctx, const struct registry_ca *x)
 {
 	struct search *s = ctx;
 
-	if (is_visible(s->call, x) && dn_same(x->subject, s->dn))
+	if (call_sees_ca(s->call, x) && dn_same(x->subject, s->dn))
 		(void)text_copy(s->name, sizeof(s->name), x->name);
 	return s->name[0] == '\0';
 }

@@ -68,12 +68,7 @@ on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 		g->done(c, NULL, why);
 		return;
 	}
-	x->cn = slice_str(s->cn);
-	x->der = s->der;
-	x->not_before = s->not_before;
-	x->not_after = s->not_after;
-	(void)text_copy(x->serial, sizeof(x->serial), slice_str(s->serial));
-	(void)text_copy(x->fingerprint, sizeof(x->fingerprint), slice_str(s->fingerprint));
+	issued_fill(s, x);
 	/* One that the registry does not know must not go out: nobody could revoke it here. */
 	if (!registry_certificate_add(c->api->registry, &n, &err)) {
 		g->done(c, NULL, &err);
@@ -171,22 +166,6 @@ on_password(void *ctx, struct hash_job *j)
 		try_secret(c);
 }
 
-static void
-check_hash(struct call *c, struct slice hash)
-{
-	struct hash_job *j = hash_job_new(hash, call_text(c, "passwd"));
-
-	if (j != NULL) {
-		j->done = on_password;
-		j->ctx = c;
-		if (hasher_add(c->api->hasher, j))
-			return;
-		hash_job_free(j);
-	}
-	call_header(c, "Retry-After", "5");
-	dojot_fail(c, 503, "too many passwords are looked at just now: try again in a few seconds");
-}
-
 /* The password that all share, that of the end entity, or a one-time secret of the device. */
 static void
 check_password(struct call *c, const struct registry_entity *e)
@@ -198,7 +177,7 @@ check_password(struct call *c, const struct registry_entity *e)
 	else if (c->api->config->dojot.shared_password && e->password.n == 0 && secret_eq(password, SL("dojot")))
 		issue(c);
 	else if (e->password.n > 0)
-		check_hash(c, e->password);
+		call_check_hash(c, e->password, password, on_password);
 	else
 		try_secret(c);
 }

@@ -107,18 +107,6 @@ is_named(const struct registry_device *d, struct slice name)
 	return name.n == 0 || slice_eq(name, d->id) || slice_eq(name, d->cn);
 }
 
-/* The CA and profile of its end entity; without one, those of devices. */
-static void
-read_entity(struct registry *r, struct slice cn, struct enrol_job *j)
-{
-	struct registry_entity e = { .ca = SL("client"), .profile = SL("client") };
-
-	(void)registry_entity_get(r, cn, &e, NULL);
-	(void)text_copy(j->ca, sizeof(j->ca), e.ca);
-	(void)text_copy(j->profile, sizeof(j->profile), e.profile);
-	free(e.mem);
-}
-
 static bool
 for_device(struct api *a, struct enrol_job *j, const struct enrol_order *o, struct err *err)
 {
@@ -135,7 +123,7 @@ for_device(struct api *a, struct enrol_job *j, const struct enrol_order *o, stru
 		ok = text_copy(j->tenant, sizeof(j->tenant), d.tenant) && text_copy(j->device, sizeof(j->device), d.id) &&
 		    text_copy(j->cn, sizeof(j->cn), d.cn) ? true : err_set(err, ERR_INPUT, "the device's name is too long");
 	free(d.mem);
-	read_entity(a->registry, slice_str(j->cn), j);
+	issue_terms(a->registry, slice_str(j->cn), j->ca, j->profile);
 	return ok;
 }
 

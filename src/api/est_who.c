@@ -157,7 +157,6 @@ static bool
 find(struct call *c, const struct pki_peer *p, struct registry_device *ret)
 {
 	struct registry *r = c->api->registry;
-	struct registry_entity x = { .ca = SL("client"), .profile = SL("client") };
 	struct est *e = c->work;
 	struct registry_ca ca;
 	bool ok;
@@ -166,14 +165,10 @@ find(struct call *c, const struct pki_peer *p, struct registry_device *ret)
 		return false;
 	ok = !ca.retired && find_device(c, p, &ca, ret);
 	e->foreign = !ca.own;
-	if (ok && ca.own) {
+	if (ok && ca.own)
 		(void)text_copy(e->ca, sizeof(e->ca), ca.name);
-	} else if (ok) {
-		(void)registry_entity_get(r, ret->cn, &x, NULL);
-		(void)text_copy(e->ca, sizeof(e->ca), x.ca);
-		(void)text_copy(e->profile, sizeof(e->profile), x.profile);
-		free(x.mem);
-	}
+	else if (ok)
+		issue_terms(r, ret->cn, e->ca, e->profile);
 	free(ca.mem);
 	return ok;
 }

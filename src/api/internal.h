@@ -191,6 +191,7 @@ int64_t call_query_int(const struct call *c, const char *name, int64_t otherwise
 int64_t call_param_int(const struct call *c, unsigned i); /* of a part of the path that is a number */
 struct slice call_tenant(const struct call *c);
 /* Compute the hash of a new password: <done> gets the call as its context. When too many wait, the call is answered instead. */
+void call_check_hash(struct call *c, struct slice hash, struct slice password, void (*done)(void *ctx, struct hash_job *j)); /* compare; likewise */
 void call_hash(struct call *c, struct slice password, void (*done)(void *ctx, struct hash_job *j));
 /* The page that the query asks for. */
 struct registry_page call_page(const struct call *c);
@@ -213,6 +214,8 @@ struct call *call_new(struct chan *chan, struct slice head);
 void call_free(struct call *c); /* NULL is fine */
 /* The connection is gone. */
 void call_orphan(struct call *c);
+
+bool call_sees_ca(const struct call *c, const struct registry_ca *x); /* cas.c; one of another tenant is none */
 
 /* ---- reply.c ---- */
 

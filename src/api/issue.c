@@ -158,6 +158,17 @@ cas_import(struct api *a)
 /* ---- issuing ---- */
 
 void
+issue_terms(struct registry *r, struct slice cn, char ret_ca[static REGISTRY_NAME_MAX + 1], char ret_profile[static REGISTRY_NAME_MAX + 1])
+{
+	struct registry_entity e = { .ca = SL("client"), .profile = SL("client") };
+
+	(void)registry_entity_get(r, cn, &e, NULL);
+	(void)text_copy(ret_ca, REGISTRY_NAME_MAX + 1, e.ca);
+	(void)text_copy(ret_profile, REGISTRY_NAME_MAX + 1, e.profile);
+	free(e.mem);
+}
+
+void
 issued_fill(const struct signer_issued *s, struct registry_certificate *ret)
 {
 	ret->cn = slice_str(s->cn);
@@ -229,13 +240,11 @@ order(struct call *c, struct order *o)
 		signers_asked(c->api);
 }
 
-/* The CA and profile of the device's end entity; without one, those of devices. */
 static void
 issue(struct call *c)
 {
 	struct order *o = c->work = calloc(1, sizeof(*o));
 	struct registry_device d;
-	struct registry_entity e = { .ca = SL("client"), .profile = SL("client") };
 	struct err err;
 
 	if (o == NULL) {
@@ -246,12 +255,9 @@ issue(struct call *c)
 		call_error(c, &err);
 		return;
 	}
-	(void)registry_entity_get(c->api->registry, d.cn, &e, NULL);
-	(void)text_copy(o->ca, sizeof(o->ca), e.ca);
-	(void)text_copy(o->profile, sizeof(o->profile), e.profile);
+	issue_terms(c->api->registry, d.cn, o->ca, o->profile);
 	(void)text_copy(o->cn, sizeof(o->cn), d.cn);
 	o->supersede = call_bool(c, "supersede", false);
-	free(e.mem);
 	free(d.mem);
 	order(c, o);
 }

@@ -7,6 +7,28 @@
 #include "base/text.h"
 #include "passwd/passwd.h"
 
+void
+call_check_hash(struct call *c, struct slice hash, struct slice password, void (*done)(void *ctx, struct hash_job *j))
+{
+	struct hash_job *j = hash_job_new(hash, password);
+
+	if (j != NULL) {
+		j->done = done;
+		j->ctx = c;
+		if (hasher_add(c->api->hasher, j))
+			return;
+		hash_job_free(j);
+	}
+	call_header(c, "Retry-After", "5");
+	call_problem(c, 503, "busy", "try again in a few seconds", "too many passwords are looked at just now");
+}
+
+void
+call_hash(struct call *c, struct slice password, void (*done)(void *ctx, struct hash_job *j))
+{
+	call_check_hash(c, (struct slice){ 0 }, password, done);
+}
+
 char *
 login_token(struct call *c, const struct login *who, const char *more, struct token *ret)
 {
@@ -63,25 +85,22 @@ on_password(void *ctx, struct hash_job *j)
 	t->done(c, NULL);
 }
 
-/* What to compare with: the user's hash, or one of nobody's password. */
-static struct hash_job *
-make_job(struct call *c, struct login *t, struct slice password)
+/* With the user's hash, or with one of nobody's password. */
+static void
+compare(struct call *c, struct login *t, struct slice password)
 {
 	struct registry_tenant tenant = { 0 };
-	struct registry_user u;
-	struct hash_job *j;
+	struct registry_user u = { 0 };
+	bool found = registry_user_find(c->api->registry, slice_str(t->name), &u, NULL);
 
-	if (!registry_user_find(c->api->registry, slice_str(t->name), &u, NULL))
-		return hash_job_new(slice_str(c->api->decoy), password);
-	if (!u.disabled && u.password.n > 0 && registry_tenant_get(c->api->registry, u.tenant, &tenant, NULL) && !tenant.disabled) {
+	if (found && !u.disabled && u.password.n > 0 && registry_tenant_get(c->api->registry, u.tenant, &tenant, NULL) && !tenant.disabled) {
 		t->user = u.id;
 		t->generation = u.generation;
 		(void)text_copy(t->tenant, sizeof(t->tenant), u.tenant);
 	}
-	j = hash_job_new(t->user != 0 ? u.password : slice_str(c->api->decoy), password);
+	call_check_hash(c, t->user != 0 ? u.password : slice_str(c->api->decoy), password, on_password);
 	free(tenant.mem);
 	free(u.mem);
-	return j;
 }
 
 void
@@ -89,7 +108,6 @@ login_try(struct call *c, struct slice name, struct slice password, void (*done)
 {
 	const struct api_ports *ports = &c->api->config->ports;
 	struct login *t = c->work = calloc(1, sizeof(*t));
-	struct hash_job *j;
 
 	if (t == NULL) {
 		call_json(c, 503, NULL);
@@ -104,18 +122,7 @@ login_try(struct call *c, struct slice name, struct slice password, void (*done)
 		call_problem(c, 429, "too-many-logins", "wait, or come from another address", "too many wrong passwords for this user from this address, or from this address");
 		return;
 	}
-	j = make_job(c, t, password);
-	if (j == NULL) {
-		call_json(c, 503, NULL);
-		return;
-	}
-	j->done = on_password;
-	j->ctx = c;
-	if (hasher_add(c->api->hasher, j))
-		return;
-	hash_job_free(j);
-	call_header(c, "Retry-After", "5");
-	call_problem(c, 503, "busy", "try again in a few seconds", "too many people log in at once");
+	compare(c, t, password);
 }
 
 static void
@@ -203,28 +210,11 @@ on_old(void *ctx, struct hash_job *j)
 	call_problem(c, 403, "credentials", NULL, "the old password is wrong");
 }
 
-void
-call_hash(struct call *c, struct slice password, void (*done)(void *ctx, struct hash_job *j))
-{
-	struct hash_job *j = hash_job_new((struct slice){ 0 }, password);
-
-	if (j != NULL) {
-		j->done = done;
-		j->ctx = c;
-		if (hasher_add(c->api->hasher, j))
-			return;
-		hash_job_free(j);
-	}
-	call_header(c, "Retry-After", "5");
-	call_problem(c, 503, "busy", "try again in a few seconds", "too many passwords are set at once");
-}
-
 static void
 set_own_password(struct call *c)
 {
 	const struct api_ports *ports = &c->api->config->ports;
 	struct registry_user u;
-	struct hash_job *j;
 
 	if (c->actor.kind != ACTOR_USER || !registry_user_get(c->api->registry, c->actor.user, &u, NULL)) {
 		call_problem(c, 409, "no-user", NULL, "who asks is no user with a password");
@@ -236,17 +226,8 @@ set_own_password(struct call *c)
 		call_problem(c, 429, "too-many-logins", "wait", "too many wrong passwords");
 		return;
 	}
-	j = hash_job_new(u.password, call_text(c, "old_password"));
+	call_check_hash(c, u.password, call_text(c, "old_password"), on_old);
 	free(u.mem);
-	if (j != NULL) {
-		j->done = on_old;
-		j->ctx = c;
-	}
-	if (j != NULL && hasher_add(c->api->hasher, j))
-		return;
-	hash_job_free(j);
-	call_header(c, "Retry-After", "5");
-	call_problem(c, 503, "busy", "try again in a few seconds", "too many people log in at once");
 }
 
 static const struct field login_rows[] = {

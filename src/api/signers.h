@@ -13,6 +13,8 @@ void signers_asked(struct api *a);
 bool signers_connect(struct api *a, int fd);
 /* What it made, as the registry has it; borrowed. */
 void issued_fill(const struct signer_issued *s, struct registry_certificate *ret);
+/* By which CA and profile the device or end entity <cn> gets its certificates; without an end entity, those of devices. */
+void issue_terms(struct registry *r, struct slice cn, char ret_ca[static REGISTRY_NAME_MAX + 1], char ret_profile[static REGISTRY_NAME_MAX + 1]);
 /* Ask the signer for its CAs, and take them into the registry. */
 void cas_import(struct api *a);
 /* A CA's certificate into the registry; what was said of it there stays. <role>: of one whose key is elsewhere. */

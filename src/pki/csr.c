@@ -8,14 +8,14 @@
 #include <openssl/objects.h>
 #include <openssl/pem.h>
 
-static void __attribute__((format(printf, 2, 3)))
-note(struct csr_taken *t, const char *fmt, ...)
+void
+notes_add(char *notes, size_t cap, const char *fmt, ...)
 {
-	size_t n = strlen(t->notes);
+	size_t n = strlen(notes);
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(t->notes + n, sizeof t->notes - n, fmt, ap);
+	(void)vsnprintf(notes + n, cap - n, fmt, ap);
 	va_end(ap);
 }
 
@@ -107,7 +107,7 @@ take_san(const GENERAL_NAMES *asked, const char *name, struct csr_taken *t, stru
 			if (!add_ip(t->san, v, name, err))
 				return false;
 		} else {
-			note(t, "the request's alternative name of another kind than DNS or IP was dropped\n");
+			notes_add(t->notes, sizeof t->notes, "the request's alternative name of another kind than DNS or IP was dropped\n");
 		}
 	}
 	return true;
@@ -127,7 +127,7 @@ take_extensions(X509_REQ *req, const char *name, struct csr_taken *t, struct err
 		if (nid != NID_subject_alt_name) {
 			/* Subject key identifier is ours to make; the usual wishes agree with the profile anyway. */
 			if (nid != NID_subject_key_identifier)
-				note(t, "the request's wish for %.40s was dropped: the profile decides\n",
+				notes_add(t->notes, sizeof t->notes, "the request's wish for %.40s was dropped: the profile decides\n",
 				    nid != NID_undef ? OBJ_nid2sn(nid) : "an unknown extension");
 			continue;
 		}

@@ -2,20 +2,6 @@
  * both make theirs here. */
 #include "pki/internal.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
-static void __attribute__((format(printf, 2, 3)))
-note(struct draft *d, const char *fmt, ...)
-{
-	size_t n = strlen(d->notes);
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(d->notes + n, sizeof d->notes - n, fmt, ap);
-	va_end(ap);
-}
-
 void
 draft_done(struct draft *d)
 {
@@ -41,11 +27,11 @@ draft_request(struct draft *d, struct slice csr, struct err *err)
 		return false;
 	d->key = d->csr.key;
 	d->csr.key = NULL;
-	note(d, "%s", d->csr.notes);
+	notes_add(d->notes, sizeof d->notes, "%s", d->csr.notes);
 	if (EVP_PKEY_eq(d->key, X509_get0_pubkey(d->ca)) == 1)
 		return err_set(err, ERR_DENIED, "the request has the key of the CA itself");
 	if (d->wish.cn != NULL && d->csr.cn != NULL && strcmp(d->wish.cn, d->csr.cn) != 0)
-		note(d, "the request's name \"%s\" was replaced by \"%s\"\n", d->csr.cn, d->wish.cn);
+		notes_add(d->notes, sizeof d->notes, "the request's name \"%s\" was replaced by \"%s\"\n", d->csr.cn, d->wish.cn);
 	return true;
 }
 
@@ -58,7 +44,7 @@ add_hosts(struct draft *d, struct err *err)
 
 	if (d->csr.san == NULL || d->wish.only_hosts) {
 		if (d->csr.san != NULL && sk_GENERAL_NAME_num(d->csr.san) > 0)
-			note(d, "the request's alternative names were dropped\n");
+			notes_add(d->notes, sizeof d->notes, "the request's alternative names were dropped\n");
 		GENERAL_NAMES_free(d->csr.san);
 		d->csr.san = GENERAL_NAMES_new();
 		if (d->csr.san == NULL)
@@ -72,7 +58,8 @@ add_hosts(struct draft *d, struct err *err)
 			return false;
 	}
 	if (d->profile == PROFILE_SERVER && sk_GENERAL_NAME_num(d->csr.san) == 0)
-		note(d, "the certificate has no subjectAltName: most clients will refuse this server; give its names with --host\n");
+		notes_add(d->notes, sizeof d->notes,
+		    "the certificate has no subjectAltName: most clients will refuse this server; give its names with --host\n");
 	return true;
 }
 
@@ -100,6 +87,6 @@ draft_make(struct draft *d, struct err *err)
 	if (d->leaf == NULL)
 		return false;
 	if (clipped)
-		note(d, "the validity ends with the CA's own, earlier than asked\n");
+		notes_add(d->notes, sizeof d->notes, "the validity ends with the CA's own, earlier than asked\n");
 	return true;
 }

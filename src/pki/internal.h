@@ -167,6 +167,8 @@ struct csr_taken {
 	GENERAL_NAMES *san;   /* names and addresses that it asks for; owned, never NULL */
 	char notes[512];      /* what was dropped, for people */
 };
+/* One more for people, behind those that are there; cut when it does not fit. */
+void notes_add(char *notes, size_t cap, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 bool csr_take(X509_REQ *req, const char *name, struct csr_taken *ret, struct err *err);
 void csr_taken_done(struct csr_taken *t);
 

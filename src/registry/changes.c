@@ -102,19 +102,25 @@ registry_changes_done(struct registry *r, int64_t generation, struct err *err)
 	return change_begin(r, err) && change_end(r, done(r, generation, err), err);
 }
 
-bool
-registry_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_change_fn *each, void *ctx, bool *ret_more,
-    struct err *err)
+/* Rows of <sql> behind number *at, at most <limit>: ?1 and ?2; the number is its last column. */
+struct part {
+	const char *sql;
+	int64_t *at;
+	unsigned limit;
+	bool *ret_more;
+};
+
+static bool
+show_part(struct registry *r, const struct part *p, registry_change_fn *each, void *ctx, struct err *err)
 {
 	struct query q;
-	int64_t last = *at;
+	int64_t last = *p->at;
 	unsigned n = 0;
 	int more;
 
-	if (!query_begin(&q, r, "SELECT 0, t.name, d.cn, d.state, 0, d.id FROM devices d JOIN tenants t ON t.id = d.tenant_id WHERE d.id > ?1"
-	                  " ORDER BY d.id LIMIT ?2", VALUES(v_int(last), v_int((int64_t)limit + 1)), err))
+	if (!query_begin(&q, r, p->sql, VALUES(v_int(last), v_int((int64_t)p->limit + 1)), err))
 		return false;
-	while ((more = query_next(&q)) == 1 && n < limit) {
+	while ((more = query_next(&q)) == 1 && n < p->limit) {
 		last = query_int(&q, 5);
 		n++;
 		if (!show(&q, each, ctx))
@@ -123,9 +129,19 @@ registry_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_chan
 	query_end(&q);
 	if (more == -1)
 		return false;
-	*at = last;
-	*ret_more = more == 1;
+	*p->at = last;
+	*p->ret_more = more == 1;
 	return true;
+}
+
+bool
+registry_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_change_fn *each, void *ctx, bool *ret_more,
+    struct err *err)
+{
+	static const char sql[] = "SELECT 0, t.name, d.cn, d.state, 0, d.id FROM devices d JOIN tenants t ON t.id = d.tenant_id WHERE d.id > ?1"
+				  " ORDER BY d.id LIMIT ?2";
+
+	return show_part(r, &(struct part){ sql, at, limit, ret_more }, each, ctx, err);
 }
 
 /* ---- certificates of factories ---- */
@@ -140,26 +156,11 @@ registry_factory_count(struct registry *r, int64_t *ret, struct err *err)
 bool
 registry_factory_snapshot(struct registry *r, int64_t *at, unsigned limit, registry_change_fn *each, void *ctx, bool *ret_more, struct err *err)
 {
-	struct query q;
-	int64_t last = *at;
-	unsigned n = 0;
-	int more;
+	static const char sql[] = "SELECT 0, t.name, '/' || lower(hex(x.fingerprint)), d.state, 0, x.id FROM cas c CROSS JOIN certificates x ON x.ca_id = c.id"
+				  " JOIN devices d ON d.id = x.device_id JOIN tenants t ON t.id = d.tenant_id WHERE c.role = 'factory' AND x.origin = 'factory'"
+				  " AND x.state < 2 AND x.id > ?1 ORDER BY x.id LIMIT ?2";
 
-	if (!query_begin(&q, r, "SELECT 0, t.name, '/' || lower(hex(x.fingerprint)), d.state, 0, x.id FROM cas c CROSS JOIN certificates x ON x.ca_id = c.id"
-	                  " JOIN devices d ON d.id = x.device_id JOIN tenants t ON t.id = d.tenant_id WHERE c.role = 'factory' AND x.origin = 'factory' AND x.state < 2 AND x.id > ?1 ORDER BY x.id LIMIT ?2", VALUES(v_int(last), v_int((int64_t)limit + 1)), err))
-		return false;
-	while ((more = query_next(&q)) == 1 && n < limit) {
-		last = query_int(&q, 5);
-		n++;
-		if (!show(&q, each, ctx))
-			break;
-	}
-	query_end(&q);
-	if (more == -1)
-		return false;
-	*at = last;
-	*ret_more = more == 1;
-	return true;
+	return show_part(r, &(struct part){ sql, at, limit, ret_more }, each, ctx, err);
 }
 
 bool

@@ -26,23 +26,12 @@ is_asked_about(const struct authz_facts *f)
 
 /* ---- verdicts ---- */
 
-static const char *
-when_text(int64_t t, char out[32])
-{
-	time_t at = (time_t)t;
-	struct tm tm;
-
-	if (gmtime_r(&at, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-		(void)snprintf(out, 32, "?");
-	return out;
-}
-
 static void
 say_revoked(const struct subject *e, char *out, size_t cap)
 {
 	char when[32];
 
-	(void)snprintf(out, cap, WHY_OCSP_REVOKED " %s (%s)", when_text(e->revoked_at, when), pki_reason_text(e->reason));
+	(void)snprintf(out, cap, WHY_OCSP_REVOKED " %s (%s)", alarm_when(e->revoked_at, when), pki_reason_text(e->reason));
 }
 
 /* <no_answer>: why there is none; NULL: what is remembered counts. */
