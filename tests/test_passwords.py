@@ -202,8 +202,8 @@ def test_packets_behind_connect_wait_for_the_verdict(broker_of, folder):
         raw.send(b"\x10" + bytes([len(body)]) + body + b"\xc0\0" * 3 + b"\x82\6\0\1\0\1t\0" + b"\xc0\0")
         assert raw.packet() == (0x20, b"\0\0")
         assert [raw.packet() for _ in range(5)] == [(0xd0, b"")] * 3 + [(0x90, b"\0\1\0"), (0xd0, b"")]
-    # Gone before the verdict: nothing remains.
-    for _ in range(20):
+    # Gone before the verdict: nothing remains. Each may cost a hash, since what it sent before it closed may be valid.
+    for _ in range(5):
         kit.Raw(broker.port).send(b"\x10" + bytes([len(body)]) + body).close()
     assert code_of(broker, "bob", "x") == 0
 

@@ -64,7 +64,9 @@ class Site:
         return kit.Client(self.broker, name, files=files, version=version, port=self.ws, transport="websockets")
 
     def in_force(self, mark):
-        self.broker.wait_log(r"new revocation lists are in force", mark)
+        """At all listeners: what one says late must not be taken for the next list's."""
+        for port in (self.port, self.ws):
+            self.broker.wait_log(rf"Listener \S*:?{port}: new revocation lists are in force", mark)
 
     def alarm(self, pattern, mark=0):
         return self.broker.wait_log(rf"ALARM: .*{pattern}", mark)
