@@ -70,6 +70,12 @@ def test_sessions_refusals_and_messages(both, pki):
         answer = admin("GET", "/api/v1/sessions?cn=two")
         apikit.conforms(document, document["paths"]["/api/v1/sessions"]["get"]["responses"]["200"]["content"]["application/json"]["schema"], answer.json)
         assert [(s["client_id"], s["connected"]) for s in answer.json["items"]] == [("two", True)]
+        one = answer.json["items"][0]
+        assert one["tls_version"] == "TLSv1.3" and one["cipher"].startswith("TLS_") and one["sni"] == "localhost"
+        assert one["since"] and one["messages_in"] == 0 and one["bytes_in"] > 20 and one["bytes_out"] > 5 and one["waiting_bytes"] == 0
+        two.publish(f"{kit.PREFIX}/two/status", b"x" * 1000, qos=1)
+        kit.wait_for(lambda: (admin("GET", "/api/v1/session?client_id=two").json["messages_in"], admin("GET", "/api/v1/session?client_id=two").json["bytes_in"] > 1020) ==
+                     (1, True), "the message to be counted")
         pages, path = [], "/api/v1/sessions?limit=1"
         while path:
             page = admin("GET", path)

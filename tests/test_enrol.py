@@ -111,6 +111,8 @@ def test_who_has_not_heard_the_answer_asks_again(served, admin, tmp_path):
     assert {a.status for a in answers} == {201} and {a.json["serial"] for a in answers} == {issued[0]["serial"]}
     assert answers[0].json["device"] == answers[0].json["cn"] == "lost" and answers[0].json["chain"] and answers[0].json["ca"]
     kit.wait_for(lambda: connects(served, "lost", files(served, tmp_path, answers[0].json, key)), "the device to get in")
+    with kit.Client(served, "lost", files(served, tmp_path, answers[0].json, key), version=kit.V5, port=served.mqtt):
+        assert [(s["ca"], s["serial"]) for s in admin("GET", "/api/v1/sessions?cn=lost").json["items"]] == [("client", issued[0]["serial"])]
     assert enrol(served, request(tmp_path, "thief")[0], made["secret"]).status == 401
     assert len(admin("GET", "/api/v1/certificates?device=lost").json["items"]) == 1
     assert admin("GET", "/api/v1/devices/lost/enrolment").json["items"][0]["uses"] == 1

@@ -93,3 +93,37 @@ def test_what_commands_did_before_beside_and_after(pki, tmp_path):
         # What came through ourselves is not looked at again.
         assert served.text().count("learned from pki/client/index.txt") <= 2
     assert kit.signet("registry", "check", "--dir", pki.dir, check=False).returncode in (0, 2)
+
+
+def foreign_ca(folder, name):
+    """Somebody's own: (key, certificate)."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.crt"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", cert, "-days", "99",
+                    "-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"], check=True, capture_output=True)
+    return key, cert
+
+
+def test_cas_that_come_meanwhile(pki, tmp_path):
+    """One that is adopted, with its key, and one of a factory: control knows them without anybody's word, and the signer signs with the first."""
+    with apikit.Served(pki, "require_registration true") as served:
+        c = served.login()
+        before = {x["name"] for x in c("GET", "/api/v1/cas").json["items"]}
+
+        def cas():
+            try:
+                return {x["name"]: x for x in served.login()("GET", "/api/v1/cas").json["items"]}
+            except (OSError, apikit.http.client.HTTPException, AssertionError):
+                return {}  # control is being started again
+        key, cert = foreign_ca(tmp_path, "acme")
+        kit.signet("ca", "adopt", "--dir", pki.dir, "--name", "acme", "--key", key, "--cert", cert, "--role", "client", "--no-passphrase")
+        kit.wait_for(lambda: cas().get("acme", {}).get("own"), "the CA that was adopted", 60)
+        kit.signet("ca", "issue", "--dir", pki.dir, "--ca", "acme", "below")
+        c = served.login()
+        found = kit.wait_for(lambda: c("GET", "/api/v1/certificates?without_device=true&cn=below").json["items"], "its certificate")
+        assert found[0]["ca"] == "acme"
+        _, cert = foreign_ca(tmp_path, "maker")
+        with open(served.conf, "a") as conf:  # the command writes it to signet.conf, which is not what runs here
+            conf.write(f"role_ca factory {pki.dir}/pki/trusted/factory-maker.pem\n")
+        kit.signet("ca", "trust", "--dir", pki.dir, "--role", "factory", "--name", "maker", cert)
+        kit.wait_for(lambda: cas().get("factory-maker", {}).get("role") == "factory", "the factory's CA", 60)
+        assert set(cas()) == before | {"acme", "factory-maker"}

@@ -60,6 +60,8 @@ on_reload(evutil_socket_t sig, short what, void *ctx)
 	(void)what;
 	a->config->ports.reload(a->config->ports.ctx);
 	listeners_renew(a);
+	pending_factories(a);
+	indexes_more(a);
 }
 
 static void

@@ -19,6 +19,9 @@ struct api_listener {
 	const char *name; /* for log lines */
 };
 
+/* What strangers can make control say; each has its own bound. */
+enum api_saying { API_SAY_NEWCOMER, API_SAY_COLLISION };
+
 /* What the program around it does for it. All called on its thread, <ctx> is handed through. */
 struct api_ports {
 	void *ctx;
@@ -34,6 +37,8 @@ struct api_ports {
 	bool (*stands)(void *ctx, const struct pki_peer *peer);
 	/* May <user> at <peer> ("192.0.2.1:50000") try a password? And: it was a wrong one. */
 	bool (*may_try)(void *ctx, const char *peer, struct slice user);
+	/* May one more line of this kind, which strangers can provoke, go to the log? */
+	bool (*may_say)(void *ctx, enum api_saying what);
 	void (*tried)(void *ctx, const char *peer, struct slice user);
 };
 

@@ -469,7 +469,10 @@ bool
 broker_open(struct api *a, struct err *err)
 {
 	struct broker *b;
-	const char *topics[LINK_TOPICS_MAX];
+	/* What devices say of themselves, and dojot's. */
+	enum { TOPICS = 1 + DOJOT_TOPICS };
+	_Static_assert(TOPICS <= (int)LINK_TOPICS_MAX, "the link takes all topics");
+	const char *topics[TOPICS];
 	struct link_config c = { .path = a->config->broker, .name = "control", .on = { .up = on_up, .down = on_down, .event = on_event, .missed = on_missed, .message = on_message },
 		.topics = topics };
 	const struct link_config asked = { .path = a->config->broker, .name = "control-questions", .on = { .up = on_asked_up } };

@@ -412,6 +412,9 @@ open_one(void *ctx, const char *name)
 	char sub[128], path[PKI_PATH_MAX];
 
 	(void)snprintf(sub, sizeof(sub), "pki/%.32s/index.txt", name);
+	for (size_t i = 0; i < x->n; i++)
+		if (strcmp(x->files[i].ca, name) == 0)
+			return;
 	if (x->n == CAS_MAX || !path_join(path, sizeof(path), x->api->config->dir, sub) || !text_copy(f->ca, sizeof(f->ca), slice_str(name)))
 		return;
 	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -439,6 +442,20 @@ indexes_open(struct api *a, struct err *err)
 	/* A control process without an installation beside it has nothing to learn. */
 	(void)pki_each_ca(a->config->dir, open_one, x, NULL);
 	return true;
+}
+
+void
+indexes_more(struct api *a)
+{
+	struct indexes *x = a->indexes;
+	size_t before = x->n;
+
+	(void)pki_each_ca(a->config->dir, open_one, x, NULL);
+	for (size_t i = before; i < x->n; i++) {
+		log_notice("CA %s has come.", x->files[i].ca);
+		recall(x, &x->files[i]);
+	}
+	indexes_soon(a);
 }
 
 bool

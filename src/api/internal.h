@@ -429,6 +429,7 @@ bool worker_add(struct worker *w, struct job *j);
 struct indexes;
 bool indexes_open(struct api *a, struct err *err); /* while we may still read them */
 bool indexes_begin(struct api *a);                 /* the registry is open; true */
+void indexes_more(struct api *a);                  /* there may be CAs that were not there at the start */
 void indexes_soon(struct api *a);                  /* look at them */
 void indexes_lists(struct api *a);                 /* at the lists that commands made */
 bool indexes_ready(const struct api *a);           /* they were read once: who was revoked meanwhile is known */

@@ -69,6 +69,12 @@ pending_factories(struct api *a)
 
 /* ---- somebody has come ---- */
 
+static bool
+may_say(struct api *a, enum api_saying what)
+{
+	return a->config->ports.may_say(a->config->ports.ctx, what);
+}
+
 static struct slice
 member(const json_t *o, const char *name)
 {
@@ -164,20 +170,22 @@ add(struct api *a, const json_t *o, const struct registry_ca *ca, struct slice c
 
 	rules_judge(a, &(struct newcomer){ ca->name, cn, member(o, "subject") }, &v);
 	if (!find_owner(a, cn, &owner) || !rule_device.ok(owner.id) || (v.state == REGISTRY_PENDING && !has_room(a)) || (attrs = make_attrs(o, ca, &v)) == NULL) {
-		log_notice("'%s' is in quarantine and not listed as pending: its name is no device's id, or too many wait.", text_show(cn, shown, sizeof(shown)));
+		if (may_say(a, API_SAY_NEWCOMER))
+			log_notice("'%s' is in quarantine and not listed as pending: its name is no device's id, or too many wait.", text_show(cn, shown, sizeof(shown)));
 		return;
 	}
 	n.device = (struct registry_device){ .tenant = slice_str(owner.tenant), .id = owner.id, .cn = cn, .attrs = slice_str(attrs), .state = v.state,
 		.n_templates = v.n_templates };
 	memcpy(n.device.templates, v.templates, sizeof(v.templates));
 	if (book(a, o, ca, &n, &err)) {
-		log_notice("'%s' has come with a certificate of CA %.*s: %s%s%s.", text_show(cn, shown, sizeof(shown)), SL_ARG(ca->name),
+		if (may_say(a, API_SAY_NEWCOMER))
+			log_notice("'%s' has come with a certificate of CA %.*s: %s%s%s.", text_show(cn, shown, sizeof(shown)), SL_ARG(ca->name),
 		    v.state == REGISTRY_PENDING ? "it waits for its approval" : registry_device_state_name(v.state), v.rule[0] != '\0' ? " by rule " : "", v.rule);
 		api_audit(a, v.rule[0] != '\0' ? "rule" : "quarantine", v.state == REGISTRY_PENDING ? "device-pending" : v.state == REGISTRY_ENABLED ? "device-approved" : "device-refused", cn);
 		event_put(a, "pending", slice_str(owner.tenant), json_pack("{s:o, s:o, s:o, s:s, s:s}", "device", text_json(owner.id), "cn", text_json(cn), "ca", text_json(ca->name), "state",
 		    registry_device_state_name(v.state), "rule", v.rule));
 		broker_poke(a);
-	} else {
+	} else if (may_say(a, API_SAY_NEWCOMER)) {
 		log_warning("'%s' is in quarantine and cannot be listed as pending: %s.", text_show(cn, shown, sizeof(shown)), err.text);
 	}
 	free(attrs);
@@ -207,7 +215,7 @@ pending_seen(struct api *a, const json_t *o)
 	if (registry_device_find(a->registry, cn, &d, NULL)) {
 		char shown[200];
 
-		if (slice_eq(ca.role, slice_str(factory)))
+		if (slice_eq(ca.role, slice_str(factory)) && may_say(a, API_SAY_COLLISION))
 			log_warning("A certificate of CA %.*s has the name '%s', which is another device's here: it stays in quarantine.", SL_ARG(ca.name),
 			    text_show(cn, shown, sizeof(shown)));
 		free(d.mem);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/text.h"
 
 /* The broker's list under <name> as a page. */
 static void
@@ -18,10 +19,37 @@ answer_list(struct call *c, const json_t *answer, const char *name)
 	call_page_json(c, json_deep_copy(json_object_get(answer, name)), &page);
 }
 
+/* The broker knows a CA by its key; people by its name. */
+static void
+name_ca(struct api *a, json_t *session)
+{
+	const char *issuer = json_string_value(json_object_get(session, "issuer"));
+	uint8_t key[REGISTRY_HASH];
+	struct registry_ca ca;
+
+	if (issuer == NULL || strlen(issuer) != 2 * sizeof(key))
+		return;
+	for (size_t i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)(text_hex_digit((uint8_t)issuer[2 * i]) << 4 | text_hex_digit((uint8_t)issuer[2 * i + 1]));
+	if (!registry_ca_find(a->registry, slice_of(key, sizeof(key)), &ca, NULL))
+		return;
+	(void)json_object_set_new(session, "ca", text_json(ca.name));
+	free(ca.mem);
+}
+
 static void
 on_sessions(struct call *c, const json_t *answer)
 {
-	answer_list(c, answer, "sessions");
+	struct registry_page page = { 0 };
+	const char *next = json_string_value(json_object_get(answer, "next"));
+	json_t *items = json_deep_copy(json_object_get(answer, "sessions")), *one;
+	size_t i;
+
+	if (next != NULL && strlen(next) < sizeof(page.next))
+		memcpy(page.next, next, strlen(next) + 1);
+	json_array_foreach(items, i, one)
+		name_ca(c->api, one);
+	call_page_json(c, items, &page);
 }
 
 /* What the query has of these, under the broker's names. */
@@ -131,6 +159,7 @@ on_session(struct call *c, const json_t *answer)
 		(void)json_object_set(v, "filters", json_object_get(answer, "subscriptions"));
 		(void)json_object_set(v, "will", json_object_get(answer, "will"));
 		(void)json_object_set_new(v, "certificate", certificate_of(c, v));
+		name_ca(c->api, v);
 	}
 	call_json(c, 200, v);
 }
@@ -239,7 +268,9 @@ static const struct field any_row = { "value", FIELD_ANY };
 	{ "client_id", FIELD_ANY, FIELD_REQUIRED }, { "connected", FIELD_BOOL, FIELD_REQUIRED }, { "listener", FIELD_ANY }, { "role", FIELD_ANY }, { "cn", FIELD_ANY }, \
 	{ "user", FIELD_ANY }, { "issuer", FIELD_ANY }, { "serial", FIELD_ANY }, { "fingerprint", FIELD_ANY }, { "address", FIELD_ANY }, { "protocol", FIELD_ANY }, \
 	{ "keep_alive", FIELD_ANY }, { "seen", FIELD_ANY }, { "offline_since", FIELD_ANY }, { "expiry", FIELD_ANY }, { "subscriptions", FIELD_ANY }, \
-	{ "waiting", FIELD_ANY }, { "inflight", FIELD_ANY }, { "dropped", FIELD_ANY }
+	{ "waiting", FIELD_ANY }, { "inflight", FIELD_ANY }, { "dropped", FIELD_ANY }, { "waiting_bytes", FIELD_ANY }, { "since", FIELD_ANY }, \
+	{ "tls_version", FIELD_ANY }, { "cipher", FIELD_ANY }, { "sni", FIELD_ANY }, { "bytes_in", FIELD_ANY }, { "bytes_out", FIELD_ANY }, \
+	{ "messages_in", FIELD_ANY }, { "messages_out", FIELD_ANY }, { "ca", FIELD_ANY, .help = "Whose certificate it has, if the registry knows this CA" }
 static const struct field session_rows[] = {
 	SESSION_FIELDS,
 	{ 0 },

@@ -355,6 +355,10 @@ struct broker_session {
 	uint64_t away_ms;          /* not connected: for so long */
 	uint32_t expiry_s;         /* UINT32_MAX: never */
 	uint32_t subscriptions, waiting, inflight, dropped; /* messages to it; waiting: with those in flight */
+	size_t waiting_bytes;
+	/* Of its connection; 0 and NULL without one. */
+	uint64_t since_ms, bytes_in, bytes_out, messages_in, messages_out;
+	const char *came_by;       /* as client_came_by() has it */
 	struct slice will;         /* its topic; .p NULL: none */
 };
 /* What shall become of it. */

@@ -91,6 +91,7 @@ client_feed(void *self, struct slice in)
 			used += f.size;
 			stat_add(c->shard, packets_in, 1);
 			stat_add(c->shard, bytes_in, f.size);
+			c->bytes_in += f.size;
 			if (c->pace != NULL && f.type == MQTT_PUBLISH && !pace_in(c, f.size))
 				return STREAM_CLOSE;
 			break;
@@ -330,7 +331,7 @@ client_new(struct shard *sh, unsigned listener, struct authz_principal *who, con
 	c->who = who;
 	c->waker = *w;
 	c->listener = listener;
-	c->last_rx_ms = sh->now_ms;
+	c->last_rx_ms = c->begun_ms = sh->now_ms;
 	memcpy(c->peer, peer, n);
 	client_link(c);
 	client_arm(c);

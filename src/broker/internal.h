@@ -95,7 +95,8 @@ struct client {
 	uint32_t scan_active, scan_home; /* the one that was let go on; 0 = none */
 	struct gates *gates; /* in .out; NULL: all may go */
 	uint64_t out_base;   /* packets that have left .out */
-	uint64_t last_rx_ms;
+	uint64_t last_rx_ms, begun_ms;
+	uint64_t bytes_in, bytes_out, messages_in, messages_out; /* of this connection: whole packets, PUBLISH */
 	uint64_t identity;       /* as crowd.c counts it; 0: it does not */
 	size_t out_bytes;        /* of .out: messages and blocks */
 	uint32_t max_packet_out; /* the client's Maximum Packet Size; 0 = none */

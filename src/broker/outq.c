@@ -167,6 +167,7 @@ lend_message(struct client *c, struct out *o, uint8_t *scratch, struct iovec *io
 		.qos = o->qos, .dup = o->dup, .retain = o->retain, .strip = c->mount_n };
 
 	stat_add(c->shard, messages_out[o->qos], 1);
+	c->messages_out++;
 	stat_add(c->shard, payload_out[o->qos], m->payload_n);
 	if (o->kind == OUT_MANY) {
 		how.ids = o->many->ids;
@@ -258,6 +259,7 @@ out_pull(struct client *c, struct iovec *iov, int max)
 		c->lent++;
 	}
 	stat_add(sh, bytes_out, bytes);
+	c->bytes_out += bytes;
 	stat_add(sh, packets_out, c->lent);
 	if (n == 0 && c->lent > 0)
 		out_sent(c); /* nothing but packets for which there was no memory */

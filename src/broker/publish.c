@@ -297,6 +297,7 @@ on_publish(struct client *c, const struct mqtt_frame *f)
 	if ((rc = check(c, &p, &why)) != MQTT_RC_OK)
 		return client_fail(c, rc, why);
 	stat_add(c->shard, messages_in[p.qos], 1);
+	c->messages_in++;
 	stat_add(c->shard, payload_in[p.qos], p.payload.n);
 	/* Received before and not released: the answer was lost, the message was not [MQTT-4.3.3-10]. */
 	if (p.qos == 2 && idset_has(&c->session->received, p.packet_id) && (again = once_again(c->session, p.packet_id)) == 0)

@@ -21,7 +21,7 @@ describe(const struct session *s, struct broker_session *ret)
 
 	*ret = (struct broker_session){ .client_id = session_id(s), .connected = c != NULL, .homeless = s->homeless, .listener = s->listener, .who = s->who,
 		.expiry_s = s->expiry_s, .subscriptions = s->n_subs, .waiting = s->pending.count + s->live, .inflight = s->live,
-		.dropped = s->n_dropped };
+		.dropped = s->n_dropped, .waiting_bytes = s->pending_bytes + s->inflight_bytes };
 	if (s->will != NULL)
 		ret->will = msg_topic(s->will->msg);
 	if (c == NULL) {
@@ -31,6 +31,12 @@ describe(const struct session *s, struct broker_session *ret)
 	ret->peer = c->peer;
 	ret->version = c->version;
 	ret->keep_alive = c->keep_alive;
+	ret->since_ms = now - NUM_MIN(now, c->begun_ms);
+	ret->bytes_in = c->bytes_in;
+	ret->bytes_out = c->bytes_out;
+	ret->messages_in = c->messages_in;
+	ret->messages_out = c->messages_out;
+	ret->came_by = c->came_by;
 	ret->idle_ms = now - NUM_MIN(now, c->last_rx_ms);
 }
 

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/num.h"
+#include "base/assert.h"
 #include "base/text.h"
 #include "link/internal.h"
 
@@ -23,7 +24,8 @@ struct link_client {
 static bool
 copy_topics(struct link_client *l, const struct link_config *c)
 {
-	for (size_t i = 0; i < c->n_topics && i < LINK_TOPICS_MAX; i++) {
+	ASSERT(c->n_topics <= LINK_TOPICS_MAX);
+	for (size_t i = 0; i < c->n_topics; i++) {
 		if ((l->topics[i] = strdup(c->topics[i])) == NULL)
 			return false;
 		l->core.n_topics++;

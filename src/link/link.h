@@ -45,7 +45,7 @@ struct link_config {
 	void *ctx;
 };
 
-enum { LINK_TOPICS_MAX = 4 };
+enum { LINK_TOPICS_MAX = 32 };
 enum { LINK_CALLS_MAX = 1024, LINK_OUT_MAX = 16 << 20 };
 
 /* <c> is copied, with its texts. It begins to connect at the first ready(). NULL: out of memory. */

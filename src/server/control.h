@@ -80,4 +80,10 @@ bool control_publish(struct server *s, struct broker_request *r, const json_t *i
 
 bool control_registry(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
 
+/* events.c: what event_came_by() has remembered, taken apart; <text> is written to and borrowed. NULL: not known. */
+struct came_by {
+	const char *version, *cipher, *sni;
+};
+void event_take_came_by(char *text, struct came_by *ret);
+
 #endif

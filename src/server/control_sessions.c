@@ -120,6 +120,30 @@ is_wanted(const struct survey *x, const struct broker_session *s)
 
 /* ---- what is said of one ---- */
 
+/* By which TLS it is here. */
+static void
+put_tls(json_t *o, const struct broker_session *s)
+{
+	char text[CAME_BY_CAP] = "";
+	struct came_by by;
+
+	(void)text_copy(text, sizeof(text), slice_str(s->came_by != NULL ? s->came_by : ""));
+	event_take_came_by(text, &by);
+	control_put_text(o, "tls_version", by.version != NULL ? by.version : "");
+	control_put_text(o, "cipher", by.cipher != NULL ? by.cipher : "");
+	control_put_text(o, "sni", by.sni != NULL ? by.sni : "");
+}
+
+static void
+put_counters(json_t *o, const struct broker_session *s)
+{
+	(void)json_object_set_new(o, "bytes_in", json_integer((json_int_t)s->bytes_in));
+	(void)json_object_set_new(o, "bytes_out", json_integer((json_int_t)s->bytes_out));
+	(void)json_object_set_new(o, "messages_in", json_integer((json_int_t)s->messages_in));
+	(void)json_object_set_new(o, "messages_out", json_integer((json_int_t)s->messages_out));
+	(void)json_object_set_new(o, "waiting_bytes", json_integer((json_int_t)s->waiting_bytes));
+}
+
 static json_t *
 session_json(const struct server *server, const struct broker_session *s)
 {
@@ -130,6 +154,9 @@ session_json(const struct server *server, const struct broker_session *s)
 	(void)json_object_set_new(o, "connected", json_boolean(s->connected));
 	(void)json_object_set_new(o, "keep_alive", s->connected ? json_integer(s->keep_alive) : json_null());
 	control_put_time(o, "seen", s->connected ? now - (int64_t)(s->idle_ms / 1000) : 0);
+	control_put_time(o, "since", s->connected ? now - (int64_t)(s->since_ms / 1000) : 0);
+	put_tls(o, s);
+	put_counters(o, s);
 	control_put_time(o, "offline_since", s->connected ? 0 : now - (int64_t)(s->away_ms / 1000));
 	(void)json_object_set_new(o, "expiry", s->expiry_s != UINT32_MAX ? json_integer(s->expiry_s) : json_null());
 	(void)json_object_set_new(o, "subscriptions", json_integer(s->subscriptions));

@@ -204,20 +204,33 @@ event_of_limit(struct listener *l, const char *peer, bool global)
 void
 event_came_by(const struct net_peer *peer, char *out, size_t cap)
 {
-	(void)snprintf(out, cap, "%s %s", peer->tls_version != NULL ? peer->tls_version : "", peer->sni != NULL ? peer->sni : "");
+	(void)snprintf(out, cap, "%s %s %s", peer->tls_version != NULL ? peer->tls_version : "", peer->cipher != NULL ? peer->cipher : "",
+	    peer->sni != NULL ? peer->sni : "");
 }
 
-/* The same, taken apart; <text> is written to. */
+void
+event_take_came_by(char *text, struct came_by *ret)
+{
+	char *version = text, *cipher = strchr(text, ' '), *sni = cipher != NULL ? strchr(cipher + 1, ' ') : NULL;
+
+	*ret = (struct came_by){ NULL };
+	if (sni == NULL)
+		return;
+	*cipher++ = '\0';
+	*sni++ = '\0';
+	ret->version = version[0] != '\0' ? version : NULL;
+	ret->cipher = cipher[0] != '\0' ? cipher : NULL;
+	ret->sni = sni[0] != '\0' ? sni : NULL;
+}
+
 static void
 take_came_by(char *text, struct line *x)
 {
-	char *space = strchr(text, ' ');
+	struct came_by by;
 
-	if (space == NULL)
-		return;
-	*space = '\0';
-	x->tls_version = text[0] != '\0' ? text : NULL;
-	x->sni = space[1] != '\0' ? space + 1 : NULL;
+	event_take_came_by(text, &by);
+	x->tls_version = by.version;
+	x->sni = by.sni;
 }
 
 static void

@@ -438,7 +438,7 @@ void feed_turn(struct feed *f, const struct worker *w); /* on <w>'s thread: send
 void event_of_broker(struct server *s, const struct broker_event *e);
 void event_of_failure(struct listener *l, const struct net_peer *peer, const struct net_failure *f);
 /* What client_came_by() shall remember of a TLS connection, for the record of a refusal. */
-enum { CAME_BY_CAP = 288 }; /* the name alone has up to 255 bytes (RFC 6066 3) */
+enum { CAME_BY_CAP = 352 }; /* the name alone has up to 255 bytes (RFC 6066 3) */
 void event_came_by(const struct net_peer *peer, char *out, size_t cap);
 /* A refusal of our own by max_connections, or <global>: global_max_connections. */
 void event_of_limit(struct listener *l, const char *peer, bool global);

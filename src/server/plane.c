@@ -13,6 +13,7 @@
 struct plane {
 	const struct server_options *options;
 	struct config *config;
+	struct config *newest;   /* after a reload: what it says of CAs counts; NULL: <config> */
 	struct judge judge;
 	struct buckets *buckets;
 	struct api_config api;
@@ -64,14 +65,14 @@ make_tls(void *ctx, unsigned index, struct err *err)
 }
 
 static bool
-load_trust(struct plane *p, struct err *err)
+load_trust(struct plane *p, const struct config *c, struct err *err)
 {
-	const struct config_listener *l = model(p->config);
+	const struct config_listener *l = model(c);
 	struct pki_trust *t;
 
 	if (l == NULL || (l->cafile == NULL && l->capath == NULL))
 		return true;
-	if (!world_trust(p->config, l, &t, err))
+	if (!world_trust(c, l, &t, err))
 		return false;
 	if (t == NULL)
 		return true;
@@ -80,23 +81,48 @@ load_trust(struct plane *p, struct err *err)
 	return true;
 }
 
+/* Whom which CA makes of its clients, by the configuration <c>. */
+static void
+note_role_cas(struct plane *p, const struct config *c)
+{
+	struct api_config *a = &p->api;
+
+	a->n_factories = a->n_role_cas = 0;
+	for (unsigned i = 0; i < c->n_role_cas; i++)
+		if (c->role_cas[i].factory)
+			p->factories[a->n_factories++] = c->role_cas[i].file;
+		else
+			p->role_cas[a->n_role_cas++] = (struct api_role_ca){ authz_role_name(c->role_cas[i].role), c->role_cas[i].file };
+	a->factories = p->factories;
+	a->role_cas = p->role_cas;
+}
+
+/* Roles of CAs may be others now; of the rest of the configuration a start takes what has changed. */
 static void
 reload(void *ctx)
 {
 	struct plane *p = ctx;
 	struct err err;
+	struct config *c = config_load(p->options, &err);
 
-	if (load_trust(p, &err))
-		log_notice("Certificates, CAs and revocation lists of control were read again.");
-	else
+	if (c == NULL || !load_trust(p, c, &err)) {
 		log_error("Those that are trusted by control stay as they were: %s.", err.text);
+		config_free(c);
+		return;
+	}
+	note_role_cas(p, c);
+	config_free(p->newest);
+	p->newest = c;
+	log_notice("Certificates, CAs and revocation lists of control were read again.");
 }
 
-/* Each listener may have twenty lines at once, and then one in five seconds. */
+/* Each listener, and each kind of what strangers can provoke, may have twenty lines at once, and then one in five seconds. */
+static const struct bucket_rule lines = { .every_ns = UINT64_C(5000000000), .burst = 20 };
+enum { SAYING_KEYS = 1 << 16 }; /* behind the numbers of listeners */
+
 static void
 refused(void *ctx, unsigned index, const struct net_peer *peer, const struct net_failure *f)
 {
-	static const struct bucket_rule lines = { .every_ns = UINT64_C(5000000000), .burst = 20 };
 	struct plane *p = ctx;
 	const struct pki_peer *who = peer->identity;
 	struct refusal r;
@@ -125,6 +151,14 @@ stands(void *ctx, const struct pki_peer *peer)
 	ok = pki_judge_again(t, &f, (int64_t)time(NULL), true, &standing);
 	pki_trust_unref(t);
 	return ok;
+}
+
+static bool
+may_say(void *ctx, enum api_saying what)
+{
+	struct plane *p = ctx;
+
+	return buckets_try(p->buckets, SAYING_KEYS + what, &lines, server_now_ms() * 1000000);
 }
 
 static bool
@@ -245,13 +279,7 @@ fill(struct plane *p)
 		if (c->listeners[i].protocol == CONFIG_MQTT && c->listeners[i].certfile != NULL)
 			a->mqtt_port = c->listeners[i].port;
 	a->enrol_host = c->enrol_host;
-	for (unsigned i = 0; i < c->n_role_cas; i++)
-		if (c->role_cas[i].factory)
-			p->factories[a->n_factories++] = c->role_cas[i].file;
-		else
-			p->role_cas[a->n_role_cas++] = (struct api_role_ca){ authz_role_name(c->role_cas[i].role), c->role_cas[i].file };
-	a->factories = p->factories;
-	a->role_cas = p->role_cas;
+	note_role_cas(p, c);
 	a->lists = a->lists || c->crl_url != NULL;
 	a->est_keygen = c->est_serverkeygen;
 	a->ocsp_s = (unsigned)c->ocsp_answer_lifetime;
@@ -266,7 +294,7 @@ fill(struct plane *p)
 	a->signer_fd = p->options->signer_fd > 0 ? p->options->signer_fd : -1;
 	a->dojot = (struct api_dojot){ .on = c->dojot_api, .shared_password = c->dojot_api && c->dojot_shared_password,
 		.ca = c->dojot_ca != NULL ? c->dojot_ca : "client", .profile = c->dojot_profile != NULL ? c->dojot_profile : "client" };
-	a->ports = (struct api_ports){ p, make_tls, settle, reload, refused, stands, may_try, tried };
+	a->ports = (struct api_ports){ p, make_tls, settle, reload, refused, stands, may_try, may_say, tried };
 }
 
 static enum server_exit
@@ -282,7 +310,7 @@ run(struct plane *p)
 		return SERVER_USAGE;
 	}
 	fill(p);
-	ok = find_files(p->config, p->options->config_file, p->dir, p->registry, &err) && logdest_open(p->config, &d, &err) && find_user(p, &err) && load_trust(p, &err);
+	ok = find_files(p->config, p->options->config_file, p->dir, p->registry, &err) && logdest_open(p->config, &d, &err) && find_user(p, &err) && load_trust(p, p->config, &err);
 	a = ok ? api_new(&p->api, &err) : NULL;
 	ok = a != NULL && api_run(a, &err);
 	api_free(a);
@@ -311,6 +339,7 @@ server_control(const struct server_options *o)
 	else if (p->buckets != NULL)
 		code = run(p);
 	code = p->config == NULL ? SERVER_USAGE : code;
+	config_free(p->newest);
 	config_free(p->config);
 	buckets_free(p->buckets);
 	judge_done(&p->judge);

@@ -14,11 +14,12 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/map.h"
 #include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
 
-enum { PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 10000, SETTLED_MS = 30000, END_MS = 20000, END_BROKER_MS = 120000, TURN_MS = 1000, TEXT_MAX = 512 };
+enum { CAS_SETTLE_MS = 1000, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 10000, SETTLED_MS = 30000, END_MS = 20000, END_BROKER_MS = 120000, TURN_MS = 1000, TEXT_MAX = 512 };
 
 /* ---- start and start again ---- */
 
@@ -244,6 +245,75 @@ certificate_is_new(struct serve *s)
 		s->children[i].stale = i != SERVE_SIGNER && s->children[i].pid != 0 && !s->children[i].ready;
 }
 
+/* ---- CAs that come meanwhile ---- */
+
+struct key_look {
+	const char *dir;
+	uint64_t sum;
+};
+
+static void
+add_ca(void *ctx, const char *name)
+{
+	struct key_look *l = ctx;
+	char key[PKI_PATH_MAX + 64], uri[PKI_PATH_MAX + 64];
+
+	(void)snprintf(key, sizeof(key), "%s/pki/%s/key.pem", l->dir, name);
+	(void)snprintf(uri, sizeof(uri), "%s/pki/%s/key.uri", l->dir, name);
+	if (access(key, F_OK) == 0 || access(uri, F_OK) == 0)
+		l->sum += map_hash(slice_str(name));
+}
+
+static uint64_t
+cas_with_keys(const struct serve *s)
+{
+	struct key_look l = { s->dir, 0 };
+
+	(void)pki_each_ca(s->dir, add_ca, &l, NULL);
+	return l.sum;
+}
+
+/* Has somebody adopted a CA, or trusts another one? Its line in the configuration is written behind ca.pem, so not at once. */
+static bool
+cas_are_due(struct serve *s)
+{
+	char path[PKI_PATH_MAX];
+	struct stat st;
+
+	if (!path_join(path, sizeof(path), s->dir, "pki/ca.pem") || stat(path, &st) == -1)
+		return false;
+	if (st.st_ino != s->cas_seen.st_ino || st.st_mtim.tv_sec != s->cas_seen.st_mtim.tv_sec || st.st_mtim.tv_nsec != s->cas_seen.st_mtim.tv_nsec) {
+		s->cas_due_ms = s->cas_seen.st_ino != 0 ? server_now_ms() + CAS_SETTLE_MS : 0;
+		s->cas_seen = st;
+	}
+	if (s->cas_due_ms == 0 || server_now_ms() < s->cas_due_ms)
+		return false;
+	s->cas_due_ms = 0;
+	return true;
+}
+
+/* Whom MQTT clients may be of, the broker asks at SIGHUP. */
+static void
+look_for_cas(struct serve *s)
+{
+	struct serve_child *control = &s->children[SERVE_CONTROL];
+	uint64_t keys;
+
+	if (s->stopping || !s->announced || !cas_are_due(s))
+		return;
+	keys = cas_with_keys(s);
+	if (keys != s->cas_with_keys) {
+		s->cas_with_keys = keys;
+		log_notice("There is another CA: signer and control are started again, so that they know it. The broker trusts it after SIGHUP.");
+		ask_to_end(&s->children[SERVE_SIGNER]);
+	} else if (control->ready && s->control_drops) {
+		log_notice("There is another CA: control is started again, so that it knows it. The broker trusts it after SIGHUP.");
+		ask_to_end(control);
+	} else if (control->ready) {
+		(void)kill(control->pid, SIGHUP);
+	}
+}
+
 static void
 say_state(const struct serve *s)
 {
@@ -322,6 +392,7 @@ turn(struct serve *s)
 	hear_signals(s);
 	for (unsigned i = 0; i < SERVE_ROLES; i++)
 		end_late(&s->children[i]);
+	look_for_cas(s);
 	start_due(s);
 	announce(s);
 	watchdog(s);
@@ -401,6 +472,8 @@ begin(struct serve *s, struct err *err)
 	if (s->options->daemon && !server_daemonize(err))
 		return false;
 	s->watchdog_ms = watchdog_interval_ms();
+	s->cas_with_keys = cas_with_keys(s);
+	(void)cas_are_due(s);
 	return serve_cert_new(s, err) && open_signals(s, err) && server_write_pid(s->config, err);
 }
 

@@ -2,6 +2,8 @@
 #ifndef SERVER_SERVE_H
 #define SERVER_SERVE_H
 
+#include <sys/stat.h>
+
 #include "pki/pki.h"
 #include "server/internal.h"
 
@@ -33,6 +35,9 @@ struct serve {
 	int signals;
 	struct serve_cert *cert;
 	uint64_t watchdog_ms, watched_ms;
+	struct stat cas_seen;      /* of pki/ca.pem, which is written anew with each CA that comes */
+	uint64_t cas_due_ms;       /* when to look what has come; 0: nothing has */
+	uint64_t cas_with_keys;    /* a hash of those that the signer has heard of */
 	bool control_drops;  /* it cannot read its files again, and is started again instead */
 	bool announced;      /* everything was ready once */
 	bool stopping;
