@@ -34,7 +34,6 @@ VENDOR = {
     "vendor/htm.js": ("htm/dist/htm.module.js", "", {}),
     "vendor/mqtt.js": ("mqtt/dist/mqtt.esm.js", "", {}),
     "vendor/uplot.js": ("uplot/dist/uPlot.iife.min.js", "\nexport default uPlot;\n", {}),  # half as large as the one that is a module
-    "vendor/uplot.css": ("uplot/dist/uPlot.min.css", "", {}),
 }
 
 
