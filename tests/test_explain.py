@@ -43,6 +43,8 @@ def test_the_session_as_it_is(pki, site):
         assert explain(site, "ex1", "will")["text"] == "refused: the client has no will now"
         shown = kit.signet("explain", "ex1", "connect", "--socket", site.control).stdout
         assert "connected now; judged by the running broker" in shown
+        shown = kit.signet("explain", "ex1", "publish", "other/x", "--socket", site.control, check=False).stdout
+        assert "use springcore" in shown and shown.endswith("\nallow role client user ex1 publish other/x\n")
     result = kit.signet("explain", "nobody", "connect", "--live", "--socket", site.control, check=False)
     assert result.returncode == 3 and "no session of nobody" in result.stderr
 

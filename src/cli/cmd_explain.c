@@ -30,6 +30,18 @@ show_name(const char *label, const json_t *name)
 		(void)printf(", %s %s", label, json_string_value(name));
 }
 
+/* Only the running broker says it. */
+static void
+show_change(const json_t *o)
+{
+	const char *remedy = json_string_value(json_object_get(o, "remedy")), *fix = json_string_value(json_object_get(o, "fix"));
+
+	if (remedy != NULL)
+		(void)printf("  %s\n", remedy);
+	if (fix != NULL)
+		(void)printf("%s\n", fix);
+}
+
 static int
 show(const struct explain *x, json_t *o)
 {
@@ -53,6 +65,7 @@ show(const struct explain *x, json_t *o)
 		if (connected != NULL)
 			(void)printf(json_is_true(connected) ? "; connected now" : "; a kept session");
 		(void)printf("; judged %s\n", connected != NULL ? "by the running broker" : "by the files");
+		show_change(o);
 	}
 	json_decref(o);
 	return allowed ? EXIT_OK : EXIT_FAILED;

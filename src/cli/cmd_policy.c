@@ -117,6 +117,9 @@ print_diff(const json_t *out, bool json)
 		    changed, number(out, "sessions"), number(out, "losing"), number(out, "gaining"), number(out, "subscriptions"),
 		    (json_int_t)json_array_size(list) < changed ? "; --count N shows more" : "");
 	}
+	if (number(out, "coarse") > 0)
+		(void)fprintf(stderr, "signet: of %" JSON_INTEGER_FORMAT " sessions only CONNECT, the first subscriptions and the will were compared: too many rules are about them\n",
+		    number(out, "coarse"));
 	if (json_is_true(json_object_get(out, "incomplete")))
 		(void)fputs("signet: the broker could not look at everything\n", stderr);
 	return changed > 0 ? EXIT_FAILED : EXIT_OK;
