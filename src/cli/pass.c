@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,15 +26,26 @@ on_signal(int sig)
 	caught = sig;
 }
 
+/* With <mask> (or NULL) in force only here, so that no signal comes unseen between a look at it and the waiting. */
+static ssize_t
+read_byte(int fd, const sigset_t *mask, char *c)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+
+	if (mask != NULL && ppoll(&p, 1, NULL, mask) == -1)
+		return -1;
+	return read(fd, c, 1);
+}
+
 /* One line, byte by byte: what follows on standard input belongs to somebody else. -1: signal or error. */
 static ssize_t
-read_line(int fd, char *buf, size_t cap)
+read_line(int fd, const sigset_t *mask, char *buf, size_t cap)
 {
 	size_t n = 0;
 	char c;
 
 	for (;;) {
-		ssize_t got = read(fd, &c, 1);
+		ssize_t got = read_byte(fd, mask, &c);
 
 		if (got == -1 && (errno != EINTR || caught != 0))
 			return -1;
@@ -61,22 +73,28 @@ read_hidden(int tty, const char *prompt, char *buf, size_t cap)
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
 	struct sigaction old[ARRAY_LEN(signals)], act = { .sa_handler = on_signal };
 	struct termios was, hidden;
+	sigset_t ours, mask;
 	ssize_t n;
 
 	if (tcgetattr(tty, &was) == -1)
 		return -1;
 	caught = 0;
+	(void)sigemptyset(&ours);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		(void)sigaddset(&ours, signals[i]);
+	(void)sigprocmask(SIG_BLOCK, &ours, &mask);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		(void)sigaction(signals[i], &act, &old[i]);
 	hidden = was;
 	hidden.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
 	(void)tcsetattr(tty, TCSAFLUSH, &hidden);
 	(void)dprintf(tty, "%s: ", prompt);
-	n = read_line(tty, buf, cap);
+	n = read_line(tty, &mask, buf, cap);
 	(void)dprintf(tty, "\n");
 	(void)tcsetattr(tty, TCSAFLUSH, &was);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
 		(void)sigaction(signals[i], &old[i], NULL);
+	(void)sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (caught != 0)
 		(void)raise(caught);
 	return n;
@@ -110,7 +128,7 @@ ask(const char *what, bool creating, char *buf, size_t cap, struct err *err)
 	bool ok;
 
 	if (!isatty(STDIN_FILENO)) {
-		if (read_line(STDIN_FILENO, buf, cap) > 0)
+		if (read_line(STDIN_FILENO, NULL, buf, cap) > 0)
 			return true;
 		return err_set(err, ERR_USAGE,
 		    "a passphrase is needed for %s: give --passphrase-file FILE, SIGNET_PASSPHRASE, or a line on standard input%s", what,
@@ -163,12 +181,12 @@ pass_ask(const char *prompt, bool hidden, char *buf, size_t cap, struct err *err
 	bool ok;
 
 	if (!isatty(STDIN_FILENO))
-		return read_line(STDIN_FILENO, buf, cap) > 0 ||
+		return read_line(STDIN_FILENO, NULL, buf, cap) > 0 ||
 		    err_set(err, ERR_USAGE, "%s: no line of it on standard input (1 to %zu bytes)", prompt, cap - 1);
 	tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	if (!hidden)
 		(void)dprintf(tty != -1 ? tty : STDOUT_FILENO, "%s: ", prompt);
-	ok = (hidden ? read_hidden(tty != -1 ? tty : STDIN_FILENO, prompt, buf, cap) : read_line(tty != -1 ? tty : STDIN_FILENO, buf, cap)) > 0;
+	ok = (hidden ? read_hidden(tty != -1 ? tty : STDIN_FILENO, prompt, buf, cap) : read_line(tty != -1 ? tty : STDIN_FILENO, NULL, buf, cap)) > 0;
 	if (tty != -1)
 		(void)close(tty);
 	return ok || err_set(err, ERR_USAGE, "%s: nothing was given", prompt);
@@ -183,7 +201,7 @@ pass_ask_new(const char *user, char *buf, size_t cap, struct err *err)
 
 	(void)text_show(slice_str(user), shown, sizeof shown);
 	if (!isatty(STDIN_FILENO))
-		return read_line(STDIN_FILENO, buf, cap) > 0 ||
+		return read_line(STDIN_FILENO, NULL, buf, cap) > 0 ||
 		    err_set(err, ERR_USAGE, "no password for '%s' on standard input (one line of at most %zu bytes)", shown, cap - 1);
 	tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
 	(void)snprintf(prompt, sizeof prompt, "New password for %s", shown);
