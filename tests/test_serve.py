@@ -318,3 +318,31 @@ def test_control_is_killed_and_so_is_its_signer(pki):
         assert '"items"' in kit.wait_for(cas, "control after the signer's end")
         assert "disconnect" not in {e[0] for e in list(client.events.queue)}
         client.close()
+
+
+def test_a_root_that_is_elsewhere(passable, tmp_path):
+    """From the first start on: the CAs below it are known and sign, and what shows a chain has its end."""
+    with RootElsewhere(passable, tmp_path / "root.pem") as p:
+        assert p.issue("sensor01")["cn"] == "sensor01"
+        cas = {ca["name"]: ca for ca in p.login()("GET", "/api/v1/cas").json["items"]}
+        assert cas["root"]["own"] is False and cas["client"]["own"] is True
+        made = p.login()("POST", "/api/v1/devices/sensor01/bundle", {"format": "zip"})
+        assert made.status == 201, made
+
+
+class RootElsewhere(Platform):
+    def __init__(self, place, elsewhere):
+        self.elsewhere = elsewhere
+        super().__init__(place)
+
+    def launch(self):
+        key = self.dir / "pki/root/key.pem"
+        if key.exists():
+            shutil.copy(key, self.elsewhere)
+            key.unlink()
+        return super().launch()
+
+    def login(self, *words):
+        client = super().login(*words)
+        kit.wait_for(lambda: client("GET", "/api/v1/cas/client").status == 200, "the signer to say which CAs there are")
+        return client

@@ -98,9 +98,9 @@ cas_put(struct api *a, const struct cas_entry *s, X509 *x, struct err *err)
 
 	/* What was said of it here stays; what the certificate says is taken from there. */
 	if (!registry_ca_get(a->registry, slice_str(s->name), &ca, NULL)) {
-		ca = (struct registry_ca){ .name = slice_str(s->name), .role = slice_str(s->own ? "" : s->role) };
+		ca = (struct registry_ca){ .name = slice_str(s->name), .role = slice_str(s->role != NULL ? s->role : "") };
 	}
-	if (s->own) {
+	if (s->role == NULL) {
 		ca.parent = parent_of(a, x);
 		if (ca.role.n == 0)
 			ca.role = role_of(a, s->name);
@@ -135,7 +135,7 @@ on_cas(void *ctx, const struct signer_ca *cas, size_t n, const struct err *why)
 			if ((strcmp(cas[i].name, "root") == 0) != (round == 0))
 				continue;
 			x = d2i_X509(NULL, &p, (long)cas[i].der.n);
-			if (x == NULL || !cas_put(a, &(struct cas_entry){ cas[i].name, NULL, cas[i].der, true }, x, &err))
+			if (x == NULL || !cas_put(a, &(struct cas_entry){ cas[i].name, NULL, cas[i].der, !cas[i].away }, x, &err))
 				log_error("CA %s is not taken into the registry: %s.", cas[i].name, x != NULL ? err.text : "no certificate");
 			X509_free(x);
 		}

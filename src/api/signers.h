@@ -20,7 +20,7 @@ void cas_import(struct api *a);
 /* A CA's certificate into the registry; what was said of it there stays. <role>: of one whose key is elsewhere. */
 struct x509_st;
 struct cas_entry {
-	const char *name, *role;
+	const char *name, *role; /* NULL: one of this installation, whose name says it */
 	struct slice der;
 	bool own;
 };

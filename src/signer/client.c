@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BODY_MAX = 256 << 20, CAS_MAX = 64, ENTRIES_MAX = 4000000 };
+enum { BODY_MAX = 256 << 20, CAS_MAX = 128, ENTRIES_MAX = 4000000 };
 
 /* A request that was made: as bytes until it is sent, then what it waits for. */
 struct waiting;
@@ -433,7 +433,9 @@ finish_cas(const struct waiting *w, struct slice body, const struct err *err)
 	while (err == NULL && rd_ok(&in) && rd_left(&in) > 0 && n < CAS_MAX) {
 		if (!text_copy(names[n], CA_CAP, rd_str(&in)) || !text_copy(profiles[n], 64, rd_str(&in)))
 			break;
-		cas[n] = (struct signer_ca){ names[n], profiles[n], rd_str(&in) };
+		cas[n] = (struct signer_ca){ names[n], profiles[n], rd_str(&in), strcmp(profiles[n], CA_AWAY) == 0 };
+		if (cas[n].away)
+			profiles[n][0] = '\0';
 		n++;
 	}
 	if (err == NULL && (n == 0 || !rd_ok(&in) || rd_left(&in) > 0)) {

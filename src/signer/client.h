@@ -110,6 +110,7 @@ struct signer_ca {
 	const char *name;
 	const char *profiles;  /* that it issues by, separated by spaces, the first is the usual one; "": none (the root) */
 	struct slice der;      /* its certificate */
+	bool away;             /* its key is elsewhere: nothing is signed with it */
 };
 /* <n> 0: refused. */
 typedef void signer_cas_fn(void *ctx, const struct signer_ca *cas, size_t n, const struct err *err);

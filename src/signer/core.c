@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <openssl/crypto.h>
 #include "audit/audit.h"
 #include "base/log.h"
 
@@ -15,9 +16,17 @@ struct authority {
 	char profiles[PROFILES_CAP]; /* separated by spaces */
 };
 
+/* A CA of the installation whose key is elsewhere (the root): who knows the others has to know it. */
+struct absentee {
+	char name[CA_CAP];
+	uint8_t *der;
+	size_t n;
+};
+
 struct core {
 	struct authority cas[CAS_MAX];
-	size_t n;
+	struct absentee away[CAS_MAX];
+	size_t n, n_away;
 	const struct signer_setup *setup;
 	struct pki_tokens *tokens;   /* NULL: no key is in a token */
 	struct audit *audit;
@@ -53,6 +62,15 @@ add_profile(struct authority *a, const char *name)
 }
 
 static void
+note_absentee(struct core *c, const char *name)
+{
+	struct absentee *x = &c->away[c->n_away];
+
+	if (c->n_away < CAS_MAX && text_copy(x->name, sizeof x->name, slice_str(name)) && pki_ca_certificate(c->setup->dir, name, &x->der, &x->n, c->err))
+		c->n_away++;
+}
+
+static void
 open_one(void *ctx, const char *name)
 {
 	struct core *c = ctx;
@@ -68,6 +86,7 @@ open_one(void *ctx, const char *name)
 	a->ca = pki_ca_open(c->setup->dir, name, c->setup->secret, c->tokens, &err);
 	if (a->ca == NULL && err.code == ERR_MISSING) {
 		log_notice("The key of the CA %s is not here: nothing is signed with it.", name);
+		note_absentee(c, name);
 		return;
 	}
 	if (a->ca == NULL) {
@@ -153,6 +172,8 @@ core_free(struct core *c)
 		return;
 	for (size_t i = 0; i < c->n; i++)
 		pki_ca_free(c->cas[i].ca);
+	for (size_t i = 0; i < c->n_away; i++)
+		OPENSSL_free(c->away[i].der);
 	/* Nobody may be waited for behind the filter. */
 	pki_tokens_stop(c->tokens, false);
 	audit_close(c->audit);
@@ -259,7 +280,7 @@ body_copy(struct answer *a, struct slice s)
 static void
 do_cas(struct core *c, struct asker *k, const struct req *r, struct answer *a)
 {
-	size_t cap = CAS_MAX * 4096;
+	size_t cap = 2 * CAS_MAX * 4096;
 	uint8_t *buf = malloc(cap);
 	struct wr w = wr_of(buf, buf != NULL ? cap : 0);
 
@@ -269,6 +290,11 @@ do_cas(struct core *c, struct asker *k, const struct req *r, struct answer *a)
 		wr_str(&w, slice_str(pki_ca_name(c->cas[i].ca)));
 		wr_str(&w, slice_str(c->cas[i].profiles));
 		wr_str(&w, pki_ca_der(c->cas[i].ca));
+	}
+	for (size_t i = 0; i < c->n_away; i++) {
+		wr_str(&w, slice_str(c->away[i].name));
+		wr_str(&w, SL(CA_AWAY));
+		wr_str(&w, slice_of(c->away[i].der, c->away[i].n));
 	}
 	if (buf == NULL || !wr_ok(&w)) {
 		free(buf);

@@ -18,6 +18,8 @@ enum { MESSAGE_MAX = 64 << 10, PART_MAX = 60000, HEAD = 5, ANSWER_HEAD = 6, ENTR
 enum req_type { REQ_CAS = 1, REQ_ISSUE, REQ_REVOKE, REQ_CRL, REQ_OCSP, REQ_LOG, REQ_CHECKPOINT };
 enum { ISSUE_HAS_CN = 1, ISSUE_ONLY_NAMES = 2, CRL_FIRST = 1, CRL_LAST = 2 };
 
+/* Where the profiles of a CA stand whose key is elsewhere. */
+#define CA_AWAY "-"
 enum { CA_CAP = 33, PROFILE_CAP = 16, CN_CAP = 257, NAME_CAP = 256, SERIAL_CAP = 41, ACTOR_CAP = 129, ACTION_CAP = 65,
 	OBJECT_CAP = 513, DETAIL_CAP = 65, VALUE_CAP = 1025 };
 
