@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "base/secret.h"
 #include "base/text.h"
 
 enum { ETAG_CAP = 60, KEEP_REPLY_S = 24 * 3600 };
@@ -141,13 +142,13 @@ send_json(struct call *c, unsigned status, const char *type, json_t *v)
 	if (status == 200 && is_row && etag_of(body, c->version, tag)) {
 		call_header(c, "ETag", "%s", tag);
 		if (get && http_header(&c->head, "If-None-Match", &match) && match.p != NULL && call_has_tag(match, slice_str(tag))) {
-			free(text);
+			secret_drop(text);
 			call_bytes(c, 304, NULL, (struct slice){ 0 });
 			return;
 		}
 	}
 	call_bytes(c, status, type, body);
-	free(text);
+	secret_drop(text);
 }
 
 void

@@ -157,6 +157,14 @@ open_all(struct api *a, struct err *err)
 	return events_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err) && indexes_begin(a);
 }
 
+/* Passwords, secrets and keys of bundles go through buffers and JSON of these. */
+static void
+wipe_what_is_freed(void)
+{
+	event_set_mem_functions(malloc, secret_realloc, secret_drop);
+	json_set_alloc_funcs(malloc, secret_drop);
+}
+
 struct api *
 api_new(const struct api_config *c, struct err *err)
 {
@@ -167,6 +175,7 @@ api_new(const struct api_config *c, struct err *err)
 		return NULL;
 	}
 	a->config = c;
+	wipe_what_is_freed();
 	auditing_open(a);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (open_all(a, err))

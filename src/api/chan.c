@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/secret.h"
 
 enum {
 	IDLE_S = 60,                    /* without a byte of a next request */
@@ -200,7 +201,7 @@ body_add(struct chan *c, struct slice s)
 	}
 	if (call->body_n + s.n > call->body_cap) {
 		cap = NUM_MAX(call->body_n + s.n, 2 * call->body_cap);
-		p = realloc(call->body_bytes, cap);
+		p = secret_realloc(call->body_bytes, cap);
 		if (p == NULL) {
 			answer_fault(c, &(struct http_fault){ 503, "out of memory" });
 			return false;

@@ -97,10 +97,11 @@ bundle_pack(const struct bundle_set *b, enum bundle_archive kind, uint8_t **ret,
 {
 	struct archive *a = archive_write_new();
 	struct sink s = { 0 };
-	bool ok = a != NULL;
+	/* Straight from our buffers into ours: what libarchive frees, nobody wipes. So only who wants it compressed leaves something of it there. */
+	bool ok = a != NULL && archive_write_set_bytes_per_block(a, 0) == ARCHIVE_OK;
 
 	if (ok && kind == BUNDLE_ZIP)
-		ok = archive_write_set_format_zip(a) == ARCHIVE_OK && archive_write_set_options(a, "zip:hdrcharset=UTF-8") == ARCHIVE_OK;
+		ok = archive_write_set_format_zip(a) == ARCHIVE_OK && archive_write_set_options(a, "zip:hdrcharset=UTF-8,zip:compression=store") == ARCHIVE_OK;
 	else if (ok)
 		ok = archive_write_set_format_pax_restricted(a) == ARCHIVE_OK && archive_write_add_filter_gzip(a) == ARCHIVE_OK &&
 		    archive_write_set_options(a, "gzip:!timestamp") == ARCHIVE_OK;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "base/num.h"
+#include "base/secret.h"
 #include "base/text.h"
 #include "cli/describe.h"
 #include "server/server.h"
@@ -127,11 +128,25 @@ finish(int code)
 	return code;
 }
 
+/* All but those that only carry messages: what they know of a key stays in their memory in any case. */
+static bool
+handles_keys(const char *name)
+{
+	static const char *const others[] = { "broker", "@broker", "pub", "sub", "rr" };
+
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (strcmp(name, others[i]) == 0)
+			return false;
+	return true;
+}
+
 int
 main(int argc, char *argv[])
 {
 	const struct command *c;
 
+	if (argc > 1 && handles_keys(argv[1]))
+		secret_wipe_freed();
 	if (argc < 2) {
 		help(stderr);
 		return EXIT_USAGE;

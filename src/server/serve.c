@@ -434,6 +434,17 @@ open_signals(struct serve *s, struct err *err)
 	return s->signals != -1 || err_sys(err, "cannot set signals up");
 }
 
+/* Nobody reads it there any more: not in /proc/PID/environ either. */
+static bool
+forget_environment(void)
+{
+	char *word = getenv("SIGNET_PASSPHRASE");
+
+	if (word != NULL)
+		secret_wipe(word, strlen(word));
+	return unsetenv("SIGNET_PASSPHRASE") == 0;
+}
+
 /* In memory that is not swapped, and in no core file. */
 static bool
 take_passphrase(struct serve *s, struct err *err)
@@ -447,7 +458,7 @@ take_passphrase(struct serve *s, struct err *err)
 	}
 	(void)mlock(s->pass, PKI_PASSPHRASE_MAX);
 	(void)madvise(s->pass, PKI_PASSPHRASE_MAX, MADV_DONTDUMP);
-	return !serve_needs_passphrase(s->dir) || secret->get(secret->ctx, "the CA keys", false, s->pass, PKI_PASSPHRASE_MAX, err);
+	return !serve_needs_passphrase(s->dir) || (secret->get(secret->ctx, "the CA keys", false, s->pass, PKI_PASSPHRASE_MAX, err) && forget_environment());
 }
 
 static bool
