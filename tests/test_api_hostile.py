@@ -350,3 +350,32 @@ def test_without_descriptors_it_waits_for_some(control):
         assert control.text().count(said) < 100
         resource.prlimit(control.process.pid, resource.RLIMIT_NOFILE, limits)
         assert control.login().token
+
+
+def test_streams_of_events_are_counted(control):
+    """16 of one user, and others have theirs all the same; one that ends makes room, and who reads nothing keeps nobody from his answers."""
+    admin = control.login()
+
+    def stream():
+        return apikit.Events(apikit.Client(control, admin.token, unix=True))
+    held = []
+    try:
+        for _ in range(16):
+            held.append(stream())
+            assert held[-1].status == 200, (len(held), held[-1].response.read())
+        one_more = stream()
+        assert one_more.status == 503 and int(one_more.response.headers["retry-after"]) > 0
+        one_more.connection.close()
+        held.insert(0, apikit.Events(apikit.Client(control, who="controller")))
+        assert held[0].status == 200
+        assert admin("POST", "/api/v1/devices", {"id": "streamed"}).status == 201
+        assert held[7].until("change", operation="createDevice")["device"] == "streamed"
+        held.pop().connection.close()
+
+        def again():
+            held.append(stream())
+            return held[-1].status == 200
+        kit.wait_for(again, "room for another stream")
+    finally:
+        for s in held:
+            s.connection.close()
