@@ -41,6 +41,7 @@ VENDOR = {
 # console/package-lock.json; with another one the build fails here and they are looked up anew.
 CUTS = {
     "vendor/mqtt.js": [
+        ("var Wu=H(", "var _y=H(", "var Wu=H(()=>{}),zu=H(()=>{});"),  # the sockets of two vendors' mini programs
         ("var Ia=H(", "var ei=H(", "var eg=H(()=>{});"),  # worker-timers, a worker of the worker's own: feed.js says timerVariant native
         # lru-cache, for the topic aliases of what is published: nobody publishes here.
         ("var _p=H(", "var ya=H(", "var _p=H(t=>{t.LRUCache=class extends Map{constructor(){super()}}});"),

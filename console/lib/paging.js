@@ -1,5 +1,6 @@
 // Pages of a long list. Control looks at so many entries for a page and no more: what is rare comes in short pages, which are put together here.
 import { get, query } from './api.js';
+import { useAgain } from './events.js';
 import { t } from './text.js';
 import { html, useEffect, useLoad, useState } from './ui.js';
 
@@ -36,7 +37,8 @@ export function usePages(path, want, { limit = 50, every = 0, turn = 0 } = {}) {
 		if (state.key !== key)
 			setState({ key, trail: [''] });
 	}, [key]);
-	const loaded = useLoad(() => fill(path, want, { cursor: trail.at(-1), limit }), `${key} ${turn} ${trail.at(-1)}`, every);
+	const loaded = useLoad(() => fill(path, want, { cursor: trail.at(-1), limit }), `${key} ${trail.at(-1)}`, every);
+	useAgain(loaded.load, turn);
 	return { ...loaded, trail, go: (/** @type {string[]} */ to) => setState({ key, trail: to }) };
 }
 

@@ -1,6 +1,6 @@
 // CAs as they hang together, their revocation lists and successors, when certificates end, and the certificates themselves.
 import { all, call, get, part, query } from '../lib/api.js';
-import { useEvents } from '../lib/events.js';
+import { useAgain, useEvents } from '../lib/events.js';
 import { pem } from '../lib/csr.js';
 import { replace, to } from '../lib/route.js';
 import { t } from '../lib/text.js';
@@ -40,7 +40,9 @@ function Branch({ ca, cas, ...rest }) {
 function Cas({ cas, load, ...rest }) {
 	const [failed, setFailed] = useState(null);
 	const run = (ca) => call('POST', `cas/${part(ca.name)}/crl`).then(() => (setFailed(null), load()), setFailed);
+	const hasBelow = (ca) => cas.some((c) => c.parent === ca.name && c !== ca);
 	const tops = cas.filter((c) => !c.parent || c.parent === c.name || !cas.some((p) => p.name === c.parent));
+	tops.sort((a, b) => Number(hasBelow(b)) - Number(hasBelow(a)));
 	if (cas.length === 0)
 		return html`<${Empty} title=${t('ca.none')}>${t('ca.none-help')}<//>`;
 	return html`<${Trouble} error=${failed} /><div class="tree" tabindex="0" role="region" aria-label=${t('ca.title')}>
@@ -90,7 +92,8 @@ const DAY = 86400e3, day = new Intl.DateTimeFormat(undefined, { dateStyle: 'medi
 
 function Chart({ scale, ca, turn }) {
 	const { step, count, of } = scales[scale];
-	const { data, error, load } = useLoad(() => get('certificates/expiry' + query({ step, count, ca })), `${scale} ${ca} ${turn}`);
+	const { data, error, load } = useLoad(() => get('certificates/expiry' + query({ step, count, ca })), `${scale} ${ca}`);
+	useAgain(load, turn);
 	if (!data)
 		return error ? html`<${Trouble} error=${error} again=${load} />` : html`<${Busy} />`;
 	const bars = Array.from({ length: count / of }, (_, i) => data.counts.slice(i * of, (i + 1) * of).reduce((a, b) => a + b, 0));
@@ -105,7 +108,8 @@ function Chart({ scale, ca, turn }) {
 }
 
 function Calendar({ ca, turn }) {
-	const { data, error, load } = useLoad(() => get('certificates/expiry' + query({ step: 'day', count: 730, ca })), `${ca} ${turn}`);
+	const { data, error, load } = useLoad(() => get('certificates/expiry' + query({ step: 'day', count: 730, ca })), ca);
+	useAgain(load, turn);
 	if (!data)
 		return error ? html`<${Trouble} error=${error} again=${load} />` : html`<${Busy} />`;
 	const sums = bounds.map((b, i) => (i === bounds.length - 1 ? data.later : data.counts.slice(b, bounds[i + 1]).reduce((x, y) => x + y, 0)));
@@ -153,7 +157,7 @@ function Waiting({ turn }) {
 export function Certificates({ route, me }) {
 	const want = Object.fromEntries(asked.map((name) => [name, route.query.get(name) ?? '']));
 	const { data: cas, error, load } = useLoad(() => all('cas'), 'cas', 30000), [turn, setTurn] = useState(0);
-	useEvents({ kinds: 'certificate,pending,change' }, () => (load(), setTurn((n) => n + 1)));
+	useEvents({ kinds: 'certificate,pending,change' }, () => (setTurn((n) => n + 1), load()));
 	const show = (ca) => {
 		replace('certificates', { cn: '', state: '', ca });
 		document.getElementById('all-certificates')?.scrollIntoView();

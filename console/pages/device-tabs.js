@@ -1,5 +1,6 @@
 // The three pages about devices, with what waits.
 import { get } from '../lib/api.js';
+import { useAgain } from '../lib/events.js';
 import { to } from '../lib/route.js';
 import { t } from '../lib/text.js';
 import { html, useLoad } from '../lib/ui.js';
@@ -9,7 +10,9 @@ const names = ['devices', 'pending', 'templates'];
 
 /** How many devices there are in each state; another <turn> asks again. */
 export function useTotals(/** @type {unknown} */ turn) {
-	return useLoad(() => get('totals'), `totals ${turn}`, 30000).data;
+	const { data, load } = useLoad(() => get('totals'), 'totals', 30000);
+	useAgain(load, turn);
+	return data;
 }
 
 export function Tabs({ at, totals }) {

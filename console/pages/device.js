@@ -1,6 +1,6 @@
 // One device: who it is, whether it is here, what it says, its certificates, what it was refused, and what can be done.
 import { call, get, part } from '../lib/api.js';
-import { useEvents } from '../lib/events.js';
+import { useAgain, useEvents } from '../lib/events.js';
 import { go, to } from '../lib/route.js';
 import { filterFault, useFeed } from '../lib/stream.js';
 import { t } from '../lib/text.js';
@@ -21,8 +21,9 @@ const Filters = ({ filters }) => html`<ul class="names">${filters.map((f) => htm
 	<span class="dim small">QoS ${f.qos}</span></li>`)}</ul>`;
 
 function Session({ device, turn }) {
-	const { data: s, error } = useLoad(() => get(`devices/${part(device.id)}/session`).catch((e) => (e.status === 404 ? { none: true } : Promise.reject(e))),
-		`${device.id} ${turn}`, 10000);
+	const { data: s, error, load } = useLoad(() => get(`devices/${part(device.id)}/session`).catch((e) => (e.status === 404 ? { none: true } : Promise.reject(e))),
+		device.id, 10000);
+	useAgain(load, turn);
 	if (!s)
 		return error ? html`<${Trouble} error=${error} />` : html`<${Busy} />`;
 	if (s.none)
@@ -130,7 +131,7 @@ const Attributes = ({ attributes }) => Object.keys(attributes).length > 0 && htm
 export function Device({ id, me }) {
 	const path = 'devices/' + part(id), { data: d, error, load } = useLoad(() => get(path), path, 30000);
 	const [asking, ask] = useState(''), [files, setFiles] = useState(null), [turn, setTurn] = useState(0), [failed, setFailed] = useState(null);
-	const again = () => (load(), setTurn((n) => n + 1));
+	const again = () => (setTurn((n) => n + 1), load());
 	useEvents({ kinds: EVENTS, device: id }, again);
 	const set = (state) => async () => {
 		setFailed(null);

@@ -44,13 +44,14 @@ function List({ route }) {
 	const totals = useTotals(turn);
 	// The search is in the address: it is there again when one comes back from a device.
 	const narrow = (m) => replace('devices', { ...want, ...m });
-	const reload = () => (load(), setTurn((n) => n + 1));
+	const reload = () => (setTurn((n) => n + 1), load());
 	const told = (events) => {
 		const shown = new Set(data?.items.map((d) => d.id));
 		const here = events.some((e) => shown.has(e.data.device)) || events.length === 0;
 		// Who is not on this page may come onto it: by its presence if that is asked for, or because it is new.
 		if (here || want.online || want.order === 'last_seen' || events.some((e) => e.kind === 'change' || e.kind === 'pending' || e.kind === 'enrolment'))
-			reload();
+			return reload();
+		return null;
 	};
 	useEvents({ kinds: 'connect,disconnect,status,pending,enrolment,change' }, told);
 	const narrowed = asked.some((name) => want[name] && name !== 'order');

@@ -218,7 +218,6 @@ export const texts = {
 	'ca.until': 'ends',
 	'ca.list': 'Revocation list',
 	'ca.number': 'number {n}',
-	'ca.made': 'made',
 	'ca.no-list': 'none yet',
 	'ca.late': 'expired: start the signer',
 	'ca.due': 'a new one is due',
