@@ -262,7 +262,10 @@ def test_rights_deny_beats_permit_and_nothing_is_a_no(control, admin):
     assert carla("DELETE", "/api/v1/users/carla/permissions/write_devices").status == 403
     assert carla("GET", "/api/v1/users/carla/permissions").status == 200
     assert carla("POST", "/api/v1/users", {"name": "helper", "groups": ["admin"]}).status == 403
-    assert carla("PUT", "/api/v1/users/admin/password", {"password": "mine from now on"}).status == 403
+    assert admin("POST", "/api/v1/users", {"name": "viola", "groups": ["viewer"]}).status == 201
+    for name in ("admin", "viola"):
+        assert carla("PUT", f"/api/v1/users/{name}/password", {"password": "mine from now on"}).status == 403
+    assert admin("DELETE", "/api/v1/users/viola").status == 204
     assert carla("DELETE", "/api/v1/users/admin").status == 403
     assert admin("DELETE", "/api/v1/users/admin").status == 409
 

@@ -278,9 +278,9 @@ auth_may(struct call *c)
 		return forbid(c, text_show(slice_str(path), shown, sizeof(shown)));
 	if ((c->op->flags & OP_PLATFORM) != 0 && !c->actor.first)
 		return forbid(c, "what is for all tenants, as a user of another one than the first");
-	/* Who could give rights could give them to himself. */
+	/* Who could give rights, or another's password, could give himself what others may; a copy of all is for those who may all. */
 	if ((c->op->flags & OP_ADMIN) != 0 && !actor_is_admin(c))
-		return forbid(c, "what is for administrators alone: who has which rights");
+		return forbid(c, "what is for administrators alone");
 	return enter_tenant(c, (c->op->flags & OP_DOJOT) == 0 ? call_query(c, "tenant") : (struct slice){ 0 });
 }
 

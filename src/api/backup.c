@@ -311,6 +311,6 @@ static const struct field rows[] = {
 static const struct schema schema = { "Backup", rows };
 static const struct op ops[] = {
 	{ "backup", "Copy the installation while it is in use: registry, store, configuration, certificates, lists and audit log, without private keys", HTTP_POST, "/api/v1/backup",
-	    OP_PLATFORM, 201, backup, .query = query, .answer = &schema },
+	    OP_PLATFORM | OP_ADMIN, 201, backup, .query = query, .answer = &schema },
 };
 const struct op_group group_backup = { "backup", "Beginning again elsewhere", ops, ARRAY_LEN(ops) };

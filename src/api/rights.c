@@ -96,7 +96,7 @@ rights_new(struct registry *r)
 	x->r = r;
 	x->n_ops = list_ops(x);
 	x->words = (x->n_ops + 63) / 64;
-	x->paths = calloc(x->n_ops, sizeof(x->paths[0]));
+	x->paths = x->n_ops > 0 ? calloc(x->n_ops, sizeof(x->paths[0])) : NULL;
 	x->ops = x->paths != NULL ? calloc(x->n_ops, sizeof(x->ops[0])) : NULL;
 	if (x->ops == NULL) {
 		rights_free(x);

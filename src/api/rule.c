@@ -45,13 +45,13 @@ is_user(struct slice s)
 }
 const struct rule rule_user = { "user", "^[a-z0-9][a-z0-9_.@-]*$", "lower-case letters, digits, _ - . and @, with a letter or digit first", is_user };
 
-/* Its CN elsewhere than in the first tenant is "tenant:id". */
+/* Its CN elsewhere than in the first tenant is "tenant:id"; a path of the API takes no backslash. */
 static bool
 is_device(struct slice s)
 {
-	return registry_cn_ok(s) && memchr(s.p, ':', s.n) == NULL;
+	return registry_cn_ok(s) && memchr(s.p, ':', s.n) == NULL && memchr(s.p, '\\', s.n) == NULL;
 }
-const struct rule rule_device = { "device", "^[^\\u0000-\\u001f\\u007f/+#:]+$", "text without control characters and / + # :", is_device };
+const struct rule rule_device = { "device", "^[^\\u0000-\\u001f\\u007f/+#:\\\\]+$", "text without control characters and / + # : \\", is_device };
 
 static bool
 is_serial(struct slice s)

@@ -390,9 +390,11 @@ book_all(struct pki_series *s, struct pki_series_one *v, size_t n, struct err *e
 {
 	const struct pki_entry **all = reallocarray(NULL, n, sizeof(struct pki_entry *)), *e;
 	size_t made = 0;
-	bool ok = all != NULL || err_set(err, ERR_MEMORY, "out of memory");
+	bool ok;
 
-	for (size_t i = 0; i < n && ok; i++) {
+	if (all == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	for (size_t i = 0; i < n; i++) {
 		if (s->staged[i].made[0] == '\0')
 			continue;
 		e = find_live(s, v[i].cn);
@@ -404,7 +406,7 @@ book_all(struct pki_series *s, struct pki_series_one *v, size_t n, struct err *e
 		tell(&v[i], e);
 		unstage_one(s, &s->staged[i]);
 	}
-	ok = ok && (made == 0 || (note_certificates(s->order.dir, "issue", all, made, err) && index_issued_all(&s->index, all, made, err)));
+	ok = made == 0 || (note_certificates(s->order.dir, "issue", all, made, err) && index_issued_all(&s->index, all, made, err));
 	free(all);
 	return ok;
 }
