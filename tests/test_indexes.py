@@ -95,6 +95,29 @@ def test_what_commands_did_before_beside_and_after(pki, tmp_path):
     assert kit.signet("registry", "check", "--dir", pki.dir, check=False).returncode in (0, 2)
 
 
+def test_what_was_held_for_a_moment_stays_replaced(pki, tmp_path):
+    """The index is read later than it is written: "held, released" of one that was replaced since makes it good no more."""
+    subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", tmp_path / "k", "-subj", "/CN=x",
+                    "-out", tmp_path / "csr"], check=True, capture_output=True)
+    csr, index = {"csr": (tmp_path / "csr").read_text()}, pki.dir / "pki/client/index.txt"
+    with apikit.Served(pki) as served:
+        c = served.login()
+        assert c("POST", "/api/v1/devices", {"id": "api"}).status == 201
+        held, gone, old, fence = [c("POST", "/api/v1/devices/api/certificates", csr).json["serial"] for _ in range(4)]
+        one = "/api/v1/certificates/client/"
+        for step in (held + "/hold", held + "/release"):
+            assert c("POST", one + step).status == 200
+        assert c("POST", one + gone + "/revoke", {"reason": "superseded"}).status == 200
+        assert c("POST", one + old + "/renew", csr).status == 201
+        lines = [line for line in index.read_text().splitlines(True) if held in line and not line.startswith("issued")]
+        assert [line.split()[0] for line in lines] == ["revoked", "live"]
+        end = next(line for line in index.read_text().splitlines(True) if gone in line and line.startswith("revoked"))
+        with index.open("a") as file:
+            file.write("".join(lines).replace(held, old) + end.replace(gone, fence))
+        kit.wait_for(lambda: c("GET", one + fence).json["state"] == "revoked", "what was written last")
+        assert c("GET", one + old).json["state"] == "superseded"
+
+
 def foreign_ca(folder, name):
     """Somebody's own: (key, certificate)."""
     key, cert = folder / f"{name}.key", folder / f"{name}.crt"

@@ -19,7 +19,7 @@
 #include "base/num.h"
 #include "base/text.h"
 
-enum { CAS_MAX = 64, CHUNK = 64 * 1024, SOON_MS = 50, BUSY_MS = 100, LIST_MAX = 256 << 20 };
+enum { CAS_MAX = 64, CHUNK = 64 * 1024, SOON_MS = 50, BUSY_MS = 100, LIST_MAX = 256 << 20, REASON_HOLD = 6 };
 
 struct index_file {
 	char ca[REGISTRY_NAME_MAX + 1];
@@ -120,12 +120,34 @@ take_foreign(struct indexes *x, struct index_file *f, const struct pki_entry *e,
 	return import(x, f, &c, err);
 }
 
+/* Does a line of <rest> say something else of it? */
 static bool
-take_mark(struct indexes *x, struct index_file *f, const struct pki_entry *e, struct err *err)
+is_marked_later(const struct pki_entry *e, struct slice rest)
+{
+	enum pki_index_what what;
+	struct pki_entry later;
+	bool more;
+
+	if (memmem(rest.p, rest.n, e->serial, strlen(e->serial)) == NULL)
+		return false;
+	while (rest.n > 0) {
+		struct slice line = slice_cut(&rest, '\n', &more);
+
+		if (more && pki_index_line(line, &what, &later) && what == PKI_INDEX_MARKED && strcmp(later.serial, e->serial) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+take_mark(struct indexes *x, struct index_file *f, const struct pki_entry *e, struct slice rest, struct err *err)
 {
 	struct registry_certificate c;
 	bool ok = true;
 
+	/* Held and released again: what came of it since, here, is not undone. */
+	if (e->status == PKI_REVOKED && e->reason == REASON_HOLD && is_marked_later(e, rest))
+		return true;
 	if (!known(x, f, e->serial, &c))
 		return take_foreign(x, f, e, err);
 	if (e->status == PKI_LIVE && c.state == REGISTRY_CERT_HOLD) {
@@ -133,7 +155,7 @@ take_mark(struct indexes *x, struct index_file *f, const struct pki_entry *e, st
 		f->news += ok;
 		f->revoked += ok;
 	} else if (e->status != PKI_LIVE && c.state != REGISTRY_CERT_REVOKED) {
-		c.state = e->status != PKI_REVOKED ? REGISTRY_CERT_SUPERSEDED : e->reason == 6 ? REGISTRY_CERT_HOLD : REGISTRY_CERT_REVOKED;
+		c.state = e->status != PKI_REVOKED ? REGISTRY_CERT_SUPERSEDED : e->reason == REASON_HOLD ? REGISTRY_CERT_HOLD : REGISTRY_CERT_REVOKED;
 		c.revoked_at = e->status == PKI_REVOKED ? e->revoked_at : 0;
 		c.reason = e->status == PKI_REVOKED ? e->reason : 0;
 		ok = import(x, f, &c, err);
@@ -142,8 +164,9 @@ take_mark(struct indexes *x, struct index_file *f, const struct pki_entry *e, st
 	return ok;
 }
 
+/* <rest>: what stands behind it. */
 static bool
-take_line(struct indexes *x, struct index_file *f, struct slice line, struct err *err)
+take_line(struct indexes *x, struct index_file *f, struct slice line, struct slice rest, struct err *err)
 {
 	enum pki_index_what what;
 	struct pki_entry e;
@@ -152,7 +175,7 @@ take_line(struct indexes *x, struct index_file *f, struct slice line, struct err
 		log_warning("A line of pki/%s/index.txt is damaged and passed over.", f->ca);
 		return true;
 	}
-	return what == PKI_INDEX_NOTHING || (what == PKI_INDEX_ISSUED ? take_issued(x, f, &e, err) : take_mark(x, f, &e, err));
+	return what == PKI_INDEX_NOTHING || (what == PKI_INDEX_ISSUED ? take_issued(x, f, &e, err) : take_mark(x, f, &e, rest, err));
 }
 
 /* ---- where we are in it ---- */
@@ -284,7 +307,7 @@ take_lines(struct indexes *x, struct index_file *f, size_t n, struct err *err)
 		struct slice line = slice_cut(&rest, '\n', &more);
 
 		/* The last one is still being written. */
-		if (!more || !take_line(x, f, line, err))
+		if (!more || !take_line(x, f, line, rest, err))
 			break;
 		used += line.n + 1;
 	}
