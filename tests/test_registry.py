@@ -30,6 +30,7 @@ def test_an_older_one_is_brought_up_to_date(home, tmp_path):
     assert refused.returncode == 1 and "start the service once" in refused.stderr
     kit.signet("control", "--dir", pki.dir, "--make-admin", "admin")
     assert "whole" in kit.signet("registry", "check", pki.dir).stdout
+    assert schema(pki.dir) == schema(home)
     old, new = dump(home), dump(pki.dir)
     assert {k: new[k] for k in ("devices", "certificates", "end_tally", "device_tally")} == {k: old[k] for k in ("devices", "certificates", "end_tally", "device_tally")}
     assert (pki.dir / "registry.db.v1").stat().st_mode & 0o777 == 0o600
@@ -39,6 +40,14 @@ def change(home, sql):
     db = sqlite3.connect(home / "registry.db", isolation_level=None)
     db.executescript(sql)
     db.close()
+
+
+def schema(home):
+    db = sqlite3.connect(home / "registry.db", isolation_level=None)
+    try:
+        return db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name").fetchall()
+    finally:
+        db.close()
 
 
 def dump(home):

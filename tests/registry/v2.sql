@@ -119,4 +119,9 @@ CREATE TRIGGER users_removed AFTER DELETE ON users BEGIN UPDATE user_tally SET n
 CREATE TRIGGER certificates_added AFTER INSERT ON certificates WHEN NEW.state = 0 BEGIN INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, NEW.ca_id, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;
 CREATE TRIGGER certificates_left AFTER UPDATE OF state, tenant_id ON certificates WHEN OLD.state = 0 BEGIN UPDATE end_tally SET n = n - 1 WHERE tenant_id = COALESCE(OLD.tenant_id, 0) AND day = OLD.not_after / 86400 AND ca_id = OLD.ca_id; END;
 CREATE TRIGGER certificates_came AFTER UPDATE OF state, tenant_id ON certificates WHEN NEW.state = 0 BEGIN INSERT INTO end_tally VALUES(COALESCE(NEW.tenant_id, 0), NEW.not_after / 86400, NEW.ca_id, 1) ON CONFLICT DO UPDATE SET n = n + 1; END;
+CREATE TABLE unbooked(id INTEGER PRIMARY KEY REFERENCES certificates ON DELETE CASCADE) STRICT;
+CREATE TABLE enrolled(secret INTEGER NOT NULL REFERENCES secrets ON DELETE CASCADE, spki BLOB NOT NULL, certificate INTEGER NOT NULL REFERENCES certificates ON DELETE CASCADE, PRIMARY KEY(secret, spki)) STRICT, WITHOUT ROWID;
+INSERT INTO unbooked VALUES(3);
+CREATE TRIGGER certificates_unbooked AFTER UPDATE OF state ON certificates WHEN NEW.state <> OLD.state AND (NEW.state >= 2 OR OLD.state = 2) AND (SELECT own FROM cas WHERE id = NEW.ca_id) = 1 BEGIN INSERT OR REPLACE INTO unbooked VALUES(NEW.id); END;
+CREATE INDEX enrolled_certificate ON enrolled(certificate);
 COMMIT;
