@@ -5,6 +5,7 @@ import email
 import email.utils
 import http.client
 import re
+import socket
 import ssl
 import subprocess
 import urllib.parse
@@ -367,28 +368,79 @@ def test_requests_that_are_refused_with_their_reason(site, admin, tmp_path):
     assert "CA:TRUE" not in openssl("x509", "-in", cert, "-noout", "-text")
 
 
+def linked(folder, files, name, challenge):
+    """A request with a challengePassword, as EST has it."""
+    config = folder / "linked.conf"
+    config.write_text(f"[req]\nprompt=no\ndistinguished_name=dn\nattributes=at\n[dn]\nCN={name}\n[at]\nchallengePassword={challenge}\n")
+    return b64(openssl("req", "-new", "-key", files["key"], "-config", config))
+
+
+def post(body):
+    return (f"POST {EST}/simplereenroll HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/pkcs10\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n").encode() + body
+
+
+def status_of(answer):
+    return int(re.search(rb"^HTTP/1\.1 (\d+)", answer, re.M)[1])
+
+
 def test_a_request_that_is_bound_to_its_connection(site, admin, tmp_path):
     """tls-unique of TLS 1.2, which python has; curl has no way to show it."""
     mine = enrolled(site, admin, tmp_path, "est4")
     context = site.tls()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(mine["cert"], mine["key"])
+    uniques, sessions = [], [None]
 
     def enrol(challenge):
-        c = http.client.HTTPSConnection("localhost", site.port, timeout=kit.PATIENCE, context=context)
-        c.connect()
-        config = tmp_path / "bound.conf"
-        config.write_text("[req]\nprompt=no\ndistinguished_name=dn\nattributes=at\n[dn]\nCN=est4\n[at]\nchallengePassword="
-                          + challenge(c.sock.get_channel_binding("tls-unique")) + "\n")
-        csr = openssl("req", "-new", "-key", mine["key"], "-config", config)
-        c.request("POST", EST + "/simplereenroll", body=b64(csr), headers={"Content-Type": "application/pkcs10"})
-        status = c.getresponse().status
-        c.close()
-        return status
+        raw = socket.create_connection(("127.0.0.1", site.port), timeout=kit.PATIENCE)
+        with context.wrap_socket(raw, server_hostname="localhost", session=sessions[-1]) as s:
+            uniques.append(base64.b64encode(s.get_channel_binding("tls-unique")).decode())
+            s.sendall(post(linked(tmp_path, mine, "est4", challenge())))
+            answer = s.makefile("rb").read()
+            # Nothing is resumed: each connection has a handshake of its own to be bound to, though the client would come back.
+            assert not s.session_reused and not s.session.has_ticket
+            sessions.append(s.session)
+        assert status_of(answer) == 200 or b"is not the base64 of this connection's tls-unique" in answer, answer
+        return status_of(answer)
 
-    assert enrol(lambda unique: base64.b64encode(unique).decode()) == 200
-    assert enrol(lambda unique: base64.b64encode(bytes(12)).decode()) == 400
-    assert enrol(lambda unique: "a secret") == 400
+    assert enrol(lambda: uniques[-1]) == 200
+    assert enrol(lambda: uniques[-1]) == 200
+    assert enrol(lambda: uniques[0]) == 400
+    assert enrol(lambda: base64.b64encode(bytes(12)).decode()) == 400
+    assert enrol(lambda: "a secret") == 400
+
+
+def test_a_request_that_is_bound_by_tls_exporter(site, admin, tmp_path):
+    """RFC 9266, since TLS 1.3 has no tls-unique. openssl shows what its end of the connection has."""
+    mine = enrolled(site, admin, tmp_path, "est6")
+    shown = []
+
+    def enrol(challenge, version="-tls1_3"):
+        words = ["openssl", "s_client", "-connect", f"127.0.0.1:{site.port}", "-servername", "localhost", version, "-verify_return_error", "-ign_eof",
+                 "-CAfile", site.dir / "pki/ca.pem", "-cert", mine["cert"], "-key", mine["key"],
+                 "-keymatexport", "EXPORTER-Channel-Binding", "-keymatexportlen", "32"]
+        with subprocess.Popen([*map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+            found = next((m for line in p.stdout if (m := re.match(rb"\s*Keying material: ([0-9A-F]{64})$", line))), None)
+            assert found, "openssl shows nothing"
+            shown.append(base64.b64encode(bytes.fromhex(found[1].decode())).decode())
+            answer = p.communicate(post(linked(tmp_path, mine, "est6", challenge())), timeout=kit.PATIENCE)[0]
+        said = b"tls-exporter" if version == "-tls1_3" else b"tls-unique"
+        assert status_of(answer) == 200 or b"is not the base64 of this connection's " + said in answer, answer
+        return status_of(answer)
+
+    assert enrol(lambda: shown[-1]) == 200
+    assert enrol(lambda: shown[0]) == 400          # another connection's
+    assert enrol(lambda: shown[-1] + "x") == 400
+    assert enrol(lambda: shown[-1][:16]) == 400    # as long as tls-unique
+    assert enrol(lambda: shown[-1], "-tls1_2") == 400
+    # What a client takes for tls-unique with TLS 1.3 is not taken.
+    context = site.tls()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(mine["cert"], mine["key"])
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", site.port), timeout=kit.PATIENCE), server_hostname="localhost") as s:
+        s.sendall(post(linked(tmp_path, mine, "est6", base64.b64encode(s.get_channel_binding("tls-unique")).decode())))
+        assert status_of(s.makefile("rb").read()) == 400
 
 
 def test_a_key_that_is_made_here(site, admin, tmp_path):
