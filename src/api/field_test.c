@@ -163,6 +163,37 @@ test_tokens(void **state)
 	tokens_free(other);
 }
 
+/* Times as they cannot be, under the right signature: no sum of them leaves its range. */
+static void
+test_times_of_tokens(void **state)
+{
+	static const struct {
+		const char *claims;
+		bool good;
+	} times[] = {
+		{ "{\"iat\":1699999950,\"nbf\":1699999950,\"exp\":1700000050}", true },
+		{ "{\"iat\":1699999950,\"nbf\":1699999950,\"exp\":1700000051}", false },
+		{ "{\"iat\":-9223372036854775807,\"nbf\":-9223372036854775807,\"exp\":1700000050}", false },
+		{ "{\"exp\":9223372036854775807}", false },
+		{ "{\"iat\":9223372036854775807,\"nbf\":9223372036854775807,\"exp\":-9223372036854775807}", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+		struct tokens *ts = tokens_new(LIFE);
+		struct token t = { .more = times[i].claims, .user = 7, .tenant = "acme" }, got;
+		const char *why;
+		char *text;
+
+		assert_non_null(ts);
+		text = token_issue(ts, &t, NOW);
+		assert_non_null(text);
+		assert_int_equal(token_read(ts, slice_str(text), NOW, &got, &why), times[i].good);
+		free(text);
+		tokens_free(ts);
+	}
+}
+
 int
 main(void)
 {
@@ -171,6 +202,7 @@ main(void)
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_document),
 		cmocka_unit_test(test_tokens),
+		cmocka_unit_test(test_times_of_tokens),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

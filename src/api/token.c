@@ -151,7 +151,7 @@ token_read(struct tokens *ts, struct slice text, int64_t now, struct token *ret,
 	secret_wipe(copy, sizeof(copy));
 	if (!ok)
 		return refuse(ret_why, "the token is not one of this process, or was changed");
-	if (t.issued > now || t.expires - t.issued > ts->life_s)
+	if (t.issued > now || t.expires > t.issued + ts->life_s)
 		return refuse(ret_why, "the token is from the future");
 	if (t.expires <= now)
 		return refuse(ret_why, "the token has expired");
