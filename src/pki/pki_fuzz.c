@@ -53,6 +53,19 @@ try_certs(struct slice file)
 	sk_X509_pop_free(list, X509_free);
 }
 
+/* What is passed on is the same request, and has the same key. */
+static void
+checked(struct slice file)
+{
+	uint8_t key[32], again[32];
+	struct err err = { 0 };
+	auto_str pem = NULL;
+
+	if (!pki_request_check(file, &pem, &err) || !pki_request_key(file, key, &err) || !pki_request_key(slice_str(pem), again, &err) ||
+	    memcmp(key, again, sizeof key) != 0)
+		abort();
+}
+
 static void
 try_csr(struct slice file)
 {
@@ -65,6 +78,7 @@ try_csr(struct slice file)
 		return;
 	}
 	csr_taken_done(&t);
+	checked(file);
 }
 
 static bool

@@ -12,6 +12,20 @@ check(bool ok)
 		abort();
 }
 
+/* The first of <rest>, taken off: written again it is what stood there. */
+static struct signer_entry
+entry(struct slice *rest)
+{
+	const uint8_t *from = rest->p;
+	uint8_t bytes[ENTRY_MAX];
+	struct wr w = wr_of(bytes, sizeof bytes);
+	struct signer_entry e = entry_next(rest);
+
+	put_entry(&w, &e);
+	check(wr_ok(&w) && slice_eq(wr_slice(&w), slice_of(from, wr_len(&w))) && (rest->n == 0 || rest->p == from + wr_len(&w)));
+	return e;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -25,7 +39,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	for (rest = r.entries; rest.n > 0; n++) {
-		struct signer_entry e = entry_next(&rest);
+		struct signer_entry e = entry(&rest);
 
 		check(e.serial_n >= 1 && e.serial_n <= SIGNER_SERIAL_MAX && e.reason >= -2 && e.reason <= 10 && e.at >= 0);
 	}
