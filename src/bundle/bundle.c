@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
+#include "bundle/sink.h"
 #include "pki/pki.h"
 
 enum { PASSWORD_BYTES = 15 };
@@ -35,16 +36,34 @@ copy(struct bundle_file *f, struct slice s, struct err *err)
 	return true;
 }
 
-/* What <write> writes; false when there is no memory. */
+static ssize_t
+on_text(void *ctx, const char *p, size_t n)
+{
+	return sink_put(ctx, p, n) ? (ssize_t)n : 0;
+}
+
+/* What <write> writes; false when there is no memory. Not by open_memstream(): what it outgrows is freed with the key in it. */
 static bool
 compose(struct bundle_file *f, void (*write)(FILE *out, const void *ctx), const void *ctx, struct err *err)
 {
-	FILE *out = open_memstream((char **)&f->data, &f->n);
+	struct sink s = { 0 };
+	FILE *out = fopencookie(&s, "w", (cookie_io_functions_t){ .write = on_text });
+	bool ok = out != NULL && setvbuf(out, NULL, _IONBF, 0) == 0;
 
-	if (out == NULL)
+	if (ok) {
+		write(out, ctx);
+		ok = ferror(out) == 0 && sink_put(&s, "", 0);
+	}
+	if (out != NULL)
+		ok = fclose(out) == 0 && ok;
+	if (!ok) {
+		secret_free(s.data, s.cap);
 		return err_set(err, ERR_MEMORY, "out of memory");
-	write(out, ctx);
-	return fclose(out) == 0 || err_set(err, ERR_MEMORY, "out of memory");
+	}
+	s.data[s.n] = 0;
+	f->data = s.data;
+	f->n = s.n;
+	return true;
 }
 
 /* ---- device.h ---- */

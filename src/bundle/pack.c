@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/file.h"
 #include "base/secret.h"
+#include "bundle/sink.h"
 
 enum { PATH_CAP = 4096 };
 
@@ -43,33 +44,34 @@ bundle_put(const struct bundle_set *b, const char *dir, struct err *err)
 
 /* ---- archives, in memory ---- */
 
-struct sink {
-	uint8_t *data;
-	size_t n, cap;
-};
-
-static la_ssize_t
-on_bytes(struct archive *a, void *ctx, const void *p, size_t n)
+bool
+sink_put(struct sink *s, const void *p, size_t n)
 {
-	struct sink *s = ctx;
-
-	if (n > s->cap - s->n) {
-		size_t cap = 2 * (s->cap + n);
+	if (n >= s->cap - s->n) {
+		size_t cap = 2 * (s->cap + n) + 1;
 		uint8_t *more = malloc(cap); /* not realloc: what it leaves behind would be a key */
 
-		if (more == NULL) {
-			archive_set_error(a, ENOMEM, "out of memory");
-			return -1;
-		}
+		if (more == NULL)
+			return false;
 		if (s->n > 0)
 			memcpy(more, s->data, s->n);
 		secret_free(s->data, s->cap);
 		s->data = more;
 		s->cap = cap;
 	}
-	memcpy(s->data + s->n, p, n);
+	if (n > 0)
+		memcpy(s->data + s->n, p, n);
 	s->n += n;
-	return (la_ssize_t)n;
+	return true;
+}
+
+static la_ssize_t
+on_bytes(struct archive *a, void *ctx, const void *p, size_t n)
+{
+	if (sink_put(ctx, p, n))
+		return (la_ssize_t)n;
+	archive_set_error(a, ENOMEM, "out of memory");
+	return -1;
 }
 
 static bool
