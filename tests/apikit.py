@@ -43,12 +43,13 @@ class Control:
                 return
         raise AssertionError("no port was free: " + self.log.read_text())
 
-    command = "control"
+    command, env = "control", {}
 
     def launch(self):
         self.log = self.conf.with_suffix(".log")
         with open(self.log, "wb") as out:
-            self.process = subprocess.Popen([kit.SIGNET, self.command, "-c", self.conf], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+            self.process = subprocess.Popen([kit.SIGNET, self.command, "-c", self.conf], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                            env={**os.environ, **self.env})
         kit.wait_for(lambda: self.is_whole() or self.process.poll() is not None, f"the start: {self.log}", 3 * kit.PATIENCE)
         if self.process.poll() is None:
             return True

@@ -1,4 +1,4 @@
-"""What is in another process's memory: /proc/PID/mem, as root. Release builds only: a sanitizer keeps what was freed."""
+"""What is in another process's memory: /proc/PID/mem, as root. With a sanitizer only what was wiped is gone: it keeps what was freed."""
 import ctypes
 import os
 import re
@@ -11,8 +11,8 @@ PTRACE_TRACEME, PTRACE_CONT, PTRACE_SETOPTIONS = 0, 7, 0x4200
 PTRACE_O_TRACEEXIT, PTRACE_EVENT_EXIT = 0x40, 6
 
 
-def find(pid, needles):
-    """{name: places} of those that are there; a process that is stopped, or one that goes on meanwhile."""
+def find(pid, needles, largest=1 << 47):
+    """{name: places} of those that are there; a process that is stopped, or one that goes on meanwhile. Mappings over <largest> are passed over."""
     found, longest = {}, max(map(len, needles.values()))
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as mem:
         for line in maps:
@@ -20,6 +20,8 @@ def find(pid, needles):
             if rights[0] != "r" or "[v" in line:  # vvar, vsyscall: not readable
                 continue
             at, end, kept = int(begin, 16), int(end, 16), b""
+            if end - at > largest:
+                continue
             while at < end:
                 try:
                     mem.seek(at)

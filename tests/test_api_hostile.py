@@ -218,21 +218,26 @@ def claims_of(token):
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
-def test_forged_tokens(control):
-    admin = control.login()
-    claims = claims_of(admin.token)
-    assert claims["iss"] == "signet" and claims["aud"] == "signet-api" and claims["tenant"] == "default" and len(claims["jti"]) == 32
-    head, body, signature = admin.token.split(".")
-    public = (control.dir / "pki/broker/cert.pem").read_bytes()
-    forged = [
+def forged_tokens(token, public):
+    """What a token could be made into by whoever has it and what everybody has: the server's certificate."""
+    claims = claims_of(token)
+    head, body, signature = token.split(".")
+    return [
         jwt({"alg": "none"}, claims), jwt({"alg": "None", "typ": "JWT"}, claims), jwt({"alg": "nOnE"}, claims) + signature,
         jwt({"typ": "JWT"}, claims), jwt({"alg": "HS256", "typ": "JWT"}, claims, b""), jwt({"alg": "HS256"}, claims, b"secret"),
         # The key that everybody has, taken as a secret.
         jwt({"alg": "HS256"}, claims, public), jwt({"alg": "RS256"}, claims, public), jwt({"alg": "ES256"}, claims, public),
         jwt({"alg": "HS512"}, claims, b"secret"), f"{head}.{body}.", f"{head}.{body}", f"{head}.{body}.{signature}x", f".{body}.{signature}",
         f"{head}.{b64(json.dumps({**claims, 'sub': 2}).encode())}.{signature}", f"{head}.{b64(json.dumps({**claims, 'tenant': 'acme'}).encode())}.{signature}",
-        f"{b64(b'{')}.{body}.{signature}", "..", ".", "x" * 2000, "x" * 5000, admin.token.swapcase(),
+        f"{b64(b'{')}.{body}.{signature}", "..", ".", "x" * 2000, "x" * 5000, token.swapcase(),
     ]
+
+
+def test_forged_tokens(control):
+    admin = control.login()
+    claims = claims_of(admin.token)
+    assert claims["iss"] == "signet" and claims["aud"] == "signet-api" and claims["tenant"] == "default" and len(claims["jti"]) == 32
+    forged = forged_tokens(admin.token, (control.dir / "pki/broker/cert.pem").read_bytes())
     for token in forged:
         assert control.client()("GET", "/api/v1/me", token=token).status == 401, token
     for header in ("Basic YTpi", "Bearer", "Bearer  " + admin.token, admin.token, "bearer\t" + admin.token):
