@@ -15,11 +15,8 @@ import kit
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SHOTS = os.environ.get("SIGNET_SHOTS")  # a folder for screenshots, for people to look at
 
-
-def in_browser(group):
-    """The marks of a file whose tests use a browser: not under TSan, and one after the other, so that a browser starts once."""
-    return [pytest.mark.skipif(os.environ.get("SIGNET_BUILD") == "tsan", reason="a browser, once, is enough"), pytest.mark.xdist_group(group)]
-
+# The mark of a file whose tests use a browser.
+in_browser = pytest.mark.skipif(os.environ.get("SIGNET_BUILD") == "tsan", reason="a browser, once, is enough")
 
 PAGE = {"x-signet": "1", "content-type": "application/json"}
 

@@ -13,7 +13,7 @@ import kit
 import wire
 from consolekit import HOSTILE, PAGE, Http, browser, controller, device, in_browser, look, people, served, upgrade, wait_text  # noqa: F401
 
-pytestmark = in_browser("console")
+pytestmark = in_browser
 
 
 # ---- files ----

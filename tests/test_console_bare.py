@@ -9,7 +9,7 @@ import apikit
 import kit
 from consolekit import Browser, Http, in_browser, wait_text
 
-pytestmark = in_browser("console_bare")
+pytestmark = in_browser
 
 PASSWORDS = {"anna": "long enough 1", "pub": "long enough 2"}
 UPGRADE = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-version": "13", "sec-websocket-protocol": "mqtt", "sec-websocket-key": "MDEyMzQ1Njc4OWFiY2RlZg=="}

@@ -3,7 +3,6 @@ import csv
 import datetime
 import io
 import json
-import os
 import re
 import zipfile
 
@@ -13,8 +12,7 @@ import kit
 import pytest
 from consolekit import HOSTILE, Http, browser, in_browser, wait_text  # noqa: F401
 
-# A minute of a browser: asked for, as the soak test is.
-pytestmark = [*in_browser("console-fleet"), pytest.mark.skipif(not os.environ.get("SIGNET_FLEET"), reason="SIGNET_FLEET=1 asks for it")]
+pytestmark = in_browser
 
 CLOCKS = """if (!globalThis.realInterval) { globalThis.realInterval = globalThis.setInterval;
     globalThis.setInterval = (f, ms, ...rest) => ms >= 10000 ? 0 : globalThis.realInterval(f, ms, ...rest); }"""

@@ -9,7 +9,7 @@ import consolekit
 import kit
 from consolekit import browser, controller, device, wait_text  # noqa: F401 (fixtures)
 
-pytestmark = consolekit.in_browser("console-health")
+pytestmark = consolekit.in_browser
 
 # Whoever may name files may name them so, and an alarm says the name.
 HOSTILE_FILE = "<img src=x onerror=alert(1)>\u202ecrl.pem"

@@ -7,7 +7,7 @@ import apikit
 import kit
 from consolekit import HOSTILE, Http, browser, in_browser, wait_text  # noqa: F401
 
-pytestmark = in_browser("console-policy")
+pytestmark = in_browser
 
 POLICY = """use springcore
 allow role client publish shared/#

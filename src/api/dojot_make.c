@@ -141,10 +141,16 @@ read_attrs(struct call *c, struct registry_device *d, char **ret_attrs)
 
 	json_array_foreach(known, i, one)
 		(void)json_object_del(own, json_string_value(json_object_get(one, "label")));
-	if (json_is_array(attrs))
+	/* What was answered has taken the body with it. */
+	if (json_is_array(attrs)) {
 		ok = take_values(c, known, attrs, own);
-	json_object_foreach(attrs, key, one)
-		ok = ok && take_values(c, known, one, own);
+		attrs = NULL;
+	}
+	json_object_foreach(attrs, key, one) {
+		ok = take_values(c, known, one, own);
+		if (!ok)
+			break;
+	}
 	*ret_attrs = ok ? json_dumps(own, JSON_COMPACT) : NULL;
 	json_decref(own);
 	json_decref(known);
