@@ -316,7 +316,7 @@ static bool
 count_registry(struct files_job *j)
 {
 	char path[PKI_PATH_MAX + 32], hex[65];
-	struct stat st;
+	struct stat st = { 0 };
 	int fd;
 	bool ok;
 

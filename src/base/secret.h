@@ -11,7 +11,7 @@ void secret_free(void *p, size_t n);
 /* free() and realloc() for blocks of malloc() whose size their owner does not know: what is left behind is wiped. Other libraries get them in
  * place of their own. */
 void secret_drop(void *p);
-void *secret_realloc(void *p, size_t n);
+void *secret_realloc(void *old, size_t n);
 /* From now on what OpenSSL frees in this process is wiped: its decoders leave copies of keys in what they free. To be called before anything
  * else of OpenSSL; too late it changes nothing. */
 void secret_wipe_freed(void);

@@ -295,8 +295,10 @@ rewrite_all(const struct restoring *r, struct err *err)
 	char path[2 * PKI_PATH_MAX];
 	const struct dirent *e;
 	DIR *d = opendir(r->made);
-	bool ok = d != NULL || err_sys(err, "%s", r->made);
+	bool ok = true;
 
+	if (d == NULL)
+		return err_sys(err, "%s", r->made);
 	while (ok && (e = readdir(d)) != NULL) {
 		size_t n = strlen(e->d_name);
 
@@ -304,8 +306,7 @@ rewrite_all(const struct restoring *r, struct err *err)
 		if (n > 5 && strcmp(e->d_name + n - 5, ".conf") == 0)
 			ok = rewrite(r, path, err);
 	}
-	if (d != NULL)
-		(void)closedir(d);
+	(void)closedir(d);
 	return ok;
 }
 

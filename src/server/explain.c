@@ -168,7 +168,7 @@ take_user(unsigned rules, const char *user, struct authz_principal **who, struct
 bool
 explain_who(unsigned rules, const struct server_question *q, struct authz_principal **ret_who, struct err *err)
 {
-	struct authz_principal *who;
+	struct authz_principal *who = NULL;
 
 	if (!who_by_words(rules, q, &who, err))
 		return false;

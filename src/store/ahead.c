@@ -239,7 +239,7 @@ ahead_next(struct ahead *a, struct reader *r, struct store_event *damage, struct
 	}
 	f = &present(a)->v[a->frame++];
 	r->frame = f->frame;
-	r->bytes = present(a)->buf + f->held;
+	r->bytes = f->held > 0 ? present(a)->buf + f->held : present(a)->buf;
 	r->at = f->at;
 	r->next = f->next;
 	r->want_seq = f->want_seq;

@@ -53,15 +53,15 @@ fetch(struct reader *r)
 {
 	size_t need = r->held + r->frame.n;
 
-	if (need > r->cap) {
-		uint8_t *p = realloc(r->buf, need);
+	if (need > r->cap || r->buf == NULL) {
+		uint8_t *p = realloc(r->buf, NUM_MAX(need, (size_t)1));
 
 		if (p == NULL) {
 			r->error = -ENOMEM;
 			return false;
 		}
 		r->buf = p;
-		r->cap = need;
+		r->cap = NUM_MAX(need, (size_t)1);
 	}
 	r->bytes = r->buf + r->held;
 	r->error = fs_read_all(r->files->fs, r->fd, r->bytes, r->frame.n, r->at + FRAME_HEADER);
