@@ -257,6 +257,11 @@ def test_live_messages_are_seen_as_they_are(served, browser, device, controller)
     wait_text(browser, "shown", "table")
     assert browser("return await page.locator('table').getByText('not shown').count()") == 0
     browser("await page.getByRole('button', { name: /^Only/ }).click()")
+    # What is there already is sifted, too.
+    browser("""const device = page.getByLabel('Device: id or publisher'), text = page.getByLabel('Text in topic or payload'), leaf = page.locator('table .leaf').first();
+        await device.fill('nobody-like-this'); await leaf.waitFor({ state: 'detached' }); await device.fill('dev1'); await leaf.waitFor();
+        await text.fill('not in any of them'); await leaf.waitFor({ state: 'detached' }); await text.fill('262ba1b0'); await leaf.waitFor();
+        await text.fill(''); await device.fill('')""")
     # Another filter, and one that is none.
     browser("""const filter = page.getByLabel('Topic filter'); await filter.fill('a#'); await page.keyboard.press('Enter');
         await page.getByRole('alert').getByText('stands alone').waitFor(); await filter.fill('only/+'); await page.keyboard.press('Enter')""")

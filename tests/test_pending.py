@@ -106,6 +106,12 @@ def test_who_waits_is_approved_and_has_its_rights(served, admin, device):
     client.close()
     kit.wait_for(lambda: has_rights(served, "press-1", device("press-1")), "the device's rights")
     assert admin("GET", "/api/v1/devices/press-1").json["label"] == "Press 1" and "press-1" not in pending(admin)
+    # Nobody here can revoke what the factory issued: it is not even said to be.
+    one = "/api/v1/certificates/factory-acme/" + row["serial"]
+    for step, body in (("/revoke", {"reason": "keyCompromise"}), ("/hold", None)):
+        answer = admin("POST", one + step, body)
+        assert answer.status == 409 and "remove the device" in answer.json["remedy"], answer
+    assert admin("GET", one).json["state"] == "active"
     assert admin("POST", "/api/v1/pending/press-1/approve", {}).status == 409
     text = (served.dir / "audit.log").read_text()
     assert '"device-pending"' in text and '"approveDevice"' in text

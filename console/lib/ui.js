@@ -122,6 +122,7 @@ export function Dialog({ title, onClose, children }) {
 	useEffect(() => {
 		const back = document.activeElement;
 		ref.current.showModal();
+		ref.current.querySelector('form input, form select, form textarea')?.focus();
 		return () => back instanceof HTMLElement && back.focus();
 	}, []);
 	return html`<dialog ref=${ref} aria-labelledby="dialog-title" onCancel=${(e) => (e.preventDefault(), onClose())}>

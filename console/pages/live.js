@@ -33,6 +33,17 @@ function asLine(row) {
 		user_properties: row.user }) + '\n';
 }
 
+const decoder = new TextDecoder(), BY = 'signet-publisher';
+
+/** Is it what is looked for: as the worker judges what comes next (feed.js). */
+const fits = ({ under, device, text }) => {
+	const words = text.toLowerCase();
+	const said = (row) => `${row.topic}\n${row.seen.isText ? row.seen.text : decoder.decode(row.payload)}`.toLowerCase();
+	return (row) => (!under || row.topic === under || row.topic.startsWith(under + '/'))
+		&& (!device || row.topic.split('/').includes(device) || row.user.some(([name, value]) => name === BY && value === device))
+		&& (!words || said(row).includes(words));
+};
+
 /** What the person signed in may hear: all of it, or what is the tenant's. */
 const mine = (me) => (me?.platform === false ? `/${me.tenant}/#` : '#');
 
@@ -61,7 +72,8 @@ export function Live({ me = undefined, bare = false }) {
 		setOpened(next);
 		feed.tell({ do: 'open', paths: [...next] });
 	};
-	const store = () => save('messages.ndjson', flow.rows.map(asLine).reverse(), 'application/x-ndjson');
+	const store = () => save('messages.ndjson', rows.map(asLine).reverse(), 'application/x-ndjson');
+	const rows = flow.rows.filter(fits(sight));
 	const { under } = sight, lookUnder = (path) => look({ under: path });
 	return html`<div class="head"><h1>${t('page.live')}</h1><${Status} state=${state} flow=${flow} /></div>
 		<form class="row card" onSubmit=${apply}>
@@ -73,12 +85,12 @@ export function Live({ me = undefined, bare = false }) {
 			<label>${t('live.text')}<input type="search" value=${sight.text} onInput=${(e) => look({ text: e.currentTarget.value })} /></label>
 			<button type="button" aria-pressed=${feed.isPaused} onClick=${feed.pause}>${feed.isPaused ? t('live.go-on') : t('live.pause')}</button>
 			<button type="button" onClick=${() => (feed.clear(), choose(null))}>${t('live.clear')}</button>
-			<button type="button" disabled=${flow.rows.length === 0} onClick=${store}>${t('live.export')}</button>
+			<button type="button" disabled=${rows.length === 0} onClick=${store}>${t('live.export')}</button>
 			<p id="filter-fault" class="fault" role="alert">${fault}</p></form>
 		<${Lost} state=${state} bare=${bare} />
 		<div class="live"><${Topics} tree=${feed.tree} opened=${opened} toggle=${toggle} under=${under} look=${lookUnder} />
 		<div class="stream">${chosen && html`<${Detail} row=${chosen} onClose=${() => choose(null)} />`}
 			${under && html`<p><button type="button" onClick=${() => lookUnder('')}>${t('live.only')} <${Name} value=${under} most=${60} /> ✕</button></p>`}
-			${flow.rows.length > 0 ? html`<${Messages} rows=${flow.rows} chosen=${chosen} choose=${choose} />`
+			${rows.length > 0 ? html`<${Messages} rows=${rows} chosen=${chosen} choose=${choose} />`
 				: html`<${Empty} title=${t('live.none')}>${t('live.none-help')}<//>`}</div></div>`;
 }

@@ -81,15 +81,37 @@ end_once(struct call *c, unsigned status, const char *type, struct slice body)
 		(void)registry_replay_abandon(c->api->registry, scope, key, &err);
 }
 
+/* What was made has its address in the answer; the target only says of which kind it is, and in which tenant. */
+static struct slice
+object_of(const struct call *c, unsigned status, char out[static API_TEXT_MAX])
+{
+	static const char name[] = "Location: ";
+	size_t n = c->headers != NULL ? evbuffer_get_length(c->headers) : 0;
+	const uint8_t *text = status == 201 && n > 0 ? evbuffer_pullup(c->headers, -1) : NULL;
+	const uint8_t *at = text != NULL ? memmem(text, n, name, sizeof(name) - 1) : NULL, *end;
+	struct slice query = c->head.target;
+	bool more;
+	int put;
+
+	end = at != NULL ? memchr(at, '\r', n - (size_t)(at - text)) : NULL;
+	if (end == NULL)
+		return c->head.target;
+	at += sizeof(name) - 1;
+	(void)slice_cut(&query, '?', &more);
+	put = snprintf(out, API_TEXT_MAX, "%.*s%s%.*s", (int)(end - at), (const char *)at, more ? "?" : "", SL_ARG(query));
+	return put > 0 && put < API_TEXT_MAX ? slice_of((uint8_t *)out, (size_t)put) : c->head.target;
+}
+
 static void
 finish(struct call *c, struct reply *r)
 {
 	unsigned status = r->status;
+	char object[API_TEXT_MAX];
 
 	r->headers = c->headers;
 	r->cache = c->cache[0] != '\0' ? c->cache : NULL;
 	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed) {
-		api_audit(c->api, c->actor.name, c->op->id, c->head.target);
+		api_audit(c->api, c->actor.name, c->op->id, object_of(c, status, object));
 		event_change(c);
 	}
 	if (c->head.method > HTTP_HEAD && status < 400 && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0)) {

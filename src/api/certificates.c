@@ -204,6 +204,23 @@ on_listed(struct call *c, const struct err *why)
 		lists_pending(c, why);
 }
 
+/* Nobody here makes lists for a factory's CA: what it issued would only seem to be revoked. False: answered. */
+static bool
+is_ours(struct call *c)
+{
+	struct registry_ca ca;
+	bool own;
+
+	if (!registry_ca_get(c->api->registry, c->params[0], &ca, NULL))
+		return true; /* who looks for the certificate says so */
+	own = ca.own;
+	free(ca.mem);
+	if (!own)
+		call_problem(c, 409, "denied", "disable or remove the device, or have the CA's owner revoke it",
+		    "the key of this CA is not here, so no revocation list can name its certificates");
+	return own;
+}
+
 /* The registry knows it first, so that it stays true whoever dies now; then the signer's books and the list. */
 static void
 set_reason(struct call *c, int reason)
@@ -213,7 +230,7 @@ set_reason(struct call *c, int reason)
 	struct err err;
 	bool ok;
 
-	if (!certificate_load_to_change(c, &x))
+	if (!is_ours(c) || !certificate_load_to_change(c, &x))
 		return;
 	ok = reason == RELEASE ? registry_certificate_unhold(r, c->params[0], c->params[1], &err)
 			       : registry_certificate_revoke(r, c->params[0], c->params[1], reason, &err);

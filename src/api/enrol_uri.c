@@ -1,6 +1,7 @@
 /* Where a device goes with its secret, and the root by which it knows that it has come there. */
 #include "api/enrol_uri.h"
 
+#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@ static unsigned
 https_port(const struct api *a)
 {
 	for (unsigned i = 0; i < a->config->n_listeners; i++)
-		if (a->config->listeners[i].port != 0)
+		if (a->config->listeners[i].port != 0 && !a->config->listeners[i].plain)
 			return a->config->listeners[i].port;
 	return 443;
 }
@@ -61,25 +62,47 @@ enrol_host(const struct call *c, struct slice asked, char *out, size_t cap)
 	return n > 0 && (size_t)n < cap;
 }
 
-/* pki/ca.pem begins with the root. */
+/* The registry has it also where pki/ can be read by nobody but root any more. pki/ca.pem begins with it. */
+static bool
+root_text(const struct api *a, uint8_t **ret, size_t *ret_n, struct err *err)
+{
+	char path[PKI_PATH_MAX], *pem = NULL;
+	struct registry_ca x;
+	bool found = false;
+	BIO *b;
+	long n;
+
+	if (registry_ca_get(a->registry, SL("root"), &x, NULL)) {
+		b = x.parent.n == 0 && x.der.n > 0 ? BIO_new(BIO_s_mem()) : NULL;
+		if (b != NULL && PEM_write_bio(b, "CERTIFICATE", "", x.der.p, (long)x.der.n) > 0 && (n = BIO_get_mem_data(b, &pem)) > 0) {
+			*ret = (uint8_t *)text_dup(slice_of(pem, (size_t)n));
+			*ret_n = (size_t)n;
+			found = *ret != NULL;
+		}
+		(void)BIO_free(b);
+		free(x.mem);
+	}
+	if (found)
+		return true;
+	if (!path_join(path, sizeof(path), a->config->dir, "pki/ca.pem"))
+		return err_set(err, ERR_LIMIT, "%s: the path is too long", a->config->dir);
+	return file_read(path, PKI_FILE_MAX, ret, ret_n, err);
+}
+
 char *
 enrol_root(const struct api *a, char ret_sha256[static 65], struct err *err)
 {
 	static const char end[] = "-----END CERTIFICATE-----\n";
-	char path[PKI_PATH_MAX], *text = NULL;
+	char *text = NULL;
 	uint8_t print[32], *data;
 	const uint8_t *at;
 	size_t n;
 
-	if (!path_join(path, sizeof(path), a->config->dir, "pki/ca.pem")) {
-		(void)err_set(err, ERR_LIMIT, "%s: the path is too long", a->config->dir);
-		return NULL;
-	}
-	if (!file_read(path, PKI_FILE_MAX, &data, &n, err))
+	if (!root_text(a, &data, &n, err))
 		return NULL;
 	at = memmem(data, n, end, sizeof(end) - 1);
 	if (at == NULL || !pki_fingerprint(slice_of(data, n), print))
-		(void)err_set(err, ERR_INPUT, "%s has no certificate in it", path);
+		(void)err_set(err, ERR_INPUT, "%s/pki/ca.pem has no certificate in it", a->config->dir);
 	else if ((text = text_dup(slice_of(data, (size_t)(at - data) + sizeof(end) - 1))) == NULL)
 		(void)err_set(err, ERR_MEMORY, "out of memory");
 	else
