@@ -94,9 +94,9 @@ enrol_root(const struct api *a, char ret_sha256[static 65], struct err *err)
 {
 	static const char end[] = "-----END CERTIFICATE-----\n";
 	char *text = NULL;
-	uint8_t print[32], *data;
+	uint8_t print[32], *data = NULL;
 	const uint8_t *at;
-	size_t n;
+	size_t n = 0;
 
 	if (!root_text(a, &data, &n, err))
 		return NULL;
