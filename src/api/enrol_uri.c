@@ -98,7 +98,7 @@ enrol_root(const struct api *a, char ret_sha256[static 65], struct err *err)
 	const uint8_t *at;
 	size_t n = 0;
 
-	if (!root_text(a, &data, &n, err))
+	if (!root_text(a, &data, &n, err) || data == NULL)
 		return NULL;
 	at = memmem(data, n, end, sizeof(end) - 1);
 	if (at == NULL || !pki_fingerprint(slice_of(data, n), print))
