@@ -4,7 +4,7 @@
 usage: tools/console.py modules [--all]      npm ci in console/ unless it was done; --all: with what only tests need
        tools/console.py embed OUT.c DEPFILE  OUT.c has every file, plain and compressed, with its media type and entity tag
 
-Nothing is bundled: the browser loads the modules as they are, but for comments and indents, and two parts of MQTT.js
+Nothing is bundled: the browser loads the modules as they are, but for comments and indents, and those parts of MQTT.js
 that no page reaches. `npm ci` takes exactly what console/package-lock.json names, by its hashes, and runs no script of a
 package.
 """
@@ -43,6 +43,12 @@ CUTS = {
     "vendor/mqtt.js": [
         ("var Wu=H(", "var _y=H(", "var Wu=H(()=>{}),zu=H(()=>{});"),  # the sockets of two vendors' mini programs
         ("var Ia=H(", "var ei=H(", "var eg=H(()=>{});"),  # worker-timers, a worker of the worker's own: feed.js says timerVariant native
+        # punycode, path and a URL parser in JavaScript: the browser has one, and what stands here is an address of this page's own host.
+        ("function CE(", "var oy=H(", "var ny=()=>{},ry={default:{parse(t){let u=new URL(t);"
+         "return{protocol:u.protocol,hostname:u.hostname,port:u.port||null,path:u.pathname+u.search}}}};"),
+        # debug, which nobody turns on; what streams have like lists (map, filter, …)
+        ("var Lh=H(", "var jh=H(", "var Xt=H((t,e)=>{e.exports=()=>()=>{}});"),
+        ("var yh=H(", "var Hs=H(", "var yh=H((t,e)=>{e.exports={streamReturningOperators:{},promiseReturningOperators:{}}});"),
         # lru-cache, for the topic aliases of what is published: nobody publishes here.
         ("var _p=H(", "var ya=H(", "var _p=H(t=>{t.LRUCache=class extends Map{constructor(){super()}}});"),
     ],
