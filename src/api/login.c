@@ -185,7 +185,7 @@ on_hashed(void *ctx, struct hash_job *j)
 	}
 	if (ok && !j->right)
 		ok = err_set(&err, ERR_MEMORY, "out of memory");
-	ok = ok && registry_user_set_password(c->api->registry, c->actor.user, slice_str(j->hash), 4, &err);
+	ok = ok && registry_user_set_password(c->api->registry, c->actor.user, slice_str(j->hash), &err);
 	hash_job_free(j);
 	if (ok)
 		call_nothing(c);

@@ -310,7 +310,7 @@ on_new_password(void *ctx, struct hash_job *j)
 
 	/* He may have gone while the hash was made. */
 	if (j->right && user_load(c, c->params[0], &u)) {
-		ok = registry_user_set_password(c->api->registry, u.id, slice_str(j->hash), 4, &err);
+		ok = registry_user_set_password(c->api->registry, u.id, slice_str(j->hash), &err);
 		free(u.mem);
 		call_done(c, ok, &err);
 	} else if (!j->right) {

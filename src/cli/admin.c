@@ -85,7 +85,7 @@ put_user(struct registry *r, const char *name, const char *hash, struct err *err
 		return false;
 	ok = (slice_eq(old.tenant, u.tenant) ||
 		 err_set(err, ERR_DENIED, "user %s is one of tenant %.*s, and administrators of all are users of the first", name, SL_ARG(old.tenant))) &&
-	     registry_user_set_password(r, old.id, u.password, 0, err);
+	     registry_user_set_password(r, old.id, u.password, err);
 	if (ok && old.disabled) {
 		old.disabled = false;
 		ok = registry_user_set(r, &old, err);

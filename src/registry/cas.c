@@ -66,22 +66,6 @@ registry_ca_put(struct registry *r, const struct registry_ca *c, struct err *err
 	return fields_ok(c, err) && change_begin(r, err) && change_end(r, put(r, c, err), err);
 }
 
-static bool
-remove_it(struct registry *r, struct slice name, struct err *err)
-{
-	if (db_run(r, "DELETE FROM cas WHERE name = ?1", VALUES(v_text(name)), err))
-		return db_changed(r) == 1 || row_missing(err, kind.what, name);
-	return r->failed == ERR_MISSING
-	    ? err_set(err, ERR_DENIED, "the CA has issued certificates, or other CAs: it can only be retired")
-	    : false;
-}
-
-bool
-registry_ca_remove(struct registry *r, struct slice name, struct err *err)
-{
-	return change_begin(r, err) && change_end(r, remove_it(r, name, err), err);
-}
-
 bool
 registry_ca_get(struct registry *r, struct slice name, struct registry_ca *ret, struct err *err)
 {

@@ -139,15 +139,6 @@ registry_device_list(struct registry *r, const struct registry_device_filter *f,
 }
 
 bool
-registry_device_count(struct registry *r, const struct registry_device_filter *f, int64_t max, struct registry_count *ret,
-    struct err *err)
-{
-	struct device_list l;
-
-	return prepare_list(r, f, &l, err) && list_count(r, &l.list, max, ret, err);
-}
-
-bool
 registry_device_totals(struct registry *r, struct slice tenant, int64_t ret[static REGISTRY_DEVICE_STATES], struct err *err)
 {
 	struct query q;

@@ -239,17 +239,6 @@ registry_device_set(struct registry *r, const struct registry_device *d, struct 
 	return fields_ok(d, err) && change_begin(r, err) && change_end(r, set(r, d, err), err);
 }
 
-bool
-registry_device_set_state(struct registry *r, struct slice tenant, struct slice id, enum registry_device_state state, struct err *err)
-{
-	struct device_ref ref = { 0 };
-
-	if ((unsigned)state >= REGISTRY_DEVICE_STATES)
-		return err_set(err, ERR_INPUT, "there is no such state of a device");
-	return change_begin(r, err) &&
-	    change_end(r, device_ref(r, tenant, id, &ref, err) && set_state(r, &ref, state, err), err);
-}
-
 /* ---- removing ---- */
 
 static bool

@@ -129,23 +129,3 @@ registry_entity_get(struct registry *r, struct slice name, struct registry_entit
 {
 	return row_get(r, &(struct row_query){ &kind, SELECT "e.name = ?1", VALUES(v_text(name)), name }, ret, err);
 }
-
-EACH_ROW(registry_entity_fn)
-
-bool
-registry_entity_list(struct registry *r, struct slice tenant, struct registry_page *page, registry_entity_fn *each, void *ctx,
-    struct err *err)
-{
-	struct list l = { .tag = 6, .text = true, .kind = &kind, .fetch = SELECT "e.id = ?1", .fn = each_row,
-		.ctx = &(struct shown){ each, ctx },
-		.scan = "SELECT 1, id, name FROM entities WHERE (name, id) > (?1, ?2) AND ?4 = 0 ORDER BY name, id LIMIT ?3" };
-
-	if (!tenant_number(r, tenant, &l.tenant, err))
-		return false;
-	if (l.tenant != 0) {
-		l.tag = 7;
-		l.scan = "SELECT 1, id, name FROM entities INDEXED BY entities_tenant WHERE tenant_id = ?4 AND (name, id) > (?1, ?2)"
-			 " ORDER BY name, id LIMIT ?3";
-	}
-	return list_run(r, &l, page, err);
-}

@@ -13,7 +13,6 @@ enum {
 	STATEMENTS_MAX = 256,        /* kept prepared; there are fewer texts than that */
 	CN_BYTES_MAX = 4 * REGISTRY_NAME_MAX,
 	SCAN_MAX = 1000,             /* entries of an index that one page looks at beyond those that it shows */
-	COUNT_SCAN_MAX = 50000,      /* and one count */
 };
 
 struct registry {
@@ -209,12 +208,11 @@ struct list {
 	int64_t tenant;             /* with <each_tenant>: 0 = one after the other */
 	bool each_tenant;
 	const struct kind *kind;
-	const char *fetch;          /* the row with number ?1; NULL: only count */
+	const char *fetch;          /* the row with number ?1 */
 	row_fn *fn;
 	void *ctx;
 };
 bool list_run(struct registry *r, const struct list *l, struct registry_page *page, struct err *err);
-bool list_count(struct registry *r, const struct list *l, int64_t max, struct registry_count *ret, struct err *err);
 /* Text of a statement, from constant pieces. */
 struct sql {
 	char text[4096];

@@ -66,11 +66,11 @@ cursor_read(struct slice cursor, uint8_t tag, struct place *ret, struct err *err
 struct walk {
 	struct registry *r;
 	const struct list *l;
-	struct registry_page *page; /* NULL: only counting */
+	struct registry_page *page;
 	struct err *err;
 	struct place at;
 	int64_t shown, max; /* entries that fit */
-	unsigned looked, looked_max;
+	unsigned looked;
 	bool stopped;       /* by the callback */
 };
 enum step { STEP_ON, STEP_END, STEP_FULL, STEP_FAILED };
@@ -146,8 +146,6 @@ show(struct walk *w)
 	struct row_query g = { .kind = w->l->kind, .sql = w->l->fetch, .v = VALUES(v_int(w->at.id)) };
 
 	w->shown++;
-	if (w->page == NULL)
-		return true;
 	if (!row_each(w->r, &g, show_row, &s, w->err))
 		return false;
 	w->stopped = s.stopped;
@@ -162,10 +160,10 @@ look(struct walk *w, const struct query *q)
 
 	if (past_end(w, q))
 		return STEP_END;
-	if (w->stopped || w->shown == w->max || w->looked == w->looked_max)
+	if (w->stopped || w->shown == w->max || w->looked == SCAN_MAX)
 		return STEP_FULL; /* there is at least this one */
 	move_to(w, q);
-	w->looked += !fits || w->page == NULL; /* what is shown has its own bound */
+	w->looked += !fits; /* what is shown has its own bound */
 	return !fits || show(w) ? STEP_ON : STEP_FAILED;
 }
 
@@ -175,7 +173,7 @@ walk_tenant(struct walk *w)
 	uint8_t key[sizeof w->at.bytes] = { 0 }; /* the walk moves, what is bound does not */
 	size_t n = NUM_MIN(w->at.text.n, sizeof key);
 	struct value v[4 + LIST_VALUES_MAX] = { w->l->text ? v_text(slice_of(key, n)) : v_int(w->at.key), v_int(w->at.id),
-		v_int((int64_t)w->looked_max + w->max + 1), v_int(w->at.tenant) };
+		v_int((int64_t)SCAN_MAX + w->max + 1), v_int(w->at.tenant) };
 	struct query q;
 	enum step step = STEP_ON;
 	int more = 0;
@@ -209,7 +207,7 @@ walk_all(struct walk *w, bool *ret_more)
 			return true;
 		if (!next_tenant(w, &any))
 			return false;
-		*ret_more = any && w->looked == w->looked_max;
+		*ret_more = any && w->looked == SCAN_MAX;
 		if (*ret_more)
 			return true;
 		w->looked++; /* tenants count, too */
@@ -234,8 +232,7 @@ start(struct walk *w, struct slice cursor)
 bool
 list_run(struct registry *r, const struct list *l, struct registry_page *page, struct err *err)
 {
-	struct walk w = { .r = r, .l = l, .page = page, .err = err, .max = page->limit == 0 ? REGISTRY_PAGE : page->limit,
-		.looked_max = SCAN_MAX };
+	struct walk w = { .r = r, .l = l, .page = page, .err = err, .max = page->limit == 0 ? REGISTRY_PAGE : page->limit };
 	bool more;
 
 	w.max = NUM_MIN(w.max, REGISTRY_PAGE_MAX);
@@ -248,18 +245,6 @@ list_run(struct registry *r, const struct list *l, struct registry_page *page, s
 	page->next[0] = '\0';
 	if (more)
 		cursor_write(page, l->tag, &w.at);
-	return true;
-}
-
-bool
-list_count(struct registry *r, const struct list *l, int64_t max, struct registry_count *ret, struct err *err)
-{
-	struct walk w = { .r = r, .l = l, .err = err, .max = max, .looked_max = COUNT_SCAN_MAX };
-	bool more;
-
-	if (!start(&w, SL("")) || !walk_all(&w, &more))
-		return false;
-	*ret = (struct registry_count){ .n = w.shown, .exact = !more };
 	return true;
 }
 

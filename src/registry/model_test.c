@@ -122,7 +122,7 @@ op_state(struct run *x, unsigned i)
 	char id[8];
 	enum registry_device_state state = any(x, REGISTRY_DEVICE_STATES);
 
-	AGREE(x, x->m.there[i], ERR_MISSING, registry_device_set_state(x->k->r, tenant_of(i), id_of(i, id), state, &x->k->err));
+	AGREE(x, x->m.there[i], ERR_MISSING, kit_set_state(x->k, (const char *)tenant_of(i).p, (const char *)id_of(i, id).p, state));
 	if (x->m.there[i])
 		x->m.state[i] = state;
 }

@@ -117,13 +117,10 @@ bool registry_user_set(struct registry *r, const struct registry_user *u, struct
 bool registry_user_remove(struct registry *r, int64_t id, struct err *err);
 bool registry_user_get(struct registry *r, int64_t id, struct registry_user *ret, struct err *err);
 bool registry_user_find(struct registry *r, struct slice name, struct registry_user *ret, struct err *err);
-bool registry_user_find_email(struct registry *r, struct slice email, struct registry_user *ret, struct err *err);
 bool registry_user_list(struct registry *r, const struct registry_user_filter *f, struct registry_page *page, registry_user_fn *each,
     void *ctx, struct err *err);
-/* The hash of a new password; the <keep> before it stay, for registry_user_passwords(). Failures and lock are cleared. */
-bool registry_user_set_password(struct registry *r, int64_t id, struct slice hash, unsigned keep, struct err *err);
-/* Hashes it has had, the present one first. */
-bool registry_user_passwords(struct registry *r, int64_t id, bool (*each)(void *ctx, struct slice hash), void *ctx, struct err *err);
+/* The hash of a new password; none of an old one is kept. Failures and lock are cleared. */
+bool registry_user_set_password(struct registry *r, int64_t id, struct slice hash, struct err *err);
 /* What came of a login: failures are counted, with a lock until <locked_until> (0: none); success clears both. */
 bool registry_user_login(struct registry *r, int64_t id, bool success, int64_t locked_until, struct err *err);
 
@@ -229,8 +226,6 @@ struct registry_device_new {
 bool registry_device_add(struct registry *r, const struct registry_device_new *d, struct err *err);
 /* label, attrs, templates and state. */
 bool registry_device_set(struct registry *r, const struct registry_device *d, struct err *err);
-bool registry_device_set_state(struct registry *r, struct slice tenant, struct slice id, enum registry_device_state state,
-    struct err *err);
 /* Revokes its certificates with <reason> (registry_ca.crl_due is set), voids its secrets, keeps its end entity as REVOKED, and tells
  * the broker. *ret_revoked: certificates. */
 bool registry_device_remove(struct registry *r, struct slice tenant, struct slice id, int reason, unsigned *ret_revoked,
@@ -255,13 +250,6 @@ bool registry_device_list(struct registry *r, const struct registry_device_filte
     registry_device_fn *each, void *ctx, struct err *err);
 /* How many of <tenant> (empty: all) in each state; kept, not counted. */
 bool registry_device_totals(struct registry *r, struct slice tenant, int64_t ret[static REGISTRY_DEVICE_STATES], struct err *err);
-/* How many fit the filter. Counting ends at <max>, or when it has taken long enough: then there are at least so many. */
-struct registry_count {
-	int64_t n;
-	bool exact;
-};
-bool registry_device_count(struct registry *r, const struct registry_device_filter *f, int64_t max, struct registry_count *ret,
-    struct err *err);
 
 /* Can <cn> be a device's CN: 1 to 64 characters of UTF-8, no control characters, none of "/ + #". */
 bool registry_cn_ok(struct slice cn);
@@ -297,13 +285,10 @@ struct registry_entity {
 	int64_t created, updated, version; /* out */
 	void *mem;
 };
-typedef bool registry_entity_fn(void *ctx, const struct registry_entity *e);
 bool registry_entity_put(struct registry *r, const struct registry_entity *e, struct err *err); /* makes or replaces */
 bool registry_entity_set_state(struct registry *r, struct slice name, enum registry_entity_state state, struct err *err);
 bool registry_entity_remove(struct registry *r, struct slice name, struct err *err);
 bool registry_entity_get(struct registry *r, struct slice name, struct registry_entity *ret, struct err *err);
-bool registry_entity_list(struct registry *r, struct slice tenant, struct registry_page *page, registry_entity_fn *each, void *ctx,
-    struct err *err);
 
 /* ---- enrolment secrets: only hashes (SHA-256 of what has 128 random bits or more) ---- */
 
@@ -359,8 +344,6 @@ struct registry_ca {
 };
 typedef bool registry_ca_fn(void *ctx, const struct registry_ca *c);
 bool registry_ca_put(struct registry *r, const struct registry_ca *c, struct err *err); /* by name: makes or replaces */
-/* ERR_DENIED: it has issued, or is the parent of one. */
-bool registry_ca_remove(struct registry *r, struct slice name, struct err *err);
 bool registry_ca_get(struct registry *r, struct slice name, struct registry_ca *ret, struct err *err);
 bool registry_ca_find(struct registry *r, struct slice key, struct registry_ca *ret, struct err *err);
 bool registry_ca_each(struct registry *r, registry_ca_fn *each, void *ctx, struct err *err); /* by name */

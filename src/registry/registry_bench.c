@@ -309,7 +309,6 @@ static void
 bench_whole(struct bench *b)
 {
 	int64_t totals[REGISTRY_DEVICE_STATES], days[730], at = 0;
-	struct registry_count n;
 	struct registry_backup *backup;
 	struct registry_report report;
 	double t = now();
@@ -320,9 +319,6 @@ bench_whole(struct bench *b)
 	t = now();
 	MUST(b, registry_expiry(b->r, &(struct registry_expiry){ .from = b->from, .n = 730, .days = days }, &b->err));
 	printf("ends of 730 days: %.0f us; ", (now() - t) * 1e6);
-	t = now();
-	MUST(b, registry_device_count(b->r, &(struct registry_device_filter){ .online = true }, 1000000, &n, &b->err));
-	printf("count up to its bound (%" PRId64 "): %.1f ms\n", n.n, (now() - t) * 1e3);
 	b->rows = 0;
 	t = now();
 	MUST(b, registry_revoked_each(b->r, SL("client"), on_revoked, b, &b->err));

@@ -94,6 +94,20 @@ kit_device(struct kit *k, const char *tenant, const char *id)
 	WORKS(k, registry_device_add(k->r, &d, &k->err));
 }
 
+bool
+kit_set_state(struct kit *k, const char *tenant, const char *id, enum registry_device_state state)
+{
+	struct registry_device d;
+	bool ok;
+
+	if (!registry_device_get(k->r, slice_str(tenant), slice_str(id), &d, &k->err))
+		return false;
+	d.state = state;
+	ok = registry_device_set(k->r, &d, &k->err);
+	free(d.mem);
+	return ok;
+}
+
 struct registry_certificate
 kit_certificate(struct kit *k, const char *ca, const char *cn, unsigned n, int days)
 {

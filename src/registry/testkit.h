@@ -45,6 +45,7 @@ int64_t kit_clock(void *kit);
 	} while (0)
 
 void kit_device(struct kit *k, const char *tenant, const char *id);
+bool kit_set_state(struct kit *k, const char *tenant, const char *id, enum registry_device_state state); /* k->err */
 /* A certificate of <ca> for <cn>: its serial is <n>, its fingerprint of it, its end <days> from now. */
 struct registry_certificate kit_certificate(struct kit *k, const char *ca, const char *cn, unsigned n, int days);
 void kit_certify(struct kit *k, const char *ca, const char *cn, unsigned n, int days);

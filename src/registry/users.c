@@ -183,17 +183,6 @@ registry_user_find(struct registry *r, struct slice name, struct registry_user *
 	return row_get(r, &(struct row_query){ &kind, SELECT "u.name = ?1", VALUES(v_text(folded)), name }, ret, err);
 }
 
-bool
-registry_user_find_email(struct registry *r, struct slice email, struct registry_user *ret, struct err *err)
-{
-	char buf[REGISTRY_LABEL_MAX];
-	struct slice folded;
-
-	if (email.n == 0 || !word_lower(email, buf, sizeof buf, &folded))
-		return row_missing(err, "user with the e-mail address", email);
-	return row_get(r, &(struct row_query){ &kind, SELECT "u.email = ?1 AND u.email <> ''", VALUES(v_text(folded)), email }, ret, err);
-}
-
 EACH_ROW(registry_user_fn)
 
 bool
@@ -221,16 +210,10 @@ registry_user_list(struct registry *r, const struct registry_user_filter *f, str
 
 /* ---- passwords and logins ---- */
 
-/* The present hash moves to the old ones, of which the newest stay. */
 static bool
-set_password(struct registry *r, int64_t id, struct slice hash, unsigned keep, struct err *err)
+set_password(struct registry *r, int64_t id, struct slice hash, struct err *err)
 {
-	if (!db_run(r, "INSERT INTO user_passwords(user_id, password) SELECT id, password FROM users WHERE id = ?1 AND password <> ''",
-	        VALUES(v_int(id)), err) ||
-	    !db_run(r, "DELETE FROM user_passwords WHERE user_id = ?1 AND id NOT IN"
-	               " (SELECT id FROM user_passwords WHERE user_id = ?1 ORDER BY id DESC LIMIT ?2)",
-	        VALUES(v_int(id), v_int(keep)), err) ||
-	    !db_run(r, "UPDATE users SET password = ?2, generation = generation + 1, failures = 0, locked_until = 0,"
+	if (!db_run(r, "UPDATE users SET password = ?2, generation = generation + 1, failures = 0, locked_until = 0,"
 	               " password_changed = ?3, version = version + 1 WHERE id = ?1",
 	        VALUES(v_int(id), v_text(hash), v_int(registry_now(r))), err))
 		return false;
@@ -238,26 +221,9 @@ set_password(struct registry *r, int64_t id, struct slice hash, unsigned keep, s
 }
 
 bool
-registry_user_set_password(struct registry *r, int64_t id, struct slice hash, unsigned keep, struct err *err)
+registry_user_set_password(struct registry *r, int64_t id, struct slice hash, struct err *err)
 {
-	return password_ok(hash, err) && change_begin(r, err) && change_end(r, set_password(r, id, hash, keep, err), err);
-}
-
-bool
-registry_user_passwords(struct registry *r, int64_t id, bool (*each)(void *ctx, struct slice hash), void *ctx, struct err *err)
-{
-	struct query q;
-	int more;
-
-	if (!query_begin(&q, r, "SELECT password FROM (SELECT 9223372036854775807 AS n, password FROM users WHERE id = ?1 UNION ALL"
-	                  " SELECT id, password FROM user_passwords WHERE user_id = ?1) WHERE password <> '' ORDER BY n DESC",
-	        VALUES(v_int(id)), err))
-		return false;
-	while ((more = query_next(&q)) == 1)
-		if (!each(ctx, query_text(&q, 0)))
-			break;
-	query_end(&q);
-	return more != -1;
+	return password_ok(hash, err) && change_begin(r, err) && change_end(r, set_password(r, id, hash, err), err);
 }
 
 static bool
