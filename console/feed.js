@@ -18,6 +18,7 @@ let url = '', username, password, under = '', text = '', device = '', wanted = f
 let filters = ['#'];
 let whole = false; // every message goes to the page as text: for the few topics of which each counts
 let client = null, timer = 0;
+let asked = 1; // the subscriptions' identifier: what others still bring is of a filter that is not looked through any more
 let number = 0, total = 0, bytes = 0, arrived = 0, matching = 0, nodes = 0, beyond = 0;
 /** @type {any[]} */
 let rows = [];
@@ -75,6 +76,8 @@ function onMessage(topic, payload, packet) {
 		post({ kind: 'message', topic, text: decoder.decode(payload) });
 		return;
 	}
+	if (![packet.properties?.subscriptionIdentifier].flat().includes(asked))
+		return;
 	total++;
 	arrived++;
 	bytes += payload.length;
@@ -94,7 +97,7 @@ function onMessage(topic, payload, packet) {
 function subscribe() {
 	let left = filters.length, open = false;
 	for (const filter of filters)
-		client?.subscribe(filter, { qos: 2, rap: true, rh: 0 }, (error, granted) => {
+		client?.subscribe(filter, { qos: 2, rap: true, rh: 0, properties: { subscriptionIdentifier: asked } }, (error, granted) => {
 			const code = error?.code ?? granted?.[0]?.qos;
 			open ||= !error && code < 128;
 			if (--left === 0 && open)
@@ -188,7 +191,10 @@ const orders = {
 		const old = filters;
 		filters = [m.filter].flat();
 		root = node('');
-		nodes = beyond = total = 0;
+		rows = [];
+		nodes = beyond = total = arrived = matching = bytes = 0;
+		asked++;
+		post({ kind: 'fresh' });
 		if (client?.connected)
 			client.unsubscribe(old, () => subscribe());
 	},

@@ -29,6 +29,7 @@ export function useFeed(/** @type {string | string[]} */ filter) {
 	const [tree, setTree] = useState({ tree: [], nodes: 0, beyond: 0 });
 	const worker = useRef(null), paused = useRef(false);
 	const [isPaused, setPaused] = useState(false);
+	const clear = () => setFlow((f) => ({ ...f, rows: [] }));
 	useEffect(() => {
 		const w = worker.current = startWorker();
 		const recent = [];
@@ -40,6 +41,8 @@ export function useFeed(/** @type {string | string[]} */ filter) {
 				set({ code: 0, why: '', ...m });
 			else if (m.kind === 'tree')
 				setTree(m);
+			else if (m.kind === 'fresh')
+				clear();
 			else if (m.kind === 'rows') {
 				recent.push(m);
 				if (recent.length > 1000 / m.ms)
@@ -55,7 +58,7 @@ export function useFeed(/** @type {string | string[]} */ filter) {
 			setTimeout(() => w.terminate(), 500);
 		};
 	}, []);
-	return { state, flow, tree, isPaused, tell: (m) => worker.current.postMessage(m), clear: () => setFlow((f) => ({ ...f, rows: [] })),
+	return { state, flow, tree, isPaused, tell: (m) => worker.current.postMessage(m), clear,
 		pause: () => setPaused((paused.current = !paused.current)) };
 }
 

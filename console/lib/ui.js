@@ -130,22 +130,28 @@ export function Dialog({ title, onClose, children }) {
 		${children}</dialog>`;
 }
 
-/** Asks before what cannot be taken back. */
-export function Confirm({ title, text, action, onYes, onClose, danger = true, children = null }) {
+/** A dialogue with a form whose fields <send> gets; it closes when that has worked. */
+export function Form({ title, action, send, onClose, look = 'main', children }) {
 	const [state, set] = useState({ busy: false, error: null });
-	const yes = async (e) => {
+	const submit = async (e) => {
 		e.preventDefault();
+		const f = new FormData(e.currentTarget);
 		set({ busy: true, error: null });
 		try {
-			await onYes();
+			await send(f);
 			onClose();
 		} catch (error) {
 			set({ busy: false, error });
 		}
 	};
-	return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${yes}><p>${text}</p>${children}<${Trouble} error=${state.error} />
-		<footer><button type="button" onClick=${onClose}>${t('cancel')}</button>
-		<button class=${danger ? 'danger' : 'main'} disabled=${state.busy}>${action}</button></footer></form><//>`;
+	return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>${children}<${Trouble} error=${state.error} />
+		<footer><button type="button" onClick=${onClose}>${t('cancel')}</button><button class=${look} disabled=${state.busy}>${action}</button></footer></form><//>`;
+}
+export const field = (/** @type {FormData} */ f, /** @type {string} */ name) => String(f.get(name) ?? '').trim();
+
+/** Asks before what cannot be taken back. */
+export function Confirm({ title, text, action, onYes, onClose, danger = true, children = null }) {
+	return html`<${Form} title=${title} action=${action} look=${danger ? 'danger' : 'main'} send=${() => onYes()} onClose=${onClose}><p>${text}</p>${children}<//>`;
 }
 
 /** Offer <parts> as a file. */

@@ -4,7 +4,7 @@ import { useAgain, useEvents } from '../lib/events.js';
 import { go, to } from '../lib/route.js';
 import { filterFault, useFeed } from '../lib/stream.js';
 import { t } from '../lib/text.js';
-import { Badge, Busy, Confirm, Dialog, Empty, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
+import { Badge, Busy, Confirm, Empty, field, Form, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
 import { Certificates } from './certificate-list.js';
 import { Bundle, chosenTemplates, Files, issue, Templates, Token } from './device-add.js';
 import { Actuate, Message, Reader } from './device-tell.js';
@@ -53,10 +53,8 @@ function Said({ device, me }) {
 		e.preventDefault();
 		const list = text.split(/\s+/).filter(Boolean), wrong = list.length === 0 ? t('live.filter-empty') : list.map(filterFault).find(Boolean) ?? '';
 		setFault(wrong);
-		if (wrong)
-			return;
-		feed.tell({ do: 'filter', filter: list });
-		feed.clear();
+		if (!wrong)
+			feed.tell({ do: 'filter', filter: list });
 	};
 	return html`<div class="head"><h2>${t('device.messages')}</h2><${Status} state=${feed.state} flow=${feed.flow} /></div>
 		<form class="row" onSubmit=${apply}><label class="grow">${t('device.filters')}<input value=${text} spellcheck=${false} autocapitalize="none" aria-invalid=${!!fault}
@@ -71,22 +69,10 @@ function Said({ device, me }) {
 // ---- changing it ----
 
 function Edit({ device, onClose }) {
-	const [state, set] = useState({ busy: false, error: null });
-	const submit = async (e) => {
-		e.preventDefault();
-		const f = new FormData(e.currentTarget);
-		set({ busy: true, error: null });
-		try {
-			await call('PATCH', 'devices/' + part(device.id), { label: String(f.get('label')).trim(), templates: chosenTemplates(f) });
-			onClose();
-		} catch (error) {
-			set({ busy: false, error });
-		}
-	};
-	return html`<${Dialog} title=${t('device.edit')} onClose=${onClose}><form onSubmit=${submit}>
+	const send = (f) => call('PATCH', 'devices/' + part(device.id), { label: field(f, 'label'), templates: chosenTemplates(f) });
+	return html`<${Form} title=${t('device.edit')} action=${t('device.save')} send=${send} onClose=${onClose}>
 		<label>${t('devices.label')}<input name="label" maxlength="200" defaultValue=${device.label} /></label>
-		<${Templates} chosen=${device.templates} /><${Trouble} error=${state.error} />
-		<footer><button type="button" onClick=${onClose}>${t('cancel')}</button><button class="main" disabled=${state.busy}>${t('device.save')}</button></footer></form><//>`;
+		<${Templates} chosen=${device.templates} /><//>`;
 }
 
 /** What is asked before it is done; <what> is its name in the texts, too. */

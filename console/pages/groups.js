@@ -2,27 +2,8 @@
 import { all, call, part } from '../lib/api.js';
 import { go, to } from '../lib/route.js';
 import { t } from '../lib/text.js';
-import { Busy, Confirm, Dialog, Empty, html, Name, plain, Trouble, useLoad, useState } from '../lib/ui.js';
+import { Busy, Confirm, Empty, field, Form, html, Name, plain, Trouble, useLoad, useState } from '../lib/ui.js';
 import { Preview } from './rights.js';
-
-/** A dialogue with a form whose fields <send> gets. */
-export function Form({ title, action, send, onClose, children }) {
-	const [state, set] = useState({ busy: false, error: null });
-	const submit = async (e) => {
-		e.preventDefault();
-		const f = new FormData(e.currentTarget);
-		set({ busy: true, error: null });
-		try {
-			await send(f);
-			onClose();
-		} catch (error) {
-			set({ busy: false, error });
-		}
-	};
-	return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>${children}<${Trouble} error=${state.error} />
-		<footer><button type="button" onClick=${onClose}>${t('cancel')}</button><button class="main" disabled=${state.busy}>${action}</button></footer></form><//>`;
-}
-export const field = (/** @type {FormData} */ f, /** @type {string} */ name) => String(f.get(name) ?? '').trim();
 
 const Permit = ({ effect }) => html`<span class="badge ${effect === 'deny' ? 'bad' : 'good'}">${t('effect.' + effect)}</span>`;
 const Ours = ({ system }) => (system ? html` <span class="badge">${t('groups.ours')}</span>` : '');

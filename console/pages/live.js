@@ -60,10 +60,8 @@ export function Live({ me = undefined, bare = false }) {
 		e.preventDefault();
 		const wrong = filterFault(filter);
 		setFault(wrong);
-		if (!wrong) {
+		if (!wrong)
 			feed.tell({ do: 'filter', filter });
-			feed.clear();
-		}
 	};
 	const toggle = (path) => {
 		const next = new Set(opened);

@@ -2,9 +2,9 @@
 import { all, call, get, part } from '../lib/api.js';
 import { go, to } from '../lib/route.js';
 import { t } from '../lib/text.js';
-import { Badge, Busy, Confirm, Empty, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
+import { Badge, Busy, Confirm, Empty, field, Form, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
 import { Audit } from './audit.js';
-import { field, Form, Groups, Held } from './groups.js';
+import { Groups, Held } from './groups.js';
 import { Preview, Rights } from './rights.js';
 import { Tenants } from './tenants.js';
 

@@ -2,8 +2,7 @@
 import { all, call, part } from '../lib/api.js';
 import { act } from '../lib/session.js';
 import { t } from '../lib/text.js';
-import { Badge, Busy, Confirm, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
-import { field, Form } from './groups.js';
+import { Badge, Busy, Confirm, field, Form, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
 
 function Row({ x, here, ask }) {
 	const name = plain(x.name, 64), full = x.users + x.devices > 0;

@@ -3,7 +3,6 @@
 #include "api/backup.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,15 +28,6 @@ struct backup {
 	bool whole;
 };
 
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
 static void
 backup_free(struct backup *x)
 {
@@ -47,7 +37,7 @@ backup_free(struct backup *x)
 	registry_backup_free(x->registry);
 	files_job_free(x->files);
 	if (!x->whole)
-		(void)nftw(x->part, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		(void)dir_remove(x->part);
 	free(x);
 }
 
@@ -254,7 +244,7 @@ make_folder(struct backup *x, struct err *err)
 	if (access(x->folder, F_OK) == 0)
 		return err_set(err, ERR_EXISTS, "there is a backup of this second already");
 	/* Of a process that was killed at it. */
-	(void)nftw(x->part, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	(void)dir_remove(x->part);
 	return mkdir(x->part, 0700) == 0 || err_sys(err, "cannot make %s", x->part);
 }
 

@@ -26,6 +26,9 @@ bool file_sync_all(const char *path, struct err *err);
 /* Make <path> and its missing parents with <mode>; one that exists already is fine. */
 bool dir_make(const char *path, mode_t mode, struct err *err);
 
+/* Remove <path> and all below it; links are not followed. False: something is left, and errno says why. */
+bool dir_remove(const char *path);
+
 /* "dir/name" into <out>; false when it does not fit. <name> absolute: it alone. */
 bool path_join(char *out, size_t cap, const char *dir, const char *name);
 

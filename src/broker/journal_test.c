@@ -4,13 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/file.h"
 #include "store/store.h"
 
 struct rig {
@@ -107,21 +107,6 @@ copy_file(const char *from, const char *to)
 	(void)close(out);
 }
 
-static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
-static void
-remove_all(const char *dir)
-{
-	(void)nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
 static void
 copy_all(const struct rig *r, const char *to)
 {
@@ -153,14 +138,14 @@ rig_kill(struct rig *r, unsigned shards)
 	/* Of one moment: space may be reclaimed meanwhile. */
 	do {
 		was = is;
-		remove_all(to);
+		(void)dir_remove(to);
 		copy_all(r, to);
 		store_stats(r->store, &is);
 	} while (is.frames != was.frames || is.segments != was.segments || is.spares != was.spares);
 	r->kit.settle = NULL;
 	kit_done(&r->kit);
 	(void)store_close(r->store);
-	remove_all(r->dir);
+	(void)dir_remove(r->dir);
 	(void)snprintf(r->dir, sizeof r->dir, "%s", to);
 	rig_open(r, shards, wall);
 }
@@ -189,7 +174,7 @@ teardown(void **state)
 	r->kit.settle = NULL;
 	kit_done(&r->kit);
 	(void)store_close(r->store);
-	remove_all(r->base);
+	(void)dir_remove(r->base);
 	(void)sem_destroy(&r->moved);
 	free(r);
 	return 0;
@@ -762,7 +747,7 @@ written(struct rig *r)
 	struct err err = { 0 };
 
 	(void)snprintf(dir, sizeof dir, "%s/copy", r->base);
-	remove_all(dir);
+	(void)dir_remove(dir);
 	if (!store_backup(r->store, dir, &err))
 		fail_msg("%s", err.text);
 }

@@ -3,7 +3,6 @@
  * already, so that the kernel's cache can be emptied before. Run by hand.
  *
  * Without arguments a test: a tenth of it in a directory of its own, and what was resident at most must not be far above what is then. */
-#include <dirent.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "broker/internal.h"
+#include "base/file.h"
 #include "broker/record.h"
 
 enum { SHARDS = 2, RETAINED = 1000000, SESSIONS = 100000, QUEUED = 10, PAYLOAD = 100, TURN = 1000 };
@@ -199,19 +199,6 @@ measure(const char *dir, unsigned long *ret_peak, unsigned long *ret_then)
 	authz_policy_unref(l.policy);
 }
 
-static void
-remove_all(const char *dir)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-
-	while (d != NULL && (e = readdir(d)) != NULL)
-		(void)unlinkat(dirfd(d), e->d_name, 0);
-	if (d != NULL)
-		(void)closedir(d);
-	(void)rmdir(dir);
-}
-
 static int
 test(void)
 {
@@ -221,7 +208,7 @@ test(void)
 	check(mkdtemp(dir) != NULL, "cannot make a directory in /tmp");
 	fill_aside(dir, 10);
 	measure(dir, &peak, &then);
-	remove_all(dir);
+	(void)dir_remove(dir);
 	check(peak <= then + then / 4, "a restart takes more than a quarter above what the broker takes then");
 	return 0;
 }

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <limits.h>
 #include <openssl/evp.h>
@@ -38,15 +37,6 @@ restore_is_whole(const char *backup)
 	char path[PKI_PATH_MAX];
 
 	return path_join(path, sizeof path, backup, "backup.json") && access(path, F_OK) == 0;
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
 }
 
 static bool
@@ -385,7 +375,7 @@ restore_whole(const char *backup, const char *dir, struct slice key, struct err 
 	if (ok)
 		sum_up(&r);
 	else if (r.made[0] != '\0')
-		(void)nftw(r.made, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		(void)dir_remove(r.made);
 	json_decref(r.manifest);
 	return ok;
 }

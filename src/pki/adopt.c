@@ -66,12 +66,12 @@ adopt_into(const struct pki_adopt *a, const char *place, EVP_PKEY *key, X509 *ce
 		return err_sys(err, "cannot make a folder beside %s", place);
 	(void)snprintf(what, sizeof what, "the key of the adopted CA \"%s\"", a->name);
 	if (!ca_write(made, key, cert, a->new_secret, what, err)) {
-		(void)remove_tree(made);
+		(void)dir_remove(made);
 		return false;
 	}
 	if (rename(made, place) == -1) {
 		(void)err_sys(err, "cannot write %s", place);
-		(void)remove_tree(made);
+		(void)dir_remove(made);
 		return false;
 	}
 	(void)snprintf(file, sizeof file, "%s/cert.pem", place);
@@ -79,7 +79,7 @@ adopt_into(const struct pki_adopt *a, const char *place, EVP_PKEY *key, X509 *ce
 		(void)dir_sync(place, NULL); /* all is there; what a power cut takes now can be adopted again */
 		return true;
 	}
-	(void)remove_tree(place);
+	(void)dir_remove(place);
 	return false;
 }
 

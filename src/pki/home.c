@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -333,21 +332,6 @@ home_trust(const char *dir, X509 *cert, const char *cert_path, const char *role,
 	/* In this order a failure between the two leaves a CA that is trusted without a role: it may do nothing. */
 	return add_to_bundle(bundle, cert, err) &&
 	    (role == NULL || add_role_line(conf, cert_path, role, err));
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-	(void)st;
-	(void)type;
-	(void)at;
-	return remove(path);
-}
-
-bool
-remove_tree(const char *path)
-{
-	return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0;
 }
 
 bool

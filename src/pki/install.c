@@ -410,7 +410,7 @@ pki_install(const struct pki_install *i, struct err *err)
 	s.secret = (struct pki_secret){ same_pass, &s };
 	ok = begin(&s, err) && (i->pkcs11 == NULL || start_tokens(&s, err)) && make_all(&s, err) && move_in(&s, err);
 	if (!ok && s.made[0] != '\0')
-		(void)remove_tree(s.made);
+		(void)dir_remove(s.made);
 	if (!ok && s.existed != SIZE_MAX)
 		remove_made_dirs(i->dir, s.existed);
 	secret_wipe(s.pass, sizeof s.pass);

@@ -262,7 +262,6 @@ bool ca_write(const char *dir, EVP_PKEY *key, X509 *cert, const struct pki_secre
 bool ca_write_held(const char *dir, const char *uri, X509 *cert, struct err *err); /* the same for a key in a token */
 /* Add a certificate to pki/ca.pem if it is not there, and a role_ca line to signet.conf (role not NONE). */
 bool home_trust(const char *dir, X509 *cert, const char *cert_path, const char *role, struct err *err);
-bool remove_tree(const char *path);
 bool dir_sync(const char *path, struct err *err);
 bool write_text(const char *dir, const char *name, const char *text, mode_t mode, int flags, struct err *err);
 

@@ -183,7 +183,7 @@ folder_swap(const char *made, const char *place, bool replace, struct err *err)
 		if (rename(place, old) == -1)
 			return err_sys(err, "cannot move %s away", place);
 		if (rename(made, place) == 0) {
-			(void)remove_tree(old);
+			(void)dir_remove(old);
 			return true;
 		}
 		(void)err_sys(err, "cannot write %s", place);
@@ -244,7 +244,7 @@ deliver_folder(struct work *w, struct pki_issued *r, struct err *err)
 	ok = bundle_write(made, &b, err) && book(w, err) && folder_swap(made, place, w->o->reissue, err) &&
 	    certs_pem(chain, b.n_chain, &r->pem, err);
 	if (!ok) {
-		(void)remove_tree(made);
+		(void)dir_remove(made);
 		return drop_parent(w, place);
 	}
 	if (realpath(place, r->place) == NULL)

@@ -152,7 +152,7 @@ mend_one(struct pki_series *s, const char *name)
 		(void)snprintf(copy, sizeof copy, "%s/certs/%s.pem", s->ca.dir, cert.serial);
 		(void)unlink(copy);
 	}
-	(void)remove_tree(made);
+	(void)dir_remove(made);
 }
 
 /* Nobody else is at it: whoever makes such a folder has <clients> locked, or the index, until it has its name. */
@@ -257,7 +257,7 @@ write_one(struct pki_series *s, struct draft *d, struct staged *g, struct err *e
 	}
 	if (bundle_write(g->made, &b, err) && cert_copy(s->ca.dir, d->leaf, g->entry.serial, FILE_UNSYNCED, err))
 		return true;
-	(void)remove_tree(g->made);
+	(void)dir_remove(g->made);
 	g->made[0] = '\0';
 	return false;
 }
@@ -368,7 +368,7 @@ unstage_one(struct pki_series *s, struct staged *g)
 
 	if (g->made[0] == '\0')
 		return;
-	(void)remove_tree(g->made);
+	(void)dir_remove(g->made);
 	(void)snprintf(copy, sizeof copy, "%s/certs/%s.pem", s->ca.dir, g->entry.serial);
 	(void)unlink(copy);
 	g->made[0] = '\0';
@@ -426,7 +426,7 @@ place_one(struct pki_series *s, struct pki_series_one *v, struct staged *g)
 	}
 	(void)index_mark(&s->index, g->entry.serial, PKI_DROPPED, s->now, &ignored);
 	(void)note_certificate(s->order.dir, "drop", &g->entry, &ignored);
-	(void)remove_tree(g->made);
+	(void)dir_remove(g->made);
 }
 
 /* What was staged becomes theirs. */

@@ -1,5 +1,6 @@
 /* Certificates of every bad kind, for tests; see testca.h. */
 #include "pki/testca.h"
+#include "base/file.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -121,7 +122,7 @@ t_dir_init(struct t_dir *d)
 void
 t_dir_done(struct t_dir *d)
 {
-	assert_true(remove_tree(d->path));
+	assert_true(dir_remove(d->path));
 }
 
 const char *
