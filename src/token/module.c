@@ -307,6 +307,7 @@ bool
 modules_sign(struct modules *m, size_t key, struct slice data, uint8_t ret[static TOKEN_SIGNATURE_MAX], size_t *ret_n, struct err *err)
 {
 	struct key *k = &m->keys[key];
+	CK_RV rv;
 
 	if (k->open && sign_once(k, data, ret, ret_n) == CKR_OK)
 		return true;
@@ -317,7 +318,8 @@ modules_sign(struct modules *m, size_t key, struct slice data, uint8_t ret[stati
 	for (size_t i = 0; i < m->n; i++)
 		if (i != key && m->keys[i].module == k->module && !open_key(m, &m->keys[i], err))
 			err->code = ERR_OK; /* told when it is asked for */
-	return sign_once(k, data, ret, ret_n) == CKR_OK || failed(k, sign_once(k, data, ret, ret_n), err);
+	rv = sign_once(k, data, ret, ret_n);
+	return rv == CKR_OK || failed(k, rv, err);
 }
 
 /* ---- making ---- */

@@ -1,6 +1,7 @@
-/* PKCS#11 URIs: what is taken, and what is refused with its reason. */
-#include "token/token.h"
+/* PKCS#11 URIs: what is taken, and what is refused with its reason. And a token that signs nothing. */
+#include "token/internal.h"
 
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,14 +105,42 @@ a_module_that_is_none(void **state)
 	assert_int_equal(err.code, ERR_INPUT);
 }
 
+/* Opened anew it may sign; a third time nobody asks, and the reason is that of the second. */
+static void
+what_does_not_sign_is_asked_twice(void **state)
+{
+	char uri[TOKEN_URI_MAX];
+	uint8_t out[TOKEN_SIGNATURE_MAX];
+	struct token_key key = { .pin = "1234" };
+	struct token_setup s = { .keys = &key, .n = 1 };
+	void *lib = dlopen(*state, RTLD_NOW), *sym = lib != NULL ? dlsym(lib, "token_fake_asked") : NULL;
+	unsigned (*asked)(void);
+	struct modules *m;
+	struct err err;
+	size_t n;
+
+	assert_non_null(sym);
+	memcpy(&asked, &sym, sizeof(asked));
+	(void)snprintf(uri, sizeof(uri), "pkcs11:token=fake?module-path=%s", (const char *)*state);
+	assert_true(token_uri_parse(slice_str(uri), &key.uri, &err));
+	m = modules_new(&s, &err);
+	assert_non_null(m);
+	assert_int_equal(asked(), 0);
+	assert_false(modules_sign(m, 0, SL("digest"), out, &n, &err));
+	assert_int_equal(asked(), 2);
+	assert_non_null(strstr(err.text, "the key may not sign"));
+	modules_wipe(m);
+}
+
 int
-main(void)
+main(int argc, char *argv[])
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_uri_is_taken_apart),
 		cmocka_unit_test(what_is_no_such_uri_is_refused),
 		cmocka_unit_test(an_object_is_added),
 		cmocka_unit_test(a_module_that_is_none),
+		cmocka_unit_test_prestate(what_does_not_sign_is_asked_twice, argv[argc - 1]),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
