@@ -22,6 +22,9 @@ struct api_listener {
 /* What strangers can make control say; each has its own bound. */
 enum api_saying { API_SAY_NEWCOMER, API_SAY_COLLISION };
 
+/* A person's password; a device's one-time secret, or what else it enrols with. */
+enum api_try { API_TRY_PASSWORD, API_TRY_SECRET };
+#define API_TRY_WORDS "5 wrong passwords of a user, or 10 wrong secrets of a device, from one address, then one in 12 or 5 seconds; 100 from an address, then two a second"
 /* What the program around it does for it. All called on its thread, <ctx> is handed through. */
 struct api_ports {
 	void *ctx;
@@ -35,11 +38,11 @@ struct api_ports {
 	void (*refused)(void *ctx, unsigned index, const struct net_peer *peer, const struct net_failure *f);
 	/* Is the certificate of <peer>, which was accepted once, still good? */
 	bool (*stands)(void *ctx, const struct pki_peer *peer);
-	/* May <user> at <peer> ("192.0.2.1:50000") try a password? And: it was a wrong one. */
-	bool (*may_try)(void *ctx, const char *peer, struct slice user);
+	/* May <user> at <peer> ("192.0.2.1:50000") try it? And: it was a wrong one. API_TRY_WORDS says how many. */
+	bool (*may_try)(void *ctx, enum api_try what, const char *peer, struct slice user);
 	/* May one more line of this kind, which strangers can provoke, go to the log? */
 	bool (*may_say)(void *ctx, enum api_saying what);
-	void (*tried)(void *ctx, const char *peer, struct slice user);
+	void (*tried)(void *ctx, enum api_try what, const char *peer, struct slice user);
 };
 
 /* The paths of dojot's gateway (api/dojot.h), in the form of its answers. */

@@ -60,9 +60,13 @@ static json_t *
 answers(const struct op *o)
 {
 	char status[8];
+	json_t *v;
 
 	(void)snprintf(status, sizeof(status), "%u", o->status);
-	return json_pack("{s:o, s:{s:s}}", status, answer(o), "default", "$ref", "#/components/responses/Problem");
+	v = json_pack("{s:o, s:{s:s}}", status, answer(o), "default", "$ref", "#/components/responses/Problem");
+	if ((o->flags & OP_RATIONED) != 0)
+		(void)json_object_set_new(v, "429", json_pack("{s:s}", "$ref", "#/components/responses/TooMany"));
+	return v;
 }
 
 static json_t *
@@ -192,11 +196,13 @@ document_json(void)
 {
 	json_t *problem = json_pack("{s:s, s:{s:{s:o}}}", "description", "What is wrong and what to do (RFC 9457)", "content",
 	    "application/problem+json", "schema", ref("Problem"));
-	json_t *doc = json_pack("{s:s, s:{s:s, s:s, s:s}, s:[{s:[]}], s:[], s:{}, s:{s:{s:{s:s, s:s, s:s}}, s:{s:o}, s:{}}}", "openapi", "3.1.0",
+	json_t *too_many = json_pack("{s:s, s:{s:{s:s, s:{s:s}}}, s:{s:{s:o}}}", "description", "Too many wrong ones: " API_TRY_WORDS, "headers", "Retry-After", "description", "Seconds",
+	    "schema", "type", "integer", "content", "application/problem+json", "schema", ref("Problem"));
+	json_t *doc = json_pack("{s:s, s:{s:s, s:s, s:s}, s:[{s:[]}], s:[], s:{}, s:{s:{s:{s:s, s:s, s:s}}, s:{s:o, s:o}, s:{}}}", "openapi", "3.1.0",
 	    "info", "title", "Signet", "version", SIGNET_VERSION, "description",
 	    "Tenants, users, devices and certificates. Log in for a token, or come with a certificate of the Control CA.", "security", "token",
 	    "tags", "paths", "components", "securitySchemes", "token", "type", "http", "scheme", "bearer", "bearerFormat", "JWT", "responses",
-	    "Problem", problem, "schemas");
+	    "Problem", problem, "TooMany", too_many, "schemas");
 
 	if (doc != NULL && add_operations(doc))
 		return doc;

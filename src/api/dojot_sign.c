@@ -122,7 +122,7 @@ wrong(struct call *c)
 {
 	const struct api_ports *ports = &c->api->config->ports;
 
-	ports->tried(ports->ctx, c->peer, c->params[0]);
+	ports->tried(ports->ctx, API_TRY_SECRET, c->peer, c->params[0]);
 	dojot_soap(c, "Wrong username or password");
 }
 
@@ -236,7 +236,7 @@ sign(struct call *c)
 		dojot_fail(c, 400, "Missing parameter. Expected: passwd and certificate");
 		return;
 	}
-	if (!ports->may_try(ports->ctx, c->peer, c->params[0])) {
+	if (!ports->may_try(ports->ctx, API_TRY_SECRET, c->peer, c->params[0])) {
 		call_header(c, "Retry-After", "5");
 		dojot_fail(c, 429, "API rate limit exceeded");
 		return;

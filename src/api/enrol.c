@@ -94,7 +94,7 @@ refuse_secret(struct call *c, struct slice device, const struct err *why, enrol_
 		done(c, NULL, why);
 		return;
 	}
-	ports->tried(ports->ctx, c->peer, device);
+	ports->tried(ports->ctx, API_TRY_SECRET, c->peer, device);
 	log_notice("Enrolment of '%s' from %s is refused: %s.", text_show(device, shown, sizeof(shown)), c->peer, why->text);
 	api_audit(c->api, c->peer, "enrol-refused", device.n > 0 ? device : SL("?"));
 	(void)err_set(&said, ERR_DENIED, "%s", void_text);
@@ -361,7 +361,7 @@ enrol_take(struct call *c, const struct enrol_order *o, enrol_done *done)
 	struct enrol_job *j;
 	struct err err;
 
-	if (!ports->may_try(ports->ctx, c->peer, o->device)) {
+	if (!ports->may_try(ports->ctx, API_TRY_SECRET, c->peer, o->device)) {
 		(void)err_set(&err, ERR_LIMIT, "too many wrong secrets from this address, or for this device from this address");
 		done(c, NULL, &err);
 		return;

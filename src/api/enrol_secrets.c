@@ -342,7 +342,7 @@ static const struct op ops[] = {
 	{ "drawEnrolment", "The QR code of a token; nothing of it is kept", HTTP_POST, "/api/v1/enrolment/qr", OP_SELF | OP_QUIET, 200, draw, .body = &uri_schema,
 	    .example = "{\"uri\":\"signet://localhost:8443/sensor01?ca=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef#5f0c3a91b2d84e6f7a1029384756abcd\"}",
 	    .media = "image/svg+xml" },
-	{ "enrol", "A device gets its certificate for a secret", HTTP_POST, "/api/v1/enrol", OP_OPEN | OP_QUIET, 201, enrol, .body = &enrol_schema, .answer = &enrolled_schema,
+	{ "enrol", "A device gets its certificate for a secret", HTTP_POST, "/api/v1/enrol", OP_OPEN | OP_QUIET | OP_RATIONED, 201, enrol, .body = &enrol_schema, .answer = &enrolled_schema,
 	    .example = "{\"secret\":\"5f0c3a91b2d84e6f7a1029384756abcd\",\"csr\":\"-----BEGIN CERTIFICATE REQUEST-----\\nMIH…\\n-----END CERTIFICATE REQUEST-----\\n\"}",
 	    .body_max = 32768 },
 	{ "enrolmentRoot", "The root whose fingerprint stands in a token", HTTP_GET, "/api/v1/enrol", OP_OPEN, 200, get_root, .answer = &root_schema },

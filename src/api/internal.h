@@ -53,6 +53,7 @@ enum op_flags {
 	OP_PAGE = 256,    /* for a page of the console: the answer has the cookie */
 	OP_PUBLIC = 512,  /* also without TLS */
 	OP_ADMIN = 2048,  /* only for administrators, whatever else the rules of others say: it changes rules, or has all */
+	OP_RATIONED = 4096, /* wrong passwords or secrets cost: 429 */
 	OP_DOJOT = 1024,  /* of dojot: its handler looks at parameters and body itself, and refusals have the form of dojot's gateway */
 };
 struct op {

@@ -80,7 +80,7 @@ on_password(void *ctx, struct hash_job *j)
 		t->done(c, t);
 		return;
 	}
-	ports->tried(ports->ctx, c->peer, slice_str(t->name));
+	ports->tried(ports->ctx, API_TRY_PASSWORD, c->peer, slice_str(t->name));
 	api_audit(c->api, t->name, "login-refused", slice_str(c->peer));
 	t->done(c, NULL);
 }
@@ -117,8 +117,8 @@ login_try(struct call *c, struct slice name, struct slice password, void (*done)
 	(void)text_copy(t->name, sizeof(t->name), name);
 	for (char *p = t->name; *p != '\0'; p++)
 		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p | 0x20 : *p);
-	if (!ports->may_try(ports->ctx, c->peer, slice_str(t->name))) {
-		call_header(c, "Retry-After", "5");
+	if (!ports->may_try(ports->ctx, API_TRY_PASSWORD, c->peer, slice_str(t->name))) {
+		call_header(c, "Retry-After", "12");
 		call_problem(c, 429, "too-many-logins", "wait, or come from another address", "too many wrong passwords for this user from this address, or from this address");
 		return;
 	}
@@ -206,7 +206,7 @@ on_old(void *ctx, struct hash_job *j)
 		call_hash(c, call_text(c, "new_password"), on_hashed);
 		return;
 	}
-	ports->tried(ports->ctx, c->peer, slice_str(c->actor.name));
+	ports->tried(ports->ctx, API_TRY_PASSWORD, c->peer, slice_str(c->actor.name));
 	call_problem(c, 403, "credentials", NULL, "the old password is wrong");
 }
 
@@ -220,9 +220,9 @@ set_own_password(struct call *c)
 		call_problem(c, 409, "no-user", NULL, "who asks is no user with a password");
 		return;
 	}
-	if (!ports->may_try(ports->ctx, c->peer, slice_str(c->actor.name))) {
+	if (!ports->may_try(ports->ctx, API_TRY_PASSWORD, c->peer, slice_str(c->actor.name))) {
 		free(u.mem);
-		call_header(c, "Retry-After", "5");
+		call_header(c, "Retry-After", "12");
 		call_problem(c, 429, "too-many-logins", "wait", "too many wrong passwords");
 		return;
 	}
@@ -262,14 +262,14 @@ static const struct schema login_schema = { "Login", login_rows }, token_schema 
 			   password_schema = { "PasswordChange", password_rows };
 
 static const struct op ops[] = {
-	{ "login", "Log in with user name and password", HTTP_POST, "/api/v1/login", OP_OPEN | OP_QUIET, 200, login, .body = &login_schema,
+	{ "login", "Log in with user name and password", HTTP_POST, "/api/v1/login", OP_OPEN | OP_QUIET | OP_RATIONED, 200, login, .body = &login_schema,
 	    .answer = &token_schema, .example = "{\"username\":\"admin\",\"password\":\"correct horse battery\"}", .body_max = 4096 },
 	{ "signIn", "Sign in with a browser: the answer has a cookie in the place of a token. Requests with the cookie need the header X-Signet", HTTP_POST,
-	    "/api/v1/signin", OP_OPEN | OP_QUIET | OP_PAGE, 200, login, .body = &login_schema, .answer = &signin_schema,
+	    "/api/v1/signin", OP_OPEN | OP_QUIET | OP_PAGE | OP_RATIONED, 200, login, .body = &login_schema, .answer = &signin_schema,
 	    .example = "{\"username\":\"admin\",\"password\":\"correct horse battery\"}", .body_max = 4096 },
 	{ "logout", "Give the token back: it is void from now on", HTTP_POST, "/api/v1/logout", OP_SELF, 204, logout },
 	{ "me", "Who is asking", HTTP_GET, "/api/v1/me", OP_SELF, 200, me, .answer = &me_schema },
-	{ "setOwnPassword", "Change one's own password; all tokens of the user are void after it", HTTP_PUT, "/api/v1/me/password", OP_SELF, 204,
+	{ "setOwnPassword", "Change one's own password; all tokens of the user are void after it", HTTP_PUT, "/api/v1/me/password", OP_SELF | OP_RATIONED, 204,
 	    set_own_password, .body = &password_schema, .example = "{\"old_password\":\"correct horse battery\",\"new_password\":\"staple of the century\"}", .body_max = 4096 },
 };
 const struct op_group group_login = { "login", "Logging in and out", ops, ARRAY_LEN(ops) };

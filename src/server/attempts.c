@@ -9,9 +9,12 @@
 
 enum { ADDRESS_N = 16, NS_MS = 1000000 };
 
-static const struct bucket_rule rules[] = {
-	[ATTEMPTS_USER] = { .every_ns = UINT64_C(5000) * NS_MS, .burst = 10 },
-	[ATTEMPTS_ADDRESS] = { .every_ns = UINT64_C(500) * NS_MS, .burst = 100 },
+static const struct bucket_rule rules[][ATTEMPTS_RULES] = {
+	[ATTEMPTS_DEVICE] = { [ATTEMPTS_USER] = { .every_ns = UINT64_C(5000) * NS_MS, .burst = 10 },
+		[ATTEMPTS_ADDRESS] = { .every_ns = UINT64_C(500) * NS_MS, .burst = 100 } },
+	/* People's passwords can be guessed. dojot's gateway had 5 a minute, right or wrong. */
+	[ATTEMPTS_PERSON] = { [ATTEMPTS_USER] = { .every_ns = UINT64_C(12000) * NS_MS, .burst = 5 },
+		[ATTEMPTS_ADDRESS] = { .every_ns = UINT64_C(500) * NS_MS, .burst = 100 } },
 };
 
 /* The address without its port. Of IPv6 the network counts: each host has 2^64 addresses to choose from. */
@@ -42,13 +45,15 @@ address_bytes(const char *peer, uint8_t out[static ADDRESS_N])
 }
 
 void
-attempts_key(struct attempts_key *ret, const char *peer, struct slice user)
+attempts_key(struct attempts_key *ret, enum attempts_of of, const char *peer, struct slice user)
 {
-	uint8_t bytes[ADDRESS_N + 8];
+	uint8_t bytes[ADDRESS_N + 8 + 1];
 	uint64_t name = map_hash(user);
 
 	address_bytes(peer, bytes);
+	ret->rules = of;
 	ret->of[ATTEMPTS_ADDRESS] = map_hash(slice_of(bytes, ADDRESS_N));
+	bytes[sizeof(bytes) - 1] = (uint8_t)of;
 	memcpy(bytes + ADDRESS_N, &name, sizeof(name));
 	ret->of[ATTEMPTS_USER] = map_hash(slice_of(bytes, sizeof(bytes)));
 }
@@ -60,7 +65,7 @@ attempts_may(struct buckets *t, const struct attempts_key *k, uint64_t now_ms)
 	unsigned i;
 
 	for (i = 0; i < ATTEMPTS_RULES && ok; i++)
-		ok = buckets_has(t, k->of[i], &rules[i], now_ms * NS_MS);
+		ok = buckets_has(t, k->of[i], &rules[k->rules][i], now_ms * NS_MS);
 	return ok;
 }
 
@@ -70,5 +75,5 @@ attempts_failed(struct buckets *t, const struct attempts_key *k, uint64_t now_ms
 	unsigned i;
 
 	for (i = 0; i < ATTEMPTS_RULES; i++)
-		buckets_take(t, k->of[i], &rules[i], now_ms * NS_MS);
+		buckets_take(t, k->of[i], &rules[k->rules][i], now_ms * NS_MS);
 }

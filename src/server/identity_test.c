@@ -181,6 +181,33 @@ a_key_may_be_an_identity(void **state)
 	authz_principal_unref(nobody);
 }
 
+/* People have five, then one in twelve seconds; what a device shows is counted apart. */
+static void
+people_have_fewer(void **state)
+{
+	struct buckets *t = buckets_new();
+	struct attempts_key person, device;
+	uint64_t now = 1000000;
+
+	(void)state;
+	assert_non_null(t);
+	attempts_key(&person, ATTEMPTS_PERSON, "192.0.2.1:1000", SL("bob"));
+	attempts_key(&device, ATTEMPTS_DEVICE, "192.0.2.1:1000", SL("bob"));
+	for (unsigned i = 0; i < 5; i++) {
+		assert_true(attempts_may(t, &person, now));
+		attempts_failed(t, &person, now);
+	}
+	assert_false(attempts_may(t, &person, now));
+	assert_false(attempts_may(t, &person, now + 11999));
+	assert_true(attempts_may(t, &person, now + 12000));
+	for (unsigned i = 0; i < 10; i++) {
+		assert_true(attempts_may(t, &device, now));
+		attempts_failed(t, &device, now);
+	}
+	assert_false(attempts_may(t, &device, now));
+	buckets_free(t);
+}
+
 /* Ten wrong passwords for a user from an address, a hundred from an address, and time heals. */
 static void
 guessing_is_slow(void **state)
@@ -192,10 +219,10 @@ guessing_is_slow(void **state)
 
 	(void)state;
 	assert_non_null(t);
-	attempts_key(&bob, "192.0.2.1:1000", SL("bob"));
-	attempts_key(&same_net, "192.0.2.1:2000", SL("bob"));
-	attempts_key(&elsewhere, "192.0.2.2:1000", SL("bob"));
-	attempts_key(&alice, "192.0.2.1:1000", SL("alice"));
+	attempts_key(&bob, ATTEMPTS_DEVICE, "192.0.2.1:1000", SL("bob"));
+	attempts_key(&same_net, ATTEMPTS_DEVICE, "192.0.2.1:2000", SL("bob"));
+	attempts_key(&elsewhere, ATTEMPTS_DEVICE, "192.0.2.2:1000", SL("bob"));
+	attempts_key(&alice, ATTEMPTS_DEVICE, "192.0.2.1:1000", SL("alice"));
 	for (i = 0; i < 10; i++) {
 		assert_true(attempts_may(t, &bob, now));
 		attempts_failed(t, &bob, now);
@@ -213,7 +240,7 @@ guessing_is_slow(void **state)
 
 		assert_true(attempts_may(t, &alice, now));
 		(void)snprintf(name, sizeof(name), "u%u", i);
-		attempts_key(&k, "192.0.2.1:1", slice_str(name));
+		attempts_key(&k, ATTEMPTS_DEVICE, "192.0.2.1:1", slice_str(name));
 		attempts_failed(t, &k, now);
 	}
 	assert_false(attempts_may(t, &alice, now));
@@ -243,8 +270,8 @@ addresses_of_one_network_count_as_one(void **state)
 	for (i = 0; i < ARRAY_LEN(pairs); i++) {
 		struct attempts_key a, b;
 
-		attempts_key(&a, pairs[i].a, SL("x"));
-		attempts_key(&b, pairs[i].b, SL("x"));
+		attempts_key(&a, ATTEMPTS_DEVICE, pairs[i].a, SL("x"));
+		attempts_key(&b, ATTEMPTS_DEVICE, pairs[i].b, SL("x"));
 		assert_int_equal(a.of[ATTEMPTS_USER] == b.of[ATTEMPTS_USER], pairs[i].same);
 		assert_int_equal(a.of[ATTEMPTS_ADDRESS] == b.of[ATTEMPTS_ADDRESS], pairs[i].same);
 	}
@@ -256,6 +283,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_key_may_be_an_identity),
 		cmocka_unit_test(guessing_is_slow),
+		cmocka_unit_test(people_have_fewer),
 		cmocka_unit_test(addresses_of_one_network_count_as_one),
 		cmocka_unit_test(each_rule_has_its_answer),
 		cmocka_unit_test(the_subject_may_be_the_name),

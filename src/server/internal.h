@@ -304,11 +304,13 @@ const char *admit(struct listener *l, const struct sockaddr *addr, uint64_t now_
 /* ---- attempts.c: wrong passwords ---- */
 
 enum { ATTEMPTS_USER, ATTEMPTS_ADDRESS, ATTEMPTS_RULES };
+enum attempts_of { ATTEMPTS_DEVICE, ATTEMPTS_PERSON };
 struct attempts_key {
 	uint64_t of[ATTEMPTS_RULES];
+	enum attempts_of rules;
 };
 /* <peer>: as net_addr_text() writes it. */
-void attempts_key(struct attempts_key *ret, const char *peer, struct slice user);
+void attempts_key(struct attempts_key *ret, enum attempts_of of, const char *peer, struct slice user);
 /* May this user try again from there? Any thread. */
 bool attempts_may(struct buckets *t, const struct attempts_key *k, uint64_t now_ms);
 void attempts_failed(struct buckets *t, const struct attempts_key *k, uint64_t now_ms);

@@ -63,7 +63,7 @@ job_new(struct broker_login *login)
 		memcpy(j->bytes, user.p, user.n);
 	if (password.n > 0)
 		memcpy(j->bytes + user.n, password.p, password.n);
-	attempts_key(&j->key, login->peer, user);
+	attempts_key(&j->key, ATTEMPTS_DEVICE, login->peer, user);
 	return j;
 }
 

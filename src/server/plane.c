@@ -162,22 +162,22 @@ may_say(void *ctx, enum api_saying what)
 }
 
 static bool
-may_try(void *ctx, const char *peer, struct slice user)
+may_try(void *ctx, enum api_try what, const char *peer, struct slice user)
 {
 	struct plane *p = ctx;
 	struct attempts_key k;
 
-	attempts_key(&k, peer, user);
+	attempts_key(&k, what == API_TRY_PASSWORD ? ATTEMPTS_PERSON : ATTEMPTS_DEVICE, peer, user);
 	return attempts_may(p->buckets, &k, server_now_ms());
 }
 
 static void
-tried(void *ctx, const char *peer, struct slice user)
+tried(void *ctx, enum api_try what, const char *peer, struct slice user)
 {
 	struct plane *p = ctx;
 	struct attempts_key k;
 
-	attempts_key(&k, peer, user);
+	attempts_key(&k, what == API_TRY_PASSWORD ? ATTEMPTS_PERSON : ATTEMPTS_DEVICE, peer, user);
 	attempts_failed(p->buckets, &k, server_now_ms());
 }
 

@@ -79,7 +79,7 @@ first_message(struct logins *ls, struct judge *judge, struct broker_exchange *x)
 	answer(x, &a);
 	if (r != SCRAM_MORE)
 		return refuse(x, MQTT_RC_NOT_AUTHORIZED, a.why);
-	attempts_key(&st->key, x->peer, scram_server_user(st->scram));
+	attempts_key(&st->key, ATTEMPTS_DEVICE, x->peer, scram_server_user(st->scram));
 	return MQTT_RC_CONTINUE_AUTH;
 }
 
