@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import tarfile
+import time
 import urllib.parse
 import zipfile
 
@@ -356,9 +357,13 @@ def test_a_bundle_is_downloaded_once(served, tmp_path):
 
 def test_a_list_is_made_when_it_is_asked_for(served):
     admin = served.login()
-    before = admin("GET", "/api/v1/cas/client").json["list"]["number"]
-    made = admin("POST", "/api/v1/cas/client/crl")
-    assert made.status == 200 and made.json["list"]["number"] > before
+    assert admin("GET", "/api/v1/cas/watch").json["list"]["number"] == 0
+    begun, made = time.monotonic(), admin("POST", "/api/v1/cas/watch/crl")
+    assert made.status == 200 and made.json["list"]["number"] == 1
+    # It would be the same again.
+    again = admin("POST", "/api/v1/cas/watch/crl")
+    assert again.status == 200 and (again.json["list"]["number"] == 1 or time.monotonic() - begun > 60)
+    assert admin("POST", "/api/v1/cas/client/crl").status == 200
     text = served.client()("GET", "/api/v1/cas/client/crl?form=pem")
     assert "verify OK" in openssl("crl", "-CAfile", served.dir / "pki/client/cert.pem", "-noout", data=text.body)
     assert served.client()("GET", "/api/v1/cas/client/crl?form=pem", headers={"If-None-Match": text.headers["etag"]}).status == 304

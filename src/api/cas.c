@@ -221,7 +221,7 @@ static const struct op ops[] = {
 	{ "getCaCertificate", "The CA's certificate, DER", HTTP_GET, "/api/v1/cas/{ca}/certificate", OP_OPEN, 200, get_certificate, .media = "application/pkix-cert" },
 	{ "getCaList", "The CA's revocation list, DER or PEM", HTTP_GET, "/api/v1/cas/{ca}/crl", OP_OPEN, 200, get_list, .query = list_query,
 	    .media = "application/pkix-crl" },
-	{ "makeCaList", "Make a new revocation list now; the answer comes when it is published", HTTP_POST, "/api/v1/cas/{ca}/crl", OP_PLATFORM, 200, make_list,
+	{ "makeCaList", "Make a new revocation list now; the answer comes when it is published. One of the last minute stays if nothing was revoked since", HTTP_POST, "/api/v1/cas/{ca}/crl", OP_PLATFORM, 200, make_list,
 	    .answer = &schema },
 };
 const struct op_group group_cas = { "cas", "Certificate authorities", ops, ARRAY_LEN(ops) };
