@@ -331,6 +331,33 @@ def test_a_long_list_is_searched_and_paged_and_the_search_stays(page):
     see(page, "No device is like this")
 
 
+def test_devices_are_found_by_their_certificate(served, page, admin):
+    """Each by what it has; what changes is told."""
+    device(served, admin, "gate-3")
+    kit.wait_for(lambda: admin("GET", "/api/v1/certificates?device=gate-3").json["items"], "the certificate to be known")
+    one = admin("GET", "/api/v1/certificates?device=gate-3").json["items"][0]
+    path = f"/api/v1/certificates/{one['ca']}/{one['serial']}"
+    page.open("devices?prefix=gate-3")
+    page("await page.getByRole('row', { name: /gate-3/ }).getByText('valid').waitFor()")
+    assert admin("POST", path + "/hold").status in (200, 204)
+    page("await page.getByRole('row', { name: /gate-3/ }).getByText('on hold').waitFor()")
+    choose = "await page.locator('[role=search]').getByLabel(/^Certificate/).selectOption(args.state); await page.locator('main .empty, main td').getByText(args.seen).first().waitFor()"
+    for state, seen in (("none", "No device is like this"), ("hold", "on hold"), ("expiring", "No device is like this"), ("revoked", "No device is like this")):
+        page(choose, state=state, seen=seen)
+    assert admin("POST", path + "/revoke", {"reason": "keyCompromise"}).status in (200, 204)
+    page("await page.getByRole('row', { name: /gate-3/ }).getByText('revoked').waitFor()")
+    assert admin("POST", "/api/v1/devices", {"id": "bare-1"}).status == 201
+    fill(page, "Id begins with", "bare-")
+    page(choose, state="none", seen="bare-1")
+    # What ends in a month is in the order of its end.
+    fill(page, "Id begins with", "")
+    assert admin("POST", "/api/v1/devices", {"id": "soon"}).status == 201
+    kit.signet("device", "add", "soon", "--dir", served.dir, "--days", "5")
+    page(choose, state="expiring", seen="ends soon")
+    assert page("return await page.getByLabel(/^In the order/).inputValue()") == "expiry"
+    assert admin("DELETE", "/api/v1/devices/soon").status == 204
+
+
 def test_who_comes_and_goes_is_seen_at_once(served, page, admin, gate):
     page.open("devices?online=true")
     see(page, "No device is like this")

@@ -56,7 +56,7 @@ export function bytes(/** @type {number} */ n) {
 	return `${(n / 1000 ** power).toPrecision(3)} ${['B', 'kB', 'MB', 'GB', 'TB'][power]}`;
 }
 
-const kinds = { enabled: 'good', active: 'good', online: 'good', pass: 'good', pending: 'warn', quarantined: 'warn', superseded: 'warn', hold: 'warn',
+const kinds = { enabled: 'good', active: 'good', online: 'good', pass: 'good', pending: 'warn', quarantined: 'warn', superseded: 'warn', hold: 'warn', expiring: 'warn',
 	busy: 'warn', disabled: 'bad', revoked: 'bad', expired: 'bad', dead: 'bad' };
 
 /** A state is never told by its colour alone. */

@@ -7,6 +7,16 @@ import { Badge, Busy, Confirm, Empty, html, Name, plain, save, Trouble, useState
 import { issue } from './device-add.js';
 
 const reasons = ['keyCompromise', 'cessationOfOperation', 'superseded', 'affiliationChanged', 'privilegeWithdrawn', 'unspecified'];
+export const SOON = 30 * 86400e3; // ms before its end in which a certificate is said to end soon
+
+/** Its certificate: the state of what it has, and when that ends. */
+export function Has({ d }) {
+	if (d.certificate === 'none')
+		return html`<span class="dim">${t('none')}</span>`;
+	const state = d.certificate === 'active' && Date.parse(d.certificate_until) < Date.now() + SOON ? 'expiring' : d.certificate;
+	return html`<${Badge} state=${state} text=${state === 'active' ? t('ca.valid') : undefined} />${d.certificate_until && html` <${When} time=${d.certificate_until} />`}`;
+}
+
 const pathOf = (c) => `certificates/${part(c.ca)}/${c.serial}`;
 
 function Revoke({ c, onClose }) {

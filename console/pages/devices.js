@@ -5,18 +5,29 @@ import { Further, Pager, usePages } from '../lib/paging.js';
 import { replace, to } from '../lib/route.js';
 import { t } from '../lib/text.js';
 import { Badge, Busy, Empty, html, Name, Trouble, useLoad, useState, When } from '../lib/ui.js';
+import { Has, SOON } from './certificate-list.js';
 import { Add, Many } from './device-add.js';
 import { Tabs, useTotals } from './device-tabs.js';
 import { Device } from './device.js';
 
 const states = ['enabled', 'disabled', 'pending', 'quarantined'];
 const orders = ['id', 'label', 'expiry', 'last_seen'];
+const DAY = 86400e3;
+const certificates = ['active', 'expiring', 'expired', 'hold', 'revoked', 'none'];
+
+/** What the API is asked: "expiring" is a word of this page alone. Midnight bounds it, so that the pages of one list belong together. */
+function askFor(want) {
+	if (want.certificate !== 'expiring')
+		return want;
+	const end = new Date(Math.ceil((Date.now() + SOON) / DAY) * DAY);
+	return { ...want, certificate: 'active', expires_before: end.toISOString().replace(/\.\d+/, '') };
+}
 
 const Row = ({ d }) => html`<tr><td><a href=${to('devices', d.id)}><${Name} value=${d.id} most=${64} /></a></td><td><${Name} value=${d.label} /></td>
 	<td><${Badge} state=${d.state} /></td><td>${d.online ? html`<${Badge} state="online" />` : html`<${When} time=${d.last_seen} none=${t('never')} />`}</td>
-	<td>${d.status ? html`<${Name} value=${d.status} most=${40} />` : ''}</td><td><${When} time=${d.certificate_until} none=${t('none')} /></td></tr>`;
+	<td>${d.status ? html`<${Name} value=${d.status} most=${40} />` : ''}</td><td><${Has} d=${d} /></td></tr>`;
 
-const heads = ['id', 'label', 'state', 'seen', 'status', 'until'];
+const heads = ['id', 'label', 'state', 'seen', 'status', 'certificate'];
 const Table = ({ items }) => html`<div class="scroll below" tabindex="0" role="region" aria-label=${t('page.devices')}><table>
 	<thead><tr>${heads.map((h) => html`<th>${t('devices.' + h)}</th>`)}</tr></thead>
 	<tbody>${items.map((d) => html`<${Row} key=${d.id} d=${d} />`)}</tbody></table></div>`;
@@ -30,20 +41,23 @@ function Search({ want, narrow }) {
 			maxlength="256" onInput=${(e) => narrow({ prefix: e.currentTarget.value })} /></label>
 		${pick('state', states, (x) => t('state.' + x))}
 		${pick('online', ['true', 'false'], (x) => t(x === 'true' ? 'state.online' : 'state.offline'))}
+		${pick('certificate', certificates, (x) => t(x === 'active' ? 'ca.valid' : x === 'none' ? 'none' : 'state.' + x))}
 		${templates.length > 0 && pick('template', templates.map((x) => String(x.id)), (x) => templates.find((y) => String(y.id) === x).label)}
 		<label>${t('devices.order')}<select value=${want.order || 'id'} onChange=${(e) => narrow({ order: e.currentTarget.value === 'id' ? '' : e.currentTarget.value })}>
 			${orders.map((o) => html`<option value=${o}>${t('devices.order-' + o)}</option>`)}</select></label></form>`;
 }
 
-const asked = ['prefix', 'state', 'online', 'template', 'order'];
+const asked = ['prefix', 'state', 'online', 'certificate', 'template', 'order'];
 
 function List({ route }) {
 	const want = Object.fromEntries(asked.map((name) => [name, route.query.get(name) ?? '']));
 	const [adding, add] = useState(''), [turn, setTurn] = useState(0);
-	const pages = usePages('devices', want, { every: 30000 }), { data, error, load } = pages;
+	const pages = usePages('devices', askFor(want), { every: 30000 }), { data, error, load } = pages;
 	const totals = useTotals(turn);
 	// The search is in the address: it is there again when one comes back from a device.
-	const narrow = (m) => replace('devices', { ...want, ...m });
+	// In the order of ends stand those with an active certificate alone, and what ends is best looked for there.
+	const order = (m) => (!m.certificate ? {} : /^expir/.test(m.certificate) ? { order: 'expiry' } : { order: want.order === 'expiry' ? '' : want.order });
+	const narrow = (m) => replace('devices', { ...want, ...order(m), ...m });
 	const reload = () => (setTurn((n) => n + 1), load());
 	const told = (events) => {
 		const shown = new Set(data?.items.map((d) => d.id));
@@ -53,7 +67,7 @@ function List({ route }) {
 			return reload();
 		return null;
 	};
-	useEvents({ kinds: 'connect,disconnect,status,pending,enrolment,change' }, told);
+	useEvents({ kinds: 'connect,disconnect,status,pending,certificate,enrolment,change' }, told);
 	const narrowed = asked.some((name) => want[name] && name !== 'order');
 	return html`<div class="head"><h1>${t('page.devices')}</h1><div class="row">
 			<button type="button" onClick=${() => add('many')}>${t('many.title')}</button>

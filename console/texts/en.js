@@ -122,6 +122,7 @@ export const texts = {
 	'state.hold': 'on hold',
 	'state.revoked': 'revoked',
 	'state.expired': 'expired',
+	'state.expiring': 'ends soon',
 
 	'page.devices': 'Devices',
 	'devices.add': 'Add a device',
@@ -143,6 +144,7 @@ export const texts = {
 	'devices.seen': 'Last seen',
 	'devices.status': 'Status',
 	'devices.until': 'Certificate until',
+	'devices.certificate': 'Certificate',
 	'devices.no-match': 'No device is like this',
 	'devices.no-match-help': 'Take a shorter beginning of the id, or another state.',
 	'devices.empty': 'No device yet',

@@ -18,24 +18,41 @@ kept_json(struct slice s)
 	return v != NULL ? v : json_object();
 }
 
+static const char *const certificate_names[] = { "active", "superseded", "hold", "revoked", "none", "expired", NULL };
+
+static const char *
+certificate_of(const struct registry_device *d, int64_t now)
+{
+	bool ended = d->certificate == REGISTRY_HAS_ACTIVE && d->not_after < now;
+
+	return certificate_names[ended ? REGISTRY_HAS_EXPIRED : d->certificate];
+}
+
 static json_t *
-device_json(const struct registry_device *d)
+device_json(const struct registry_device *d, int64_t now)
 {
 	json_t *templates = json_array();
 
 	for (size_t i = 0; templates != NULL && i < d->n_templates; i++)
 		(void)json_array_append_new(templates, json_integer(d->templates[i]));
-	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "id", text_json(d->id), "tenant",
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "id", text_json(d->id), "tenant",
 	    text_json(d->tenant), "cn", text_json(d->cn), "label", text_json(d->label), "state", registry_device_state_name(d->state),
-	    "templates", templates, "attributes", kept_json(d->attrs), "certificate_until", time_json(d->not_after), "online", d->online,
-	    "since", time_json(d->since), "last_seen", time_json(d->last_seen), "address", text_json(d->address), "status",
+	    "templates", templates, "attributes", kept_json(d->attrs), "certificate", certificate_of(d, now), "certificate_until", time_json(d->not_after), "online",
+	    d->online, "since", time_json(d->since), "last_seen", time_json(d->last_seen), "address", text_json(d->address), "status",
 	    text_json(d->status), "created", time_json(d->created), "updated", time_json(d->updated));
 }
+
+struct row_list {
+	json_t *items;
+	int64_t now;
+};
 
 static bool
 add_row(void *ctx, const struct registry_device *d)
 {
-	return json_array_append_new(ctx, device_json(d)) == 0;
+	const struct row_list *l = ctx;
+
+	return json_array_append_new(l->items, device_json(d, l->now)) == 0;
 }
 
 static const char *const state_names[] = { "enabled", "disabled", "pending", "quarantined", NULL };
@@ -53,22 +70,24 @@ order_of(struct slice s)
 static void
 list(struct call *c)
 {
-	struct slice state = call_query(c, "state"), online = call_query(c, "online");
+	struct slice state = call_query(c, "state"), certificate = call_query(c, "certificate"), online = call_query(c, "online");
 	enum registry_device_state one;
 	struct registry_device_filter f = { .tenant = call_tenant(c), .prefix = call_query(c, "prefix"), .order = order_of(call_query(c, "order")),
 		.template = call_query_int(c, "template", 0), .expires_before = time_read(call_query(c, "expires_before")),
 		.seen_before = time_read(call_query(c, "seen_before")), .seen_after = time_read(call_query(c, "seen_after")),
 		.online = slice_eq(online, SL("true")), .offline = slice_eq(online, SL("false")) };
 	struct registry_page page = call_page(c);
-	json_t *items = json_array();
+	struct row_list l = { json_array(), api_now(c->api) };
 	struct err err;
 	bool ok;
 
 	presence_flush(c->api);
 	if (state.p != NULL && registry_device_state_parse(state, &one))
 		f.states = 1u << one;
-	ok = items == NULL || registry_device_list(c->api->registry, &f, &page, add_row, items, &err);
-	call_listed(c, ok, items, &page, &err);
+	for (unsigned i = 0; certificate_names[i] != NULL; i++)
+		f.certificates |= slice_eq(certificate, slice_str(certificate_names[i])) ? 1u << i : 0;
+	ok = l.items == NULL || registry_device_list(c->api->registry, &f, &page, add_row, &l, &err);
+	call_listed(c, ok, l.items, &page, &err);
 }
 
 /* Kept, not counted. */
@@ -101,7 +120,7 @@ show(struct call *c, struct slice id, unsigned status)
 
 	if (!load(c, id, &d))
 		return;
-	call_json(c, status, device_json(&d));
+	call_json(c, status, device_json(&d, api_now(c->api)));
 	free(d.mem);
 }
 
@@ -346,6 +365,7 @@ static const struct field query[] = {
 	{ "order", FIELD_TEXT, .choices = order_names, .help = "expiry: those with a certificate, what ends first first; last_seen: those that were ever seen" },
 	{ "template", FIELD_INT, .min = 1, .max = INT64_MAX },
 	{ "online", FIELD_BOOL },
+	{ "certificate", FIELD_TEXT, .choices = certificate_names, .help = "active: one that has not ended; expired: its active ones have; else as its newest one is" },
 	{ "expires_before", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time, .help = "Its latest certificate ends before" },
 	{ "seen_before", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time },
 	{ "seen_after", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time },
@@ -409,6 +429,7 @@ static const struct field rows[] = {
 	{ "state", FIELD_TEXT, FIELD_REQUIRED, .choices = state_names },
 	{ "templates", FIELD_LIST, FIELD_REQUIRED, 0, REGISTRY_TEMPLATES_MAX, .of = &template_row },
 	{ "attributes", FIELD_OBJECT, FIELD_REQUIRED },
+	{ "certificate", FIELD_TEXT, FIELD_REQUIRED, .choices = certificate_names, .help = "Whether one is active; else as its newest one is" },
 	{ "certificate_until", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
 	{ "online", FIELD_BOOL, FIELD_REQUIRED },
 	{ "since", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },

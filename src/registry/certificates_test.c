@@ -196,6 +196,55 @@ test_revocation(void **state)
 	free(c.mem);
 }
 
+/* Whether one is active, else as the newest is; and who is found by that. */
+static void
+has(struct kit *k, enum registry_device_certificate want, const char *line)
+{
+	struct registry_device d;
+	struct kit_names names;
+
+	WORKS(k, registry_device_find(k->r, SL("d"), &d, &k->err));
+	if (d.certificate != want && want != REGISTRY_HAS_EXPIRED)
+		fail_msg("%s: %d", line, (int)d.certificate);
+	free(d.mem);
+	for (unsigned i = REGISTRY_HAS_ACTIVE; i <= REGISTRY_HAS_EXPIRED; i++) {
+		struct registry_device_filter f = { .certificates = 1u << i, .prefix = SL("d") };
+		bool ends = want == REGISTRY_HAS_ACTIVE || want == REGISTRY_HAS_EXPIRED;
+
+		(void)kit_devices(k, &f, 10, &names);
+		assert_string_equal(names.text, i == want ? "d," : "");
+		f.order = REGISTRY_BY_EXPIRY; /* which leaves out who has none that is active */
+		(void)kit_devices(k, &f, 10, &names);
+		assert_string_equal(names.text, i == want && ends ? "d," : "");
+	}
+}
+
+static void
+test_what_a_device_has(void **state)
+{
+	struct kit *k = *state;
+	struct registry_certificate_new n;
+
+	kit_device(k, "default", "d");
+	kit_device(k, "default", "e");
+	kit_certify(k, "client", "e", 9, 90);
+	has(k, REGISTRY_HAS_NONE, "none");
+	kit_certify(k, "client", "d", 1, 30);
+	has(k, REGISTRY_HAS_ACTIVE, "active");
+	WORKS(k, registry_certificate_revoke(k->r, SL("client"), SL("00000001"), 6, &k->err));
+	has(k, REGISTRY_HAS_HOLD, "hold");
+	WORKS(k, registry_certificate_unhold(k->r, SL("client"), SL("00000001"), &k->err));
+	has(k, REGISTRY_HAS_ACTIVE, "released");
+	n = (struct registry_certificate_new){ .certificate = kit_certificate(k, "client", "d", 2, 40), .supersede = true };
+	WORKS(k, registry_certificate_add(k->r, &n, &k->err));
+	WORKS(k, registry_certificate_revoke(k->r, SL("client"), SL("00000002"), 1, &k->err));
+	has(k, REGISTRY_HAS_REVOKED, "revoked, and an older one superseded");
+	kit_certify(k, "client", "d", 3, 5);
+	has(k, REGISTRY_HAS_ACTIVE, "a new one");
+	k->now += 6 * 86400;
+	has(k, REGISTRY_HAS_EXPIRED, "ended");
+}
+
 /* ---- lists of the CA ---- */
 
 static bool
@@ -565,7 +614,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_certificates), TEST(test_supersede), TEST(test_revocation), TEST(test_unbooked), TEST(test_crl), TEST(test_cas), TEST(test_import),
+		TEST(test_certificates), TEST(test_supersede), TEST(test_revocation), TEST(test_what_a_device_has), TEST(test_unbooked), TEST(test_crl), TEST(test_cas), TEST(test_import),
 		TEST(test_certificate_lists), TEST(test_secrets), TEST(test_entities),
 	};
 

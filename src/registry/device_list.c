@@ -10,6 +10,7 @@ static const struct column columns[] = {
 	{ COL_TEMPLATES, 0 },
 	{ COL_NUMBER, offsetof(struct registry_device, state) },
 	{ COL_INT, offsetof(struct registry_device, not_after) },
+	{ COL_NUMBER, offsetof(struct registry_device, certificate) },
 	{ COL_BOOL, offsetof(struct registry_device, online) },
 	{ COL_INT, offsetof(struct registry_device, since) },
 	{ COL_INT, offsetof(struct registry_device, last_seen) },
@@ -67,7 +68,7 @@ driven_by(const struct registry_device_filter *f)
 #define PRESENCE(column) "COALESCE((SELECT " column " FROM presence s WHERE s.device_id = d.id), 0)"
 
 /* What an entry must be beyond its place in the index: ?5 template, ?6 states, ?7 expires before, ?8 seen before, ?9 seen after,
- * ?10 online, ?11 and ?12 the id's range. */
+ * ?10 online, ?11 and ?12 the id's range, ?13 certificates, ?14 now. */
 static void
 put_fits(struct sql *s, const struct registry_device_filter *f, const struct drive *d)
 {
@@ -80,6 +81,8 @@ put_fits(struct sql *s, const struct registry_device_filter *f, const struct dri
 		sql_add(s, " AND EXISTS(SELECT 1 FROM device_templates x WHERE x.template_id = ?5 AND x.name = d.name AND x.device_id = d.id)");
 	if (f->expires_before != 0 && d != &by_expiry)
 		sql_add(s, " AND d.not_after > 0 AND d.not_after < ?7");
+	if (f->certificates != 0)
+		sql_add(s, " AND (?13 >> CASE WHEN d.not_after > 0 AND d.not_after < ?14 THEN 5 ELSE " HAS_CERTIFICATE " END) & 1");
 	if (f->seen_before != 0 && d != &by_last_seen)
 		sql_add(s, " AND " PRESENCE("s.last_seen") " < ?8");
 	if (f->seen_after != 0 && d != &by_last_seen)
@@ -95,6 +98,17 @@ struct device_list {
 	struct sql sql;
 	char above[REGISTRY_LABEL_MAX + 1]; /* all texts with the prefix are below it: no UTF-8 has the byte FF */
 };
+
+/* Of all that end, those that do so in the time that is asked for. */
+static void
+bound_ends(const struct registry_device_filter *f, int64_t now, struct list *l)
+{
+	l->end = f->expires_before;
+	if (f->certificates == 1u << REGISTRY_HAS_ACTIVE)
+		l->from = now;
+	if (f->certificates == 1u << REGISTRY_HAS_EXPIRED)
+		l->end = f->expires_before != 0 ? NUM_MIN(f->expires_before, now) : now;
+}
 
 static bool
 prepare_list(struct registry *r, const struct registry_device_filter *f, struct device_list *l, struct err *err)
@@ -113,11 +127,11 @@ prepare_list(struct registry *r, const struct registry_device_filter *f, struct 
 	l->above[f->prefix.n] = (char)0xff;
 	above = slice_of(l->above, f->prefix.n + 1);
 	l->list = (struct list){ .tag = d->tag, .scan = l->sql.text, .text = d->text, .each_tenant = true, .kind = &device_kind,
-		.fetch = DEVICE_SELECT "d.id = ?1", .prefix = d->text ? f->prefix : SL(""), .n_more = 8,
+		.fetch = DEVICE_SELECT "d.id = ?1", .prefix = d->text ? f->prefix : SL(""), .n_more = 10,
 		.more = { v_int(f->template), v_int(f->states), v_int(f->expires_before), v_int(f->seen_before), v_int(f->seen_after),
-		    v_int(f->online), v_text(f->prefix), v_text(above) } };
+		    v_int(f->online), v_text(f->prefix), v_text(above), v_int(f->certificates), v_int(registry_now(r)) } };
 	if (d == &by_expiry)
-		l->list.end = f->expires_before;
+		bound_ends(f, registry_now(r), &l->list);
 	if (d == &by_last_seen) {
 		l->list.from = f->seen_after > 0 ? f->seen_after + 1 : 0;
 		l->list.end = f->seen_before;

@@ -198,6 +198,11 @@ enum registry_device_state { REGISTRY_ENABLED, REGISTRY_DISABLED, REGISTRY_PENDI
 const char *registry_device_state_name(enum registry_device_state s); /* "enabled", …; static */
 bool registry_device_state_parse(struct slice name, enum registry_device_state *ret);
 
+/* Of what a device has: active, if one of its certificates is, whenever it ends; else as its newest one is; none. What is active may have
+ * ended: only <not_after> says so, and a filter. */
+enum registry_device_certificate { REGISTRY_HAS_ACTIVE, REGISTRY_HAS_SUPERSEDED, REGISTRY_HAS_HOLD, REGISTRY_HAS_REVOKED, REGISTRY_HAS_NONE,
+	REGISTRY_HAS_EXPIRED };
+
 struct registry_device {
 	struct slice tenant, id;        /* id: as a CN without ':', see registry_cn_ok() */
 	struct slice cn;                /* out; in, when <tenant> is empty: the device is looked up by it */
@@ -207,6 +212,7 @@ struct registry_device {
 	size_t n_templates;
 	enum registry_device_state state;
 	int64_t not_after;              /* out: the latest end of its active certificates; 0: it has none */
+	enum registry_device_certificate certificate; /* out: never EXPIRED */
 	bool online;                    /* out: presence, see registry_presence_set() */
 	int64_t since, last_seen;       /* out: online or offline since */
 	struct slice address, status;   /* out */
@@ -243,6 +249,7 @@ struct registry_device_filter {
 	unsigned states;                /* 1u << enum registry_device_state, several; 0: all */
 	int64_t template;               /* 0: any */
 	int64_t expires_before;         /* its latest certificate ends before; 0: any */
+	unsigned certificates;          /* 1u << enum registry_device_certificate, several; 0: any. ACTIVE are those that have not ended */
 	int64_t seen_before, seen_after; /* 0: any; never seen counts as before everything */
 	bool online, offline;           /* only these; both or none: any */
 };

@@ -282,6 +282,8 @@ bench_pages(struct bench *b)
 	bench_list(b, "template", &(struct registry_device_filter){ .template = b->templates[3] }, NULL);
 	bench_list(b, "online", &(struct registry_device_filter){ .online = true }, NULL);
 	bench_list(b, "expires in 3 days", &(struct registry_device_filter){ .expires_before = b->from + 3 * 86400 }, NULL);
+	bench_list(b, "with a certificate that is good", &(struct registry_device_filter){ .certificates = 1u << REGISTRY_HAS_ACTIVE }, NULL);
+	bench_list(b, "with a revoked one", &(struct registry_device_filter){ .certificates = 1u << REGISTRY_HAS_REVOKED }, NULL);
 	bench_list(b, "seen, that are not there", &(struct registry_device_filter){ .seen_after = b->from + 86400 }, NULL);
 	bench_list(b, "certificates", NULL, &(struct registry_certificate_filter){ 0 });
 	bench_list(b, "certificates with DER", NULL, &(struct registry_certificate_filter){ .with_der = true });

@@ -387,7 +387,7 @@ test_work(void **state)
 	const struct registry_device_filter devices[] = { { 0 }, { .tenant = SL("default") }, { .order = REGISTRY_BY_LABEL },
 		{ .order = REGISTRY_BY_EXPIRY }, { .order = REGISTRY_BY_LAST_SEEN }, { .states = 1u << REGISTRY_PENDING },
 		{ .template = template }, { .prefix = SL("d") }, { .order = REGISTRY_BY_EXPIRY, .expires_before = KIT_NOW + 999 * 86400 },
-		{ .order = REGISTRY_BY_LAST_SEEN, .seen_after = 1 }, { .online = true } };
+		{ .order = REGISTRY_BY_LAST_SEEN, .seen_after = 1 }, { .online = true }, { .certificates = 1u << REGISTRY_HAS_ACTIVE } };
 	const struct registry_certificate_filter certificates[] = { { .tenant = { 0 } }, { .tenant = SL("default") },
 		{ .tenant = SL("default"), .device = SL("d0") }, { .cn = SL("d0") }, { .states = 1u << REGISTRY_CERT_REVOKED },
 		{ .order = REGISTRY_CERT_BY_EXPIRY }, { .order = REGISTRY_CERT_BY_EXPIRY, .tenant = SL("default") } };
