@@ -215,3 +215,29 @@ def test_who_is_approved_gets_a_certificate_of_ours_by_est(served, admin, device
     assert status == 200
     text = certs.openssl("pkcs7", "-inform", "DER", "-print_certs", "-noout", data=base64.b64decode(body)).decode()
     assert "subject=CN = press-est" in text and "Client CA" in text
+
+
+def test_a_device_of_dojot_comes_with_a_factory_s_certificate(tmp_path, factory):
+    """It knows no other client id than TENANT:DEVICE."""
+    pki = kit.Pki(tmp_path / "d")
+    policy = pki.dir / "default.policy"
+    policy.write_text("tenant default\nuse dojot\n")
+    conf = pki.dir / "signet.conf"
+    conf.write_text(conf.read_text().replace("require_certificate true\n", "require_certificate true\nrequire_registration true\nquarantine unregistered\n"))
+    kit.signet("ca", "trust", "--dir", pki.dir, "--role", "factory", "--name", "acme", factory.file)
+    with apikit.Served(pki, policy=str(policy)) as served:
+        admin, files = served.login(), {**factory.leaf(certs.common_name("f60c28")), "ca": pki.dir / "pki/ca.pem"}
+        with pytest.raises((kit.Refused, OSError)):
+            kit.Client(served, "other:f60c28", files, version=kit.V5, port=served.mqtt)
+        comes(served, "default:f60c28", files).close()
+        kit.wait_for(lambda: "f60c28" in pending(admin), "the device to be listed")
+        assert admin("POST", "/api/v1/pending/f60c28/approve", {}).status == 204
+
+        def hears():
+            client = comes(served, "default:f60c28", files)
+            client.client.subscribe([("/default/f60c28/config", kit.paho.SubscribeOptions(qos=1))])
+            event = client.wait_event("suback", "disconnect")
+            client.close()
+            return event[0] == "suback" and getattr(event[2][0], "value", event[2][0]) < 0x80
+
+        kit.wait_for(hears, "the device's rights")

@@ -383,7 +383,7 @@ authz_allowed(const struct authz_policy *policy, const struct authz_principal *w
 	if (action != AUTHZ_CONNECT && authz_is_reserved(topic))
 		return authz_reserved(who, action, topic, ret);
 	if (who->role == AUTHZ_ROLE_QUARANTINE)
-		return authz_quarantined(who, action == AUTHZ_CONNECT ? topic : client_id, action, ret);
+		return authz_quarantined(policy, who, action == AUTHZ_CONNECT ? topic : client_id, action, ret);
 	if (policy->kind == AUTHZ_KIND_RANKED)
 		return authz_ranks_allow(policy->ranks, who, client_id, action, topic, ret);
 	/* What somebody has he may give back. */

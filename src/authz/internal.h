@@ -45,7 +45,7 @@ bool authz_plain(struct slice value);
 bool authz_is_reserved(struct slice topic);
 bool authz_reserved(const struct authz_principal *who, enum authz_action action, struct slice topic, struct authz_verdict *ret);
 /* Whoever is in quarantine, and what is not reserved. */
-bool authz_quarantined(const struct authz_principal *who, struct slice client_id, enum authz_action action, struct authz_verdict *ret);
+bool authz_quarantined(const struct authz_policy *p, const struct authz_principal *who, struct slice client_id, enum authz_action action, struct authz_verdict *ret);
 
 /* ---- template.c ---- */
 

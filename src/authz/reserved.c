@@ -37,10 +37,20 @@ authz_reserved(const struct authz_principal *who, enum authz_action action, stru
 		  : authz_refuse(ret, "topics below $signet/ are the broker's own, and this one is not for this client");
 }
 
+/* TENANT:NAME, as a device has to call itself whose certificate holds the name alone? Out of the quarantine it will have no other client id. */
+static bool
+is_tenant_and(const struct authz_policy *p, struct slice cn, struct slice client_id)
+{
+	struct slice tenant, device;
+
+	return authz_tenant_device(client_id, &tenant, &device) && slice_eq(device, cn) && slice_eq(tenant, slice_str(p->tenant));
+}
+
 /* The second form of the client id is for who has a session under the first: nobody is put out of it by an old certificate. */
 bool
-authz_quarantined(const struct authz_principal *who, struct slice client_id, enum authz_action action, struct authz_verdict *ret)
+authz_quarantined(const struct authz_policy *p, const struct authz_principal *who, struct slice client_id, enum authz_action action, struct authz_verdict *ret)
 {
+	bool dojot = p->kind == AUTHZ_KIND_ROLES && p->id_rule[AUTHZ_ROLE_CLIENT] == AUTHZ_ID_TENANT_DEVICE;
 	struct slice cn = slice_of(who->text + who->cn_at, who->cn_n), begin = SL("quarantine:");
 
 	if (action == AUTHZ_UNSUBSCRIBE)
@@ -49,5 +59,9 @@ authz_quarantined(const struct authz_principal *who, struct slice client_id, enu
 		return authz_refuse(ret, "in quarantine only the client's own topics below $signet/ can be reached");
 	if (cn.n > 0 && (slice_eq(client_id, cn) || (slice_starts(client_id, begin) && slice_eq(slice_from(client_id, begin.n), cn))))
 		return authz_allow(ret, true);
-	return authz_refuse(ret, "in quarantine the client id must equal the certificate's common name, or that behind \"quarantine:\"");
+	if (dojot && cn.n > 0 && is_tenant_and(p, cn, client_id))
+		return authz_allow(ret, true);
+	if (dojot && p->tenant[0] == '\0')
+		return authz_refuse(ret, "in quarantine the client id must equal the certificate's common name; if that holds no tenant, a line `tenant NAME` of the policy says which");
+	return authz_refuse(ret, "in quarantine the client id must equal the certificate's common name, or that behind \"quarantine:\"%s", dojot ? " or the policy's tenant" : "");
 }

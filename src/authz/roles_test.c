@@ -498,11 +498,53 @@ reserved_topics(void **state)
 	}
 }
 
+/* A factory wrote the device alone into its certificate; dojot's device says its tenant, too, and only the one that the policy names. */
+static void
+dojot_in_quarantine(void **state)
+{
+	static const struct {
+		const char *policy, *cn, *id, *why; /* .why NULL: allowed */
+	} rows[] = {
+		{ "tenant acme\nuse dojot", "f60c28", "acme:f60c28", NULL },
+		{ "tenant acme\nuse dojot", "f60c28", "f60c28", NULL },
+		{ "tenant acme\nuse dojot", "f60c28", "quarantine:f60c28", NULL },
+		{ "tenant acme\nuse dojot", "other:f60c28", "other:f60c28", NULL },
+		{ "tenant acme\nuse dojot", "f60c28", "other:f60c28", "or the policy's tenant" },
+		{ "tenant acme\nuse dojot", "f60c28", "acme:f60c29", "or the policy's tenant" },
+		{ "tenant acme\nuse dojot", "f60c28", "acme:", "or the policy's tenant" },
+		{ "tenant acme\nuse dojot", "f60c28", "acme:x:f60c28", "or the policy's tenant" },
+		{ "tenant acme\nuse dojot", "f60-c28", "acme:f60-c28", "or the policy's tenant" },
+		{ "tenant acme\nuse dojot", "", "acme:", "or the policy's tenant" },
+		{ "use dojot", "f60c28", "acme:f60c28", "tenant NAME" },
+		{ "use springcore", "f60c28", "acme:f60c28", "behind \"quarantine:\"" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct authz_facts f = { .role = AUTHZ_ROLE_QUARANTINE, .has_cert = true, .cn = slice_str(rows[i].cn) };
+		struct authz_principal *who = authz_principal_new(&f);
+		struct err err;
+		struct authz_policy *p = authz_policy_parse(slice_str(rows[i].policy), "p", &err);
+		struct authz_verdict v;
+
+		assert_non_null(who);
+		assert_non_null(p);
+		if (authz_allowed(p, who, (struct slice){ 0 }, AUTHZ_CONNECT, slice_str(rows[i].id), &v) != (rows[i].why == NULL))
+			fail_msg("row %zu: %s as %s: %s", i, rows[i].cn, rows[i].id, v.why);
+		if (rows[i].why != NULL && strstr(v.why, rows[i].why) == NULL)
+			fail_msg("row %zu: %s", i, v.why);
+		assert_false(authz_allowed(p, who, slice_str(rows[i].id), AUTHZ_PUBLISH, SL("/acme/f60c28/attrs"), &v));
+		authz_principal_unref(who);
+		authz_policy_unref(p);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reserved_topics),
+		cmocka_unit_test(dojot_in_quarantine),
 		cmocka_unit_test(springcore_matrix),
 		cmocka_unit_test(dojot_matrix),
 		cmocka_unit_test(springcore_connect),
