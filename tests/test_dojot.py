@@ -4,8 +4,10 @@ import concurrent.futures
 import functools
 import http.client
 import json
+import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -399,6 +401,79 @@ def test_end_entities(served, admin, tmp_path):
     assert admin("GET", f"/user/{device}").json["user"][0]["status"] == 50 and admin("GET", f"/user/{device}/find").status == 404
     assert "status REVOKED (50)" in sign(admin, device, csr).json["message"]
     assert admin("DELETE", "/user/mosca?delete=true").status == 200 and admin("GET", "/user/mosca").status == 404
+
+
+def test_devices_that_may_have_no_certificate(served, admin, tmp_path):
+    """Disabled, with a certificate on hold, waiting or removed: refused with the reason, in dojot's form, also by its successor."""
+    ours, x509 = served.login(), "/x509/v1/certificates"
+    device = make(admin)
+    files = certificate(served, admin, tmp_path, device)
+    serial = openssl("x509", "-in", files["cert"], "-noout", "-serial").strip().split("=")[1].lower()
+    one = f"/api/v1/certificates/client/{serial}"
+    csr, _ = request(tmp_path, device)
+
+    def refused(why):
+        assert admin("POST", "/user", {"username": device}).status == 200
+        answer = sign(admin, device, csr)
+        assert answer.status == 400 and answer.json["status"] == 400 and re.fullmatch(f"soap message: .*{why}.*", answer.json["message"]), answer
+        answer = admin("POST", x509, {"csr": pem(csr, "CERTIFICATE REQUEST"), "belongsTo": {"device": device}})
+        assert answer.status == 400 and re.search(why, answer.json["error"]), answer
+
+    assert ours("POST", one + "/hold").status == 200
+    refused("is on hold")
+    assert ours("POST", one + "/release").status == 200
+    assert ours("PATCH", f"/api/v1/devices/{device}", {"state": "disabled"}).status == 200
+    refused("the device is disabled")
+    assert ours("PATCH", f"/api/v1/devices/{device}", {"state": "enabled"}).status == 200
+    assert sign(admin, device, csr).status == 200
+    assert admin("DELETE", f"/device/{device}").status == 200
+    answer = sign(admin, device, csr)
+    assert answer.json == {"status": 400, "message": f"soap message: Got request with status REVOKED (50), NEW, FAILED or INPROCESS required: {device}."}
+    assert admin("POST", x509, {"csr": pem(csr, "CERTIFICATE REQUEST"), "belongsTo": {"device": device}}).status == 400
+
+
+def test_what_becomes_of_a_device_while_its_certificate_is_signed(served, admin, tmp_path):
+    """The signer stands still between request and answer: what it then signs for one that was removed or disabled goes to nobody, and is revoked."""
+    ours = served.login()
+    signer = int(re.findall(r"The signer is process (\d+)\.", served.text())[-1])
+
+    def raced(change):
+        device = make(admin)
+        csr, _ = request(tmp_path, device)
+        got, asker = [], served.dojot()
+        os.kill(signer, signal.SIGSTOP)
+        try:
+            thread = threading.Thread(target=lambda: got.append(sign(asker, device, csr)))
+            thread.start()
+            kit.wait_for(lambda: "is being signed" in sign(admin, device, "!").json["message"], "the request to be with the signer")
+            change(device)
+        finally:
+            os.kill(signer, signal.SIGCONT)
+        thread.join(kit.PATIENCE)
+        found = ours("GET", f"/api/v1/certificates?cn={device}").json["items"]
+        found += [x for x in ours("GET", "/api/v1/certificates?without_device=true&limit=1000").json["items"] if x["cn"] == device]
+        assert [x["state"] for x in found] == ["revoked"], found
+        kit.wait_for(lambda: found[0]["serial"].upper() in openssl("crl", "-inform", "DER", "-noout", "-text", data=base64.b64decode(
+            admin("GET", f"/ca/{CA}/crl").json["CRL"])), "the list")
+        assert got[0].status == 400 and got[0].json["message"].endswith("while its certificate was being signed."), got
+        return got[0].json["message"]
+
+    def removed(device):
+        assert ours("DELETE", f"/api/v1/devices/{device}").status == 204
+
+    def disabled(device):
+        assert ours("PATCH", f"/api/v1/devices/{device}", {"state": "disabled"}).status == 200
+
+    def again(device):
+        removed(device)
+        second = int(time.time())
+        kit.wait_for(lambda: int(time.time()) != second, "another second, in which it is another device")
+        assert make(admin, id=device) == device
+
+    assert raced(disabled).startswith("soap message: the device was set to disabled")
+    assert raced(removed).startswith("soap message: the end entity was set to REVOKED")
+    assert raced(again).startswith("soap message: the device was removed")
+    assert "is not handed out, and revoked" in served.text()
 
 
 def test_requests_that_must_not_be_signed(served, admin, tmp_path):

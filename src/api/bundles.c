@@ -7,6 +7,7 @@
 #include "api/enrol_uri.h"
 #include "api/events.h"
 #include "api/signers.h"
+#include "api/standing.h"
 #include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
@@ -41,6 +42,7 @@ static const char *const key_names[] = { "p256", "p384", "p521", "rsa2048", "rsa
 struct making {
 	const struct form *form;
 	struct pki_pair pair; /* of zeros: the device has its own key */
+	struct standing standing;
 	char ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1], cn[4 * REGISTRY_NAME_MAX + 80];
 };
 
@@ -361,7 +363,7 @@ on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 		return;
 	}
 	issued_fill(s, &n.certificate);
-	if (!registry_certificate_add(c->api->registry, &n, &err) || !finish(c, s->der, s->serial, &answer, &err)) {
+	if (!standing_book(c->api, &n, &m->standing, &err) || !finish(c, s->der, s->serial, &answer, &err)) {
 		call_error(c, &err);
 		return;
 	}
@@ -474,6 +476,7 @@ begin(struct call *c, struct making *m)
 	}
 	issue_terms(c->api->registry, d.cn, m->ca, m->profile);
 	(void)text_copy(m->cn, sizeof(m->cn), d.cn);
+	standing_of(c->api->registry, d.cn, &m->standing);
 	free(d.mem);
 	m->form = &forms[0];
 	for (size_t i = 0; i < ARRAY_LEN(forms); i++)

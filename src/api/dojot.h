@@ -4,6 +4,7 @@
 #define API_DOJOT_H
 
 #include "api/internal.h"
+#include "api/standing.h"
 
 extern const struct op_group group_dojot_auth, group_dojot_pap, group_dojot_ca, group_dojot_entity, group_dojot_sign, group_dojot_device, group_dojot_template,
     group_dojot_x509, group_dojot_agent;
@@ -57,6 +58,8 @@ bool dojot_secret_make(char out[static DOJOT_SECRET_N + 1], uint8_t hash[static 
 struct dojot_signing {
 	char cn[5 * REGISTRY_NAME_MAX + 8], ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1];
 	void (*done)(struct call *c, const struct registry_certificate *x, const struct err *why); /* <x> NULL: none was issued */
+	bool entity;              /* its end entity must be one that waits */
+	struct standing standing;
 };
 /* Have <csr> (DER or PEM) signed as c->work says, and book it; then <done>, perhaps before this returns. */
 void dojot_issue(struct call *c, struct slice csr);

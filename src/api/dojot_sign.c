@@ -54,6 +54,38 @@ refuse(struct call *c, const struct err *why)
 		dojot_error(c, why);
 }
 
+static bool
+waits(const struct registry_entity *e)
+{
+	return e->state == REGISTRY_NEW || e->state == REGISTRY_FAILED || e->state == REGISTRY_INPROCESS;
+}
+
+/* Nobody has removed or revoked the end entity meanwhile? */
+static bool
+entity_waits(struct registry *r, struct slice name, struct err *err)
+{
+	struct registry_entity e;
+	bool ok = registry_entity_get(r, name, &e, NULL);
+
+	if (!ok)
+		return err_set(err, ERR_MISSING, "the end entity was removed while its certificate was being signed");
+	ok = waits(&e) || err_set(err, ERR_DENIED, "the end entity was set to %s while its certificate was being signed", state_name(e.state));
+	free(e.mem);
+	return ok;
+}
+
+static bool
+book(struct call *c, const struct registry_certificate_new *n, struct err *err)
+{
+	const struct dojot_signing *g = c->work;
+
+	/* One that the registry does not know must not go out: nobody could revoke it here. */
+	if (!g->entity || entity_waits(c->api->registry, slice_str(g->cn), err))
+		return standing_book(c->api, n, &g->standing, err);
+	standing_void(c->api, &n->certificate);
+	return false;
+}
+
 static void
 on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 {
@@ -69,8 +101,7 @@ on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 		return;
 	}
 	issued_fill(s, x);
-	/* One that the registry does not know must not go out: nobody could revoke it here. */
-	if (!registry_certificate_add(c->api->registry, &n, &err)) {
+	if (!book(c, &n, &err)) {
 		g->done(c, NULL, &err);
 		return;
 	}
@@ -86,6 +117,7 @@ dojot_issue(struct call *c, struct slice csr)
 	struct signer_client *signer = signers_client(c->api);
 	struct err err = { .code = ERR_SYSTEM, .text = "the signer is not there" };
 
+	standing_of(c->api->registry, slice_str(g->cn), &g->standing);
 	if (signer != NULL && signer_issue(signer, &q, on_issued, c, &err))
 		signers_asked(c->api);
 	else
@@ -197,13 +229,17 @@ is_running(const struct call *c, struct slice cn)
 static void
 start(struct call *c, const struct registry_entity *e)
 {
-	bool waits = e->state == REGISTRY_NEW || e->state == REGISTRY_FAILED || e->state == REGISTRY_INPROCESS;
 	char name[200];
 	struct dojot_signing *g;
+	struct err err;
 
 	(void)text_show(e->name, name, sizeof(name));
-	if (!waits) {
+	if (!waits(e)) {
 		dojot_soap(c, "Got request with status %s (%d), NEW, FAILED or INPROCESS required: %s.", state_name(e->state), (int)e->state, name);
+		return;
+	}
+	if (!standing_may(c->api->registry, e->name, &err)) {
+		refuse(c, &err);
 		return;
 	}
 	if (is_running(c, e->name)) {
@@ -216,6 +252,7 @@ start(struct call *c, const struct registry_entity *e)
 		return;
 	}
 	g->done = on_certificate;
+	g->entity = true;
 	(void)text_copy(g->cn, sizeof(g->cn), e->name);
 	(void)text_copy(g->ca, sizeof(g->ca), e->ca);
 	(void)text_copy(g->profile, sizeof(g->profile), e->profile);

@@ -218,8 +218,14 @@ issue_for(struct call *c, const struct registry_device *d)
 	struct registry_entity e = { .ca = slice_str(o->ca), .profile = slice_str(o->profile) };
 	struct dojot_signing *g = c->work = calloc(1, sizeof(*g));
 
+	struct err err;
+
 	if (g == NULL) {
 		call_json(c, 503, NULL);
+		return;
+	}
+	if (!standing_may(c->api->registry, d->cn, &err)) {
+		fail_because(c, &err);
 		return;
 	}
 	(void)registry_entity_get(c->api->registry, d->cn, &e, NULL);

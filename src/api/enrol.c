@@ -9,6 +9,7 @@
 #include "api/enrol_fleet.h"
 #include "api/events.h"
 #include "api/signers.h"
+#include "api/standing.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -22,6 +23,7 @@ struct enrol_job {
 	char tenant[REGISTRY_NAME_MAX + 1], device[4 * REGISTRY_NAME_MAX + 1], cn[5 * REGISTRY_NAME_MAX + 2];
 	char ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1];
 	char actor[64];
+	struct standing standing;
 	bool fresh;            /* the device is made with it */
 	bool has_key;          /* of the next two: whose it is, should he ask again */
 	uint8_t hash[REGISTRY_HASH], key[REGISTRY_HASH];
@@ -124,6 +126,7 @@ for_device(struct api *a, struct enrol_job *j, const struct enrol_order *o, stru
 		    text_copy(j->cn, sizeof(j->cn), d.cn) ? true : err_set(err, ERR_INPUT, "the device's name is too long");
 	free(d.mem);
 	issue_terms(a->registry, slice_str(j->cn), j->ca, j->profile);
+	standing_of(a->registry, slice_str(j->cn), &j->standing);
 	return ok;
 }
 
@@ -204,12 +207,15 @@ book(struct enrol_job *j, const struct registry_certificate_new *n, struct err *
 {
 	struct registry *r = j->call->api->registry;
 
+	if (!j->fresh)
+		return standing_book(j->call->api, n, &j->standing, err);
 	if (!registry_begin(r, err))
 		return false;
-	if ((!j->fresh || fleet_add(r, &j->secret, slice_str(j->tenant), slice_str(j->device), err)) && registry_certificate_add(r, n, err) &&
-	    registry_commit(r, err))
+	if (fleet_add(r, &j->secret, slice_str(j->tenant), slice_str(j->device), err) && registry_certificate_add(r, n, err) && registry_commit(r, err))
 		return true;
 	registry_rollback(r);
+	if (err->code == ERR_DENIED)
+		standing_void(j->call->api, &n->certificate);
 	return false;
 }
 

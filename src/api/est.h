@@ -3,6 +3,7 @@
 #define API_EST_H
 
 #include "api/enrol.h"
+#include "api/standing.h"
 
 enum est_kind { EST_ENROLL, EST_REENROLL, EST_KEYGEN };
 struct est {
@@ -11,6 +12,7 @@ struct est {
 	uint8_t der[PKI_EST_REQUEST_MAX]; /* the request as it came */
 	size_t der_n;
 	struct pki_pair pair;             /* of EST_KEYGEN: in the place of the request's key */
+	struct standing standing;         /* of who is to get it, by his certificate */
 	bool foreign;                     /* the certificate that is shown is a factory's */
 	char ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1], cn[5 * REGISTRY_NAME_MAX + 2];
 };

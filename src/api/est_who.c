@@ -110,7 +110,7 @@ on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 	}
 	issued_fill(s, &n.certificate);
 	/* One that the registry does not know must not go out: nobody could revoke it here. The old one stays good beside it. */
-	if (!registry_certificate_add(c->api->registry, &n, &err)) {
+	if (!standing_book(c->api, &n, &e->standing, &err)) {
 		call_error(c, &err);
 		return;
 	}
@@ -254,6 +254,7 @@ by_certificate(struct call *c, const struct pki_peer *p)
 	}
 	(void)snprintf(c->actor.name, sizeof(c->actor.name), "certificate:%s", text_show(d.cn, shown, sizeof(shown)));
 	(void)text_copy(e->cn, sizeof(e->cn), d.cn);
+	standing_of(c->api->registry, d.cn, &e->standing);
 	if (may_have(c, &d) && check_subject(c, &d) && check_pace(c, &d))
 		order(c);
 	free(d.mem);

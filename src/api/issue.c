@@ -8,6 +8,7 @@
 
 #include "api/events.h"
 #include "api/signers.h"
+#include "api/standing.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/text.h"
@@ -183,6 +184,7 @@ enum { NAMES_MAX = 16 };
 
 struct order {
 	char ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1], cn[4 * REGISTRY_NAME_MAX + 80];
+	struct standing standing;
 	bool supersede;
 };
 
@@ -202,7 +204,7 @@ on_issued(void *ctx, const struct signer_issued *s, const struct err *why)
 	}
 	issued_fill(s, x);
 	/* One that the registry does not know must not go out: nobody could revoke it here. */
-	if (!registry_certificate_add(c->api->registry, &n, &err)) {
+	if (!standing_book(c->api, &n, &o->standing, &err)) {
 		call_error(c, &err);
 		return;
 	}
@@ -233,6 +235,7 @@ order(struct call *c, struct order *o)
 
 	if (signer == NULL)
 		return;
+	standing_of(c->api->registry, slice_str(o->cn), &o->standing);
 	q.n_names = read_names(c, names);
 	if (!signer_issue(signer, &q, on_issued, c, &err))
 		call_error(c, &err);
