@@ -23,7 +23,7 @@ def broker_of(pki, directory, port=None):
 def both(pki, tmp_path_factory):
     for name in ("one", "two", "three"):
         pki.device(name)
-    with broker_of(pki, tmp_path_factory.mktemp("br")) as broker, apikit.Control(pki, f"actuate_topic {kit.PREFIX}/%d/config") as control:
+    with broker_of(pki, tmp_path_factory.mktemp("br")) as broker, apikit.Control(pki, f"actuate_topic {kit.PREFIX}/%d/config", "status_interval 1") as control:
         yield broker, control
 
 
@@ -194,6 +194,57 @@ def test_who_is_there_and_what_happens(both, pki):
         assert stranger("POST", "/api/v1/devices", {"id": "theirs"}).status == 201
         assert others.read() == ("change", others_first(stranger, "theirs"))
     assert admin("DELETE", "/api/v1/users/stranger?tenant=other").status == 204
+
+
+def is_stale(admin, name):
+    return admin("GET", f"/api/v1/devices/{name}").json["stale"]
+
+
+def test_who_stops_saying_how_he_is_is_stale(both, pki):
+    """F3: two missed intervals. Not who said that he leaves; also when control was killed meanwhile."""
+    broker, control = both
+    admin = control.login()
+    devices = {}
+
+    def say(name, state):
+        devices[name].publish(f"{kit.PREFIX}/{name}/status", json.dumps({"State": state}).encode(), qos=1, retain=True)
+
+    with contextlib.ExitStack() as clients, apikit.Events(admin, "?kinds=status,stale") as events:
+        for name in ("reader", "second"):
+            pki.device(name)
+            assert admin("POST", "/api/v1/devices", {"id": name}).status == 201
+            kit.wait_for(lambda: connects(broker, pki, name), "the device to get in")
+            devices[name] = clients.enter_context(kit.Client(broker, name, pki.files(name), version=kit.V5))
+        say("reader", "online,busy")
+        assert events.until("status", device="reader")["state"] == "online,busy"
+        stopped = events.until("stale", device="reader")
+        assert (stopped["tenant"], stopped["cn"], stopped["state"]) == ("default", "reader", "online,busy")
+        kit.wait_for(lambda: is_stale(admin, "reader"), "it to be stale")
+        # The session stands, and what it last said is still shown.
+        assert is_online(admin, "reader") and presence(admin, "reader")[3] == "online,busy"
+        assert [d["id"] for d in admin("GET", "/api/v1/devices?stale=true&prefix=reader").json["items"]] == ["reader"]
+        assert admin("GET", "/api/v1/devices?stale=false&prefix=reader").json["items"] == []
+        # The same word again: it is back, and that is told.
+        say("reader", "online,busy")
+        assert events.until("status", device="reader")["state"] == "online,busy"
+        kit.wait_for(lambda: say("reader", "online,busy") or not is_stale(admin, "reader"), "it to be back")
+        # Who says that he leaves is expected no more: one that speaks after him is stale, and not he.
+        say("reader", "offline")
+        events.until("status", device="reader", state="offline")
+        say("second", "online,ready")
+        while (event := events.read())[0] != "stale":
+            assert event[0] == "status"
+        assert event[1]["device"] == "second"
+        say("second", "online,ready")
+        assert events.until("status", device="second")["state"] == "online,ready"
+        kit.wait_for(lambda: say("second", "online,ready") or not is_stale(admin, "second"), "it to be back")
+        control.stop(9)
+        control.start()
+        admin = control.login()
+        kit.wait_for(lambda: is_stale(admin, "second"), "it to be stale for the new process, too")
+        assert not is_stale(admin, "reader")
+        for name, device in devices.items():
+            device.publish(f"{kit.PREFIX}/{name}/status", b"", qos=1, retain=True)
 
 
 def test_a_stream_of_events_ends_with_the_right_to_it(both):

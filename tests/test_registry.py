@@ -9,22 +9,23 @@ import pytest
 
 import kit
 
-V1, V2 = ((pathlib.Path(__file__).parent / f"registry/v{n}.sql").read_text() for n in (1, 2))
+V1, V2, V3 = ((pathlib.Path(__file__).parent / f"registry/v{n}.sql").read_text() for n in (1, 2, 3))
 
 
 @pytest.fixture
 def home(tmp_path):
     db = sqlite3.connect(tmp_path / "registry.db", isolation_level=None)
-    db.executescript(V2)
+    db.executescript(V3)
     db.close()
     return tmp_path
 
 
-def test_an_older_one_is_brought_up_to_date(home, tmp_path):
+@pytest.mark.parametrize("version, text", [(1, V1), (2, V2)])
+def test_an_older_one_is_brought_up_to_date(home, tmp_path, version, text):
     """By whoever opens it to write; those who only look refuse it, and say so."""
     pki = kit.Pki(tmp_path / "site")
     db = sqlite3.connect(pki.dir / "registry.db", isolation_level=None)
-    db.executescript(V1)
+    db.executescript(text)
     db.close()
     refused = kit.signet("registry", "check", pki.dir, check=False)
     assert refused.returncode == 1 and "start the service once" in refused.stderr
@@ -33,7 +34,7 @@ def test_an_older_one_is_brought_up_to_date(home, tmp_path):
     assert schema(pki.dir) == schema(home)
     old, new = dump(home), dump(pki.dir)
     assert {k: new[k] for k in ("devices", "certificates", "end_tally", "device_tally")} == {k: old[k] for k in ("devices", "certificates", "end_tally", "device_tally")}
-    assert (pki.dir / "registry.db.v1").stat().st_mode & 0o777 == 0o600
+    assert (pki.dir / f"registry.db.v{version}").stat().st_mode & 0o777 == 0o600
 
 
 def change(home, sql):
@@ -59,7 +60,7 @@ def test_what_is_there(home):
     assert kit.signet("registry", "check", home).stdout == "2 devices, 3 certificates, 1 users; whole\n"
     stats = json.loads(kit.signet("registry", "stats", home, "--json").stdout)
     assert stats["devices_by_state"] == {"enabled": 1, "disabled": 0, "pending": 1, "quarantined": 0}
-    assert (stats["version"], stats["tenants"], stats["revoked"], stats["secrets"], stats["generation"]) == (2, 2, 1, 1, 4)
+    assert (stats["version"], stats["tenants"], stats["revoked"], stats["secrets"], stats["generation"]) == (3, 2, 1, 1, 4)
     assert "certificates  3\n" in kit.signet("registry", "stats", home / "registry.db").stdout
     rows = dump(home)
     assert [d["cn"] for d in rows["devices"]] == ["f60c28", "other:f60c28"]
@@ -88,7 +89,7 @@ def test_what_is_only_in_the_log(home):
 
 
 def test_damage(home):
-    change(home, "UPDATE device_tally SET n = 5; DELETE FROM presence; INSERT INTO presence VALUES(77, 1, 0, 0, 0, '', '');")
+    change(home, "UPDATE device_tally SET n = 5; DELETE FROM presence; INSERT INTO presence VALUES(77, 1, 0, 0, 0, '', '', 0);")
     result = kit.signet("registry", "check", home, check=False)
     assert result.returncode == 1
     assert "tenant default: the number of its devices is kept as 5 and is 1" in result.stdout
@@ -105,7 +106,7 @@ def test_damage(home):
     (lambda p: p.write_bytes(b"x" * 5000), "is not an SQLite database"),
     (lambda p: p.unlink(), "No such file or directory"),
     (lambda p: (p.unlink(), p.mkdir()), "not a regular file"),
-    (lambda p: change(p.parent, "PRAGMA user_version = 3"), "use the newer program"),
+    (lambda p: change(p.parent, "PRAGMA user_version = 4"), "use the newer program"),
     (lambda p: change(p.parent, "PRAGMA application_id = 5"), "another program's database"),
 ])
 def test_no_registry(home, make, says):

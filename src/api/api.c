@@ -3,6 +3,7 @@
 #include "api/events.h"
 #include "api/pending.h"
 #include "api/presence.h"
+#include "api/stale.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -154,7 +155,7 @@ open_all(struct api *a, struct err *err)
 	if (a->config->dojot.on && !dojot_prepare(a, err))
 		return false;
 	pending_factories(a);
-	return events_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err) && indexes_begin(a);
+	return events_open(a, err) && stale_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err) && indexes_begin(a);
 }
 
 /* Passwords, secrets and keys of bundles go through buffers and JSON of these. */
@@ -220,6 +221,7 @@ api_free(struct api *a)
 	while (a->calls != NULL)
 		call_free(a->calls);
 	presence_close(a);
+	stale_close(a);
 	events_close(a);
 	for (size_t i = 0; i < ARRAY_LEN(a->signals); i++)
 		if (a->signals[i] != NULL)

@@ -76,6 +76,7 @@ struct api_config {
 	unsigned n_factories;
 	uint16_t mqtt_port;           /* on which devices reach the broker; 0: none */
 	const char *status_topic;     /* where devices say how they are: a filter with one +, which is the device; NULL: nowhere */
+	unsigned status_interval_s;   /* how often they say it; 0: nobody is stale who does not */
 	const char *actuate_topic;    /* where they hear what to do; %t tenant, %d id, %u common name */
 	struct api_dojot dojot;
 	const char *console;          /* its socket for those who look at messages with the console; NULL: none */

@@ -35,11 +35,11 @@ device_json(const struct registry_device *d, int64_t now)
 
 	for (size_t i = 0; templates != NULL && i < d->n_templates; i++)
 		(void)json_array_append_new(templates, json_integer(d->templates[i]));
-	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "id", text_json(d->id), "tenant",
+	return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "id", text_json(d->id), "tenant",
 	    text_json(d->tenant), "cn", text_json(d->cn), "label", text_json(d->label), "state", registry_device_state_name(d->state),
 	    "templates", templates, "attributes", kept_json(d->attrs), "certificate", certificate_of(d, now), "certificate_until", time_json(d->not_after), "online",
 	    d->online, "since", time_json(d->since), "last_seen", time_json(d->last_seen), "address", text_json(d->address), "status",
-	    text_json(d->status), "created", time_json(d->created), "updated", time_json(d->updated));
+	    text_json(d->status), "stale", d->stale, "created", time_json(d->created), "updated", time_json(d->updated));
 }
 
 struct row_list {
@@ -70,12 +70,14 @@ order_of(struct slice s)
 static void
 list(struct call *c)
 {
-	struct slice state = call_query(c, "state"), certificate = call_query(c, "certificate"), online = call_query(c, "online");
+	struct slice state = call_query(c, "state"), certificate = call_query(c, "certificate"), online = call_query(c, "online"),
+		     stale = call_query(c, "stale");
 	enum registry_device_state one;
 	struct registry_device_filter f = { .tenant = call_tenant(c), .prefix = call_query(c, "prefix"), .order = order_of(call_query(c, "order")),
 		.template = call_query_int(c, "template", 0), .expires_before = time_read(call_query(c, "expires_before")),
 		.seen_before = time_read(call_query(c, "seen_before")), .seen_after = time_read(call_query(c, "seen_after")),
-		.online = slice_eq(online, SL("true")), .offline = slice_eq(online, SL("false")) };
+		.online = slice_eq(online, SL("true")), .offline = slice_eq(online, SL("false")),
+		.stale = slice_eq(stale, SL("true")), .fresh = slice_eq(stale, SL("false")) };
 	struct registry_page page = call_page(c);
 	struct row_list l = { json_array(), api_now(c->api) };
 	struct err err;
@@ -365,6 +367,7 @@ static const struct field query[] = {
 	{ "order", FIELD_TEXT, .choices = order_names, .help = "expiry: those with a certificate, what ends first first; last_seen: those that were ever seen" },
 	{ "template", FIELD_INT, .min = 1, .max = INT64_MAX },
 	{ "online", FIELD_BOOL },
+	{ "stale", FIELD_BOOL, .help = "Its status messages have stopped" },
 	{ "certificate", FIELD_TEXT, .choices = certificate_names, .help = "active: one that has not ended; expired: its active ones have; else as its newest one is" },
 	{ "expires_before", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time, .help = "Its latest certificate ends before" },
 	{ "seen_before", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time },
@@ -436,6 +439,7 @@ static const struct field rows[] = {
 	{ "last_seen", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
 	{ "address", FIELD_TEXT, FIELD_REQUIRED, 0, 256 },
 	{ "status", FIELD_TEXT, FIELD_REQUIRED, 0, 256 },
+	{ "stale", FIELD_BOOL, FIELD_REQUIRED, .help = "It was online by its last status message, and has missed two: status says how it was" },
 	{ "created", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
 	{ "updated", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 20, 20, &rule_time },
 	{ 0 },

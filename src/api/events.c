@@ -36,7 +36,7 @@ struct events {
 };
 
 static const char *const kind_names[] = { "connect", "disconnect", "refusal", "quarantine", "renewal", "status", "certificate", "enrolment", "change",
-	"broker", "pending", NULL };
+	"broker", "pending", "stale", NULL };
 
 /* ---- who may see what ---- */
 

@@ -34,6 +34,7 @@ struct enrol;
 struct events;
 struct presence;
 struct signers;
+struct stale;
 
 /* ---- operations: the router, the checks and the OpenAPI document read these rows ---- */
 
@@ -469,6 +470,7 @@ struct api {
 	struct enrol *enrol;      /* who is getting a certificate for a secret */
 	struct events *events;
 	struct presence *presence;
+	struct stale *stale;
 	struct parcel *parcels;   /* bundles that wait to be fetched */
 	json_t *document;         /* OpenAPI */
 	struct listener listeners[API_LISTENERS_MAX];

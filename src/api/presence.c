@@ -9,6 +9,7 @@
 #include "api/broker.h"
 #include "api/events.h"
 #include "api/seats.h"
+#include "api/stale.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/text.h"
@@ -20,9 +21,7 @@ enum {
 	PAGE_MS = 50,           /* between two pages, once all is known */
 	SWEEP_S = 60,           /* from one reading of the list to the next */
 	LOST_S = 30,            /* without the broker: nobody is known to be online */
-	SEEN_STEP_S = 60,       /* how much later somebody must have been heard to be written */
 	SEEN_SHARE = 1000,      /* or a second for so many who are online */
-	STATUS_MAX = 4096, STATE_MAX = 64,
 };
 
 /* A client id that has gone while a page of the list was on its way. */
@@ -30,11 +29,6 @@ struct gone {
 	struct gone *next;
 	size_t id_n;
 	char id[];
-};
-struct note {
-	char cn[REGISTRY_LABEL_MAX + 1], address[80], status[STATE_MAX + 1];
-	bool online;
-	int64_t since, seen;
 };
 
 struct presence {
@@ -77,7 +71,7 @@ presence_flush(struct api *a)
 		const struct note *n = &p->notes[i];
 
 		rows[i] = (struct registry_presence){ .cn = slice_str(n->cn), .online = n->online, .since = n->since, .last_seen = n->seen,
-			.address = slice_str(n->address), .status = slice_str(n->status) };
+			.address = slice_str(n->address), .status = slice_str(n->status), .beat = n->beat };
 	}
 	if (!registry_presence_set(a->registry, rows, p->n_notes, &err)) {
 		log_warning("The registry does not take who is online: %s; it is told again.", err.text);
@@ -248,67 +242,27 @@ presence_event(struct api *a, const json_t *event)
 	tell(a, kind, event);
 }
 
-/* ---- status messages: {"State":"online,ready","Uptime":"145:1860.081"} ---- */
-
-/* The level of <topic> that stands where the filter has its +. */
-static bool
-level_of(const char *filter, struct slice topic, struct slice *ret)
-{
-	struct slice f = slice_str(filter);
-	bool more = true, more_topic = true;
-
-	*ret = (struct slice){ 0 };
-	while (more && more_topic) {
-		struct slice a = slice_cut(&f, '/', &more), b = slice_cut(&topic, '/', &more_topic);
-
-		if (slice_eq(a, SL("+")))
-			*ret = b;
-		else if (!slice_eq(a, b))
-			return false;
-	}
-	return more == more_topic && ret->n > 0 && ret->n <= REGISTRY_LABEL_MAX;
-}
-
-/* A word of a device's: no place for anything that could be more. */
-static bool
-state_of(struct slice payload, char out[static STATE_MAX + 1])
-{
-	json_t *o = payload.n <= STATUS_MAX ? json_loadb((const char *)payload.p, payload.n, JSON_REJECT_DUPLICATES, NULL) : NULL;
-	struct slice s = member(o, "State");
-	bool ok = s.n > 0 && s.n <= STATE_MAX;
-
-	for (size_t i = 0; ok && i < s.n; i++)
-		ok = s.p[i] >= ' ' && s.p[i] < 0x7f;
-	ok = ok && text_copy(out, STATE_MAX + 1, s);
-	json_decref(o);
-	return ok;
-}
+/* ---- what status messages need of it ---- */
 
 void
-presence_status(struct api *a, struct slice topic, struct slice payload, bool retained)
+presence_note(struct api *a, const struct note *n)
 {
-	struct presence *p = a->presence;
-	struct registry_device d;
-	struct slice cn;
-	struct note n;
-	int64_t now = api_now(a);
-	bool other;
+	note(a->presence, n);
+}
 
-	if (a->config->status_topic == NULL || !level_of(a->config->status_topic, topic, &cn))
-		return;
-	make_note(&n, cn, NULL);
-	if (!state_of(payload, n.status) || !registry_device_find(a->registry, cn, &d, NULL))
-		return;
-	other = !slice_eq(d.status, slice_str(n.status));
-	n.online = seats_has(&p->seats, cn) || (!p->settled && d.online);
-	/* One that was kept says how it was, not that it is there. */
-	n.seen = retained ? d.last_seen : now;
-	if (other || (!retained && now - d.last_seen >= SEEN_STEP_S))
-		note(p, &n);
-	if (other && !retained)
-		event_put(a, "status", d.tenant, json_pack("{s:o, s:o, s:o, s:s}", "tenant", text_json(d.tenant), "device", text_json(d.id), "cn", text_json(d.cn), "state",
-							   n.status));
-	free(d.mem);
+bool
+presence_is_noted(const struct api *a, struct slice cn)
+{
+	for (size_t i = 0; i < a->presence->n_notes; i++)
+		if (slice_eq(cn, slice_str(a->presence->notes[i].cn)))
+			return true;
+	return false;
+}
+
+bool
+presence_online(const struct api *a, const struct registry_device *d)
+{
+	return seats_has(&a->presence->seats, d->cn) || (!a->presence->settled && d->online);
 }
 
 /* ---- the list of sessions, again and again ---- */
@@ -317,7 +271,7 @@ static void
 take_row(struct presence *p, const json_t *o)
 {
 	struct slice id = member(o, "client_id"), cn = member(o, "cn");
-	int64_t seen = time_read(member(o, "seen")), step = NUM_MAX(SEEN_STEP_S, (int64_t)(seats_count(&p->seats) / SEEN_SHARE));
+	int64_t seen = time_read(member(o, "seen")), step = NUM_MAX(PRESENCE_STEP_S, (int64_t)(seats_count(&p->seats) / SEEN_SHARE));
 	struct seat *s;
 	struct note n;
 
@@ -517,6 +471,7 @@ presence_up(struct api *a, struct slice broker_id)
 	}
 	p->asking = p->again = false;
 	again(p);
+	stale_hear(a);
 	event_put(a, "broker", (struct slice){ 0 }, json_pack("{s:b}", "up", 1));
 }
 
@@ -526,6 +481,7 @@ presence_down(struct api *a)
 	struct presence *p = a->presence;
 
 	(void)evtimer_del(p->turn);
+	stale_deaf(a);
 	p->asking = false;
 	after_ms(p->lost, LOST_S * 1000);
 	event_put(a, "broker", (struct slice){ 0 }, json_pack("{s:b}", "up", 0));
@@ -535,6 +491,7 @@ void
 presence_missed(struct api *a)
 {
 	again(a->presence);
+	stale_hear(a);
 	event_put(a, "broker", (struct slice){ 0 }, json_pack("{s:b, s:b}", "up", 1, "missed", 1));
 }
 

@@ -16,6 +16,7 @@ static const struct column columns[] = {
 	{ COL_INT, offsetof(struct registry_device, last_seen) },
 	{ COL_TEXT, offsetof(struct registry_device, address) },
 	{ COL_TEXT, offsetof(struct registry_device, status) },
+	{ COL_BOOL, offsetof(struct registry_device, stale) },
 	{ COL_INT, offsetof(struct registry_device, created) },
 	{ COL_INT, offsetof(struct registry_device, updated) },
 	{ COL_INT, offsetof(struct registry_device, version) },
@@ -89,6 +90,8 @@ put_fits(struct sql *s, const struct registry_device_filter *f, const struct dri
 		sql_add(s, " AND " PRESENCE("s.last_seen") " > ?9");
 	if (f->online != f->offline)
 		sql_add(s, " AND " PRESENCE("s.online") " = ?10");
+	if (f->stale != f->fresh)
+		sql_add(s, f->stale ? " AND " PRESENCE("s.beat") " = 2" : " AND " PRESENCE("s.beat") " <> 2");
 	if (f->prefix.n > 0 && !d->text)
 		sql_add(s, " AND d.name >= ?11 AND d.name < ?12");
 }

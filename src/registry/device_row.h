@@ -12,7 +12,7 @@ extern const struct kind device_kind;
 /* In the order of device_kind's columns. */
 #define DEVICE_SELECT                                                                                                          \
 	"SELECT t.name, d.name, d.cn, d.label, d.attrs, d.templates, d.state, d.not_after, " HAS_CERTIFICATE ", COALESCE(p.online, 0)," \
-	" COALESCE(p.since, 0), COALESCE(p.last_seen, 0), p.address, p.status, d.created, d.updated, d.version"                \
+	" COALESCE(p.since, 0), COALESCE(p.last_seen, 0), p.address, p.status, COALESCE(p.beat, 0) = 2, d.created, d.updated, d.version" \
 	" FROM devices d JOIN tenants t ON t.id = d.tenant_id LEFT JOIN presence p ON p.device_id = d.id WHERE "
 
 #endif

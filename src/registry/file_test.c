@@ -303,30 +303,30 @@ static void
 test_migrations(void **state)
 {
 	struct kit *k = *state;
-	struct migration next[] = { schema_migrations[0], schema_migrations[1], { "CREATE TABLE later(x INTEGER) STRICT; ALTER TABLE tenants ADD COLUMN y TEXT" },
+	struct migration next[] = { schema_migrations[0], schema_migrations[1], schema_migrations[2], { "CREATE TABLE later(x INTEGER) STRICT; ALTER TABLE tenants ADD COLUMN y TEXT" },
 		{ "CREATE TABLE later(x INTEGER)" } };
 	char path[128];
 	struct registry_report report;
 	int version;
 	struct stat st;
 
-	assert_int_equal(schema_version, 2); /* a third one comes with a file of the second in tests/registry/ */
+	assert_int_equal(schema_version, 3); /* a fourth one comes with a file of the third in tests/registry/ */
 	kit_device(k, "default", "d");
-	/* The fourth step fails: the third stays, and the copy of what was is there. */
-	FAILS(k, ERR_SYSTEM, schema_migrate(k->r, next, 4, &k->err));
-	assert_non_null(strstr(k->err.text, "version 4"));
+	/* The fifth step fails: the fourth stays, and the copy of what was is there. */
+	FAILS(k, ERR_SYSTEM, schema_migrate(k->r, next, 5, &k->err));
+	assert_non_null(strstr(k->err.text, "version 5"));
 	WORKS(k, db_version(k->r, &version, &k->err));
-	assert_int_equal(version, 3);
+	assert_int_equal(version, 4);
 	assert_true(db_run(k->r, "SELECT x FROM later", NULL, &k->err));
-	beside(k, "registry.db.v2", path);
+	beside(k, "registry.db.v3", path);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	WORKS(k, registry_check(path, true, NULL, NULL, &report, &k->err));
-	assert_true(report.devices == 1 && report.version == 2 && report.faults == 0);
-	WORKS(k, schema_migrate(k->r, next, 3, &k->err)); /* nothing to do */
+	assert_true(report.devices == 1 && report.version == 3 && report.faults == 0);
+	WORKS(k, schema_migrate(k->r, next, 4, &k->err)); /* nothing to do */
 	registry_close(k->r);
 	k->r = NULL;
-	REFUSED(k, ERR_INPUT, k->path, "versions up to 2");
+	REFUSED(k, ERR_INPUT, k->path, "versions up to 3");
 }
 
 /* ---- backup ---- */
@@ -415,7 +415,7 @@ test_check(void **state)
 	    report.entities == 2 && report.devices_of[REGISTRY_PENDING] == 1 && report.generation == 3 && report.bytes > 4096);
 	damage(k, "UPDATE device_tally SET n = 7 WHERE state = 2; UPDATE devices SET not_after = 5 WHERE cn = 'a';"
 	          "DELETE FROM end_tally; UPDATE devices SET cn = 'b' WHERE cn = 'other:b'; UPDATE cas SET revocations_listed = 9;"
-	          "INSERT INTO presence VALUES(99, 1, 0, 0, 0, '', '')");
+	          "INSERT INTO presence VALUES(99, 1, 0, 0, 0, '', '', 0)");
 	WORKS(k, registry_check(k->path, false, count_fault, &faults, &report, &k->err));
 	assert_int_equal(faults, 0);
 	WORKS(k, registry_check(k->path, true, count_fault, &faults, &report, &k->err));

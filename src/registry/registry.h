@@ -216,6 +216,7 @@ struct registry_device {
 	bool online;                    /* out: presence, see registry_presence_set() */
 	int64_t since, last_seen;       /* out: online or offline since */
 	struct slice address, status;   /* out */
+	bool stale;                     /* out: its status messages have stopped */
 	int64_t created, updated, version; /* out */
 	void *mem;
 };
@@ -252,6 +253,7 @@ struct registry_device_filter {
 	unsigned certificates;          /* 1u << enum registry_device_certificate, several; 0: any. ACTIVE are those that have not ended */
 	int64_t seen_before, seen_after; /* 0: any; never seen counts as before everything */
 	bool online, offline;           /* only these; both or none: any */
+	bool stale, fresh;              /* fresh: not stale; both or none: any */
 };
 bool registry_device_list(struct registry *r, const struct registry_device_filter *f, struct registry_page *page,
     registry_device_fn *each, void *ctx, struct err *err);
@@ -263,9 +265,12 @@ bool registry_cn_ok(struct slice cn);
 
 /* ---- presence: in batches, not a message ---- */
 
+/* Of status messages, which come at an interval: are they expected of it? It is stale when they have stopped. */
+enum registry_beat { REGISTRY_BEAT_SAME, REGISTRY_BEAT_NONE, REGISTRY_BEAT_EXPECTED, REGISTRY_BEAT_STALE };
 struct registry_presence {
 	struct slice cn;
 	bool online;
+	enum registry_beat beat;        /* SAME: as it was */
 	int64_t since;                  /* 0: as it was */
 	int64_t last_seen;              /* an older one than is known changes nothing */
 	struct slice address;           /* empty: as it was */
@@ -273,6 +278,9 @@ struct registry_presence {
 };
 /* Those of devices that are not there are passed over. */
 bool registry_presence_set(struct registry *r, const struct registry_presence *p, size_t n, struct err *err);
+/* The common names of those whose beat is EXPECTED, at most <limit>, behind *at (begin with 0), which is moved; 0 again: these were all. */
+bool registry_presence_expected(struct registry *r, int64_t *at, unsigned limit, bool (*each)(void *ctx, struct slice cn), void *ctx,
+    struct err *err);
 /* Nobody is online: before the broker states its whole truth anew. */
 bool registry_presence_reset(struct registry *r, struct err *err);
 

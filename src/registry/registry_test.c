@@ -424,6 +424,12 @@ test_work(void **state)
 
 /* ---- presence ---- */
 
+static bool
+show_cn(void *ctx, struct slice cn)
+{
+	return kit_add_name(ctx, cn);
+}
+
 static void
 test_presence(void **state)
 {
@@ -433,8 +439,16 @@ test_presence(void **state)
 		{ .cn = SL("d"), .online = true, .last_seen = KIT_NOW, .address = SL("192.0.2.1:4"), .status = SL("online,ready") },
 		{ .cn = SL("nobody"), .online = true, .last_seen = KIT_NOW },
 	};
+	static const struct {
+		enum registry_beat beat;
+		bool stale;
+		const char *expected;
+	} beats[] = { { REGISTRY_BEAT_SAME, false, "" }, { REGISTRY_BEAT_EXPECTED, false, "d," }, { REGISTRY_BEAT_SAME, false, "d," },
+		{ REGISTRY_BEAT_STALE, true, "" }, { REGISTRY_BEAT_SAME, true, "" }, { REGISTRY_BEAT_EXPECTED, false, "d," },
+		{ REGISTRY_BEAT_NONE, false, "" } };
 
 	kit_device(k, "default", "d");
+	kit_device(k, "default", "e");
 	WORKS(k, registry_presence_set(k->r, p, 2, &k->err));
 	WORKS(k, registry_device_find(k->r, SL("d"), &d, &k->err));
 	assert_true(d.online && d.since == KIT_NOW && d.last_seen == KIT_NOW && slice_is(d.address, "192.0.2.1:4") &&
@@ -445,6 +459,26 @@ test_presence(void **state)
 	WORKS(k, registry_device_find(k->r, SL("d"), &d, &k->err));
 	assert_true(d.since == KIT_NOW && d.last_seen == KIT_NOW && slice_is(d.status, "online,ready"));
 	free(d.mem);
+	/* Its status messages are expected, stop, and come again. */
+	for (unsigned i = 0; i < ARRAY_LEN(beats); i++) {
+		struct kit_names names = { 0 };
+		int64_t at = 0;
+
+		p[0].beat = beats[i].beat;
+		WORKS(k, registry_presence_set(k->r, p, 1, &k->err));
+		WORKS(k, registry_device_find(k->r, SL("d"), &d, &k->err));
+		assert_int_equal(d.stale, beats[i].stale);
+		free(d.mem);
+		WORKS(k, registry_presence_expected(k->r, &at, 10, show_cn, &names, &k->err));
+		assert_string_equal(names.text, beats[i].expected);
+		assert_int_equal(at != 0, names.n != 0);
+		WORKS(k, registry_presence_expected(k->r, &at, 10, show_cn, &names, &k->err));
+		assert_true(at == 0 && strcmp(names.text, beats[i].expected) == 0);
+		(void)kit_devices(k, &(struct registry_device_filter){ .stale = true }, 10, &names);
+		assert_string_equal(names.text, beats[i].stale ? "d," : "");
+		(void)kit_devices(k, &(struct registry_device_filter){ .fresh = true }, 10, &names);
+		assert_string_equal(names.text, beats[i].stale ? "e," : "d,e,");
+	}
 	k->now += 100;
 	WORKS(k, registry_presence_reset(k->r, &k->err));
 	WORKS(k, registry_device_find(k->r, SL("d"), &d, &k->err));

@@ -107,7 +107,7 @@ static const char tables_sql[] =
     "SELECT name, 'SELECT json_object(''table'', ' || quote(name) || (SELECT group_concat(', ' || quote(c.name) || ', ' ||"
     " CASE WHEN c.type = 'BLOB' THEN 'lower(hex(\"' || c.name || '\"))' ELSE '\"' || c.name || '\"' END, '')"
     " FROM pragma_table_info(s.name) c WHERE c.name NOT IN " LEFT_OUT ") || ') FROM \"' || name || '\"'"
-    " FROM sqlite_schema s WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name <> 'user_passwords' ORDER BY name";
+    " FROM sqlite_schema s WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name";
 
 struct dump {
 	bool (*each)(void *ctx, const char *json, size_t n);

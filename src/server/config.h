@@ -233,7 +233,7 @@ struct config {
 	char *https_certfile, *https_keyfile, *registry_file, *enrol_host, *status_topic, *actuate_topic;
 	bool dojot_api, dojot_shared_password;
 	char *dojot_ca, *dojot_profile;
-	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime, ocsp_answer_lifetime;
+	int64_t https_max_connections, https_max_per_address, https_timeout, token_lifetime, ocsp_answer_lifetime, status_interval;
 	/* of the signer; the broker alone takes no notice */
 	char *signer_user, *control_user, *crl_url, *ocsp_url, *ca_issuers_url, *broker_names;
 	int64_t signer_rate, broker_key; /* 1: new */

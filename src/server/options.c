@@ -425,6 +425,8 @@ const struct option options[] = {
 	  IN_CONFIG(token_lifetime), .type = OPTION_INT, .min = 10, .max = 86400, .def = 900, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "status_topic", "FILTER", "Where devices say how they are (SpringCore's status messages); its + is the device. none: nowhere",
 	  IN_CONFIG(status_topic), .type = OPTION_TEXT, .def_text = "springcard/springcore/+/status", .flags = OPTION_CONTROL | OPTION_NEXT_START },
+	{ "status_interval", "SECONDS", "How often they say it: who was online and has said nothing for two of these is stale. 0: nobody is",
+	  IN_CONFIG(status_interval), .type = OPTION_INT, .min = 0, .max = 86400, .def = 30, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "actuate_topic", "TOPIC", "Where devices hear what they are to do; %t stands for the tenant, %d for the device, %u for its common name",
 	  IN_CONFIG(actuate_topic), .type = OPTION_TEXT, .def_text = "/%t/%d/config", .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "dojot_api", "true|false", "Control answers at the paths of dojot's gateway, too: /auth, /device, /template, /sign, /ca, /user, …",

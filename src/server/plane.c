@@ -284,6 +284,7 @@ fill(struct plane *p)
 	a->est_keygen = c->est_serverkeygen;
 	a->ocsp_s = (unsigned)c->ocsp_answer_lifetime;
 	a->status_topic = c->status_topic == NULL ? "springcard/springcore/+/status" : strcmp(c->status_topic, "none") != 0 ? c->status_topic : NULL;
+	a->status_interval_s = (unsigned)c->status_interval;
 	a->actuate_topic = c->actuate_topic != NULL ? c->actuate_topic : "/%t/%d/config";
 	a->token_s = (unsigned)c->token_lifetime;
 	a->timeout_s = (unsigned)c->https_timeout;
