@@ -7,9 +7,11 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import kit
+import wire
 
 SECURITY = {
     "cache-control": "no-store",
@@ -134,6 +136,91 @@ class Served(Control):
         """The newest process of that name."""
         pid = int(re.findall(rf"The {name} is process (\d+)\.", self.text())[-1])
         os.kill(pid, signal.SIGKILL)
+
+
+def texts(body, at, between=0):
+    """Strings of an MQTT packet from there on."""
+    out = []
+    while at < len(body):
+        n = int.from_bytes(body[at:at + 2], "big")
+        out.append(body[at + 2:at + 2 + n].decode())
+        at += 2 + n + between
+    return out
+
+
+class FalseBroker:
+    """Who has taken the broker's control socket over. <answers>: of a command, a dict, or a function of the request's JSON that returns one; None: it
+    is not answered. <refuse>: names of clients that are sent away."""
+
+    def __init__(self, path, refuse=(), **answers):
+        self.answers, self.refuse = {"sessions": {"sessions": [], "next": None}, **answers}, refuse
+        self.asked = []  # (name of the client, command)
+        self.open = []
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen(8)
+        self.threads = [threading.Thread(target=self.accept, daemon=True)]
+        self.threads[0].start()
+
+    def accept(self):
+        while True:
+            try:
+                connection = self.socket.accept()[0]
+            except OSError:
+                return
+            self.open.append(connection)
+            self.threads.append(threading.Thread(target=self.serve, args=(connection,), daemon=True))
+            self.threads[-1].start()
+
+    def serve(self, connection):
+        frames, name = wire.Frames(), None
+        try:
+            while data := connection.recv(65536):
+                for kind, flags, body in frames.feed(data):
+                    if kind == wire.CONNECT:
+                        name = texts(body, 11 + body[10])[0]
+                        if name in self.refuse:
+                            connection.shutdown(socket.SHUT_RDWR)
+                            return
+                    connection.sendall(self.answer(name, kind, flags, body))
+        except OSError:
+            pass
+
+    def answer(self, name, kind, flags, body):
+        if kind == wire.CONNECT:
+            return wire.packet(wire.CONNACK, b"\0\0\0")
+        if kind == wire.SUBSCRIBE:
+            return wire.packet(wire.SUBACK, body[:3] + b"\0" * len(texts(body, 3, 1)))
+        if kind == wire.PINGREQ:
+            return wire.packet(wire.PINGRESP)
+        if kind != wire.PUBLISH:
+            return b""
+        topic, _, properties, payload = wire.split_publish(flags, body, 5)
+        command, told = topic.split("/v1/")[1], json.loads(payload)
+        self.asked.append((name, command))
+        out = self.answers.get(command, self.common(command, told))
+        out = out(told) if callable(out) else out
+        return b"" if out is None else wire.publish("$CONTROL/signet/v1/response", json.dumps(out), version=5, properties=properties)
+
+    @staticmethod
+    def common(command, told):
+        if command == "hello":
+            return {"protocol": 1, "version": "1", "broker_id": "00", "names_max": 4096}
+        return {"done": True, "generation": told.get("to", told.get("generation")), "devices": 0, "ended": 0}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for s in [self.socket, *self.open]:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        for t in self.threads:
+            t.join(kit.PATIENCE)
+        for s in [self.socket, *self.open]:
+            s.close()
 
 
 class UnixConnection(http.client.HTTPConnection):

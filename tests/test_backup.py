@@ -3,7 +3,9 @@ import json
 import os
 import shutil
 import subprocess
+import time
 
+import apikit
 import kit
 from test_serve import ROOT, Platform
 
@@ -81,10 +83,16 @@ def test_another_machine_begins_with_a_backup(passable, tmp_path):
     assert "has no key here" not in out.stdout and f"signet serve --dir {new}" in out.stdout
     assert (new / "pki").stat().st_mode & 0o777 == 0o700 and (new / "registry/registry.db").stat().st_mode & 0o777 == 0o600
     assert str(old) not in (new / "signet.conf").read_text()
+    # Copies for earlier backups: one that nobody came for; and what is none, or young.
+    stale, young, other = (new / "signet.store" / name for name in ("backup-1700000000", f"backup-{int(time.time())}", "backup-monday"))
+    for copy in (stale, young, other):
+        copy.mkdir()
+        (copy / "00000001.log").write_text("x")
     if ROOT:
         subprocess.run(["chown", "-R", "bin:", new / "signet.store"], check=True)
     with Restored(passable, p, new, {"SIGNET_PASSPHRASE": WORD}) as q:
         admin = q.login()
+        assert not stale.exists() and young.exists() and other.exists()
         assert admin("GET", "/api/v1/devices/sensor01").json["cn"] == stats["cn"] and admin("GET", "/api/v1/devices/later").status == 404
         q.device = p.device
         c = client(q)
@@ -106,3 +114,46 @@ def test_another_machine_begins_with_a_backup(passable, tmp_path):
     assert [x.name for x in tmp_path.iterdir() if x.name.startswith("changed")] == []
     out = kit.signet("restore", folder, new, check=False)
     assert out.returncode == 1 and "is not empty" in out.stderr
+
+
+def test_a_broker_that_was_taken_over_says_where_its_copy_is(tmp_path):
+    """Control takes, and removes, only what can be a copy of the store; nothing is left of a backup that fails."""
+    pki, told = kit.Pki(tmp_path / "d"), {}
+    with apikit.FalseBroker(pki.dir / "control.sock", backup=lambda _: {"dir": str(told["dir"]), "bytes": 1, "ms": 1}) as broker, apikit.Control(pki) as control:
+        admin = control.login()
+        kit.wait_for(lambda: {("control", "registry/commit"), ("control-questions", "hello")} <= set(broker.asked), "both connections")
+        home = control.dir
+
+        def fails(path, why):
+            told["dir"] = path
+            answer = admin("POST", "/api/v1/backup")
+            assert answer.status >= 500 and why in control.text(), (answer, control.text())
+            assert list(home.glob("backups/2*")) == []
+
+        for own in (home, home / "backup-1", home / "pki/backup-1", home / "backups/backup-1"):
+            made = not own.exists()
+            own.mkdir(parents=True, exist_ok=True)
+            (own / "kept").write_text("x")
+            fails(own, "the copy of its store is " + str(own))
+            assert (own / "kept").exists() and (home / "registry.db").exists()
+            shutil.rmtree(own) if made else (own / "kept").unlink()
+        store = tmp_path / "store"
+        store.mkdir()
+        (store / "backup-1").symlink_to(home)
+        told["dir"] = store / "backup-1"
+        assert admin("POST", "/api/v1/backup").json["store_copy"] == str(store / "backup-1")
+        assert (home / "registry.db").exists() and (store / "backup-1").is_symlink()
+        # What cannot be copied: the copy goes with what there was of the backup.
+        copy = store / "backup-2"
+        copy.mkdir()
+        (copy / "00000001.log").write_text("x")
+        os.mkfifo(copy / "pipe")
+        shutil.rmtree(home / "backups")
+        fails(copy, f"{copy}/pipe is no file")
+        assert not copy.exists() and control.text().count("Remove it by hand") == 0
+        copy.mkdir()
+        (copy / "00000001.log").write_text("x")
+        told["dir"] = copy
+        made = admin("POST", "/api/v1/backup").json
+        assert made["store"] and made["store_copy"] is None and not copy.exists()
+        assert (home / "backups" / made["folder"].rsplit("/", 1)[1] / "store/00000001.log").read_text() == "x"

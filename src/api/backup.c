@@ -25,6 +25,7 @@ struct backup {
 	struct event *step;
 	struct files_job *files;          /* until it is the worker's */
 	char folder[PKI_PATH_MAX], part[PKI_PATH_MAX + 8], time[24];
+	char store[PKI_PATH_MAX];         /* where the broker's copy is that nobody needs behind us, or "" */
 	bool whole;
 };
 
@@ -38,6 +39,8 @@ backup_free(struct backup *x)
 	files_job_free(x->files);
 	if (!x->whole)
 		(void)dir_remove(x->part);
+	if (x->store[0] != '\0')
+		store_copy_remove(x->api->config->dir, x->api->config->registry, x->store);
 	free(x);
 }
 
@@ -115,6 +118,9 @@ on_files(struct files_job *j)
 
 	if (j->ok && write_manifest(x, j, &err) && (rename(x->part, x->folder) == 0 || err_sys(&err, "cannot name %s", x->folder))) {
 		x->whole = true;
+		/* Whoever made the backup takes it along from there. */
+		if (!j->has_store)
+			x->store[0] = '\0';
 		log_notice("A backup is in %s.", x->folder);
 		v = json_pack("{s:s, s:s, s:I, s:i, s:b, s:o, s:O}", "folder", x->folder, "made", x->time, "bytes", (json_int_t)j->bytes, "files", (int)json_array_size(j->files),
 		    "store", j->store[0] != '\0', "store_copy", j->store[0] != '\0' && !j->has_store ? json_string(j->store) : json_null(), "without", j->without);
@@ -192,7 +198,8 @@ on_store(void *ctx, const struct link_reply *r)
 
 	if (x == NULL)
 		return;
-	if (dir != NULL && text_copy(x->files->store, sizeof(x->files->store), slice_str(dir))) {
+	if (dir != NULL && text_copy(x->store, sizeof(x->store), slice_str(dir))) {
+		(void)text_copy(x->files->store, sizeof(x->files->store), slice_str(dir));
 		begin_registry(x);
 	} else if (r->result == LINK_REFUSED && strcmp(r->code, "no-store") == 0) {
 		(void)json_array_append_new(x->files->without, json_pack("{s:s, s:s}", "what", "store", "why", "the broker keeps nothing (persistence false)"));

@@ -7,6 +7,19 @@
 /* What root opened for whoever control becomes; NULL: nothing. */
 struct kept;
 
+/* The broker's copy of its store, a folder of files. <dir>, <registry>: of the installation, and its database; that is not the broker's. False and
+ * ERR_INPUT: the broker never made <path>; else it cannot be opened, which is so where the broker runs as another user. */
+struct store_copy {
+	int parent, fd;
+	char name[64];
+};
+bool store_copy_open(const char *dir, const char *registry, const char *path, struct store_copy *ret, struct err *err);
+void store_copy_close(struct store_copy *c);
+/* Each file, until false. False: <each> said so, or the folder cannot be read. */
+bool store_copy_each(const struct store_copy *c, bool (*each)(void *ctx, int folder, const char *name), void *ctx);
+/* With all that is in it; a warning says where it is if that fails. */
+void store_copy_remove(const char *dir, const char *registry, const char *path);
+
 /* Copying, as a job of the worker. */
 struct files_job {
 	struct job job;
@@ -18,7 +31,7 @@ struct files_job {
 	char to[PKI_PATH_MAX];
 	char store[PKI_PATH_MAX];   /* the broker's copy of its store; "": there is none */
 	json_t *files, *without;    /* [{"name", "bytes", "sha256", "mode"}], [{"what", "why"}] */
-	bool has_store;             /* it is in <to>/store; else it stays where the broker has made it */
+	bool has_store;             /* it is in <to>/store, too; else it stays where the broker has made it */
 	int64_t bytes;
 	struct err err;
 	bool ok;

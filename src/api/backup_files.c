@@ -280,35 +280,46 @@ take_audit(struct files_job *j)
 	return copy_as(j, j->audit_fd, &st, "files/audit.log");
 }
 
-/* Beside the store it is hard links to what the broker goes on with; here it is of its own. */
+static bool
+take_store_file(void *ctx, int folder, const char *name)
+{
+	struct files_job *j = ctx;
+	char place[300];
+	struct stat st;
+	int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	bool ok = fd != -1 && fstat(fd, &st) == 0;
+
+	(void)snprintf(place, sizeof(place), "store/%s", name);
+	if (!ok)
+		(void)err_sys(&j->err, "cannot read %s/%s", j->store, name);
+	else if (!S_ISREG(st.st_mode))
+		ok = err_set(&j->err, ERR_SYSTEM, "%s/%s is no file, and the broker has it among those of its store", j->store, name);
+	else
+		ok = copy_as(j, fd, &st, place);
+	if (fd != -1)
+		(void)close(fd);
+	return ok;
+}
+
+/* Beside the store it is hard links to what the broker goes on with; here it is of its own. What cannot be opened is the broker's user's alone: it
+ * stays there, and the answer says where. */
 static bool
 take_store(struct files_job *j)
 {
-	char path[PKI_PATH_MAX + 300], place[300];
-	DIR *d = j->store[0] != '\0' ? opendir(j->store) : NULL;
-	const struct dirent *e;
-	struct stat st;
-	bool ok = true;
-	int fd;
+	struct store_copy c;
 
-	if (d == NULL)
+	if (j->store[0] == '\0')
 		return true;
-	while (ok && (e = readdir(d)) != NULL) {
-		if (e->d_name[0] == '.')
-			continue;
-		(void)snprintf(path, sizeof(path), "%s/%s", j->store, e->d_name);
-		(void)snprintf(place, sizeof(place), "store/%s", e->d_name);
-		fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-		ok = fd != -1 && fstat(fd, &st) == 0 ? copy_as(j, fd, &st, place) : err_sys(&j->err, "cannot read %s", path);
-		if (fd != -1)
-			(void)close(fd);
-		if (ok)
-			(void)unlink(path);
+	if (!store_copy_open(j->dir, j->registry, j->store, &c, &j->err)) {
+		if (j->err.code != ERR_INPUT)
+			return true;
+		j->err.code = ERR_SYSTEM; /* not the asker's fault */
+		return false;
 	}
-	(void)closedir(d);
-	(void)rmdir(j->store);
-	j->has_store = ok;
-	return ok;
+	(void)err_set(&j->err, ERR_SYSTEM, "cannot read %s", j->store);
+	j->has_store = store_copy_each(&c, take_store_file, j);
+	store_copy_close(&c);
+	return j->has_store;
 }
 
 /* It is there already. */

@@ -1,6 +1,7 @@
 /* Where sessions, queues and retained messages outlive the process: opening the store, what is told of it, and its end. */
 #include "server/internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,8 +28,13 @@ struct persist {
 	bool copied;               /* <copier> is to be joined */
 	pthread_t copier;
 	char copy_dir[PKI_PATH_MAX];
+	bool copy_ours;            /* we have chosen it */
 	struct broker_request *request; /* who asked for it */
 };
+
+/* Our own copies for a backup, in the store's folder: with the time behind it. Whoever asked takes what he wants of it within a day. */
+#define COPY_PREFIX "backup-"
+enum { COPY_KEPT_S = 86400 };
 
 #define OLD_FILE "mosquitto.db" /* of mosquitto, without a persistence_file */
 
@@ -185,6 +191,29 @@ key_file(const struct config *c, char room[PKI_PATH_MAX], const char **ret, stru
 	return true;
 }
 
+/* Whoever asked for them has died over it, or has what he wanted long since. */
+static void
+remove_old_copies(const struct persist *p, const char *dir)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	char path[PKI_PATH_MAX];
+	uint64_t made, now = (uint64_t)time(NULL);
+	size_t n = strlen(COPY_PREFIX);
+
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		if (strncmp(e->d_name, COPY_PREFIX, n) != 0 || !text_u64(slice_str(e->d_name + n), 1, now, &made) || now - made < COPY_KEPT_S ||
+		    !path_join(path, sizeof(path), dir, e->d_name))
+			continue;
+		if (dir_remove(path))
+			log_notice("Store %s: the copy %s of an earlier backup is removed.", p->dir, e->d_name);
+		else
+			log_warning("Store %s: the copy %s of an earlier backup cannot be removed: %s.", p->dir, e->d_name, strerror(errno));
+	}
+	if (d != NULL)
+		(void)closedir(d);
+}
+
 static bool
 open_store(struct persist *p, const struct privileges *who, struct err *err)
 {
@@ -209,6 +238,8 @@ open_store(struct persist *p, const struct privileges *who, struct err *err)
 	}
 	if (privileges_borrow(who, err)) {
 		p->store = store_open(&o, err);
+		if (p->store != NULL)
+			remove_old_copies(p, o.dir);
 		privileges_return(who);
 	}
 	secret_wipe(key, sizeof(key));
@@ -291,6 +322,8 @@ copy_store(void *ctx)
 	} else {
 		log_error("Store %s: the backup failed: %s", p->dir, err.text);
 		out = json_pack("{s:s}", "error", err.text);
+		if (p->copy_ours)
+			(void)dir_remove(p->copy_dir);
 	}
 	(void)pthread_mutex_lock(&p->lock);
 	p->copying = false;
@@ -301,7 +334,7 @@ copy_store(void *ctx)
 
 /* NULL: it has begun. */
 static const char *
-copy_begin(struct persist *p, const char *dir, struct broker_request *r)
+copy_begin(struct persist *p, const char *dir, bool ours, struct broker_request *r)
 {
 	const char *why = NULL;
 
@@ -314,6 +347,7 @@ copy_begin(struct persist *p, const char *dir, struct broker_request *r)
 		if (p->copied)
 			(void)pthread_join(p->copier, NULL); /* it has nothing left to do */
 		p->request = r;
+		p->copy_ours = ours;
 		p->copied = p->copying = pthread_create(&p->copier, NULL, copy_store, p) == 0;
 		why = p->copied ? NULL : "there is no thread for it: out of memory, or a limit on processes";
 	}
@@ -326,7 +360,7 @@ static bool
 own_place(const struct persist *p, char out[static PKI_PATH_MAX])
 {
 	char real[PATH_MAX];
-	int n = realpath(p->dir, real) != NULL ? snprintf(out, PKI_PATH_MAX, "%s/backup-%lld", real, (long long)time(NULL)) : -1;
+	int n = realpath(p->dir, real) != NULL ? snprintf(out, PKI_PATH_MAX, "%s/" COPY_PREFIX "%lld", real, (long long)time(NULL)) : -1;
 
 	return n > 0 && n < PKI_PATH_MAX;
 }
@@ -336,17 +370,18 @@ control_backup(struct server *s, struct broker_request *r, const json_t *in, jso
 {
 	const char *dir = json_string_value(json_object_get(in, "dir")), *why;
 	char place[PKI_PATH_MAX];
+	bool ours = json_object_get(in, "dir") == NULL;
 
 	if (persist_store(s) == NULL) {
 		*ret_out = control_error("no-store", "persistence is false: there is no store");
 		return false;
 	}
-	if (json_object_get(in, "dir") == NULL)
+	if (ours)
 		dir = own_place(s->persist, place) ? place : NULL;
 	if (dir == NULL || dir[0] != '/')
 		why = "dir must be an absolute path";
 	else
-		why = copy_begin(s->persist, dir, r);
+		why = copy_begin(s->persist, dir, ours && access(dir, F_OK) == -1, r);
 	if (why != NULL)
 		*ret_out = control_error("argument", why);
 	return why == NULL;
