@@ -373,6 +373,20 @@ def test_keys_with_a_passphrase(tmp_path, keys):
         assert "passphrase" in signer.log() and "open sesame" not in signer.log()
 
 
+def test_a_key_that_does_not_open_takes_nothing_from_the_others(pki, keys):
+    """As after `ca adopt` with another passphrase: the signer starts and says which it leaves out, and control is told of its certificate."""
+    other = pki.dir / "pki/cloud/key.pem"
+    text = subprocess.run(["openssl", "pkey", "-in", other, "-aes256", "-passout", "pass:another word"], check=True, stdout=subprocess.PIPE).stdout
+    other.write_bytes(text)
+    for passphrase, why in (("", "no passphrase was given"), ("open sesame", "the passphrase is wrong")):
+        with sk.Signer(pki, passphrase=passphrase) as signer:
+            link = signer.link()
+            assert verified(pki, issued(link.issue(csr(keys)))[5])
+            assert link.issue(csr(keys), ca="cloud").code == sk.MISSING
+            assert b"cloud" in link.ask(sk.CAS).body
+        assert re.search(rf"The key of the CA cloud cannot be used[^\n]*{why}", signer.log()), signer.log()
+
+
 def test_rsa_cas_and_a_root_that_is_elsewhere(tmp_path, keys):
     pki = kit.Pki(tmp_path / "site", "--key-type", "rsa2048")
     (pki.dir / "pki/root/key.pem").rename(tmp_path / "root.key")

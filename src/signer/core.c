@@ -35,6 +35,7 @@ struct core {
 	int64_t unsigned_ms;         /* when the oldest record behind the newest checkpoint was seen; 0: there is none */
 	bool written;                /* to the audit log, not synced */
 	struct err *err;             /* while CAs are opened */
+	struct err fault;            /* of the first key that is here and does not open */
 	bool ok;
 	struct req req;
 };
@@ -65,9 +66,34 @@ static void
 note_absentee(struct core *c, const char *name)
 {
 	struct absentee *x = &c->away[c->n_away];
+	struct err err = { .text = "there are too many CAs" };
 
-	if (c->n_away < CAS_MAX && text_copy(x->name, sizeof x->name, slice_str(name)) && pki_ca_certificate(c->setup->dir, name, &x->der, &x->n, c->err))
+	if (c->n_away < CAS_MAX && text_copy(x->name, sizeof x->name, slice_str(name)) && pki_ca_certificate(c->setup->dir, name, &x->der, &x->n, &err))
 		c->n_away++;
+	else
+		log_error("The CA %s is left out: %s.", name, err.text);
+}
+
+/* One key that does not open (another passphrase, a damaged file) takes nothing away from the other CAs. What the machine lacks may be
+ * there at the next start. */
+static bool
+is_its_own(enum err_code code)
+{
+	return code == ERR_MISSING || code == ERR_USAGE || code == ERR_DENIED || code == ERR_INPUT;
+}
+
+static void
+leave_out(struct core *c, const char *name, const struct err *why)
+{
+	if (why->code == ERR_MISSING) {
+		log_notice("The key of the CA %s is not here: nothing is signed with it.", name);
+	} else {
+		log_error("The key of the CA %s cannot be used, nothing is signed with it: %s. If it has another passphrase than the other CAs, which have one, "
+			  "write %s/pki/%s/key.pem under theirs (openssl pkey -aes256) and restart signet serve.", name, why->text, c->setup->dir, name);
+		if (c->fault.code == ERR_OK)
+			c->fault = *why;
+	}
+	note_absentee(c, name);
 }
 
 static void
@@ -84,9 +110,8 @@ open_one(void *ctx, const char *name)
 		return;
 	}
 	a->ca = pki_ca_open(c->setup->dir, name, c->setup->secret, c->tokens, &err);
-	if (a->ca == NULL && err.code == ERR_MISSING) {
-		log_notice("The key of the CA %s is not here: nothing is signed with it.", name);
-		note_absentee(c, name);
+	if (a->ca == NULL && is_its_own(err.code)) {
+		leave_out(c, name, &err);
 		return;
 	}
 	if (a->ca == NULL) {
@@ -150,7 +175,9 @@ core_new(const struct signer_setup *s, struct err *err)
 	}
 	by = find(c, "client");
 	by = by != NULL ? by : c->n > 0 ? &c->cas[0] : NULL;
-	if (by == NULL)
+	if (by == NULL && c->fault.code != ERR_OK)
+		*err = c->fault;
+	else if (by == NULL)
 		(void)err_set(err, ERR_MISSING, "%s has no CA whose key is here", s->dir);
 	else if ((size_t)snprintf(path, sizeof path, "%s/audit.log", s->dir) >= sizeof path)
 		(void)err_set(err, ERR_LIMIT, "%s: path too long", s->dir);
