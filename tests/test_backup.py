@@ -58,7 +58,15 @@ def test_another_machine_begins_with_a_backup(passable, tmp_path):
         c.subscribe(f"{kit.PREFIX}/sensor01/rdr/cmd", qos=1)
         c.close()
         assert p.login()("POST", "/api/v1/publish", {"topic": f"{kit.PREFIX}/sensor01/rdr/cmd", "payload": "waits", "qos": 1}).json == {"subscribers": True}
+        # An earlier backup is in none; what lies too deep, and what has no name in JSON, is named.
+        for place in ("registry/backups/1/backup.json", "registry/a/b/c/d/file"):
+            (p.dir / place).parent.mkdir(parents=True)
+            (p.dir / place).write_text("x")
+        shutil.copy(p.dir / "signet.conf", os.fsencode(p.dir) + b"/registry/\xff")
+        if ROOT:
+            subprocess.run(["chown", "-R", "daemon:", p.dir / "registry"], check=True)
         told = backup(p)
+        assert {"registry/a/b/c": "it lies too deep", "registry/\\xff": "its name is not UTF-8"}.items() <= {w["what"]: w["why"] for w in told["without"]}.items(), told
         folder = tmp_path / "backup"
         shutil.copytree(told["folder"], folder)
         assert told["store"] and (told["store_copy"] is not None) == ROOT
@@ -68,6 +76,7 @@ def test_another_machine_begins_with_a_backup(passable, tmp_path):
         names = {f["name"] for f in manifest["files"]}
         assert {"registry.db", "files/signet.conf", "files/audit.log", "files/pki/ca.pem", "files/pki/root/cert.pem", "files/pki/client/cert.pem",
                 "files/pki/client/index.txt", "files/pki/broker/cert.pem"} <= names, names
+        assert not any("backups" in n for n in names)
         assert all(b"PRIVATE KEY" not in (folder / n).read_bytes() for n in names)
         assert any(w["why"].startswith("a private key") or w["why"] == "private keys" for w in told["without"]), told
         # What is done afterwards is not in it.

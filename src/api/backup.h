@@ -2,6 +2,8 @@
 #ifndef API_BACKUP_H
 #define API_BACKUP_H
 
+#include <sys/stat.h>
+
 #include "api/internal.h"
 
 /* What root opened for whoever control becomes; NULL: nothing. */
@@ -27,6 +29,8 @@ struct files_job {
 	void *ctx;
 	const char *dir, *registry; /* of the installation, and its database */
 	const struct kept *kept;
+	json_t *unkept;             /* [{"what", "why"}]: of the CAs, what root has not opened; NULL: nothing */
+	struct stat backups;        /* the folder with all of them, which is in none */
 	int audit_fd;               /* its own, or -1 */
 	char to[PKI_PATH_MAX];
 	char store[PKI_PATH_MAX];   /* the broker's copy of its store; "": there is none */

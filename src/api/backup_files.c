@@ -19,6 +19,7 @@
 enum { KEPT_MAX = 256, DEPTH_MAX = 4, KEY_FILE_MAX = 1 << 20, PIECE = 256 * 1024 };
 
 struct kept {
+	json_t *without; /* [{"what", "why"}]: what could not be opened */
 	size_t n;
 	struct {
 		int fd;
@@ -37,22 +38,35 @@ ends(const char *name, const char *end)
 }
 
 static void
+keep_not(struct kept *k, const char *sub, const char *name, const char *why)
+{
+	char what[160];
+
+	(void)snprintf(what, sizeof(what), "%.100s/%.50s", sub, name);
+	(void)json_array_append_new(k->without, json_pack("{s:s, s:s}", "what", what, "why", why));
+}
+
+static void
 keep_one(struct kept *k, int folder, const char *sub, const char *name)
 {
 	int fd, n;
-	struct stat st;
+	struct stat st = { 0 };
 
-	if (k->n == KEPT_MAX || strcmp(name, "key.pem") == 0 || (!ends(name, ".pem") && !ends(name, ".txt") && !ends(name, ".uri")))
+	if (strcmp(name, "key.pem") == 0 || (!ends(name, ".pem") && !ends(name, ".txt") && !ends(name, ".uri")))
 		return;
-	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (fd == -1)
-		return;
-	n = snprintf(k->v[k->n].name, sizeof(k->v[0].name), "%s/%s", sub, name);
-	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode) || n < 0 || (size_t)n >= sizeof(k->v[0].name)) {
-		(void)close(fd);
+	fd = k->n < KEPT_MAX ? openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+	if (fd == -1) {
+		keep_not(k, sub, name, k->n < KEPT_MAX ? strerror(errno) : "there are too many files");
 		return;
 	}
-	k->v[k->n++].fd = fd;
+	n = snprintf(k->v[k->n].name, sizeof(k->v[0].name), "%s/%s", sub, name);
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && n > 0 && (size_t)n < sizeof(k->v[0].name)) {
+		k->v[k->n++].fd = fd;
+		return;
+	}
+	if (S_ISREG(st.st_mode))
+		keep_not(k, sub, name, "its path is too long");
+	(void)close(fd);
 }
 
 static void
@@ -62,6 +76,8 @@ keep_folder(struct kept *k, const char *dir, const char *sub, bool deeper)
 	DIR *d = path_join(path, sizeof(path), dir, sub) ? opendir(path) : NULL;
 	const struct dirent *e;
 
+	if (d == NULL && errno != ENOTDIR)
+		keep_not(k, sub, "", strerror(errno));
 	while (d != NULL && (e = readdir(d)) != NULL) {
 		if (e->d_name[0] == '.')
 			continue;
@@ -79,7 +95,7 @@ backup_open(struct api *a, struct err *err)
 	if (geteuid() != 0)
 		return true;
 	a->kept = calloc(1, sizeof(*a->kept));
-	if (a->kept == NULL)
+	if (a->kept == NULL || (a->kept->without = json_array()) == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	keep_folder(a->kept, a->config->dir, "pki", true);
 	return true;
@@ -90,6 +106,8 @@ backup_close(struct api *a)
 {
 	for (size_t i = 0; a->kept != NULL && i < a->kept->n; i++)
 		(void)close(a->kept->v[i].fd);
+	if (a->kept != NULL)
+		json_decref(a->kept->without);
 	free(a->kept);
 	a->kept = NULL;
 }
@@ -108,18 +126,25 @@ leave_out(struct files_job *j, const char *what, const char *why)
 	return json_array_append_new(j->without, json_pack("{s:s, s:s}", "what", what, "why", why)) == 0 || no_memory(j);
 }
 
-/* Small enough to be one, and has one in it. */
-static bool
-has_key(int fd, off_t size)
+/* NULL: it may be copied. What is small enough to be a key is looked into; what cannot be counts as one. */
+static const char *
+why_not(int fd, off_t size)
 {
 	static const char mark[] = "PRIVATE KEY-----";
-	char *text = size <= KEY_FILE_MAX ? malloc((size_t)size + 1) : NULL;
-	ssize_t n = text != NULL ? pread(fd, text, (size_t)size, 0) : -1;
-	bool found = n > 0 && memmem(text, (size_t)n, mark, sizeof(mark) - 1) != NULL;
+	const char *why = NULL;
+	char *text;
 
-	if (text != NULL)
-		secret_free(text, (size_t)size + 1);
-	return found;
+	if (size > KEY_FILE_MAX)
+		return NULL;
+	text = malloc((size_t)size + 1);
+	if (text == NULL)
+		return "there is no memory to see whether a private key is in it";
+	if (pread(fd, text, (size_t)size, 0) != size)
+		why = "it cannot be seen whether a private key is in it";
+	else if (memmem(text, (size_t)size, mark, sizeof(mark) - 1) != NULL)
+		why = "a private key";
+	secret_free(text, (size_t)size + 1);
+	return why;
 }
 
 static bool
@@ -175,12 +200,17 @@ take(struct files_job *j, int fd, const char *name)
 {
 	char place[PKI_PATH_MAX];
 	struct stat st;
+	const char *why;
 
-	if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode))
+	if (fstat(fd, &st) == -1)
+		return leave_out(j, name, strerror(errno));
+	if (!S_ISREG(st.st_mode))
 		return true;
-	if (has_key(fd, st.st_size))
-		return leave_out(j, name, "a private key");
-	(void)snprintf(place, sizeof(place), "files/%s", name);
+	why = why_not(fd, st.st_size);
+	if (why != NULL)
+		return leave_out(j, name, why);
+	if (snprintf(place, sizeof(place), "files/%s", name) >= (int)sizeof(place))
+		return leave_out(j, name, "its path is too long");
 	return copy_as(j, fd, &st, place);
 }
 
@@ -215,15 +245,19 @@ take_entry(struct files_job *j, const char *name, unsigned depth)
 	bool ok;
 	int fd;
 
+	if (!utf8_ok(slice_str(name)))
+		return leave_out(j, text_show(slice_str(name), path, sizeof(path)), "its name is not UTF-8");
 	(void)snprintf(path, sizeof(path), "%s/%s", j->dir, name);
 	if (lstat(path, &st) == -1)
 		return true; /* it has gone meanwhile */
 	if (S_ISLNK(st.st_mode))
 		return leave_out(j, name, "a link to elsewhere");
 	if (S_ISDIR(st.st_mode)) {
+		if (st.st_dev == j->backups.st_dev && st.st_ino == j->backups.st_ino)
+			return true;
 		if (ends(name, "/certs"))
 			return leave_out(j, name, "copies of certificates, which nothing needs");
-		return depth + 1 == DEPTH_MAX || walk(j, name, depth + 1);
+		return depth + 1 < DEPTH_MAX ? walk(j, name, depth + 1) : leave_out(j, name, "it lies too deep");
 	}
 	if (!S_ISREG(st.st_mode))
 		return true;
@@ -238,7 +272,7 @@ take_entry(struct files_job *j, const char *name, unsigned depth)
 static bool
 take_kept(struct files_job *j)
 {
-	bool ok = leave_out(j, "pki/*/key.pem", "private keys");
+	bool ok = leave_out(j, "pki/*/key.pem", "private keys") && (j->unkept == NULL || json_array_extend(j->without, j->unkept) == 0 || no_memory(j));
 
 	for (size_t i = 0; j->kept != NULL && i < j->kept->n && ok; i++)
 		ok = take(j, j->kept->v[i].fd, j->kept->v[i].name);
@@ -349,7 +383,10 @@ static void
 work(struct job *job)
 {
 	struct files_job *j = (void *)job;
+	char folder[PKI_PATH_MAX];
 
+	(void)snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(j->to, '/') - j->to), j->to);
+	(void)stat(folder, &j->backups); /* where it is, it exists: we write there */
 	/* The index of a CA before the audit log, as it is written after it: what it says is in there. */
 	j->ok = count_registry(j) && take_store(j) && walk(j, "", 0) && take_audit(j) && file_sync_all(j->to, &j->err);
 }
@@ -368,6 +405,29 @@ drop(struct job *job)
 	files_job_free((void *)job);
 }
 
+/* A CA that came later stands in a folder that control cannot get to. */
+static bool
+note_unkept(void *ctx, const struct registry_ca *c)
+{
+	struct files_job *j = ctx;
+	char what[REGISTRY_NAME_MAX + 16];
+	size_t n = (size_t)snprintf(what, sizeof(what), "pki/%.*s/", SL_ARG(c->name));
+
+	for (size_t i = 0; i < j->kept->n && c->own; i++)
+		if (strncmp(j->kept->v[i].name, what, n) == 0)
+			return true;
+	if (c->own)
+		(void)json_array_append_new(j->unkept, json_pack("{s:s, s:s}", "what", what, "why", "the CA has come since control was started: restart it"));
+	return true;
+}
+
+static bool
+note_all_unkept(struct api *a, struct files_job *j)
+{
+	j->kept = a->kept;
+	return j->kept == NULL || ((j->unkept = json_deep_copy(j->kept->without)) != NULL && registry_ca_each(a->registry, note_unkept, j, NULL));
+}
+
 struct files_job *
 files_job_new(struct api *a, const char *to)
 {
@@ -378,13 +438,12 @@ files_job_new(struct api *a, const char *to)
 	j->job = (struct job){ .work = work, .done = hand_back, .drop = drop };
 	j->dir = a->config->dir;
 	j->registry = a->config->registry;
-	j->kept = a->kept;
 	j->files = json_array();
 	j->without = json_array();
 	if (a->audit_fd == -1)
 		auditing_open(a);
 	j->audit_fd = a->audit_fd != -1 ? fcntl(a->audit_fd, F_DUPFD_CLOEXEC, 0) : -1;
-	if (j->files != NULL && j->without != NULL && text_copy(j->to, sizeof(j->to), slice_str(to)))
+	if (j->files != NULL && j->without != NULL && note_all_unkept(a, j) && text_copy(j->to, sizeof(j->to), slice_str(to)))
 		return j;
 	files_job_free(j);
 	return NULL;
@@ -399,5 +458,6 @@ files_job_free(struct files_job *j)
 		(void)close(j->audit_fd);
 	json_decref(j->files);
 	json_decref(j->without);
+	json_decref(j->unkept);
 	free(j);
 }
