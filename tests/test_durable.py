@@ -10,6 +10,7 @@ import tempfile
 
 import pytest
 
+import control
 import kit
 import test_metrics
 import wire
@@ -231,15 +232,15 @@ def test_damage_can_be_refused(killed):
 
 def test_a_backup_of_the_running_broker(broker_of, tmp_path):
     with tempfile.TemporaryDirectory(prefix="sb-", dir="/tmp") as sockets:
-        control = pathlib.Path(sockets) / "c.sock"
+        path = pathlib.Path(sockets) / "c.sock"
         (tmp_path / "disk").mkdir()
-        site = Site(broker_of, tmp_path / "disk", f"listener 0 {control}", "protocol control")
+        site = Site(broker_of, tmp_path / "disk", f"listener 0 {path}", "protocol control")
         with wire.Peer(site.mqtt, "publisher", 5) as publisher:
             for n in range(20):
                 assert publish(publisher, n) < 0x80
-            made = kit.signet("backup", "backup", "--socket", control, cwd=tmp_path)
+            made = kit.signet("backup", "backup", "--socket", path, cwd=tmp_path)
             assert str(tmp_path / "backup") in made.stdout
-            again = kit.signet("backup", tmp_path / "backup", "--socket", control, check=False)
+            again = kit.signet("backup", tmp_path / "backup", "--socket", path, check=False)
             assert again.returncode == 1 and "empty" in again.stderr
             assert publish(publisher, 20) < 0x80
         site.broker.stop()
@@ -253,6 +254,22 @@ def test_a_backup_of_the_running_broker(broker_of, tmp_path):
         away.fence()
         assert [int(m[1][:8]) for m in away.got] == list(range(20))
         away.close()
+
+
+def test_a_backup_where_the_user_may_not_come_by_name(broker_of, tmp_path):
+    """The store's folder is the broker's, those above it are root's alone: a copy to a place of the broker's choice is made all the same."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    port = kit.free_port()
+    with tempfile.TemporaryDirectory(prefix="sb-", dir="/tmp") as sockets:
+        path = pathlib.Path(sockets) / "c.sock"
+        broker_of(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {closed}\nlistener 0 {path}\nprotocol control\n", port)
+        with wire.Peer(port, "publisher", 5) as publisher, control.Control(path) as c:
+            assert publish(publisher, 1) < 0x80
+            told = c.ask("backup")
+            assert told.get("dir", "").startswith(f"{closed}/signet.store/backup-"), told
+            kit.signet("store", "check", told["dir"])
+            assert c.ask("backup", dir="here")["code"] == "argument"
 
 
 def test_the_key_is_a_credential(tmp_path, broker_of, monkeypatch):

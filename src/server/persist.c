@@ -21,13 +21,14 @@ struct persist {
 	struct server *server;
 	struct store *store;
 	char dir[PKI_PATH_MAX]; /* as people know it */
+	char real[PKI_PATH_MAX];   /* absolute, as it was found at the start; "": there is no such path, or it is too long */
 	int fd;                    /* of the directory */
 	pthread_mutex_t lock;      /* of <over> */
 	bool over;                 /* the workers' loops are going */
 	bool copying;              /* a backup is being made, under the lock */
 	bool copied;               /* <copier> is to be joined */
 	pthread_t copier;
-	char copy_dir[PKI_PATH_MAX];
+	char copy_dir[PKI_PATH_MAX], copy_at[PKI_PATH_MAX]; /* as whoever asked finds it, and as we come there */
 	bool copy_ours;            /* we have chosen it */
 	struct broker_request *request; /* who asked for it */
 };
@@ -157,6 +158,7 @@ static bool
 make_dir(struct persist *p, const struct privileges *who, struct err *err)
 {
 	bool made = mkdir(p->dir, 0700) == 0;
+	char real[PATH_MAX];
 	struct stat st;
 
 	if (!made && errno != EEXIST)
@@ -164,6 +166,8 @@ make_dir(struct persist *p, const struct privileges *who, struct err *err)
 	p->fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (p->fd == -1 || fstat(p->fd, &st) == -1)
 		return err_sys(err, "cannot open the directory %s of the store", p->dir);
+	if (realpath(p->dir, real) == NULL || !text_copy(p->real, sizeof(p->real), slice_str(real)))
+		p->real[0] = '\0';
 	if (who->drop && made && fchown(p->fd, who->uid, who->gid) == -1)
 		return err_sys(err, "cannot give the directory %s to user %s", p->dir, who->name);
 	if (who->drop && !made && st.st_uid != who->uid)
@@ -311,7 +315,7 @@ copy_store(void *ctx)
 	uint64_t begin = server_now_ms();
 	struct store_stats stats;
 	struct err err;
-	bool ok = store_backup(p->store, p->copy_dir, &err);
+	bool ok = store_backup(p->store, p->copy_at, &err);
 	json_t *out;
 
 	store_stats(p->store, &stats);
@@ -323,7 +327,7 @@ copy_store(void *ctx)
 		log_error("Store %s: the backup failed: %s", p->dir, err.text);
 		out = json_pack("{s:s}", "error", err.text);
 		if (p->copy_ours)
-			(void)dir_remove(p->copy_dir);
+			(void)dir_remove(p->copy_at);
 	}
 	(void)pthread_mutex_lock(&p->lock);
 	p->copying = false;
@@ -332,56 +336,61 @@ copy_store(void *ctx)
 	return NULL;
 }
 
-/* NULL: it has begun. */
+/* The copier is there, or NULL what is against it. Under the lock. */
 static const char *
-copy_begin(struct persist *p, const char *dir, bool ours, struct broker_request *r)
+copy_start(struct persist *p, struct broker_request *r)
 {
-	const char *why = NULL;
-
-	(void)pthread_mutex_lock(&p->lock);
-	if (p->copying || p->over)
-		why = "a backup is being made already";
-	else if (!text_copy(p->copy_dir, sizeof(p->copy_dir), slice_str(dir)))
-		why = "the path is too long";
-	if (why == NULL) {
-		if (p->copied)
-			(void)pthread_join(p->copier, NULL); /* it has nothing left to do */
-		p->request = r;
-		p->copy_ours = ours;
-		p->copied = p->copying = pthread_create(&p->copier, NULL, copy_store, p) == 0;
-		why = p->copied ? NULL : "there is no thread for it: out of memory, or a limit on processes";
-	}
-	(void)pthread_mutex_unlock(&p->lock);
-	return why;
+	if (p->copied)
+		(void)pthread_join(p->copier, NULL); /* it has nothing left to do */
+	p->request = r;
+	p->copied = p->copying = pthread_create(&p->copier, NULL, copy_store, p) == 0;
+	return p->copied ? NULL : "there is no thread for it: out of memory, or a limit on processes";
 }
 
-/* Nobody said where: within the store, where the broker may write and all of it is one file system. */
-static bool
-own_place(const struct persist *p, char out[static PKI_PATH_MAX])
+static const char *
+named_place(struct persist *p, const char *dir)
 {
-	char real[PATH_MAX];
-	int n = realpath(p->dir, real) != NULL ? snprintf(out, PKI_PATH_MAX, "%s/" COPY_PREFIX "%lld", real, (long long)time(NULL)) : -1;
+	if (dir == NULL || dir[0] != '/')
+		return "dir must be an absolute path";
+	p->copy_ours = false;
+	if (!text_copy(p->copy_dir, sizeof(p->copy_dir), slice_str(dir)) || !text_copy(p->copy_at, sizeof(p->copy_at), slice_str(dir)))
+		return "the path is too long";
+	return NULL;
+}
 
-	return n > 0 && n < PKI_PATH_MAX;
+/* Nobody said where: within the store, where the broker may write and all of it is one file system. The user that we are may not come
+ * there by name. */
+static const char *
+own_place(struct persist *p)
+{
+	long long now = (long long)time(NULL);
+
+	if (p->real[0] == '\0' || snprintf(p->copy_dir, sizeof(p->copy_dir), "%s/" COPY_PREFIX "%lld", p->real, now) >= (int)sizeof(p->copy_dir))
+		return "the store's path is too long, or was not known at the start: name a dir for the copy";
+	(void)snprintf(p->copy_at, sizeof(p->copy_at), "/proc/self/fd/%d/" COPY_PREFIX "%lld", p->fd, now);
+	p->copy_ours = access(p->copy_at, F_OK) == -1;
+	return NULL;
 }
 
 bool
 control_backup(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
 {
-	const char *dir = json_string_value(json_object_get(in, "dir")), *why;
-	char place[PKI_PATH_MAX];
-	bool ours = json_object_get(in, "dir") == NULL;
+	struct persist *p = s->persist;
+	const json_t *dir = json_object_get(in, "dir");
+	const char *why;
 
 	if (persist_store(s) == NULL) {
 		*ret_out = control_error("no-store", "persistence is false: there is no store");
 		return false;
 	}
-	if (ours)
-		dir = own_place(s->persist, place) ? place : NULL;
-	if (dir == NULL || dir[0] != '/')
-		why = "dir must be an absolute path";
+	(void)pthread_mutex_lock(&p->lock);
+	if (p->copying || p->over)
+		why = "a backup is being made already";
 	else
-		why = copy_begin(s->persist, dir, ours && access(dir, F_OK) == -1, r);
+		why = dir == NULL ? own_place(p) : named_place(p, json_string_value(dir));
+	if (why == NULL)
+		why = copy_start(p, r);
+	(void)pthread_mutex_unlock(&p->lock);
 	if (why != NULL)
 		*ret_out = control_error("argument", why);
 	return why == NULL;
