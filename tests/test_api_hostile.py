@@ -1,5 +1,6 @@
 """What nobody who means well sends: every answer is a problem document or a closed connection, and the next request is served."""
 import base64
+import concurrent.futures
 import hashlib
 import hmac
 import json
@@ -274,6 +275,18 @@ def test_who_exists_cannot_be_found_out(control):
     # One hash each: the work is the same, so the quickest of one is no small part of another's.
     quickest = [min(t) for t in times.values()]
     assert min(quickest) > max(quickest) / 10, times
+
+
+def test_guesses_at_one_time_are_no_more_than_one_after_the_other(control):
+    """They count before they are judged, which takes long; who is right pays nothing."""
+    begun, many = time.monotonic(), [control.client() for _ in range(24)]
+    with concurrent.futures.ThreadPoolExecutor(len(many)) as pool:
+        got = list(pool.map(lambda c: c("POST", "/api/v1/login", {"username": "at-once", "password": "x"}).status, many))
+    assert 5 <= got.count(401) <= 5 + (time.monotonic() - begun) / 12 and got.count(401) + got.count(429) == len(many), got
+    for c in many:
+        c.close()
+    for _ in range(7):
+        assert control.login().token
 
 
 def test_guessing_is_rationed(impatient):

@@ -43,6 +43,8 @@ struct api_ports {
 	/* May one more line of this kind, which strangers can provoke, go to the log? */
 	bool (*may_say)(void *ctx, enum api_saying what);
 	void (*tried)(void *ctx, enum api_try what, const char *peer, struct slice user);
+	/* It was none that costs: what is told of before a password's slow hash is taken back when it was right, or was not looked at. */
+	void (*spared)(void *ctx, enum api_try what, const char *peer, struct slice user);
 };
 
 /* The paths of dojot's gateway (api/dojot.h), in the form of its answers. */

@@ -189,9 +189,12 @@ static void
 on_password(void *ctx, struct hash_job *j)
 {
 	struct call *c = ctx;
+	const struct api_ports *ports = &c->api->config->ports;
 	bool right = j->right;
 
 	hash_job_free(j);
+	/* A wrong one may be a right secret, which counts by itself. */
+	ports->spared(ports->ctx, API_TRY_SECRET, c->peer, c->params[0]);
 	if (right)
 		issue(c);
 	else
@@ -209,7 +212,7 @@ check_password(struct call *c, const struct registry_entity *e)
 	else if (c->api->config->dojot.shared_password && e->password.n == 0 && secret_eq(password, SL("dojot")))
 		issue(c);
 	else if (e->password.n > 0)
-		call_check_hash(c, e->password, password, on_password);
+		call_try_hash(c, &(struct hash_try){ API_TRY_SECRET, c->params[0], e->password }, password, on_password);
 	else
 		try_secret(c);
 }

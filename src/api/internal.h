@@ -193,8 +193,13 @@ int64_t call_query_int(const struct call *c, const char *name, int64_t otherwise
 int64_t call_param_int(const struct call *c, unsigned i); /* of a part of the path that is a number */
 struct slice call_tenant(const struct call *c);
 /* Compute the hash of a new password: <done> gets the call as its context. When too many wait, the call is answered instead. */
-void call_check_hash(struct call *c, struct slice hash, struct slice password, void (*done)(void *ctx, struct hash_job *j)); /* compare; likewise */
 void call_hash(struct call *c, struct slice password, void (*done)(void *ctx, struct hash_job *j));
+/* Compare, likewise. It counts as a wrong one until <done>, which takes that back (ports.spared) when it was right. */
+struct hash_try {
+	enum api_try what;
+	struct slice user, hash;
+};
+void call_try_hash(struct call *c, const struct hash_try *t, struct slice password, void (*done)(void *ctx, struct hash_job *j));
 /* The page that the query asks for. */
 struct registry_page call_page(const struct call *c);
 /* Answer with a page: {"items": <items>, "next": …} and a Link. Takes <items>. */

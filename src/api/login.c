@@ -7,26 +7,46 @@
 #include "base/text.h"
 #include "passwd/passwd.h"
 
-void
-call_check_hash(struct call *c, struct slice hash, struct slice password, void (*done)(void *ctx, struct hash_job *j))
+static bool
+add_hash(struct call *c, struct slice hash, struct slice password, void (*done)(void *ctx, struct hash_job *j))
 {
 	struct hash_job *j = hash_job_new(hash, password);
 
-	if (j != NULL) {
-		j->done = done;
-		j->ctx = c;
-		if (hasher_add(c->api->hasher, j))
-			return;
-		hash_job_free(j);
-	}
+	if (j == NULL)
+		return false;
+	j->done = done;
+	j->ctx = c;
+	if (hasher_add(c->api->hasher, j))
+		return true;
+	hash_job_free(j);
+	return false;
+}
+
+static void
+answer_busy(struct call *c)
+{
 	call_header(c, "Retry-After", "5");
 	call_problem(c, 503, "busy", "try again in a few seconds", "too many passwords are looked at just now");
 }
 
 void
+call_try_hash(struct call *c, const struct hash_try *t, struct slice password, void (*done)(void *ctx, struct hash_job *j))
+{
+	const struct api_ports *ports = &c->api->config->ports;
+
+	/* Before the hash, which takes long: who guesses in parallel has no more guesses. */
+	ports->tried(ports->ctx, t->what, c->peer, t->user);
+	if (add_hash(c, t->hash, password, done))
+		return;
+	ports->spared(ports->ctx, t->what, c->peer, t->user);
+	answer_busy(c);
+}
+
+void
 call_hash(struct call *c, struct slice password, void (*done)(void *ctx, struct hash_job *j))
 {
-	call_check_hash(c, (struct slice){ 0 }, password, done);
+	if (!add_hash(c, (struct slice){ 0 }, password, done))
+		answer_busy(c);
 }
 
 char *
@@ -76,11 +96,11 @@ on_password(void *ctx, struct hash_job *j)
 	if (t->user != 0)
 		(void)registry_user_login(c->api->registry, t->user, right, 0, NULL);
 	if (right) {
+		ports->spared(ports->ctx, API_TRY_PASSWORD, c->peer, slice_str(t->name));
 		api_audit(c->api, t->name, "login", slice_str(c->peer));
 		t->done(c, t);
 		return;
 	}
-	ports->tried(ports->ctx, API_TRY_PASSWORD, c->peer, slice_str(t->name));
 	api_audit(c->api, t->name, "login-refused", slice_str(c->peer));
 	t->done(c, NULL);
 }
@@ -98,7 +118,7 @@ compare(struct call *c, struct login *t, struct slice password)
 		t->generation = u.generation;
 		(void)text_copy(t->tenant, sizeof(t->tenant), u.tenant);
 	}
-	call_check_hash(c, t->user != 0 ? u.password : slice_str(c->api->decoy), password, on_password);
+	call_try_hash(c, &(struct hash_try){ API_TRY_PASSWORD, slice_str(t->name), t->user != 0 ? u.password : slice_str(c->api->decoy) }, password, on_password);
 	free(tenant.mem);
 	free(u.mem);
 }
@@ -203,10 +223,10 @@ on_old(void *ctx, struct hash_job *j)
 
 	hash_job_free(j);
 	if (right) {
+		ports->spared(ports->ctx, API_TRY_PASSWORD, c->peer, slice_str(c->actor.name));
 		call_hash(c, call_text(c, "new_password"), on_hashed);
 		return;
 	}
-	ports->tried(ports->ctx, API_TRY_PASSWORD, c->peer, slice_str(c->actor.name));
 	call_problem(c, 403, "credentials", NULL, "the old password is wrong");
 }
 
@@ -226,7 +246,7 @@ set_own_password(struct call *c)
 		call_problem(c, 429, "too-many-logins", "wait", "too many wrong passwords");
 		return;
 	}
-	call_check_hash(c, u.password, call_text(c, "old_password"), on_old);
+	call_try_hash(c, &(struct hash_try){ API_TRY_PASSWORD, slice_str(c->actor.name), u.password }, call_text(c, "old_password"), on_old);
 	free(u.mem);
 }
 

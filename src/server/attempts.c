@@ -1,6 +1,8 @@
 /* How often somebody may give a wrong password: by address, and by address and user name. Failures cost, successes do not, so
- * that a fleet of devices behind one address can come back all at once. */
+ * that a fleet of devices behind one address can come back all at once. What takes long to judge is paid for before, and given back
+ * to who was right: guesses in parallel are no more than guesses one after the other. */
 #include "server/internal.h"
+#include "server/attempts.h"
 
 #include <arpa/inet.h>
 
@@ -67,6 +69,29 @@ attempts_may(struct buckets *t, const struct attempts_key *k, uint64_t now_ms)
 	for (i = 0; i < ATTEMPTS_RULES && ok; i++)
 		ok = buckets_has(t, k->of[i], &rules[k->rules][i], now_ms * NS_MS);
 	return ok;
+}
+
+bool
+attempts_take(struct buckets *t, const struct attempts_key *k, uint64_t now_ms)
+{
+	unsigned i;
+
+	for (i = 0; i < ATTEMPTS_RULES && buckets_try(t, k->of[i], &rules[k->rules][i], now_ms * NS_MS); i++)
+		;
+	if (i == ATTEMPTS_RULES)
+		return true;
+	while (i-- > 0)
+		buckets_give(t, k->of[i], &rules[k->rules][i]);
+	return false;
+}
+
+void
+attempts_spare(struct buckets *t, const struct attempts_key *k)
+{
+	unsigned i;
+
+	for (i = 0; i < ATTEMPTS_RULES; i++)
+		buckets_give(t, k->of[i], &rules[k->rules][i]);
 }
 
 void

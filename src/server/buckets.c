@@ -101,6 +101,19 @@ buckets_take(struct buckets *b, uint64_t key, const struct bucket_rule *r, uint6
 	(void)pthread_mutex_unlock(lock);
 }
 
+void
+buckets_give(struct buckets *b, uint64_t key, const struct bucket_rule *r)
+{
+	pthread_mutex_t *lock = lock_of(b, key |= 1);
+	struct bucket *x;
+
+	(void)pthread_mutex_lock(lock);
+	x = find(b, key, false);
+	if (x != NULL)
+		x->full_ns -= NUM_MIN(x->full_ns, r->every_ns);
+	(void)pthread_mutex_unlock(lock);
+}
+
 bool
 buckets_try(struct buckets *b, uint64_t key, const struct bucket_rule *r, uint64_t now_ns)
 {

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/num.h"
+#include "server/attempts.h"
 #include "server/internal.h"
 
 enum { CERT = RULE_CERT_IS_IDENTITY, ANON = RULE_ANONYMOUS, EMPTY = RULE_EMPTY_CLIENT_ID, PASS = RULE_PASSWORDS };
@@ -249,6 +250,48 @@ guessing_is_slow(void **state)
 	buckets_free(t);
 }
 
+/* What is being judged counts; what was right does not. */
+static void
+guesses_in_parallel_are_no_more(void **state)
+{
+	struct buckets *t = buckets_new();
+	struct attempts_key bob, alice;
+	uint64_t now = 1000000;
+
+	(void)state;
+	assert_non_null(t);
+	attempts_key(&bob, ATTEMPTS_PERSON, "192.0.2.1:1000", SL("bob"));
+	attempts_key(&alice, ATTEMPTS_PERSON, "192.0.2.1:1000", SL("alice"));
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 5; i++)
+			assert_true(attempts_take(t, &bob, now));
+		assert_false(attempts_take(t, &bob, now));
+		assert_true(attempts_take(t, &alice, now));
+		attempts_spare(t, &alice);
+		for (unsigned i = 0; i < 5; i++)
+			attempts_spare(t, &bob);
+	}
+	/* The address has its own bound, and who is over it pays nothing for his name. */
+	for (unsigned i = 0; i < 100; i++) {
+		struct attempts_key k;
+		char name[8];
+
+		(void)snprintf(name, sizeof(name), "u%u", i);
+		attempts_key(&k, ATTEMPTS_PERSON, "192.0.2.1:1", slice_str(name));
+		assert_true(attempts_take(t, &k, now));
+	}
+	for (unsigned i = 0; i < 20; i++)
+		assert_false(attempts_take(t, &alice, now));
+	assert_true(attempts_take(t, &alice, now + 500));
+	/* One who was not counted gains nothing by being spared. */
+	attempts_key(&bob, ATTEMPTS_PERSON, "198.51.100.1:1", SL("bob"));
+	attempts_spare(t, &bob);
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(attempts_take(t, &bob, now));
+	assert_false(attempts_take(t, &bob, now));
+	buckets_free(t);
+}
+
 static void
 addresses_of_one_network_count_as_one(void **state)
 {
@@ -284,6 +327,7 @@ main(void)
 		cmocka_unit_test(a_key_may_be_an_identity),
 		cmocka_unit_test(guessing_is_slow),
 		cmocka_unit_test(people_have_fewer),
+		cmocka_unit_test(guesses_in_parallel_are_no_more),
 		cmocka_unit_test(addresses_of_one_network_count_as_one),
 		cmocka_unit_test(each_rule_has_its_answer),
 		cmocka_unit_test(the_subject_may_be_the_name),

@@ -292,6 +292,7 @@ void buckets_free(struct buckets *b); /* NULL is fine */
 /* Any thread. A <key> is a hash, of which two that are alike share a bucket. */
 bool buckets_has(struct buckets *b, uint64_t key, const struct bucket_rule *r, uint64_t now_ns); /* a token? */
 void buckets_take(struct buckets *b, uint64_t key, const struct bucket_rule *r, uint64_t now_ns); /* one, in any case */
+void buckets_give(struct buckets *b, uint64_t key, const struct bucket_rule *r); /* back */
 bool buckets_try(struct buckets *b, uint64_t key, const struct bucket_rule *r, uint64_t now_ns); /* one, if there is one */
 
 /* ---- admit.c: connections a second ---- */
@@ -300,20 +301,6 @@ bool buckets_try(struct buckets *b, uint64_t key, const struct bucket_rule *r, u
 uint64_t admit_wait(struct listener *l, uint64_t now_ms);
 /* May a connection from <addr> come in? It is counted. NULL: yes; else why not, static. */
 const char *admit(struct listener *l, const struct sockaddr *addr, uint64_t now_ms);
-
-/* ---- attempts.c: wrong passwords ---- */
-
-enum { ATTEMPTS_USER, ATTEMPTS_ADDRESS, ATTEMPTS_RULES };
-enum attempts_of { ATTEMPTS_DEVICE, ATTEMPTS_PERSON };
-struct attempts_key {
-	uint64_t of[ATTEMPTS_RULES];
-	enum attempts_of rules;
-};
-/* <peer>: as net_addr_text() writes it. */
-void attempts_key(struct attempts_key *ret, enum attempts_of of, const char *peer, struct slice user);
-/* May this user try again from there? Any thread. */
-bool attempts_may(struct buckets *t, const struct attempts_key *k, uint64_t now_ms);
-void attempts_failed(struct buckets *t, const struct attempts_key *k, uint64_t now_ms);
 
 /* ---- metrics.c: what $SYS says, and more, for Prometheus ---- */
 

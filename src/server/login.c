@@ -1,5 +1,6 @@
 /* Passwords are checked on threads of their own: a hash costs up to a second, and no worker may wait for it. */
 #include "server/internal.h"
+#include "server/attempts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,15 +111,16 @@ verdict_of(struct logins *ls, const struct job *j)
 	if (atomic_load_explicit(&j->login->gone, memory_order_relaxed))
 		return refuse(j->login, MQTT_RC_NOT_AUTHORIZED, "the client has gone");
 	/* Guesses that came in parallel with those that failed meanwhile. */
-	if (!attempts_may(ls->attempts, &j->key, server_now_ms()))
+	if (!attempts_take(ls->attempts, &j->key, server_now_ms()))
 		return refuse(j->login, MQTT_RC_CONNECTION_RATE, WHY_LOGIN_RATE);
 	v = check(j);
+	if (v == PASSWD_FAILED || v == PASSWD_RIGHT)
+		attempts_spare(ls->attempts, &j->key);
 	if (v == PASSWD_FAILED)
 		return refuse(j->login, MQTT_RC_UNAVAILABLE, "out of memory");
 	if (v == PASSWD_RIGHT)
 		return identity_named(j->login, user,
 		    j->logins != NULL ? dynsec_tag(j->logins, user) : passwd_tag(j->file, user));
-	attempts_failed(ls->attempts, &j->key, server_now_ms());
 	return refuse_user(
 	    j->login, v == PASSWD_UNKNOWN ? unknown : WHY_LOGIN_WRONG, user);
 }

@@ -1,4 +1,5 @@
 /* The control process: the configuration's part that is for it, and what the API asks of the program around it. */
+#include "server/attempts.h"
 #include "server/plane.h"
 
 #include <openssl/ssl.h>
@@ -181,6 +182,16 @@ tried(void *ctx, enum api_try what, const char *peer, struct slice user)
 	attempts_failed(p->buckets, &k, server_now_ms());
 }
 
+static void
+spared(void *ctx, enum api_try what, const char *peer, struct slice user)
+{
+	struct plane *p = ctx;
+	struct attempts_key k;
+
+	attempts_key(&k, what == API_TRY_PASSWORD ? ATTEMPTS_PERSON : ATTEMPTS_DEVICE, peer, user);
+	attempts_spare(p->buckets, &k);
+}
+
 /* ---- start ---- */
 
 /* Somebody who is not root, if there is anybody who can work there. */
@@ -295,7 +306,7 @@ fill(struct plane *p)
 	a->signer_fd = p->options->signer_fd > 0 ? p->options->signer_fd : -1;
 	a->dojot = (struct api_dojot){ .on = c->dojot_api, .shared_password = c->dojot_api && c->dojot_shared_password,
 		.ca = c->dojot_ca != NULL ? c->dojot_ca : "client", .profile = c->dojot_profile != NULL ? c->dojot_profile : "client" };
-	a->ports = (struct api_ports){ p, make_tls, settle, reload, refused, stands, may_try, may_say, tried };
+	a->ports = (struct api_ports){ p, make_tls, settle, reload, refused, stands, may_try, may_say, tried, spared };
 }
 
 static enum server_exit

@@ -1,6 +1,7 @@
 /* SCRAM-SHA-256 over AUTH (MQTT 5, 4.12): whose CONNECT is it, if the client proves that it knows the password of a user of
  * password_file? A proof costs a few hashes, so the worker computes it itself. */
 #include "server/internal.h"
+#include "server/attempts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,13 +102,15 @@ last_message(struct logins *ls, struct broker_exchange *x)
 	struct scram_answer a;
 
 	/* The proof is not even looked at: guesses in parallel gain nothing. */
-	if (!attempts_may(logins_attempts(ls), &st->key, server_now_ms()))
+	if (!attempts_take(logins_attempts(ls), &st->key, server_now_ms()))
 		return refuse(x, MQTT_RC_CONNECTION_RATE, WHY_LOGIN_RATE);
 	switch (scram_server_finish(st->scram, x->data, &a)) {
 	case SCRAM_RIGHT:
+		attempts_spare(logins_attempts(ls), &st->key);
 		answer(x, &a);
 		return accept_user(st, x, user);
 	case SCRAM_FAILED:
+		attempts_spare(logins_attempts(ls), &st->key);
 		return refuse(x, MQTT_RC_UNAVAILABLE, a.why);
 	case SCRAM_WRONG:
 		(void)refuse_user(x, WHY_LOGIN_WRONG, user, "");
@@ -124,7 +127,6 @@ last_message(struct logins *ls, struct broker_exchange *x)
 		break;
 	}
 	answer(x, &a);
-	attempts_failed(logins_attempts(ls), &st->key, server_now_ms());
 	return MQTT_RC_NOT_AUTHORIZED;
 }
 
