@@ -65,6 +65,8 @@ def test_another_machine_begins_with_a_backup(passable, tmp_path):
         shutil.copy(p.dir / "signet.conf", os.fsencode(p.dir) + b"/registry/\xff")
         if ROOT:
             subprocess.run(["chown", "-R", "daemon:", p.dir / "registry"], check=True)
+        (p.dir / "conf.d").mkdir()
+        (p.dir / "conf.d/more.conf").write_text(f"\tpersistence_location  {p.dir}-data\nacl_file {p.dir}/acl\npassword_file {p.dir}-data/p\n")
         told = backup(p)
         assert {"registry/a/b/c": "it lies too deep", "registry/\\xff": "its name is not UTF-8"}.items() <= {w["what"]: w["why"] for w in told["without"]}.items(), told
         folder = tmp_path / "backup"
@@ -88,6 +90,7 @@ def test_another_machine_begins_with_a_backup(passable, tmp_path):
     assert all(b"ENCRYPTED PRIVATE KEY" in k.read_bytes() and k.stat().st_mode & 0o777 == 0o600 for k in (folder / "keys").iterdir())
     old.rename(passable / "gone")
     new = passable / "elsewhere"
+    new.mkdir(mode=0o750)
     out = kit.signet("restore", folder, new)
     assert "has no key here" not in out.stdout and f"signet serve --dir {new}" in out.stdout
     assert (new / "pki").stat().st_mode & 0o777 == 0o700 and (new / "registry/registry.db").stat().st_mode & 0o777 == 0o600
@@ -97,6 +100,7 @@ def test_another_machine_begins_with_a_backup(passable, tmp_path):
     for copy in (stale, young, other):
         copy.mkdir()
         (copy / "00000001.log").write_text("x")
+    assert (new / "conf.d/more.conf").read_text() == f"persistence_location {new}\nacl_file {new}/acl\npassword_file {old}-data/p\n"
     if ROOT:
         subprocess.run(["chown", "-R", "bin:", new / "signet.store"], check=True)
     with Restored(passable, p, new, {"SIGNET_PASSPHRASE": WORD}) as q:
@@ -117,6 +121,15 @@ def test_another_machine_begins_with_a_backup(passable, tmp_path):
     kit.signet("audit", "verify", "--dir", new)
     assert '"restore"' in kit.signet("audit", "show", "--dir", new, "--json").stdout
     # One that was changed is refused, and nothing is left of the attempt.
+    out = kit.signet("backup", "--keys", folder, "--dir", new, "--passphrase-file", secret, check=False)
+    assert out.returncode == 1 and "is there already" in out.stderr and sorted(x.name for x in folder.iterdir() if x.name.startswith("keys")) == ["keys"]
+    outside = tmp_path / "outside"
+    (folder / "backup.json").write_text(json.dumps({**manifest, "files": [{**f, "name": f"files/{outside}"} if f["name"] == "files/signet.conf" else f for f in manifest["files"]]}))
+    (tmp_path / "empty").mkdir(mode=0o711)
+    out = kit.signet("restore", folder, tmp_path / "empty", check=False)
+    assert out.returncode == 1 and "names a file that lies elsewhere" in out.stderr and not outside.exists()
+    assert (tmp_path / "empty").stat().st_mode & 0o777 == 0o711
+    (folder / "backup.json").write_text(json.dumps(manifest))
     (folder / "files/signet.conf").write_text("listener 1883\nallow_anonymous true\n")
     out = kit.signet("restore", folder, tmp_path / "changed", check=False)
     assert out.returncode == 1 and "was changed or damaged" in out.stderr

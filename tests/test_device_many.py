@@ -2,6 +2,7 @@
 import csv
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 
@@ -67,7 +68,7 @@ def test_nothing_is_made_twice_however_often_it_is_killed(pki, tmp_path):
     clients, log, index = pki.dir / "clients", pki.dir / "audit.log", pki.dir / "pki/client/index.txt"
 
     def unfinished():
-        return sum(1 for p in os.listdir(clients) if p.startswith("many-") and ".new-" in p)
+        return sum(1 for p in os.listdir(clients) if p.startswith(".many-") and ".many-" in p[1:])
 
     def there():
         return sum(1 for p in os.listdir(clients) if p in wanted)
@@ -92,6 +93,7 @@ def test_nothing_is_made_twice_however_often_it_is_killed(pki, tmp_path):
     assert " 0 errors" in out.stdout
     assert {n: k for n, k in live(pki).items() if n.startswith("many-")} == {n: 1 for n in names}
     assert {p.name for p in clients.iterdir() if p.name.startswith("many-")} == wanted
+    assert [p for p in os.listdir(clients) if p.startswith(".")] == []
     assert all((clients / n / "key.pem").read_bytes() == k for n, k in seen.items())
     for name in names:
         assert sorted(os.listdir(clients / name)) == ["ca.pem", "cert.pem", "key.pem"]
@@ -104,6 +106,28 @@ def test_nothing_is_made_twice_however_often_it_is_killed(pki, tmp_path):
         assert r["serial"] + ".pem" in copies
         assert (clients / r["id"] / "cert.pem").read_text().startswith((pki.dir / "pki/client/certs" / (r["serial"] + ".pem")).read_text())
     kit.signet("audit", "verify", "--dir", pki.dir)
+
+
+def test_only_what_is_left_of_its_own_is_mended(pki, tmp_path):
+    """Neither a device whose name looks like a folder half made, nor what another CA makes or a person has put there."""
+    clients = pki.dir / "clients"
+    for name in ("a", "a.new-000001", "a.many-000001"):
+        kit.signet("device", "add", name, "--dir", pki.dir)
+    kit.signet("ca", "issue", "--ca", "watch", "eyes", "--dir", pki.dir)
+    (clients / "eyes").rename(clients / ".eyes.new-AAAAAA")  # as kill -9 leaves it
+    (clients / ".begun.new-BBBBBB").mkdir()  # somebody is at it now
+    (clients / "a.many-000001").rename(clients / ".a.many-CCCCCC")
+    (clients / ".b.many-DDDDDD").mkdir()
+    (clients / ".b.many-DDDDDD/key.pem").touch()
+    keys = {n: (clients / n / "key.pem").read_bytes() for n in ("a", "a.new-000001", ".eyes.new-AAAAAA", ".a.many-CCCCCC")}
+    file = tmp_path / "few.csv"
+    file.write_text("id\ndev-few\n")
+    assert "1 devices made" in kit.signet("device", "add", "--from", file, "--dir", pki.dir).stdout
+    assert {n: (clients / n / "key.pem").read_bytes() for n in keys} == keys
+    assert (clients / ".begun.new-BBBBBB").exists() and not (clients / ".b.many-DDDDDD").exists()
+    for name in os.listdir(clients):
+        if name.startswith("."):
+            shutil.rmtree(clients / name)
 
 
 def test_the_index_is_shared(pki, tmp_path):

@@ -51,7 +51,6 @@ static bool
 backup_all(const char *dir, struct err *err)
 {
 	struct https *h = local_open(dir, err);
-	struct https_answer a = { 0 };
 	json_t *out = NULL;
 	const json_t *one;
 	const char *copy;
@@ -60,9 +59,8 @@ backup_all(const char *dir, struct err *err)
 
 	if (h == NULL)
 		return false;
-	ok = https_patience(h, BACKUP_S) && https_post(h, "/api/v1/backup", "", &a, err) ? local_read(&a, &out, err) :
-											  err_prefix(err, "control does not answer (does `signet serve` run?)");
-	https_answer_done(&a);
+	https_patience(h, BACKUP_S);
+	ok = local_post(h, "/api/v1/backup", "", &out, err);
 	https_close(h);
 	if (!ok)
 		return false;

@@ -15,7 +15,7 @@
 #include "cli/local.h"
 #include "enrol/enrol.h"
 
-enum { CHUNK = 200, STEP = 1000, ERRORS_SHOWN = 50, COLUMNS = 3 };
+enum { CHUNK = PKI_SERIES_MAX, STEP = 1000, ERRORS_SHOWN = 50, COLUMNS = 3 };
 
 enum state { MADE, HAD, BAD };
 static const char *const state_names[] = { "made", "there already", "error" };

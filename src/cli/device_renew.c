@@ -139,7 +139,7 @@ settle_pending(const struct device_order *d, const char *what, struct err *err)
 		ok = err_set(err, ERR_USAGE, "the tenant's name is too long");
 	(void)snprintf(path, sizeof path, "/api/v1/pending/%%s/%s%s%.*s", what, colon != NULL ? "?tenant=" : "", colon != NULL ? (int)(colon - d->name) : 0, d->name);
 	if (ok)
-		ok = body != NULL ? local_ask(h, path, colon != NULL ? colon + 1 : d->name, body, NULL, err) : local_post(h, path, colon != NULL ? colon + 1 : d->name, err);
+		ok = body != NULL ? local_ask(h, path, colon != NULL ? colon + 1 : d->name, body, NULL, err) : local_post(h, path, colon != NULL ? colon + 1 : d->name, NULL, err);
 	else
 		json_decref(body);
 	https_close(h);

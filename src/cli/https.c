@@ -143,10 +143,10 @@ https_close(struct https *h)
 	free(h);
 }
 
-bool
+void
 https_patience(struct https *h, unsigned seconds)
 {
-	return curl_easy_setopt(h->curl, CURLOPT_TIMEOUT, (long)seconds) == CURLE_OK;
+	(void)curl_easy_setopt(h->curl, CURLOPT_TIMEOUT, (long)seconds);
 }
 
 bool

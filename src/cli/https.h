@@ -20,7 +20,7 @@ struct https *https_open(const struct https_config *c, struct err *err);
 void https_close(struct https *h); /* NULL is fine */
 void https_wipe_json(void); /* before the first one: jansson's copies of what is secret are wiped, too */
 bool https_is_plain(const struct https *h); /* http:// */
-bool https_patience(struct https *h, unsigned seconds); /* for one answer, in the place of HTTPS_SECONDS */
+void https_patience(struct https *h, unsigned seconds); /* for one answer, in the place of HTTPS_SECONDS */
 /* "Authorization: Bearer <token>" from now on; false: out of memory, or a token that cannot be in a header. */
 bool https_bearer(struct https *h, const char *token, struct err *err);
 

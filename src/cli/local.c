@@ -60,44 +60,40 @@ local_read(const struct https_answer *a, json_t **ret, struct err *err)
 	return ok;
 }
 
+static bool
+read_all(bool answered, struct https_answer *a, json_t **ret, struct err *err)
+{
+	bool ok;
+
+	if (!answered)
+		return err_prefix(err, "control does not answer (does `signet serve` run?)");
+	ok = local_read(a, ret, err);
+	https_answer_done(a);
+	return ok;
+}
+
 bool
 local_ask(struct https *h, const char *path, const char *name, json_t *body, json_t **ret, struct err *err)
 {
 	struct https_answer a;
-	bool ok = https_ask(h, path, name, body, &a, err) || err_prefix(err, "control does not answer (does `signet serve` run?)");
+	bool answered = https_ask(h, path, name, body, &a, err);
 
 	json_decref(body);
-	if (!ok)
-		return false;
-	ok = local_read(&a, ret, err);
-	https_answer_done(&a);
-	return ok;
-}
-
-static bool
-without_body(bool (*how)(struct https *, const char *, const char *, struct https_answer *, struct err *), struct https *h, const char *path, const char *name,
-    struct err *err)
-{
-	struct https_answer a;
-
-	if (!how(h, path, name, &a, err))
-		return err_prefix(err, "control does not answer (does `signet serve` run?)");
-	if (!local_read(&a, NULL, err)) {
-		https_answer_done(&a);
-		return false;
-	}
-	https_answer_done(&a);
-	return true;
+	return read_all(answered, &a, ret, err);
 }
 
 bool
-local_post(struct https *h, const char *path, const char *name, struct err *err)
+local_post(struct https *h, const char *path, const char *name, json_t **ret, struct err *err)
 {
-	return without_body(https_post, h, path, name, err);
+	struct https_answer a;
+
+	return read_all(https_post(h, path, name, &a, err), &a, ret, err);
 }
 
 bool
 local_delete(struct https *h, const char *path, const char *name, struct err *err)
 {
-	return without_body(https_delete, h, path, name, err);
+	struct https_answer a;
+
+	return read_all(https_delete(h, path, name, &a, err), &a, NULL, err);
 }

@@ -59,26 +59,115 @@ read_manifest(struct restoring *r, struct err *err)
 	return true;
 }
 
-/* ---- files ---- */
-
 /* Nothing that leads out of the folder. */
 static bool
 is_tame(const char *name)
 {
-	return name != NULL && name[0] != '/' && name[0] != '\0' && strcmp(name, "..") != 0 && strncmp(name, "../", 3) != 0 && strstr(name, "/../") == NULL &&
+	return name != NULL && name[0] != '/' && name[0] != '\0' && strcmp(name, "..") != 0 && strncmp(name, "../", 3) != 0 && strstr(name, "/../") == NULL && strstr(name, "//") == NULL &&
 	    (strlen(name) < 3 || strcmp(name + strlen(name) - 3, "/..") != 0);
 }
 
-/* Private keys and what is said of devices lie in folders that are nobody else's. */
-static bool
-make_parent(const struct restoring *r, const char *path, struct err *err)
-{
-	size_t root = strlen(r->made);
-	char folder[PKI_PATH_MAX];
-	bool open;
+/* ---- the configuration ---- */
 
-	(void)snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
-	open = strncmp(folder + root, "/pki", 4) != 0 && strncmp(folder + root, "/registry", 9) != 0;
+static const char *
+registry_place(const struct restoring *r)
+{
+	const char *place = json_string_value(json_object_get(r->manifest, "registry"));
+
+	return is_tame(place) ? place : "registry/registry.db";
+}
+
+/* One line with what lay in the old folder in the new one. */
+static void
+put_line(const struct restoring *r, FILE *out, struct slice line)
+{
+	size_t old = strlen(r->old);
+	const uint8_t *at;
+
+	while (old > 0 && (at = memmem(line.p, line.n, r->old, old)) != NULL) {
+		struct slice before = slice_of(line.p, (size_t)(at - line.p)), rest = slice_from(line, (size_t)(at - line.p) + old);
+		bool word = (before.n == 0 || before.p[before.n - 1] == ' ' || before.p[before.n - 1] == '\t') && (rest.n == 0 || strchr("/ \t\r", rest.p[0]) != NULL);
+
+		(void)fprintf(out, "%.*s%s", SL_ARG(before), word ? r->place : r->old);
+		line = rest;
+	}
+	(void)fprintf(out, "%.*s\n", SL_ARG(line));
+}
+
+/* Did it lie beside the folder of before? What did is in the new one now. */
+static bool
+is_elsewhere(const struct restoring *r, struct slice path)
+{
+	size_t n = strlen(r->old);
+
+	return path.n > 0 && path.p[0] == '/' && (n == 0 || path.n < n || memcmp(path.p, r->old, n) != 0 || (path.n > n && path.p[n] != '/'));
+}
+
+static void
+rewrite_line(const struct restoring *r, FILE *out, struct slice line)
+{
+	const json_t *store = json_object_get(r->manifest, "store");
+	struct slice value = text_trim(line), word;
+	size_t n = 0;
+
+	while (n < value.n && value.p[n] != ' ' && value.p[n] != '\t')
+		n++;
+	word = slice_of(value.p, n);
+	value = text_trim(slice_from(value, n));
+	if (slice_eq(word, slice_str("registry_file")) && is_elsewhere(r, value))
+		(void)fprintf(out, "registry_file %s/%s\n", r->place, registry_place(r));
+	else if (slice_eq(word, slice_str("persistence_location")) && is_elsewhere(r, value))
+		(void)fprintf(out, "persistence_location %s\n", r->place);
+	else if (!slice_eq(word, slice_str("persistence_file")) || !json_is_object(store) || is_tame(json_string_value(json_object_get(store, "place"))))
+		put_line(r, out, line);
+	/* else: its store is signet.store now. */
+}
+
+/* <name> in the new folder, if it is a configuration. */
+static bool
+rewrite(const struct restoring *r, const char *name, struct err *err)
+{
+	char path[PKI_PATH_MAX];
+	uint8_t *data;
+	size_t n = strlen(name), made_n = 0;
+	struct stat st;
+	char *made = NULL;
+	FILE *out;
+	bool more = true, ok;
+
+	if (n <= 5 || strcmp(name + n - 5, ".conf") != 0)
+		return true;
+	if (!path_join(path, sizeof path, r->made, name))
+		return err_set(err, ERR_LIMIT, "%s: the path is too long", name);
+	if (!file_read(path, PKI_FILE_MAX, &data, &n, err))
+		return false;
+	out = open_memstream(&made, &made_n);
+	for (struct slice rest = slice_of(data, n); out != NULL && more && rest.n > 0;) {
+		struct slice line = slice_cut(&rest, '\n', &more);
+
+		rewrite_line(r, out, line);
+	}
+	free(data);
+	if (out == NULL || fclose(out) != 0)
+		ok = err_set(err, ERR_MEMORY, "out of memory");
+	else
+		ok = stat(path, &st) == 0 ? file_write(path, slice_of(made, made_n), st.st_mode & 0777, FILE_REPLACE, err) : err_sys(err, "%s", path);
+	free(made);
+	return ok;
+}
+
+/* ---- files ---- */
+
+/* The folder of <name> in the new one. Private keys and what is said of devices lie in folders that are nobody else's. */
+static bool
+make_parent(const struct restoring *r, const char *name, struct err *err)
+{
+	const char *slash = strrchr(name, '/');
+	char folder[PKI_PATH_MAX];
+	bool open = strncmp(name, "pki/", 4) != 0 && strncmp(name, "registry/", 9) != 0;
+
+	if (snprintf(folder, sizeof folder, "%s/%.*s", r->made, slash != NULL ? (int)(slash - name) : 0, name) >= (int)sizeof folder)
+		return err_set(err, ERR_LIMIT, "%s: the path is too long", name);
 	return dir_make(folder, open ? 0755 : 0700, err);
 }
 
@@ -114,7 +203,7 @@ put_file(const struct restoring *r, const json_t *file, const char *name, const 
 
 	if (!path_join(from, sizeof from, r->backup, name) || !path_join(path, sizeof path, r->made, to))
 		return err_set(err, ERR_LIMIT, "%s: the path is too long", name);
-	if (!make_parent(r, path, err))
+	if (!make_parent(r, to, err))
 		return false;
 	in = fopen(from, "re");
 	fd = in != NULL ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
@@ -124,17 +213,9 @@ put_file(const struct restoring *r, const json_t *file, const char *name, const 
 		ok = err_sys(err, "cannot write %s", path);
 	if (in != NULL)
 		(void)fclose(in);
-	if (out != NULL ? fclose(out) != 0 && ok : false)
+	if (out != NULL ? fclose(out) != 0 && ok : fd != -1 && close(fd) != 0 && ok)
 		ok = err_sys(err, "cannot write %s", path);
 	return ok;
-}
-
-static const char *
-registry_place(const struct restoring *r)
-{
-	const char *place = json_string_value(json_object_get(r->manifest, "registry"));
-
-	return is_tame(place) ? place : "registry/registry.db";
 }
 
 static bool
@@ -153,7 +234,7 @@ put_files(const struct restoring *r, struct err *err)
 			registry = true;
 			if (!put_file(r, file, name, registry_place(r), err))
 				return false;
-		} else if (strncmp(name, "files/", 6) == 0 && !put_file(r, file, name, name + 6, err)) {
+		} else if (strncmp(name, "files/", 6) == 0 && !(put_file(r, file, name, name + 6, err) && rewrite(r, name + 6, err))) {
 			return false;
 		}
 	}
@@ -178,14 +259,15 @@ put_store(const struct restoring *r, struct err *err)
 
 	if (!json_is_object(store))
 		return true;
-	if (!path_join(from, sizeof from, r->backup, "store") || !path_join(to, sizeof to, r->made, is_tame(place) ? place : "signet.store"))
+	place = is_tame(place) ? place : "signet.store";
+	if (!path_join(from, sizeof from, r->backup, "store") || !path_join(to, sizeof to, r->made, place))
 		return err_set(err, ERR_LIMIT, "%s: the path is too long", r->backup);
 	if (access(from, F_OK) == -1 && copy != NULL && !text_copy(from, sizeof from, slice_str(copy)))
 		return err_set(err, ERR_LIMIT, "%s: the path is too long", copy);
 	if (access(from, F_OK) == -1)
 		return err_set(err, ERR_MISSING, "the broker's store is not in the backup: it was copied to %s; bring this folder to %s/store", from, r->backup);
 	/* Of the parent folder the broker needs nothing but the way through. */
-	return make_parent(r, to, err) && (store_restore(from, to, r->key, err) || err_prefix(err, "the store"));
+	return make_parent(r, place, err) && (store_restore(from, to, r->key, err) || err_prefix(err, "the store"));
 }
 
 /* `signet backup --keys` has put them there. */
@@ -213,88 +295,6 @@ put_keys(const struct restoring *r, struct err *err)
 			break;
 		ok = file_write(to, slice_of(data, bytes), 0600, 0, err);
 		free(data); /* encrypted */
-	}
-	(void)closedir(d);
-	return ok;
-}
-
-/* ---- the configuration ---- */
-
-/* One line with what lay in the old folder in the new one. */
-static void
-put_line(const struct restoring *r, FILE *out, struct slice line)
-{
-	size_t old = strlen(r->old);
-	const uint8_t *at;
-
-	while (old > 0 && (at = memmem(line.p, line.n, r->old, old)) != NULL) {
-		struct slice before = slice_of(line.p, (size_t)(at - line.p)), rest = slice_from(line, (size_t)(at - line.p) + old);
-		bool word = (before.n == 0 || before.p[before.n - 1] == ' ' || before.p[before.n - 1] == '\t') && (rest.n == 0 || strchr("/ \t\r", rest.p[0]) != NULL);
-
-		(void)fprintf(out, "%.*s%s", SL_ARG(before), word ? r->place : r->old);
-		line = rest;
-	}
-	(void)fprintf(out, "%.*s\n", SL_ARG(line));
-}
-
-/* Beside the folder of before: what lies in it now. */
-static bool
-is_elsewhere(const struct restoring *r, struct slice line, const char *directive)
-{
-	struct slice word = slice_cut(&line, ' ', &(bool){ false });
-	size_t n = strlen(r->old);
-
-	return slice_eq(word, slice_str(directive)) && line.n > 0 && line.p[0] == '/' && (line.n < n || memcmp(line.p, r->old, n) != 0);
-}
-
-static bool
-rewrite(const struct restoring *r, const char *path, struct err *err)
-{
-	uint8_t *data;
-	size_t n, made_n = 0;
-	struct stat st;
-	char *made = NULL;
-	FILE *out;
-	bool more = true, ok;
-
-	if (!file_read(path, PKI_FILE_MAX, &data, &n, err))
-		return false;
-	out = open_memstream(&made, &made_n);
-	for (struct slice rest = slice_of(data, n); out != NULL && more && rest.n > 0;) {
-		struct slice line = slice_cut(&rest, '\n', &more);
-
-		if (is_elsewhere(r, line, "registry_file"))
-			(void)fprintf(out, "registry_file %s/%s\n", r->place, registry_place(r));
-		else if (is_elsewhere(r, line, "persistence_location"))
-			(void)fprintf(out, "persistence_location %s\n", r->place);
-		else
-			put_line(r, out, line);
-	}
-	free(data);
-	if (out == NULL || fclose(out) != 0)
-		ok = err_set(err, ERR_MEMORY, "out of memory");
-	else
-		ok = stat(path, &st) == 0 ? file_write(path, slice_of(made, made_n), st.st_mode & 0777, FILE_REPLACE, err) : err_sys(err, "%s", path);
-	free(made);
-	return ok;
-}
-
-static bool
-rewrite_all(const struct restoring *r, struct err *err)
-{
-	char path[2 * PKI_PATH_MAX];
-	const struct dirent *e;
-	DIR *d = opendir(r->made);
-	bool ok = true;
-
-	if (d == NULL)
-		return err_sys(err, "%s", r->made);
-	while (ok && (e = readdir(d)) != NULL) {
-		size_t n = strlen(e->d_name);
-
-		(void)snprintf(path, sizeof path, "%s/%s", r->made, e->d_name);
-		if (n > 5 && strcmp(e->d_name + n - 5, ".conf") == 0)
-			ok = rewrite(r, path, err);
 	}
 	(void)closedir(d);
 	return ok;
@@ -342,14 +342,29 @@ note(const struct restoring *r, struct err *err)
 	return audit_note(r->made, &rec, err);
 }
 
+/* Is it missing, or empty: then rename() replaces it at the end. */
+static bool
+is_free(const char *dir, struct err *err)
+{
+	const struct dirent *e;
+	bool empty = true;
+	DIR *d = opendir(dir);
+
+	if (d == NULL)
+		return errno == ENOENT || err_sys(err, "%s", dir);
+	while (empty && (e = readdir(d)) != NULL)
+		empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+	(void)closedir(d);
+	return empty || err_set(err, ERR_EXISTS, "%s is not empty: restore to a new folder", dir);
+}
+
 static bool
 begin(struct restoring *r, struct err *err)
 {
 	size_t n = strlen(r->dir);
 
-	/* An empty folder is replaced by rename(), and so is nothing. */
-	if (rmdir(r->dir) == -1 && errno != ENOENT)
-		return errno == ENOTEMPTY || errno == EEXIST ? err_set(err, ERR_EXISTS, "%s is not empty: restore to a new folder", r->dir) : err_sys(err, "%s", r->dir);
+	if (!is_free(r->dir, err))
+		return false;
 	while (n > 1 && r->dir[n - 1] == '/')
 		n--;
 	if (snprintf(r->made, sizeof r->made, "%.*s.restore-XXXXXX", (int)n, r->dir) >= (int)sizeof r->made)
@@ -369,8 +384,9 @@ bool
 restore_whole(const char *backup, const char *dir, struct slice key, struct err *err)
 {
 	struct restoring r = { .backup = backup, .dir = dir, .key = key };
-	bool ok = read_manifest(&r, err) && begin(&r, err) && put_files(&r, err) && put_lists(&r, err) && put_store(&r, err) && put_keys(&r, err) && rewrite_all(&r, err) && note(&r, err) &&
-	    file_sync_all(r.made, err) && (rename(r.made, r.place) == 0 || err_sys(err, "cannot write %s", r.place));
+	bool ok = read_manifest(&r, err) && begin(&r, err) && put_files(&r, err) && put_lists(&r, err) && put_store(&r, err) && put_keys(&r, err) && note(&r, err) &&
+	    file_sync_all(r.made, err) && (rename(r.made, r.place) == 0 || err_sys(err, "cannot write %s", r.place)) &&
+	    file_sync_all(r.place, err);
 
 	if (ok)
 		sum_up(&r);

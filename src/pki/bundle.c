@@ -88,7 +88,6 @@ static bool
 check_key(const struct bundle_look *l)
 {
 	struct pki_finding f = { .check = PKI_CHECK_FILES, .level = PKI_NOTE };
-	static const char mark[] = "ENCRYPTED";
 	struct err err;
 	uint8_t *data;
 	size_t n;
@@ -99,7 +98,7 @@ check_key(const struct bundle_look *l)
 		return true;
 	if (!read_pem(&l->c, l->b->key, &data, &n))
 		return false;
-	locked = memmem(data, n, mark, sizeof mark - 1) != NULL;
+	locked = pki_key_is_encrypted(slice_of(data, n));
 	key = locked ? NULL : key_parse(slice_of(data, n), l->b->key, NULL, "the key", &err);
 	secret_free(data, n);
 	if (!check_mode(l))

@@ -196,9 +196,9 @@ parse_all(struct index *x, struct slice text, const char *path, const char *ca, 
 }
 
 static void
-expire(struct index *x, size_t from, int64_t now)
+expire(struct index *x, int64_t now)
 {
-	for (size_t i = from; i < x->n; i++) {
+	for (size_t i = 0; i < x->n; i++) {
 		if (x->entries[i].status == PKI_LIVE && x->entries[i].not_after <= now)
 			x->entries[i].status = PKI_EXPIRED;
 	}
@@ -225,7 +225,7 @@ load(struct index *x, const char *path, const char *ca, int64_t now, struct err 
 	ok = parse_all(x, slice_of(text, n), path, ca, err);
 	x->seen = whole(slice_of(text, n));
 	free(text);
-	expire(x, 0, now);
+	expire(x, now);
 	return ok;
 }
 
@@ -272,14 +272,17 @@ index_pause(struct index *x)
 	(void)flock(x->fd, LOCK_UN);
 }
 
-/* What stands behind <x->seen>. False: it cannot be read. */
+/* What stands behind <x->seen>, <n> bytes of <path>. */
 static bool
-read_more(struct index *x, size_t n, uint8_t **ret)
+read_more(struct index *x, size_t n, const char *path, const char *ca, struct err *err)
 {
 	uint8_t *p = malloc(n);
 	size_t done = 0;
+	bool ok;
 
-	while (p != NULL && done < n) {
+	if (p == NULL)
+		return err_set(err, ERR_MEMORY, "out of memory");
+	while (done < n) {
 		ssize_t got = pread(x->fd, p + done, n - done, x->seen + (off_t)done);
 
 		if (got == -1 && errno == EINTR)
@@ -288,29 +291,34 @@ read_more(struct index *x, size_t n, uint8_t **ret)
 			break;
 		done += (size_t)got;
 	}
-	if (p == NULL || done < n) {
-		free(p);
-		return false;
-	}
-	*ret = p;
-	return true;
+	ok = (done == n || err_sys(err, "cannot read %s", path)) && parse_all(x, slice_of(p, n), path, ca, err);
+	if (ok)
+		x->seen += whole(slice_of(p, n));
+	free(p);
+	return ok;
+}
+
+/* Restored from a backup meanwhile, or cut. */
+static bool
+is_other(const struct index *x, const struct stat *ours, const char *path)
+{
+	struct stat theirs;
+
+	return stat(path, &theirs) == -1 || ours->st_ino != theirs.st_ino || ours->st_dev != theirs.st_dev || ours->st_size < x->seen;
 }
 
 bool
 index_resume(struct index *x, const char *ca_dir, const char *ca, int64_t now, struct err *err)
 {
 	char path[PKI_PATH_MAX];
-	struct stat ours, theirs;
-	size_t before = x->n, n;
-	uint8_t *text;
-	bool ok;
+	struct stat ours;
+	bool ok = true;
 
 	if (!path_join(path, sizeof path, ca_dir, "index.txt"))
 		return err_set(err, ERR_LIMIT, "%s: path too long", ca_dir);
 	if (flock(x->fd, LOCK_EX) == -1)
 		return err_sys(err, "cannot lock %s", path);
-	/* Restored from a backup meanwhile, or cut: all of it again. */
-	if (fstat(x->fd, &ours) == -1 || stat(path, &theirs) == -1 || ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev || ours.st_size < x->seen) {
+	if (fstat(x->fd, &ours) == -1 || is_other(x, &ours, path)) {
 		unsigned reads = x->reads + 1;
 
 		index_done(x);
@@ -318,15 +326,12 @@ index_resume(struct index *x, const char *ca_dir, const char *ca, int64_t now, s
 		x->reads = reads;
 		return ok;
 	}
-	n = (size_t)(ours.st_size - x->seen);
-	if (n == 0)
-		return true;
-	if (!read_more(x, n, &text))
-		return err_sys(err, "cannot read %s", path);
-	ok = parse_all(x, slice_of(text, n), path, ca, err);
-	x->seen += whole(slice_of(text, n));
-	free(text);
-	expire(x, before, now);
+	if (ours.st_size > x->seen)
+		ok = read_more(x, (size_t)(ours.st_size - x->seen), path, ca, err);
+	if (ok)
+		expire(x, now);
+	else
+		index_pause(x);
 	return ok;
 }
 

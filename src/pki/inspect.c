@@ -355,19 +355,13 @@ try_der(const struct look *l, struct slice der, unsigned line, const char *label
 	return false;
 }
 
-static bool
-is_encrypted_text(struct slice text)
-{
-	return memmem(text.p, text.n, "ENCRYPTED", 9) != NULL;
-}
-
 /* Of an encrypted key nothing can be told without its passphrase, and looking should not ask for one. */
 static bool
 show_key(const struct look *l, struct slice text, unsigned line)
 {
 	EVP_PKEY *k;
 
-	if (is_encrypted_text(text) && l->v->secret == NULL) {
+	if (pki_key_is_encrypted(text) && l->v->secret == NULL) {
 		look_key(l, NULL, line);
 		return true;
 	}
@@ -390,7 +384,7 @@ show_block(const struct look *l, const struct pem_block *b)
 		if (show_key(l, b->text, b->line))
 			return true;
 		/* Of one that was to be opened the error says enough: the passphrase may be wrong. */
-		if (l->v->secret != NULL && is_encrypted_text(b->text))
+		if (l->v->secret != NULL && pki_key_is_encrypted(b->text))
 			return false;
 		return err_set(l->err, ERR_INPUT, "%s:%u: the private key that begins here is damaged", l->name, b->line);
 	}

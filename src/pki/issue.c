@@ -236,7 +236,7 @@ deliver_folder(struct work *w, struct pki_issued *r, struct err *err)
 		return false;
 	if (!w->o->reissue && access(place, F_OK) == 0)
 		return err_set(err, ERR_EXISTS, "%s is there already and is not overwritten: move it away first", place);
-	(void)snprintf(made, sizeof made, "%s.new-XXXXXX", place);
+	(void)snprintf(made, sizeof made, "%.*s/.%s.new-XXXXXX", (int)(strrchr(place, '/') - place), place, strrchr(place, '/') + 1);
 	if (mkdtemp(made) == NULL) {
 		(void)err_sys(err, "cannot make a folder beside %s", place);
 		return drop_parent(w, place);

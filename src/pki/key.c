@@ -158,6 +158,12 @@ on_passphrase(char *buf, int size, int writing, void *ctx)
 	return (int)strlen(buf);
 }
 
+bool
+pki_key_is_encrypted(struct slice pem)
+{
+	return memmem(pem.p, pem.n, "ENCRYPTED", strlen("ENCRYPTED")) != NULL;
+}
+
 static bool
 is_encrypted_der(struct slice file)
 {

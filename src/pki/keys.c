@@ -12,12 +12,6 @@ struct keys_work {
 	bool ok;
 };
 
-static bool
-is_encrypted(struct slice pem)
-{
-	return memmem(pem.p, pem.n, "ENCRYPTED", 9) != NULL;
-}
-
 /* As it is, or encrypted now. */
 static bool
 save(struct keys_work *w, const char *name, const char *from, const char *to)
@@ -30,7 +24,7 @@ save(struct keys_work *w, const char *name, const char *from, const char *to)
 
 	if (!file_read(from, PKI_FILE_MAX, &data, &n, w->err))
 		return false;
-	sealed = is_encrypted(slice_of(data, n));
+	sealed = pki_key_is_encrypted(slice_of(data, n));
 	ok = !sealed || file_write(to, slice_of(data, n), 0600, 0, w->err);
 	secret_free(data, n);
 	if (sealed)
@@ -62,10 +56,23 @@ save_one(void *ctx, const char *name)
 bool
 pki_keys_save(const char *dir, const char *out, const struct pki_secret *secret, unsigned *ret_n, struct err *err)
 {
-	struct keys_work w = { dir, out, secret, 0, err, true };
+	char made[PKI_PATH_MAX];
+	struct keys_work w = { dir, made, secret, 0, err, true };
+	bool ok;
 
-	if (!home_check(dir, err) || !dir_make(out, 0700, err) || !pki_each_ca(dir, save_one, &w, err) || !w.ok)
+	if (snprintf(made, sizeof made, "%s.new-XXXXXX", out) >= (int)sizeof made)
+		return err_set(err, ERR_LIMIT, "%s: path too long", out);
+	if (!home_check(dir, err))
 		return false;
+	if (mkdtemp(made) == NULL)
+		return err_sys(err, "cannot make a folder beside %s", out);
+	ok = pki_each_ca(dir, save_one, &w, err) && w.ok;
+	/* All of them or none: an empty folder is replaced, and another is not. */
+	if (ok && rename(made, out) == -1)
+		ok = errno == ENOTEMPTY || errno == EEXIST ? err_set(err, ERR_EXISTS, "%s is there already and is not overwritten: move it away first", out) :
+							     err_sys(err, "cannot write %s", out);
+	if (!ok)
+		(void)dir_remove(made);
 	*ret_n = w.n;
-	return true;
+	return ok;
 }

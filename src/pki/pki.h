@@ -92,7 +92,7 @@ bool pki_issue(const struct pki_order *o, struct pki_issued *ret, struct err *er
 /* Many of them. CA and index are opened once; a turn of at most PKI_SERIES_MAX has a handful of syncs for all that is in it, and others have the
  * index meanwhile; but one series at a time (ERR_EXISTS). <o>: what holds of all (its cn is not looked at), clients' folders only; borrowed until pki_series_free(). What a run that was killed had booked
  * and not put in its place is put there now, and what it had not booked is taken away, so that nothing is made twice and no key is lost. NULL and <err>. */
-enum { PKI_SERIES_MAX = 1000 };
+enum { PKI_SERIES_MAX = 200 };
 struct pki_series;
 struct pki_series *pki_series_new(const struct pki_order *o, struct err *err);
 struct pki_series_one {
@@ -104,7 +104,6 @@ struct pki_series_one {
 };
 /* A turn. False: nobody in it has got anything, and it makes no sense to go on. */
 bool pki_series_issue(struct pki_series *s, struct pki_series_one *v, size_t n, struct err *err);
-unsigned pki_series_mended(const struct pki_series *s); /* folders that were put in their place at the start */
 void pki_series_free(struct pki_series *s); /* NULL is fine */
 
 enum pki_status { PKI_LIVE, PKI_EXPIRED, PKI_REPLACED, PKI_DROPPED, PKI_REVOKED };
@@ -157,6 +156,7 @@ bool pki_adopt(const struct pki_adopt *a, struct err *err);
 
 /* The private keys of all CAs to <out>/CA.pem, for a backup: those that are encrypted as they are, others encrypted with the passphrase that <secret> gives.
  * Those in tokens and elsewhere are left out. */
+bool pki_key_is_encrypted(struct slice pem); /* without its passphrase nothing can be told of it */
 bool pki_keys_save(const char *dir, const char *out, const struct pki_secret *secret, unsigned *ret_n, struct err *err);
 
 /* Trust a CA whose key is elsewhere, and give what it issues a role: copied to pki/trusted/<role>-<name>.pem, added to

@@ -21,8 +21,8 @@ struct names {
 
 struct staged {
 	struct pki_entry entry;
-	char made[PKI_PATH_MAX + 32]; /* its hidden folder; "": nothing of it is there */
-	size_t place_n;               /* so many bytes of <made> are its name later on */
+	char made[PKI_PATH_MAX]; /* its hidden folder; "": nothing of it is there */
+	char place[PKI_PATH_MAX]; /* its name later on */
 };
 
 struct pki_series {
@@ -34,18 +34,26 @@ struct pki_series {
 	int64_t now;
 	char clients[PKI_PATH_MAX];
 	int lock;        /* of it */
-	unsigned mended, reads;
+	unsigned reads;
 	struct staged *staged;
 };
 
 /* ---- who has one ---- */
 
+/* A hold may end; of what else is over nobody need know. */
+static bool
+is_over(const struct pki_entry *e)
+{
+	return e->status != PKI_LIVE && e->status != PKI_REVOKED;
+}
+
 static void
 names_put(struct names *t, const struct index *x, size_t i)
 {
-	size_t at = map_hash(slice_str(x->entries[i].cn)) & (t->cap - 1);
+	const struct pki_entry *all = x->entries;
+	size_t at = map_hash(slice_str(all[i].cn)) & (t->cap - 1);
 
-	while (t->slots[at] != 0)
+	while (t->slots[at] != 0 && !(is_over(&all[t->slots[at] - 1]) && strcmp(all[t->slots[at] - 1].cn, all[i].cn) == 0))
 		at = (at + 1) & (t->cap - 1);
 	t->slots[at] = (uint32_t)i + 1;
 }
@@ -89,14 +97,17 @@ find_live(const struct pki_series *s, const char *cn)
 
 /* ---- what a run that was killed has left ---- */
 
-enum { SUFFIX = 11 }; /* ".new-XXXXXX" */
+/* Hidden names: no common name begins with a dot (new_cn_ok). Those of single certificates have another mark: they are locked by their CA's index alone. */
+#define MARK_MANY ".many-XXXXXX"
+#define MARK_ONE ".new-XXXXXX"
 
+/* "DIR/NAME" of "DIR/.NAMEmark". False: it is none. */
 static bool
-is_unfinished(const char *name)
+name_later(const char *name, const char *mark, char *ret, size_t cap)
 {
-	size_t n = strlen(name);
+	size_t n = strlen(name), m = strlen(mark);
 
-	return n > SUFFIX && memcmp(name + n - SUFFIX, ".new-", 5) == 0;
+	return name[0] == '.' && n > m + 1 && memcmp(name + n - m, mark, m - 6) == 0 && text_copy(ret, cap, slice_of(name + 1, n - m - 1));
 }
 
 /* The leaf, behind which its CA stands. */
@@ -113,62 +124,91 @@ first_of(const char *path)
 	return x;
 }
 
-/* The entry of the certificate in <folder>; NULL: it is not in the index. */
-static const struct pki_entry *
-booked(const struct index *x, const char *folder, struct pki_entry *ret_cert)
+enum known { NOT_THERE, STRANGE, UNBOOKED, BOOKED };
+
+/* What the index has of the certificate in <folder>. STRANGE: another CA's. */
+static enum known
+look_up(const struct pki_series *s, const char *folder, struct pki_entry *ret_cert, const struct pki_entry **ret)
 {
 	char path[PKI_PATH_MAX + 64];
 	auto_x509 cert = NULL;
 
-	*ret_cert = (struct pki_entry){ 0 };
-	if (!path_join(path, sizeof path, folder, "cert.pem") || (cert = first_of(path)) == NULL ||
-	    !entry_of(cert, "", PROFILE_CLIENT, "", ret_cert))
-		return NULL;
-	for (size_t i = x->n; i-- > 0;)
-		if (strcmp(x->entries[i].fingerprint, ret_cert->fingerprint) == 0)
-			return &x->entries[i];
-	return NULL;
+	if (!path_join(path, sizeof path, folder, "cert.pem") || (cert = first_of(path)) == NULL || !entry_of(cert, "", PROFILE_CLIENT, "", ret_cert))
+		return NOT_THERE;
+	if (X509_check_issued(s->ca.cert, cert) != X509_V_OK)
+		return STRANGE;
+	for (size_t i = s->index.n; i-- > 0;)
+		if (strcmp(s->index.entries[i].fingerprint, ret_cert->fingerprint) == 0) {
+			*ret = &s->index.entries[i];
+			return BOOKED;
+		}
+	return UNBOOKED;
 }
 
 static void
-mend_one(struct pki_series *s, const char *name)
+drop_copy(const struct pki_series *s, const char *serial)
 {
-	char made[PKI_PATH_MAX], place[PKI_PATH_MAX], copy[PKI_PATH_MAX + 128];
-	const struct pki_entry *ours, *theirs;
-	struct pki_entry cert, other;
+	char copy[PKI_PATH_MAX + 128];
 
-	if (!path_join(made, sizeof made, s->clients, name) || !path_join(place, sizeof place, s->clients, name))
-		return;
-	place[strlen(place) - SUFFIX] = '\0';
-	ours = booked(&s->index, made, &cert);
-	theirs = booked(&s->index, place, &other);
-	if (ours != NULL && ours->status == PKI_LIVE) {
-		/* Its key is wanted. Where there is another one, too, the newer counts. */
-		if (theirs == NULL || theirs->status != PKI_LIVE || ours > theirs)
-			s->mended += folder_swap(made, place, true, NULL);
-		return;
-	}
-	if (ours == NULL && cert.serial[0] != '\0') {
-		(void)snprintf(copy, sizeof copy, "%s/certs/%s.pem", s->ca.dir, cert.serial);
-		(void)unlink(copy);
-	}
-	(void)dir_remove(made);
+	(void)snprintf(copy, sizeof copy, "%s/certs/%s.pem", s->ca.dir, serial);
+	(void)unlink(copy);
 }
 
-/* Nobody else is at it: whoever makes such a folder has <clients> locked, or the index, until it has its name. */
+/* Nobody has it: its name is free, or that of an older one of this CA. Whatever else is there stays. */
 static bool
-mend(struct pki_series *s, struct err *err)
+place_late(const struct pki_series *s, const char *made, const char *place, const struct pki_entry *ours)
 {
+	const struct pki_entry *theirs = NULL;
+	struct pki_entry other;
+
+	if (access(place, F_OK) == -1)
+		return folder_swap(made, place, false, NULL);
+	return look_up(s, place, &other, &theirs) == BOOKED && (theirs->status != PKI_LIVE || ours > theirs) && folder_swap(made, place, true, NULL);
+}
+
+/* True: a folder has got its name. */
+static bool
+mend_one(const struct pki_series *s, const char *name, bool is_many, const char *later)
+{
+	char made[PKI_PATH_MAX], place[PKI_PATH_MAX];
+	const struct pki_entry *ours = NULL;
+	struct pki_entry cert;
+	enum known known;
+
+	if (!path_join(made, sizeof made, s->clients, name) || !path_join(place, sizeof place, s->clients, later))
+		return false;
+	known = look_up(s, made, &cert, &ours);
+	if (known == BOOKED && strcmp(ours->cn, later) != 0)
+		return false;
+	if (known == BOOKED && ours->status == PKI_LIVE)
+		return place_late(s, made, place, ours);
+	if (known == STRANGE || (known == NOT_THERE && !is_many))
+		return false;
+	if (known == UNBOOKED)
+		drop_copy(s, cert.serial);
+	(void)dir_remove(made);
+	return false;
+}
+
+/* Nobody is at them any more: who makes many has <clients> locked, and who makes one of this CA has the index. */
+static bool
+mend(const struct pki_series *s, struct err *err)
+{
+	char later[PKI_PATH_MAX];
+	bool mended = false;
 	struct dirent *e;
 	DIR *d = opendir(s->clients);
 
 	if (d == NULL)
 		return err_sys(err, "%s", s->clients);
-	while ((e = readdir(d)) != NULL)
-		if (is_unfinished(e->d_name))
-			mend_one(s, e->d_name);
+	while ((e = readdir(d)) != NULL) {
+		bool is_many = name_later(e->d_name, MARK_MANY, later, sizeof later);
+
+		if (is_many || name_later(e->d_name, MARK_ONE, later, sizeof later))
+			mended |= mend_one(s, e->d_name, is_many, later);
+	}
 	(void)closedir(d);
-	return s->mended == 0 || dir_sync(s->clients, err);
+	return !mended || dir_sync(s->clients, err);
 }
 
 /* ---- begin and end ---- */
@@ -232,12 +272,6 @@ pki_series_free(struct pki_series *s)
 	free(s);
 }
 
-unsigned
-pki_series_mended(const struct pki_series *s)
-{
-	return s->mended;
-}
-
 /* ---- a turn ---- */
 
 /* Key, certificate and folder under a hidden name. Nothing of it need be on the disk yet. */
@@ -249,16 +283,11 @@ write_one(struct pki_series *s, struct draft *d, struct staged *g, struct err *e
 
 	if (!entry_of(d->leaf, s->ca.name, d->profile, draft_cn(d), &g->entry))
 		return crypto_err(err, "cannot read the certificate that was made");
-	(void)snprintf(g->made + g->place_n, sizeof g->made - g->place_n, ".new-XXXXXX");
-	if (mkdtemp(g->made) == NULL) {
-		(void)err_sys(err, "cannot make a folder in %s", s->clients);
-		g->made[0] = '\0';
-		return false;
-	}
+	if (mkdtemp(g->made) == NULL)
+		return err_sys(err, "cannot make a folder in %s", s->clients);
 	if (bundle_write(g->made, &b, err) && cert_copy(s->ca.dir, d->leaf, g->entry.serial, FILE_UNSYNCED, err))
 		return true;
 	(void)dir_remove(g->made);
-	g->made[0] = '\0';
 	return false;
 }
 
@@ -269,6 +298,8 @@ make_one(struct pki_series *s, const char *cn, struct staged *g, struct err *err
 	bool ok = (d.key = key_new(s->order.key_type, err)) != NULL && draft_make(&d, err) && write_one(s, &d, g, err);
 
 	draft_done(&d);
+	if (!ok)
+		g->made[0] = '\0';
 	return ok;
 }
 
@@ -289,11 +320,11 @@ look_at(struct pki_series *s, struct pki_series_one *v, struct staged *g)
 
 	if (!new_cn_ok(v->cn, why, sizeof why))
 		return err_set(&v->why, ERR_INPUT, "\"%s\" cannot be the name of a certificate: the common name %s", text_show(slice_str(v->cn), shown, sizeof shown), why);
-	if (!path_join(g->made, sizeof g->made - SUFFIX - 1, s->clients, v->cn))
+	(void)path_join(g->place, sizeof g->place, s->clients, v->cn);
+	if (snprintf(g->made, sizeof g->made, "%s/.%s" MARK_MANY, s->clients, v->cn) >= (int)sizeof g->made)
 		return err_set(&v->why, ERR_LIMIT, "%s: path too long", s->clients);
-	g->place_n = strlen(g->made);
 	e = find_live(s, v->cn);
-	v->had = access(g->made, F_OK) == 0;
+	v->had = access(g->place, F_OK) == 0;
 	if (e != NULL && v->had) {
 		tell(v, e);
 		return false;
@@ -303,7 +334,7 @@ look_at(struct pki_series *s, struct pki_series_one *v, struct staged *g)
 		    e->serial);
 	if (v->had) {
 		v->had = false;
-		return err_set(&v->why, ERR_EXISTS, "%s is there already and is not overwritten: move it away first", g->made);
+		return err_set(&v->why, ERR_EXISTS, "%s is there already and is not overwritten: move it away first", g->place);
 	}
 	return true;
 }
@@ -350,27 +381,35 @@ look_at_all(struct pki_series *s, struct pki_series_one *v, size_t n, struct err
 	return true;
 }
 
-static size_t
-stage(struct pki_series *s, struct pki_series_one *v, size_t n)
+/* False: nobody gets anything for a reason that is none of theirs, and the next ones would not either. */
+static bool
+stage(struct pki_series *s, struct pki_series_one *v, size_t n, size_t *ret_made, struct err *err)
 {
+	const struct err *why = NULL;
 	size_t made = 0;
 
-	for (size_t i = 0; i < n; i++)
-		if (s->staged[i].made[0] != '\0')
-			made += make_one(s, v[i].cn, &s->staged[i], &v[i].why);
-	return made;
+	for (size_t i = 0; i < n; i++) {
+		if (s->staged[i].made[0] == '\0')
+			continue;
+		if (make_one(s, v[i].cn, &s->staged[i], &v[i].why))
+			made++;
+		else if (why == NULL)
+			why = &v[i].why;
+	}
+	*ret_made = made;
+	if (made > 0 || why == NULL)
+		return true;
+	*err = *why;
+	return false;
 }
 
 static void
 unstage_one(struct pki_series *s, struct staged *g)
 {
-	char copy[PKI_PATH_MAX + 128];
-
 	if (g->made[0] == '\0')
 		return;
 	(void)dir_remove(g->made);
-	(void)snprintf(copy, sizeof copy, "%s/certs/%s.pem", s->ca.dir, g->entry.serial);
-	(void)unlink(copy);
+	drop_copy(s, g->entry.serial);
 	g->made[0] = '\0';
 }
 
@@ -388,23 +427,21 @@ sync_all(const struct pki_series *s, struct err *err)
 static bool
 book_all(struct pki_series *s, struct pki_series_one *v, size_t n, struct err *err)
 {
-	const struct pki_entry **all = reallocarray(NULL, n, sizeof(struct pki_entry *)), *e;
+	const struct pki_entry **all = reallocarray(NULL, n, sizeof(struct pki_entry *));
 	size_t made = 0;
 	bool ok;
 
 	if (all == NULL)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	for (size_t i = 0; i < n; i++) {
-		if (s->staged[i].made[0] == '\0')
+		struct staged *g = &s->staged[i], meanwhile;
+
+		if (g->made[0] == '\0')
 			continue;
-		e = find_live(s, v[i].cn);
-		if (e == NULL) {
-			all[made++] = &s->staged[i].entry;
-			continue;
-		}
-		v[i].had = true;
-		tell(&v[i], e);
-		unstage_one(s, &s->staged[i]);
+		if (look_at(s, &v[i], &meanwhile))
+			all[made++] = &g->entry;
+		else
+			unstage_one(s, g);
 	}
 	ok = made == 0 || (note_certificates(s->order.dir, "issue", all, made, err) && index_issued_all(&s->index, all, made, err));
 	free(all);
@@ -415,12 +452,9 @@ book_all(struct pki_series *s, struct pki_series_one *v, size_t n, struct err *e
 static void
 place_one(struct pki_series *s, struct pki_series_one *v, struct staged *g)
 {
-	char place[PKI_PATH_MAX + 32];
 	struct err ignored;
 
-	memcpy(place, g->made, g->place_n);
-	place[g->place_n] = '\0';
-	if (folder_swap(g->made, place, false, &v->why)) {
+	if (folder_swap(g->made, g->place, false, &v->why)) {
 		tell(v, &g->entry);
 		return;
 	}
@@ -442,6 +476,8 @@ deliver_all(struct pki_series *s, struct pki_series_one *v, size_t n, struct err
 		if (s->staged[i].made[0] != '\0')
 			place_one(s, &v[i], &s->staged[i]);
 	index_pause(&s->index);
+	/* What has not got its name for good gets it when the next series begins. */
+	(void)dir_sync(s->clients, NULL);
 	return ok;
 }
 
@@ -452,9 +488,8 @@ pki_series_issue(struct pki_series *s, struct pki_series_one *v, size_t n, struc
 
 	if (n > PKI_SERIES_MAX)
 		return err_set(err, ERR_LIMIT, "more than %d at once", PKI_SERIES_MAX);
-	if (!look_at_all(s, v, n, err))
+	if (!look_at_all(s, v, n, err) || !stage(s, v, n, &made, err))
 		return false;
-	made = stage(s, v, n);
 	if (made > 0 && !deliver_all(s, v, n, err)) {
 		for (size_t i = 0; i < n; i++)
 			unstage_one(s, &s->staged[i]);
@@ -470,5 +505,5 @@ pki_series_issue(struct pki_series *s, struct pki_series_one *v, size_t n, struc
 		v[i].cn = cn;
 		v[i].had = first->why.code == ERR_OK;
 	}
-	return made == 0 || dir_sync(s->clients, err);
+	return true;
 }

@@ -35,7 +35,7 @@ look_at(void *ctx, const char *name)
 	if ((size_t)snprintf(path, sizeof(path), "%s/pki/%s/key.pem", l->dir, name) >= sizeof(path) ||
 	    !file_read(path, PKI_FILE_MAX, &data, &n, NULL))
 		return;
-	l->encrypted = l->encrypted || memmem(data, n, "ENCRYPTED", strlen("ENCRYPTED")) != NULL;
+	l->encrypted = l->encrypted || pki_key_is_encrypted(slice_of(data, n));
 	secret_free(data, n);
 }
 
