@@ -1,5 +1,6 @@
 """The registry learns what commands issued and revoked: while control was down, while it runs, and both at once; nothing of it twice."""
 import json
+import sqlite3
 import subprocess
 
 import pytest
@@ -45,6 +46,10 @@ def serials(pki, status):
 
 
 def test_what_commands_did_before_beside_and_after(pki, tmp_path):
+    def marks():
+        return [line.split()[:2] for line in index.read_text().splitlines() if line.startswith(("revoked", "live"))]
+
+    index = pki.dir / "pki/client/index.txt"
     for name in ("before", "gone"):
         kit.signet("device", "add", name, "--dir", pki.dir)
     for _ in range(3):
@@ -83,8 +88,17 @@ def test_what_commands_did_before_beside_and_after(pki, tmp_path):
         assert answer.status == 200, answer
         kit.wait_for(lambda: on_list(pki)[1] == serials(pki, "revoked"), "a list with all of them")
         assert on_list(pki)[0] > before[0] and made[0] in on_list(pki)[1]
+        assert c("POST", f"/api/v1/certificates/client/{made[-1]}/hold").status == 200
+        kit.wait_for(lambda: ["revoked", made[-1]] in marks(), "the hold")
     kit.signet("device", "add", "after", "--dir", pki.dir)
     kit.signet("ca", "revoke", "before", "--dir", pki.dir)
+    # Somebody else released it; and control was killed after the signer had booked, before it could note that.
+    hold = next(line for line in index.read_text().splitlines(True) if line.split()[:2] == ["revoked", made[-1]])
+    with index.open("a") as file:
+        file.write("\t".join(["live", *hold.split()[1:3]]) + "\n")
+    db = sqlite3.connect(pki.dir / "registry.db", isolation_level=None)
+    db.executescript("DELETE FROM settings WHERE name LIKE 'index/%'; INSERT OR IGNORE INTO unbooked SELECT id FROM certificates WHERE state >= 2;")
+    db.close()
     with served:
         served.start()
         c = served.login()
@@ -92,6 +106,11 @@ def test_what_commands_did_before_beside_and_after(pki, tmp_path):
         kit.wait_for(lambda: on_list(pki)[1] == serials(pki, "revoked"), "the list")
         # What came through ourselves is not looked at again.
         assert served.text().count("learned from pki/client/index.txt") <= 2
+        # Nothing of it is booked again; what is asked of the signer later is booked behind it.
+        assert c("GET", f"/api/v1/certificates/client/{made[-1]}").json["state"] == "active"
+        assert c("POST", f"/api/v1/certificates/client/{made[1]}/revoke", {"reason": "keyCompromise"}).status == 200
+        kit.wait_for(lambda: ["revoked", made[1]] in marks(), "the last one")
+        assert all(marks().count(mark) == 1 for mark in marks()), marks()
     assert kit.signet("registry", "check", "--dir", pki.dir, check=False).returncode in (0, 2)
 
 

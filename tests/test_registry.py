@@ -25,7 +25,7 @@ def test_an_older_one_is_brought_up_to_date(home, tmp_path, version, text):
     """By whoever opens it to write; those who only look refuse it, and say so."""
     pki = kit.Pki(tmp_path / "site")
     db = sqlite3.connect(pki.dir / "registry.db", isolation_level=None)
-    db.executescript(text)
+    db.executescript(text + "INSERT INTO settings VALUES('index/client', X'31');")
     db.close()
     refused = kit.signet("registry", "check", pki.dir, check=False)
     assert refused.returncode == 1 and "start the service once" in refused.stderr
@@ -34,6 +34,10 @@ def test_an_older_one_is_brought_up_to_date(home, tmp_path, version, text):
     assert schema(pki.dir) == schema(home)
     old, new = dump(home), dump(pki.dir)
     assert {k: new[k] for k in ("devices", "certificates", "end_tally", "device_tally")} == {k: old[k] for k in ("devices", "certificates", "end_tally", "device_tally")}
+    # What version 2 has to be told of revocations is what the index does not say.
+    db = sqlite3.connect(pki.dir / "registry.db")
+    assert [name for name, in db.execute("SELECT name FROM settings WHERE name LIKE 'index/%'")] == ([] if version == 1 else ["index/client"])
+    db.close()
     assert (pki.dir / f"registry.db.v{version}").stat().st_mode & 0o777 == 0o600
 
 

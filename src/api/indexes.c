@@ -150,11 +150,15 @@ take_mark(struct indexes *x, struct index_file *f, const struct pki_entry *e, st
 		return true;
 	if (!known(x, f, e->serial, &c))
 		return take_foreign(x, f, e, err);
-	if (e->status == PKI_LIVE && c.state == REGISTRY_CERT_HOLD) {
-		ok = registry_certificate_unhold(x->api->registry, c.ca, slice_str(c.serial), err);
-		f->news += ok;
-		f->revoked += ok;
-	} else if (e->status != PKI_LIVE && c.state != REGISTRY_CERT_REVOKED) {
+	if (e->status == PKI_LIVE) {
+		if (c.state == REGISTRY_CERT_HOLD) {
+			ok = registry_certificate_unhold(x->api->registry, c.ca, slice_str(c.serial), err);
+			f->news += ok;
+			f->revoked += ok;
+		}
+		ok = ok && registry_booked(x->api->registry, c.ca, slice_str(c.serial), -1, err);
+	} else {
+		/* Also of what is revoked here already: now it is known to be booked. */
 		c.state = e->status != PKI_REVOKED ? REGISTRY_CERT_SUPERSEDED : e->reason == REASON_HOLD ? REGISTRY_CERT_HOLD : REGISTRY_CERT_REVOKED;
 		c.revoked_at = e->status == PKI_REVOKED ? e->revoked_at : 0;
 		c.reason = e->status == PKI_REVOKED ? e->reason : 0;

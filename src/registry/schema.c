@@ -153,9 +153,10 @@ static const char version_2[] =
     "CREATE INDEX certificates_ca_end ON certificates(tenant_id, ca_id, not_after) WHERE state = 0;"
 
     /* Revocations, holds and their ends that stand neither in the CA's index nor in the audit log yet: the signer is to be told. Only of CAs whose
-     * key it has. What the index says is taken out again. */
+     * key it has. What the index says is taken out again: it is read anew, from its beginning. */
     "CREATE TABLE unbooked(id INTEGER PRIMARY KEY REFERENCES certificates ON DELETE CASCADE) STRICT;"
     "INSERT INTO unbooked SELECT x.id FROM certificates x JOIN cas c ON c.id = x.ca_id WHERE x.state >= 2 AND c.own = 1;"
+    "DELETE FROM settings WHERE name LIKE 'index/%';"
     "CREATE TRIGGER certificates_unbooked AFTER UPDATE OF state ON certificates WHEN NEW.state <> OLD.state AND (NEW.state >= 2 OR OLD.state = 2)"
     " AND (SELECT own FROM cas WHERE id = NEW.ca_id) = 1 BEGIN INSERT OR REPLACE INTO unbooked VALUES(NEW.id); END;"
 
