@@ -364,6 +364,55 @@ test_replays(void **state)
 	FAILS(k, ERR_INPUT, registry_replay_begin(k->r, SL("ann"), SL("x"), SL("short"), &what, &got, &k->err));
 }
 
+/* What became of the key <n> of <scope>: asked again, and answered with <size> bytes when it is the first time. */
+static enum registry_replay
+repeat(struct kit *k, const char *scope, unsigned n, size_t size)
+{
+	static const uint8_t body[REGISTRY_JSON_MAX];
+	struct registry_reply reply = { .status = 200, .body = slice_of(body, size) }, got = { 0 };
+	uint8_t h[REGISTRY_HASH];
+	char key[16];
+	enum registry_replay what;
+
+	(void)snprintf(key, sizeof key, "k%u", n);
+	WORKS(k, registry_replay_begin(k->r, slice_str(scope), slice_str(key), kit_hash(1, h), &what, &got, &k->err));
+	free(got.mem);
+	if (what == REGISTRY_FIRST)
+		WORKS(k, registry_replay_finish(k->r, slice_str(scope), slice_str(key), &reply, KIT_NOW + 60 + n, &k->err));
+	return what;
+}
+
+/* Of each who asks: the last ones, and so many bytes. */
+static void
+test_replays_are_bounded(void **state)
+{
+	enum { LARGE = REGISTRY_REPLAY_BYTES_MAX / REGISTRY_JSON_MAX };
+	struct kit *k = *state;
+	struct registry_report report;
+
+	assert_int_equal(repeat(k, "bob", 1, 10), REGISTRY_FIRST);
+	WORKS(k, registry_begin(k->r, &k->err));
+	for (unsigned i = 1; i <= REGISTRY_REPLAYS_MAX; i++)
+		assert_int_equal(repeat(k, "ann", i, 10), REGISTRY_FIRST);
+	WORKS(k, registry_commit(k->r, &k->err));
+	assert_int_equal(repeat(k, "ann", 1, 10), REGISTRY_REPLAY);
+	assert_int_equal(repeat(k, "ann", REGISTRY_REPLAYS_MAX + 1, 10), REGISTRY_FIRST);
+	assert_int_equal(repeat(k, "ann", 2, 10), REGISTRY_REPLAY);
+	assert_int_equal(repeat(k, "ann", REGISTRY_REPLAYS_MAX + 1, 10), REGISTRY_REPLAY);
+	for (unsigned i = 1; i <= LARGE; i++)
+		assert_int_equal(repeat(k, "ann", 10000 + i, REGISTRY_JSON_MAX), REGISTRY_FIRST);
+	/* Many small ones have gone for the large ones, and these fill it. */
+	assert_int_equal(repeat(k, "ann", 10001, 10), REGISTRY_REPLAY);
+	assert_int_equal(repeat(k, "ann", 20000, 1), REGISTRY_FIRST);
+	assert_int_equal(repeat(k, "ann", 10002, 10), REGISTRY_REPLAY);
+	assert_int_equal(repeat(k, "ann", 10001, 10), REGISTRY_FIRST);
+	assert_int_equal(repeat(k, "bob", 1, 10), REGISTRY_REPLAY);
+	registry_close(k->r);
+	k->r = NULL;
+	WORKS(k, registry_check(k->path, true, NULL, NULL, &report, &k->err));
+	assert_int_equal(report.faults, 0);
+}
+
 static void
 test_settings(void **state)
 {
@@ -393,7 +442,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_users), TEST(test_passwords), TEST(test_rights), TEST(test_last_admin), TEST(test_last_admin_of_each_tenant), TEST(test_hostile_words),
-		TEST(test_templates_twice), TEST(test_replays), TEST(test_settings),
+		TEST(test_templates_twice), TEST(test_replays), TEST(test_replays_are_bounded), TEST(test_settings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

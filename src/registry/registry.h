@@ -512,6 +512,8 @@ bool registry_factory_change(struct registry *r, const struct registry_change *c
 
 /* ---- idempotency keys of requests ---- */
 
+/* Of one scope no more answers are kept than these, and the oldest give way: their keys are forgotten. */
+enum { REGISTRY_REPLAYS_MAX = 4096, REGISTRY_REPLAY_BYTES_MAX = 16 << 20 };
 enum registry_replay { REGISTRY_FIRST, REGISTRY_REPLAY, REGISTRY_RUNNING, REGISTRY_OTHER };
 struct registry_reply {
 	int status;

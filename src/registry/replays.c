@@ -74,6 +74,25 @@ one(struct registry *r, bool ok, struct slice key, struct err *err)
 	return ok && (db_changed(r) == 1 || row_missing(err, "idempotency key", key));
 }
 
+/* Who sends many requests a day has the answers of the last ones, and takes no more room than others. */
+static bool
+make_room(struct registry *r, struct slice scope, struct slice key, struct err *err)
+{
+	struct values *v = &(struct values){ (const struct value[]){ v_text(scope), v_int(REGISTRY_REPLAYS_MAX), v_int(REGISTRY_REPLAY_BYTES_MAX) }, 3 };
+	int64_t over;
+
+	do {
+		if (!db_int(r, "SELECT COALESCE((SELECT n > ?2 OR bytes > ?3 FROM replay_tally WHERE scope = ?1), 0)", v, &over, err))
+			return false;
+		if (over == 0)
+			return true;
+		if (!db_run(r, "DELETE FROM replays WHERE scope = ?1 AND key = (SELECT key FROM replays INDEXED BY replays_oldest WHERE scope = ?1"
+		               " AND expires > 0 AND key <> ?2 ORDER BY expires LIMIT 1)", VALUES(v_text(scope), v_text(key)), err))
+			return false;
+	} while (db_changed(r) == 1);
+	return true; /* the others are not answered yet */
+}
+
 bool
 registry_replay_finish(struct registry *r, struct slice scope, struct slice key, const struct registry_reply *reply, int64_t expires,
     struct err *err)
@@ -85,7 +104,7 @@ registry_replay_finish(struct registry *r, struct slice scope, struct slice key,
 	        one(r, db_run(r, "UPDATE replays SET status = ?3, head = ?4, body = ?5, expires = ?6 WHERE scope = ?1 AND key = ?2"
 	                         " AND status = 0",
 	                   VALUES(v_text(scope), v_text(key), v_int(reply->status), v_blob(reply->head), v_blob(reply->body), v_int(expires)),
-	                   err), key, err), err);
+	                   err), key, err) && make_room(r, scope, key, err), err);
 }
 
 bool

@@ -53,6 +53,9 @@ static const char *const checks[] = {
 	" (SELECT COALESCE(SUM(n), 0) FROM end_tally) AS kept, (SELECT COUNT(*) FROM certificates WHERE state = 0) AS real) WHERE kept <> real",
 	"SELECT 'device ' || d.cn || ': its common name is not that of its tenant' FROM devices d JOIN tenants t ON t.id = d.tenant_id"
 	" WHERE d.cn <> CASE t.first WHEN 1 THEN d.name ELSE t.name || ':' || d.name END LIMIT 1000",
+	"SELECT 'the idempotency keys of ' || scope || ' are not as many and as large as is kept' FROM (SELECT scope, COUNT(*) AS n,"
+	" SUM(length(head) + length(body)) AS bytes FROM replays GROUP BY scope) r FULL JOIN replay_tally y USING(scope)"
+	" WHERE r.n IS NOT y.n OR r.bytes IS NOT y.bytes LIMIT 1000",
 	"SELECT 'CA ' || name || ': more revocations are listed than there were' FROM cas WHERE revocations_listed > revocations",
 };
 

@@ -171,7 +171,19 @@ static const char version_3[] =
     "CREATE INDEX presence_expected ON presence(device_id) WHERE beat = 1;"
     "CREATE TABLE records(n INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, object TEXT NOT NULL,"
     " details TEXT NOT NULL) STRICT;"
-    "DROP TABLE user_passwords;";
+    "DROP TABLE user_passwords;"
+    /* What is kept for each who asks, for which there is a bound. */
+    "CREATE TABLE replay_tally(scope TEXT PRIMARY KEY, n INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "INSERT INTO replay_tally SELECT scope, COUNT(*), SUM(length(head) + length(body)) FROM replays GROUP BY scope;"
+    "CREATE INDEX replays_oldest ON replays(scope, expires) WHERE expires > 0;"
+    "CREATE TRIGGER replays_added AFTER INSERT ON replays BEGIN"
+    " INSERT INTO replay_tally VALUES(NEW.scope, 1, length(NEW.head) + length(NEW.body))"
+    " ON CONFLICT DO UPDATE SET n = n + 1, bytes = bytes + excluded.bytes; END;"
+    "CREATE TRIGGER replays_filled AFTER UPDATE OF head, body ON replays BEGIN"
+    " UPDATE replay_tally SET bytes = bytes + length(NEW.head) + length(NEW.body) - length(OLD.head) - length(OLD.body) WHERE scope = NEW.scope; END;"
+    "CREATE TRIGGER replays_removed AFTER DELETE ON replays BEGIN"
+    " UPDATE replay_tally SET n = n - 1, bytes = bytes - length(OLD.head) - length(OLD.body) WHERE scope = OLD.scope;"
+    " DELETE FROM replay_tally WHERE scope = OLD.scope AND n = 0; END;";
 
 const struct migration schema_migrations[] = {
 	{ version_1 },

@@ -44,6 +44,8 @@ CREATE TABLE presence(device_id INTEGER PRIMARY KEY REFERENCES devices ON DELETE
 INSERT INTO "presence" VALUES(1,1,1,1700000000,1700000000,'192.0.2.1:1234','online,ready',1);
 CREATE TABLE records(n INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, object TEXT NOT NULL, details TEXT NOT NULL) STRICT;
 INSERT INTO "records" VALUES(7,1700000000,'user:admin','createDevice','/api/v1/devices/f60c28','{"count":"1"}');
+CREATE TABLE replay_tally(scope TEXT PRIMARY KEY, n INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO "replay_tally" VALUES('ann',1,2);
 CREATE TABLE replays(scope TEXT NOT NULL, key TEXT NOT NULL, hash BLOB NOT NULL, status INTEGER NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY(scope, key)) STRICT, WITHOUT ROWID;
 INSERT INTO "replays" VALUES('ann','key',X'ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB',201,X'',X'7B7D',1900000000);
 CREATE TABLE secrets(id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL, tenant_id INTEGER REFERENCES tenants ON DELETE CASCADE, device_id INTEGER REFERENCES devices ON DELETE CASCADE, purpose TEXT NOT NULL, note TEXT NOT NULL, max_uses INTEGER NOT NULL, uses INTEGER NOT NULL, claimed INTEGER NOT NULL CHECK(claimed >= 0), expires INTEGER NOT NULL, revoked INTEGER NOT NULL, by TEXT NOT NULL, created INTEGER NOT NULL) STRICT;
@@ -114,6 +116,10 @@ CREATE TRIGGER certificates_came AFTER UPDATE OF state, tenant_id ON certificate
 CREATE TRIGGER certificates_unbooked AFTER UPDATE OF state ON certificates WHEN NEW.state <> OLD.state AND (NEW.state >= 2 OR OLD.state = 2) AND (SELECT own FROM cas WHERE id = NEW.ca_id) = 1 BEGIN INSERT OR REPLACE INTO unbooked VALUES(NEW.id); END;
 CREATE INDEX enrolled_certificate ON enrolled(certificate);
 CREATE INDEX presence_expected ON presence(device_id) WHERE beat = 1;
+CREATE INDEX replays_oldest ON replays(scope, expires) WHERE expires > 0;
+CREATE TRIGGER replays_added AFTER INSERT ON replays BEGIN INSERT INTO replay_tally VALUES(NEW.scope, 1, length(NEW.head) + length(NEW.body)) ON CONFLICT DO UPDATE SET n = n + 1, bytes = bytes + excluded.bytes; END;
+CREATE TRIGGER replays_filled AFTER UPDATE OF head, body ON replays BEGIN UPDATE replay_tally SET bytes = bytes + length(NEW.head) + length(NEW.body) - length(OLD.head) - length(OLD.body) WHERE scope = NEW.scope; END;
+CREATE TRIGGER replays_removed AFTER DELETE ON replays BEGIN UPDATE replay_tally SET n = n - 1, bytes = bytes - length(OLD.head) - length(OLD.body) WHERE scope = OLD.scope; DELETE FROM replay_tally WHERE scope = OLD.scope AND n = 0; END;
 DELETE FROM "sqlite_sequence";
 INSERT INTO "sqlite_sequence" VALUES('tenants',2);
 INSERT INTO "sqlite_sequence" VALUES('users',1);
