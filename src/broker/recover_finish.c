@@ -249,10 +249,10 @@ finish_all(struct crew *c)
 	for (size_t i = 0; i < r->n_loading; i++) {
 		struct loading *l = &r->loading[i];
 
+		if (i + AHEAD < r->n_loading && l[AHEAD].shard == c->shard->index)
+			prefetch(l + AHEAD);
 		if (l->shard != c->shard->index)
 			continue;
-		if (i + AHEAD < r->n_loading)
-			prefetch(l + AHEAD);
 		if (ok)
 			ok = finish_session(l);
 		else
