@@ -205,6 +205,24 @@ def test_a_revoked_certificate_is_out(control):
     kit.wait_for(lambda: "[revoked]" in control.text(), "the refusal in the log")
 
 
+def test_a_cafile_that_was_pointed_elsewhere(tmp_path):
+    """At SIGHUP certificates are judged by the CAs of the new file, in OpenSSL's part of it, too: the old one has others by then."""
+    pki = kit.Pki(tmp_path / "site")
+    conf, old, new = (pki.dir / name for name in ("signet.conf", "old.pem", "new.pem"))
+    for file in (old, new):
+        file.write_bytes((pki.dir / "pki/ca.pem").read_bytes())
+    text = conf.read_text()
+    conf.write_text(text.replace(f"cafile {pki.dir}/pki/ca.pem", f"cafile {old}"))
+    assert conf.read_text() != text
+    with apikit.Control(pki) as control:
+        assert control.client(who="controller")("GET", "/api/v1/me").status == 200
+        old.write_bytes(pki.files("watcher")["cert"].read_bytes())
+        control.conf.write_text(control.conf.read_text().replace(str(old), str(new)))
+        control.process.send_signal(1)
+        kit.wait_for(lambda: "were read again" in control.text(), "control to read again")
+        assert control.client(who="controller")("GET", "/api/v1/me").status == 200
+
+
 def test_logout_password_and_removal_end_tokens(control, admin):
     assert admin("POST", "/api/v1/users", {"name": "berta", "password": "a long password"}).status == 201
     one, two = control.login("berta", "a long password"), control.login("berta", "a long password")

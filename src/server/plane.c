@@ -41,7 +41,7 @@ make_tls(void *ctx, unsigned index, struct err *err)
 {
 	struct plane *p = ctx;
 	const struct config *c = p->config;
-	const struct config_listener *l = model(c);
+	const struct config_listener *l = model(p->newest != NULL ? p->newest : c); /* whose trust it is, too */
 	struct tls_config t = { .cert_file = c->https_certfile, .key_file = c->https_keyfile, .alpn = "http/1.1" };
 	struct tls_ctx *made;
 
@@ -52,7 +52,7 @@ make_tls(void *ctx, unsigned index, struct err *err)
 		t.ciphersuites = l->ciphersuites;
 		t.min_version = l->tls_version == 3 ? TLS1_3_VERSION : TLS1_2_VERSION;
 	}
-	if (l != NULL && p->judge.trust != NULL) {
+	if (l != NULL && p->judge.trust != NULL && (l->cafile != NULL || l->capath != NULL)) {
 		t.ask_client_cert = true;
 		t.ca_file = l->cafile;
 		t.ca_path = l->capath;
