@@ -61,6 +61,7 @@ on_reload(evutil_socket_t sig, short what, void *ctx)
 	(void)what;
 	a->config->ports.reload(a->config->ports.ctx);
 	listeners_renew(a);
+	pending_read(a);
 	pending_factories(a);
 	indexes_more(a);
 }
@@ -141,6 +142,7 @@ open_all(struct api *a, struct err *err)
 	struct registry_options o = { .path = a->config->registry };
 
 	warn_of_dojot(a);
+	pending_read(a);
 	if (!open_events(a, err) || !listeners_open(a, err) || !indexes_open(a, err) || !backup_open(a, err) || !a->config->ports.settle(a->config->ports.ctx, err))
 		return false;
 	a->registry = registry_open(&o, err);
@@ -211,6 +213,7 @@ api_free(struct api *a)
 	bundles_expire(a, INT64_MAX);
 	backup_stop(a);
 	backup_close(a);
+	pending_forget(a);
 	broker_close(a);
 	indexes_close(a);
 	signers_close(a);

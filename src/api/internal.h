@@ -489,6 +489,7 @@ struct api {
 	char dojot_metrics[DOJOT_METRICS][24]; /* the last values of dojot_topics; "": none yet */
 	struct backup *backup;    /* that is being made, or NULL */
 	struct kept *kept;        /* for backups: files that root has opened for us, or NULL */
+	struct factory_ca *factories; /* CAs of factories, of the configuration */
 	char link[64];            /* for the first sign-in */
 	int64_t link_user, link_until; /* user 0: there is none */
 	struct list *lists;       /* of revoked certificates, as they are sent */

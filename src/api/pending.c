@@ -38,33 +38,68 @@ name_of_file(const char *file, char out[static REGISTRY_NAME_MAX + 1])
 	}
 }
 
-static bool
-put_factory(struct api *a, const char *file, struct err *err)
-{
+struct factory_ca {
+	struct factory_ca *next;
+	X509 *cert;
 	char name[REGISTRY_NAME_MAX + 1];
-	BIO *b = BIO_new_file(file, "r");
-	X509 *x = b != NULL ? PEM_read_bio_X509(b, NULL, NULL, NULL) : NULL;
-	unsigned char *der = NULL;
-	int n = x != NULL ? i2d_X509(x, &der) : -1;
-	bool ok;
+};
 
-	name_of_file(file, name);
-	ok = n > 0 ? cas_put(a, &(struct cas_entry){ name, factory, slice_of(der, (size_t)n), false }, x, err)
-		   : err_set(err, ERR_INPUT, "its certificate cannot be read");
-	OPENSSL_free(der);
-	X509_free(x);
+static bool
+read_factory(struct api *a, const char *file, struct err *err)
+{
+	struct factory_ca *f = calloc(1, sizeof(*f));
+	BIO *b = BIO_new_file(file, "r");
+
+	if (f != NULL && b != NULL)
+		f->cert = PEM_read_bio_X509(b, NULL, NULL, NULL);
 	(void)BIO_free(b);
-	return ok;
+	if (f == NULL || f->cert == NULL) {
+		bool memory = f == NULL;
+
+		free(f);
+		return memory ? err_set(err, ERR_MEMORY, "out of memory") : err_set(err, ERR_INPUT, "its certificate cannot be read");
+	}
+	name_of_file(file, f->name);
+	f->next = a->factories;
+	a->factories = f;
+	return true;
+}
+
+void
+pending_read(struct api *a)
+{
+	struct err err;
+
+	pending_forget(a);
+	for (unsigned i = 0; i < a->config->n_factories; i++)
+		if (!read_factory(a, a->config->factories[i], &err))
+			log_error("role_ca factory %s is not taken into the registry: %s.", a->config->factories[i], err.text);
+}
+
+void
+pending_forget(struct api *a)
+{
+	while (a->factories != NULL) {
+		struct factory_ca *f = a->factories;
+
+		a->factories = f->next;
+		X509_free(f->cert);
+		free(f);
+	}
 }
 
 void
 pending_factories(struct api *a)
 {
-	struct err err;
+	for (const struct factory_ca *f = a->factories; f != NULL; f = f->next) {
+		unsigned char *der = NULL;
+		int n = i2d_X509(f->cert, &der);
+		struct err err = { .text = "out of memory" };
 
-	for (unsigned i = 0; i < a->config->n_factories; i++)
-		if (!put_factory(a, a->config->factories[i], &err))
-			log_error("role_ca factory %s is not taken into the registry: %s.", a->config->factories[i], err.text);
+		if (n <= 0 || !cas_put(a, &(struct cas_entry){ f->name, factory, slice_of(der, (size_t)n), false }, f->cert, &err))
+			log_error("The factory's CA %s is not taken into the registry: %s.", f->name, err.text);
+		OPENSSL_free(der);
+	}
 }
 
 /* ---- somebody has come ---- */

@@ -5,7 +5,10 @@
 
 #include "api/internal.h"
 
-/* The factories' CAs of the configuration, into the registry. */
+/* Read the certificates of the factories' CAs that the configuration names: while we may still read them. One that cannot be read is logged. */
+void pending_read(struct api *a);
+void pending_forget(struct api *a);
+/* What was read, into the registry. */
 void pending_factories(struct api *a);
 /* The broker has somebody in quarantine: a quarantine event of docs/control-protocol.md, or a row of sessions. */
 void pending_seen(struct api *a, const json_t *o);
