@@ -240,20 +240,32 @@ write_ca_bundle(struct site *s, struct err *err)
 
 #define CONTROL_SOCKET "/control.sock"
 #define CONSOLE_SOCKET "/console.sock"
+#define API_SOCKET "/api.sock"
+
+/* The name of a unix socket is short. */
+static bool
+socket_fits(const struct site *s, const char *name)
+{
+	return strlen(s->place) + strlen(name) < sizeof(((struct sockaddr_un *)0)->sun_path);
+}
 
 /* The registry has a folder of its own: who runs control writes there, and nowhere else. */
 static bool
 write_api_conf(struct site *s, const char *conf, struct err *err)
 {
-	char folder[PATH_MAX + 64];
+	char folder[PATH_MAX + 64], local[PATH_MAX + 128] = "";
 	auto_str text = NULL;
 
 	if (s->in->api_port == 0)
 		return write_text(s->made, "signet.conf", conf, 0644, 0, err);
+	if (socket_fits(s, API_SOCKET))
+		(void)snprintf(local, sizeof local, "# For the commands of this machine: signet device token, backup --all and others.\nhttps_listener 0 %s" API_SOCKET "\n",
+		    s->place);
 	if (asprintf(&text,
 		"%s\n# signet serve: the API of control by HTTPS, and what it knows of tenants, users, devices and certificates.\n"
 		"https_listener %u\n"
-		"registry_file %s/registry/registry.db\n", conf, s->in->api_port, s->place) == -1) {
+		"%s"
+		"registry_file %s/registry/registry.db\n", conf, s->in->api_port, local, s->place) == -1) {
 		text = NULL;
 		return err_set(err, ERR_MEMORY, "out of memory");
 	}
@@ -269,8 +281,7 @@ write_conf(struct site *s, struct err *err)
 	char control[2 * PATH_MAX + 300] = "";
 	auto_str text = NULL;
 
-	/* The name of a unix socket is short. */
-	if (strlen(d) + sizeof CONTROL_SOCKET <= sizeof(((struct sockaddr_un *)0)->sun_path))
+	if (socket_fits(s, CONSOLE_SOCKET))
 		(void)snprintf(control, sizeof control,
 		    "\n# For the administrator of this machine: signet why.\nlistener 0 %s" CONTROL_SOCKET "\nprotocol control\n"
 		    "# For live messages in the web console.\nlistener 0 %s" CONSOLE_SOCKET "\nprotocol console\n", d, d);
