@@ -221,8 +221,11 @@ class Platform(apikit.Served):
                                           "--json", *(self.init or ["--no-passphrase"]), env=self.env).stdout)
         self.password = self.told["administrator"]["password"]
         self.conf = self.dir / "signet.conf"
-        self.conf.write_text(self.conf.read_text() + "".join(line + "\n" for line in self.lines))
+        self.conf.write_text(self.configured(self.conf.read_text()))
         return self.launch()
+
+    def configured(self, conf):
+        return conf + "".join(line + "\n" for line in self.lines)
 
     def pid(self, name):
         return int(re.findall(rf"The {name} is process (\d+)\.", self.text())[-1])
@@ -259,6 +262,13 @@ def test_init_is_all_that_is_needed(passable):
         assert p.told["api"] == f"https://localhost:{p.port}/api/v1" and p.told["administrator"]["user"] == "admin"
         assert p.password not in p.text() and p.issue("sensor01")["cn"] == "sensor01"
         assert p.login()("GET", "/api/v1/sessions").status == 200
+        # Commands get to control without a password.
+        assert kit.signet("device", "token", "door", "--dir", p.dir, "--uri").stdout.startswith(f"signet://localhost:{p.port}/door?ca=")
+        many = passable / "many.csv"
+        many.write_text("id\nq1\nq2\n")
+        assert "2 of them are registered" in kit.signet("device", "add", "--from", many, "--dir", p.dir).stdout
+        assert p.login()("GET", "/api/v1/devices/q2").status == 200
+        assert "registry.db" in os.listdir(re.search(r"(/\S+/backups/\w+)", kit.signet("backup", "--all", "--dir", p.dir).stdout)[1])
         for bits in (16384, 2049):
             pem = certs.openssl("req", "-inform", "DER", data=certs.forged_request(bits)).decode()
             answer = p.login()("POST", "/api/v1/devices/sensor01/certificates", {"csr": pem})

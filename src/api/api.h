@@ -72,6 +72,7 @@ struct api_config {
 	unsigned max_per_address;
 	const char *broker;           /* its control socket; NULL: none */
 	const char *enrol_host;       /* HOST[:PORT] under which devices reach the API; NULL: as who asks has reached it */
+	const char *own_host;         /* where nobody has said one: of the certificate; NULL or "": none is known */
 	const struct api_role_ca *role_cas; /* what signet.conf says of certificates of CAs: of adopted ones nobody else knows it */
 	unsigned n_role_cas;
 	const char *const *factories; /* files with certificates of factories' CAs */

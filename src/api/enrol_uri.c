@@ -54,6 +54,8 @@ enrol_host(const struct call *c, struct slice asked, char *out, size_t cap)
 		asked = slice_str(c->api->config->enrol_host);
 	if (asked.n == 0 && c->chan != NULL && !chan_is_local(c->chan) && (!http_header(&c->head, "Host", &asked) || !is_host(asked)))
 		asked = (struct slice){ 0 };
+	if (asked.n == 0)
+		asked = slice_str(c->api->config->own_host);
 	if (asked.n == 0 && gethostname(own, sizeof(own) - 1) == 0)
 		asked = slice_str(own);
 	if (!is_host(asked))

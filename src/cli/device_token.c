@@ -131,7 +131,7 @@ device_token(int argc, char *argv[])
 	const struct arg table[] = {
 		{ "dir", "DIR", ARG_TEXT, &t.dir, 0, 0, "the installation (else . or ./run), whose control process runs" },
 		{ "hours", "N", ARG_NUMBER, &t.hours, 1, 8760, "for which it is good (24)" },
-		{ "host", "HOST[:PORT]", ARG_TEXT, &t.host, 0, 0, "where the device reaches control; else as enrol_host in signet.conf says" },
+		{ "host", "HOST[:PORT]", ARG_TEXT, &t.host, 0, 0, "where the device reaches control; else enrol_host of signet.conf, else what its certificate is for" },
 		{ "label", "TEXT", ARG_TEXT, &t.label, 0, 0, "of a device that is made" },
 		{ "fleet", "PATTERN", ARG_TEXT, &t.pattern, 0, 0, "for many new devices, with ids such as line7-{n:4} or press-{name}" },
 		{ "max", "N", ARG_NUMBER, &t.max, 1, 1000000, "with --fleet: how many" },

@@ -1,6 +1,7 @@
 /* A server's names: which hosts a certificate is for. */
 #include "pki/internal.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -88,4 +89,43 @@ pki_list_names(X509 *cert, char *out, size_t cap)
 		list_name(out, cap, text_show(slice_str(raw), shown, sizeof shown));
 	if (out[0] == '\0')
 		list_name(out, cap, "no name at all");
+}
+
+/* What goes into an address: no "*.example". */
+static bool
+take_host(const GENERAL_NAME *g, int type, char *out, size_t cap)
+{
+	const ASN1_STRING *s = type == GEN_DNS ? g->d.dNSName : g->d.iPAddress;
+	struct slice name = slice_of(ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
+	char text[INET6_ADDRSTRLEN];
+	int n = -1;
+
+	if (type == GEN_DNS)
+		return name.n > 0 && name.p[0] != '*' && memchr(name.p, '\0', name.n) == NULL && text_copy(out, cap, name);
+	if ((name.n == 4 || name.n == 16) && inet_ntop(name.n == 4 ? AF_INET : AF_INET6, name.p, text, sizeof text) != NULL)
+		n = snprintf(out, cap, name.n == 4 ? "%s" : "[%s]", text);
+	return n > 0 && (size_t)n < cap;
+}
+
+bool
+pki_host_of(const char *file, char *out, size_t cap)
+{
+	static const int kinds[] = { GEN_DNS, GEN_IPADD };
+	STACK_OF(X509) *all = NULL;
+	GENERAL_NAMES *names = NULL;
+	bool found = false;
+
+	if (!certs_read(file, &all, NULL))
+		return false;
+	if (sk_X509_num(all) > 0)
+		names = X509_get_ext_d2i(sk_X509_value(all, 0), NID_subject_alt_name, NULL, NULL);
+	for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
+		for (int i = 0; i < sk_GENERAL_NAME_num(names) && !found; i++) {
+			const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+
+			found = g->type == kinds[k] && take_host(g, kinds[k], out, cap);
+		}
+	GENERAL_NAMES_free(names);
+	sk_X509_pop_free(all, X509_free);
+	return found;
 }

@@ -97,6 +97,39 @@ layout_and_modes(void **state)
 	assert_int_equal(mode_of("clients/watcher"), 0700);
 }
 
+static void
+where_a_server_is(void **state)
+{
+	static const struct {
+		const char *hosts[3];
+		const char *want;
+	} cases[] = {
+		{ { "192.0.2.7", "mqtt.example", "other.example" }, "mqtt.example" },
+		{ { "192.0.2.7", "::1", NULL }, "192.0.2.7" },
+		{ { "2001:db8::7", NULL, NULL }, "[2001:db8::7]" },
+	};
+	char path[512], host[256];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct pki_install in = { .dir = path, .hosts = cases[i].hosts };
+		char file[600];
+		struct err err;
+
+		while (in.n_hosts < 3 && cases[i].hosts[in.n_hosts] != NULL)
+			in.n_hosts++;
+		(void)snprintf(path, sizeof path, "%s/where%zu", dir.path, i);
+		if (!pki_install(&in, &err))
+			fail_msg("%s", err.text);
+		(void)snprintf(file, sizeof file, "%s/pki/broker/cert.pem", path);
+		assert_true(pki_host_of(file, host, sizeof host));
+		assert_string_equal(host, cases[i].want);
+		assert_false(pki_host_of(file, host, 5));
+	}
+	assert_false(pki_host_of(in_site("signet.conf", path), host, sizeof host));
+	assert_false(pki_host_of(in_site("clients/watcher/cert.pem", path), host, sizeof host));
+}
+
 /* Checklist A1, A3, A4, A11 in the words of the openssl command. */
 static void
 openssl_agrees(void **state)
@@ -478,6 +511,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(where_a_server_is),
 		cmocka_unit_test(layout_and_modes),
 		cmocka_unit_test(openssl_agrees),
 		cmocka_unit_test(nothing_is_overwritten),

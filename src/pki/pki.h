@@ -268,6 +268,9 @@ bool pki_common_name(const struct x509_st *cert, char *out, size_t cap);
 bool pki_names_host(struct x509_st *cert, const char *host);
 /* Its names, "a, b, 10.0.0.1", safe to show; "no name at all". */
 void pki_list_names(struct x509_st *cert, char *out, size_t cap);
+/* Where one goes whose certificate is the first in <file> (PEM): its first DNS name without a wildcard, else its first address ("192.0.2.7",
+ * "[::1]"). False: it has none, it does not fit, or it cannot be read. */
+bool pki_host_of(const char *file, char *out, size_t cap);
 
 /* ---- checks for "signet doctor": one finding after the other, up to the first fault ---- */
 

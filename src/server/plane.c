@@ -22,6 +22,7 @@ struct plane {
 	const char *factories[CONFIG_ROLE_CAS_MAX];
 	struct api_role_ca role_cas[CONFIG_ROLE_CAS_MAX];
 	char dir[PKI_PATH_MAX], registry[PKI_PATH_MAX];
+	char host[256];          /* of our certificate */
 };
 
 /* Whose certificate and CAs are control's, too. */
@@ -82,6 +83,18 @@ load_trust(struct plane *p, const struct config *c, struct err *err)
 	return true;
 }
 
+/* Where devices come who have been told nothing else: what our certificate is for. */
+static void
+find_host(struct plane *p, const struct config *c)
+{
+	const struct config_listener *l = model(c);
+	const char *file = c->https_certfile != NULL ? c->https_certfile : l != NULL ? l->certfile : NULL;
+
+	if (file == NULL || !pki_host_of(file, p->host, sizeof(p->host)))
+		p->host[0] = '\0';
+	p->api.own_host = p->host;
+}
+
 /* Whom which CA makes of its clients, by the configuration <c>. */
 static void
 note_role_cas(struct plane *p, const struct config *c)
@@ -112,6 +125,7 @@ reload(void *ctx)
 		return;
 	}
 	note_role_cas(p, c);
+	find_host(p, c);
 	config_free(p->newest);
 	p->newest = c;
 	log_notice("Certificates, CAs and revocation lists of control were read again.");
@@ -291,6 +305,7 @@ fill(struct plane *p)
 			a->mqtt_port = c->listeners[i].port;
 	a->enrol_host = c->enrol_host;
 	note_role_cas(p, c);
+	find_host(p, c);
 	a->lists = a->lists || c->crl_url != NULL;
 	a->est_keygen = c->est_serverkeygen;
 	a->ocsp_s = (unsigned)c->ocsp_answer_lifetime;
