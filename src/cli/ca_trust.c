@@ -12,7 +12,7 @@ adopt(struct pki_adopt *a, const char *role, struct err *err)
 	if (!site_dir(a->dir, &a->dir, err) || (role != NULL && !site_role(role, &a->role, err)) || !pki_adopt(a, err))
 		return false;
 	(void)printf("The CA \"%s\" is trusted from now on (role: %s) and can issue: signet ca issue --ca %s NAME\n"
-		     "Restart or reload the broker so that it knows.\n",
+		     "A running \"signet serve\" takes it over by itself; a broker alone does at SIGHUP.\n",
 	    a->name, a->role != AUTHZ_ROLE_NONE ? authz_role_name(a->role) : "none", a->name);
 	return true;
 }
@@ -61,7 +61,7 @@ trust(const char *dir, const char *file, const char *role_name, const char *name
 	if (!site_dir(dir, &dir, err) || (!factory && !site_role(role_name, &role, err)) ||
 	    !pki_trust_add(dir, file, role_name, name, path, err))
 		return false;
-	(void)printf("Certificates of this CA now have the role \"%s\": %s\nRestart or reload the broker so that it knows.\n", role_name, path);
+	(void)printf("Certificates of this CA now have the role \"%s\": %s\nA running \"signet serve\" takes it over by itself; a broker alone does at SIGHUP.\n", role_name, path);
 	if (factory)
 		(void)printf("Each device that comes with one waits for its approval (signet device pending), where signet.conf has\n"
 			     "  require_registration true\n  quarantine unregistered\n");

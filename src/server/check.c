@@ -140,13 +140,16 @@ warn_certificates(struct config *c, const struct config_listener *l)
 	return ok;
 }
 
+/* Root's key that the broker's group may read, so that the broker can read it again, is as it should be. */
 static bool
-warn_key_mode(struct config *c, const struct config_listener *l)
+warn_key_mode(struct config *c, const struct config_listener *l, const struct privileges *p)
 {
 	char where[CONFIG_PLACE_CAP];
 	struct stat st;
 
 	if (stat(l->keyfile, &st) == -1 || (st.st_mode & 077) == 0)
+		return true;
+	if ((st.st_mode & 077) == 040 && st.st_uid == 0 && st.st_gid != 0 && st.st_gid == (p->drop ? p->gid : getegid()))
 		return true;
 	(void)config_place_text(c, option_at(l->at, "keyfile"), where, sizeof(where));
 	return config_warn(c,
@@ -307,7 +310,7 @@ check_config(struct config *c, const struct privileges *p)
 		if (l->dynsec != NULL)
 			ok = warn_dynsec(c, l->dynsec, p) && ok;
 		if (l->certfile != NULL)
-			ok = warn_certificates(c, l) && warn_key_mode(c, l) && ok;
+			ok = warn_certificates(c, l) && warn_key_mode(c, l, p) && ok;
 		if (l->cafile != NULL)
 			ok = warn_ca_key(c, l->cafile, option_at(l->at, "cafile"), p) && ok;
 		if (p->drop)

@@ -14,12 +14,11 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/map.h"
 #include "base/num.h"
 #include "base/secret.h"
 #include "base/text.h"
 
-enum { CAS_SETTLE_MS = 1000, PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 10000, SETTLED_MS = 30000, END_MS = 20000, END_BROKER_MS = 120000, TURN_MS = 1000, TEXT_MAX = 512 };
+enum { PAUSE_FIRST_MS = 100, PAUSE_MAX_MS = 10000, SETTLED_MS = 30000, END_MS = 20000, END_BROKER_MS = 120000, TURN_MS = 1000, TEXT_MAX = 512 };
 
 /* ---- start and start again ---- */
 
@@ -66,8 +65,8 @@ start_due(struct serve *s)
 
 /* ---- ends ---- */
 
-static void
-ask_to_end(struct serve_child *c)
+void
+serve_ask_to_end(struct serve_child *c)
 {
 	if (c->pid == 0 || c->told)
 		return;
@@ -114,7 +113,7 @@ ended(struct serve *s, struct serve_child *c, int status)
 	}
 	/* Its words to control have nobody who hears them; a new pair of sockets needs a new control. */
 	if (c->role == SERVE_SIGNER)
-		ask_to_end(&s->children[SERVE_CONTROL]);
+		serve_ask_to_end(&s->children[SERVE_CONTROL]);
 	if (!c->was_ready && !s->announced) {
 		log_error("The %s %s.", c->name, how);
 		s->code = WIFEXITED(status) && WEXITSTATUS(status) != 0 ? (enum server_exit)WEXITSTATUS(status) : SERVER_FAILED;
@@ -163,7 +162,7 @@ end_in_order(struct serve *s)
 
 		if (c->pid == 0)
 			continue;
-		ask_to_end(c);
+		serve_ask_to_end(c);
 		return false;
 	}
 	return true;
@@ -202,8 +201,7 @@ hear(struct serve *s, struct serve_child *c)
 	if (c->role == SERVE_SIGNER || strncmp(text, "READY=1", 7) == 0)
 		c->ready = c->was_ready = true;
 	if (c->ready && c->stale)
-		(void)kill(c->pid, SIGHUP);
-	c->stale = c->stale && !c->ready;
+		serve_news_tell(s, c);
 	/* The broker's word is ours: a reload, its watchdog. */
 	if (c->role == SERVE_BROKER && s->announced && !s->stopping)
 		notify_text(text);
@@ -224,94 +222,29 @@ watchdog(struct serve *s)
 static void
 forward(struct serve *s, int sig)
 {
-	struct serve_child *control = &s->children[SERVE_CONTROL];
-
 	for (unsigned i = 0; i < SERVE_ROLES; i++)
-		if (i != SERVE_SIGNER && s->children[i].ready && !(sig == SIGHUP && i == SERVE_CONTROL && s->control_drops))
+		if (i != SERVE_SIGNER && s->children[i].ready)
 			(void)kill(s->children[i].pid, sig);
-	/* It is not root any more, which its files are for; nobody's connection stays for long there. */
-	if (sig == SIGHUP && s->control_drops && control->ready) {
-		log_info("Control is started again, so that it reads its files.");
-		ask_to_end(control);
-	}
 }
 
-/* Who is still starting may have read the old one already. */
+/* A person's SIGHUP ends no connection: a broker that may not read its files again says so. */
+static void
+reload(struct serve *s)
+{
+	serve_cert_soon(s);
+	serve_news_open(s);
+	if (s->children[SERVE_BROKER].ready)
+		(void)kill(s->children[SERVE_BROKER].pid, SIGHUP);
+	if (s->children[SERVE_CONTROL].ready)
+		serve_news_tell(s, &s->children[SERVE_CONTROL]);
+}
+
 static void
 certificate_is_new(struct serve *s)
 {
-	forward(s, SIGHUP);
-	for (unsigned i = 0; i < SERVE_ROLES; i++)
-		s->children[i].stale = i != SERVE_SIGNER && s->children[i].pid != 0 && !s->children[i].ready;
-}
-
-/* ---- CAs that come meanwhile ---- */
-
-struct key_look {
-	const char *dir;
-	uint64_t sum;
-};
-
-static void
-add_ca(void *ctx, const char *name)
-{
-	struct key_look *l = ctx;
-	char key[PKI_PATH_MAX + 64], uri[PKI_PATH_MAX + 64];
-
-	(void)snprintf(key, sizeof(key), "%s/pki/%s/key.pem", l->dir, name);
-	(void)snprintf(uri, sizeof(uri), "%s/pki/%s/key.uri", l->dir, name);
-	if (access(key, F_OK) == 0 || access(uri, F_OK) == 0)
-		l->sum += map_hash(slice_str(name));
-}
-
-static uint64_t
-cas_with_keys(const struct serve *s)
-{
-	struct key_look l = { s->dir, 0 };
-
-	(void)pki_each_ca(s->dir, add_ca, &l, NULL);
-	return l.sum;
-}
-
-/* Has somebody adopted a CA, or trusts another one? Its line in the configuration is written behind ca.pem, so not at once. */
-static bool
-cas_are_due(struct serve *s)
-{
-	char path[PKI_PATH_MAX];
-	struct stat st;
-
-	if (!path_join(path, sizeof(path), s->dir, "pki/ca.pem") || stat(path, &st) == -1)
-		return false;
-	if (st.st_ino != s->cas_seen.st_ino || st.st_mtim.tv_sec != s->cas_seen.st_mtim.tv_sec || st.st_mtim.tv_nsec != s->cas_seen.st_mtim.tv_nsec) {
-		s->cas_due_ms = s->cas_seen.st_ino != 0 ? server_now_ms() + CAS_SETTLE_MS : 0;
-		s->cas_seen = st;
-	}
-	if (s->cas_due_ms == 0 || server_now_ms() < s->cas_due_ms)
-		return false;
-	s->cas_due_ms = 0;
-	return true;
-}
-
-/* Whom MQTT clients may be of, the broker asks at SIGHUP. */
-static void
-look_for_cas(struct serve *s)
-{
-	struct serve_child *control = &s->children[SERVE_CONTROL];
-	uint64_t keys;
-
-	if (s->stopping || !s->announced || !cas_are_due(s))
-		return;
-	keys = cas_with_keys(s);
-	if (keys != s->cas_with_keys) {
-		s->cas_with_keys = keys;
-		log_notice("There is another CA: signer and control are started again, so that they know it. The broker trusts it after SIGHUP.");
-		ask_to_end(&s->children[SERVE_SIGNER]);
-	} else if (control->ready && s->control_drops) {
-		log_notice("There is another CA: control is started again, so that it knows it. The broker trusts it after SIGHUP.");
-		ask_to_end(control);
-	} else if (control->ready) {
-		(void)kill(control->pid, SIGHUP);
-	}
+	serve_news_open(s);
+	serve_news_tell(s, &s->children[SERVE_BROKER]);
+	serve_news_tell(s, &s->children[SERVE_CONTROL]);
 }
 
 static void
@@ -343,8 +276,9 @@ hear_signals(struct serve *s)
 			if (i.ssi_signo == SIGUSR2)
 				say_state(s);
 			if (i.ssi_signo == SIGHUP)
-				serve_cert_soon(s);
-			forward(s, (int)i.ssi_signo);
+				reload(s);
+			else
+				forward(s, (int)i.ssi_signo);
 		}
 	}
 	reap(s);
@@ -392,7 +326,7 @@ turn(struct serve *s)
 	hear_signals(s);
 	for (unsigned i = 0; i < SERVE_ROLES; i++)
 		end_late(&s->children[i]);
-	look_for_cas(s);
+	serve_news_turn(s);
 	start_due(s);
 	announce(s);
 	watchdog(s);
@@ -464,18 +398,18 @@ take_passphrase(struct serve *s, struct err *err)
 static bool
 begin(struct serve *s, struct err *err)
 {
-	struct privileges p, control;
+	struct privileges control;
 	struct logdest d = { .daemon = s->options->daemon, .owner = (uid_t)-1 };
 
 	/* Before anything is said to a log: a person is asked at the terminal. */
-	if (!find_places(s, err) || !take_passphrase(s, err) || !privileges_find(s->config, &p, err))
+	if (!find_places(s, err) || !take_passphrase(s, err) || !privileges_find(s->config, &s->broker, err))
 		return false;
 	if (!privileges_control(s->config, &control, NULL, err))
 		return false;
 	s->control_drops = control.drop;
-	if (p.drop)
-		d.owner = p.uid;
-	d.group = p.gid;
+	if (s->broker.drop)
+		d.owner = s->broker.uid;
+	d.group = s->broker.gid;
 	s->config->log_dest &= ~(unsigned)CONFIG_LOG_TOPIC;
 	if (!logdest_open(s->config, &d, err))
 		return false;
@@ -483,8 +417,7 @@ begin(struct serve *s, struct err *err)
 	if (s->options->daemon && !server_daemonize(err))
 		return false;
 	s->watchdog_ms = watchdog_interval_ms();
-	s->cas_with_keys = cas_with_keys(s);
-	(void)cas_are_due(s);
+	serve_news_begin(s);
 	return serve_cert_new(s, err) && open_signals(s, err) && server_write_pid(s->config, err);
 }
 

@@ -36,18 +36,39 @@ struct serve {
 	struct serve_cert *cert;
 	uint64_t watchdog_ms, watched_ms;
 	struct stat cas_seen;      /* of pki/ca.pem, which is written anew with each CA that comes */
-	uint64_t cas_due_ms;       /* when to look what has come; 0: nothing has */
+	bool cas_new;              /* one has come, and who brings it may still be writing */
 	uint64_t cas_with_keys;    /* a hash of those that the signer has heard of */
+	struct privileges broker;  /* whom it becomes */
+	bool broker_blind;   /* that user cannot read the broker's files again */
 	bool control_drops;  /* it cannot read its files again, and is started again instead */
 	bool announced;      /* everything was ready once */
 	bool stopping;
 	enum server_exit code;
 };
 
-/* ---- server.c, privileges.c ---- */
+/* ---- serve.c, server.c, privileges.c ---- */
 
+void serve_ask_to_end(struct serve_child *c); /* SIGTERM, once */
 bool server_daemonize(struct err *err); /* into the background; the parent ends */
 bool server_write_pid(const struct config *c, struct err *err);
+
+/* ---- reread.c ---- */
+
+/* All that the configuration lets the broker read again can be read by <p>. What is root's below <dir>, the installation, and is not, is opened
+ * to his group for reading; never for "nobody", whom others are, too. False: he cannot, for *ret_why. Forks: before there are threads. */
+enum { REREAD_WHY_MAX = 400 };
+bool reread_prepare(const struct config *c, const struct privileges *p, const char *dir, char ret_why[static REREAD_WHY_MAX]);
+
+/* ---- serve_news.c: files that are others now ---- */
+
+/* What is there already is no news. */
+void serve_news_begin(struct serve *s);
+/* Before the broker is told to read: it may. */
+void serve_news_open(struct serve *s);
+/* The process is to read its files again: by SIGHUP, or by being started again where it cannot. One that is starting is told when it is ready. */
+void serve_news_tell(struct serve *s, struct serve_child *c);
+/* Has somebody adopted a CA, or trusts another one? Who has to know it is told. */
+void serve_news_turn(struct serve *s);
 
 /* ---- serve_child.c ---- */
 
