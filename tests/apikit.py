@@ -245,11 +245,11 @@ class Answer:
 
 
 class Client:
-    """One connection that is kept, as long as the server keeps it."""
+    """One connection that is kept; not one that lay idle for long, which the server may be about to end."""
 
     def __init__(self, control, token=None, who=None, unix=False):
         self.control, self.token, self.who, self.unix = control, token, who, unix
-        self.connection = None
+        self.connection, self.used = None, 0
 
     def connect(self):
         if self.unix:
@@ -278,7 +278,10 @@ class Client:
 
     def exchange(self, method, path, data, headers):
         """A connection that lay idle may have been closed meanwhile: what only reads is asked once more (RFC 9112 9.3.1)."""
+        if time.monotonic() - self.used > 20:
+            self.close()
         again = self.connection is not None and method == "GET"
+        self.used = time.monotonic()
         if self.connection is None:
             self.connection = self.connect()
         try:

@@ -120,7 +120,11 @@ class Browser:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(timeout=kit.PATIENCE)
+        try:
+            self.process.wait(timeout=kit.PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +145,7 @@ def served(tmp_path_factory):
 @pytest.fixture(scope="module")
 def device(served):
     assert served.login()("POST", "/api/v1/devices", {"id": "dev1", "label": "Door 3"}).status == 201
-    with kit.Client(served, "dev1", served.pki.device("dev1"), port=served.mqtt) as c:
+    with kit.comes(served, "dev1", served.pki.device("dev1"), port=served.mqtt) as c:
         yield c
 
 

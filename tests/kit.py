@@ -29,11 +29,14 @@ class Ports:
 
     def __init__(self):
         worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-        self.next = 20000 + 1000 * (int(re.sub(r"\D", "", worker) or 0) % 12)
+        self.size = 12000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+        self.first = self.next = 20000 + self.size * int(re.sub(r"\D", "", worker) or 0)
 
     def __call__(self):
         while True:
             self.next += 1
+            if self.next == self.first + self.size:
+                self.next = self.first + 1
             with socket.socket() as s:
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -224,6 +227,21 @@ class Refused(Exception):
     def __init__(self, code):
         super().__init__(f"CONNACK {code}")
         self.code = code
+
+
+def comes(broker, name, files=None, **more):
+    """A client, as soon as the broker knows of it."""
+    found = []
+
+    def attempt():
+        try:
+            found.append(Client(broker, name, files, **more))
+        except (Refused, OSError):
+            return False
+        return True
+
+    wait_for(attempt, f"{name} to get in")
+    return found[0]
 
 
 class Client:

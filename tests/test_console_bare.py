@@ -139,7 +139,6 @@ def test_requests_are_bounded_and_strict(site):
 
 
 def test_only_who_asked_for_it_has_it_and_http_dir_stays(site):
-    site.http = Http(site)
     assert ask(site.open, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").body == b"<p>mine"
     console, site.port = site.port, site.without
     try:
@@ -160,7 +159,7 @@ def test_a_page_of_another_site_may_not_come_and_ours_may(site):
             c.sendall(text.encode())
             return c.recv(12) == b"HTTP/1.1 101"
     assert upgrade(None) and upgrade(f"http://localhost:{site.open}", f"localhost:{site.open}") and upgrade("https://site.example")
-    assert not upgrade("https://evil.example") and not upgrade("http://localhost") is upgrade("null")
+    assert not upgrade("https://evil.example") and upgrade("http://localhost") and not upgrade("null")
     # Whoever has a name of his own resolved to our address is none of ours.
     assert not upgrade(f"http://evil.example:{site.open}", f"evil.example:{site.open}")
     http_ = Http(site)
@@ -193,10 +192,12 @@ def attempt(browser, user, password):
 
 def sign_in(browser, place="live"):
     """Unless somebody is, as anna."""
+    browser("if (!page.url().startsWith('http')) await page.goto('/console/')")
     if not browser("await page.locator('.lone, .top').first().waitFor().catch(() => 0); return await page.locator('.top').count()"):
         attempt(browser, "anna", PASSWORDS["anna"])
         browser("await page.locator('.top').waitFor()")
     browser("await page.evaluate((place) => { location.hash = '#/' + place; }, args.place)", place=place)
+    browser("await page.getByRole('heading', { name: args.title, level: 1 }).waitFor()", title={"live": "Live messages", "health": "Health"}[place])
     wait_text(browser, "Live", ".flow [role=status]")
 
 
@@ -238,17 +239,19 @@ def test_live_messages_are_those_that_the_broker_lets_this_person_hear(site, bro
 
 def test_health_is_seen_by_who_may_read_sys(site, browser):
     sign_in(browser, "health")
-    wait_text(browser, "Nothing is wrong")
-    wait_text(browser, "since the start, by cause")  # of the passwords that were wrong
+    browser("await page.locator('.alarms .badge').first().waitFor()")  # that nothing is wrong, or what is
+    with pytest.raises(kit.Refused):
+        kit.Client(site, "nobody", port=site.mqtt, username="anna", password="wrong")
+    wait_text(browser, "since the start, by cause")
     browser.look("bare-health")
 
 
 def test_signing_out_ends_the_connection(site, browser):
     sign_in(browser)
     connected = r"New client connected from .* as (\S+) "
-    name = re.findall(connected, site.log())[-1]
+    name, mark = re.findall(connected, site.log())[-1], site.mark()
     browser("await page.getByRole('button', { name: 'Sign out' }).click(); await page.getByLabel('User name').waitFor()")
-    site.wait_log(rf"Client {re.escape(name)} .*(disconnected|closed)")
+    site.wait_log(rf"Client {re.escape(name)} .*(disconnected|closed)", mark)
 
 
 def test_a_password_that_is_changed_ends_it_and_is_not_tried_again(site, browser):

@@ -47,10 +47,6 @@ def value_of(browser, name):
     return browser(f"return await {chart(name)}.getByRole('slider').getAttribute('aria-valuetext')")
 
 
-def wait_value(browser, name, part):
-    kit.wait_for(lambda: part in value_of(browser, name), f"{part} in {name}")
-
-
 def test_figures_move_and_everybody_can_read_them(served, browser, device, controller):
     browser.open("health")
     browser(f"await {chart('Messages')}.getByRole('slider').waitFor()")

@@ -79,7 +79,9 @@ def test_nothing_is_made_twice_however_often_it_is_killed(pki, tmp_path):
 
     wanted = set(names)
     seen = {}
-    for stop in (lambda: unfinished() >= 5, lambda: unfinished() >= 150, grown(log), grown(log, 60000), grown(index), lambda: there() >= 20, lambda: there() > 200):
+    for begin in (lambda: lambda: unfinished() >= 5, lambda: lambda: unfinished() >= 150, lambda: grown(log), lambda: grown(log, 60000), lambda: grown(index),
+                  lambda: lambda: there() >= 20, lambda: lambda: there() > 200):
+        stop = begin()
         with open(os.devnull, "wb") as null:
             process = subprocess.Popen([kit.SIGNET, "device", "add", "--from", file, "--dir", pki.dir], stdout=null, stderr=null)
         kit.wait_for(lambda stop=stop, process=process: stop() or process.poll() is not None, "it to get so far", seconds=60)

@@ -51,10 +51,7 @@ class Caller(apikit.Client):
         data = json.dumps(body).encode() if body is not None else raw
         if data is not None:
             send.setdefault("Content-Type", "application/json")
-        if self.connection is None:
-            self.connection = self.connect()
-        self.connection.request(method, path, body=data, headers={k: v for k, v in send.items() if v is not None})
-        response = self.connection.getresponse()
+        response = self.exchange(method, path, data, {k: v for k, v in send.items() if v is not None})
         answer = apikit.Answer(response.status, response.getheaders(), response.read())
         if answer.headers.get("connection") == "close":
             self.connection.close()

@@ -60,6 +60,7 @@ def speak(port, files, name, clock, path):
                 if raw is not None:
                     raw.close()
                 raw = None
+                time.sleep(0.01)
         if raw is not None:
             raw.send(wire.disconnect()).close()
 

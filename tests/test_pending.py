@@ -46,18 +46,7 @@ def device(served, factory):
 
 
 def comes(served, name, files):
-    """A client, as soon as the broker knows the registry."""
-    found = []
-
-    def attempt():
-        try:
-            found.append(kit.Client(served, name, files, version=kit.V5, port=served.mqtt))
-        except (kit.Refused, OSError):
-            return False
-        return True
-
-    kit.wait_for(attempt, f"{name} to get in")
-    return found[0]
+    return kit.comes(served, name, files, version=kit.V5, port=served.mqtt)
 
 
 def may(client, name):

@@ -1,5 +1,6 @@
 """The $SYS tree."""
 import json
+import time
 
 import certs
 import kit
@@ -91,11 +92,23 @@ class Reader:
 
     def find(self, topic, ok):
         """The first for which <ok> is true."""
-        while True:
+        end = time.monotonic() + 2 * kit.PATIENCE
+        while time.monotonic() < end:
             for value in self.said[topic]:
                 if ok(value):
                     return value
             self.take(self.client.message())
+        raise AssertionError(f"waited for {topic} in vain: {self.said[topic][-3:]}")
+
+    def until(self, topic, ok, do):
+        """<do> is done again and again until something is said for which <ok> is true; how often."""
+        end, n = time.monotonic() + 2 * kit.PATIENCE, 0
+        while not any(map(ok, self.said[topic])):
+            assert time.monotonic() < end, f"waited for {topic} in vain: {self.said[topic][-3:]}"
+            do()
+            n += 1
+            self.catch_up()
+        return n
 
     def take(self, m):
         self.said[m.topic.removeprefix("$SYS/broker/")].append(json.loads(m.payload))
@@ -118,22 +131,21 @@ def test_the_last_hour_and_what_is_wrong_are_there_for_whoever_comes(broker_of):
         return [a for a in alarms if a["name"] == "refusals"]
 
     with kit.Client(broker, "ok-client") as client:
-        reader, n = Reader(client, "alarms", "refusals", "health/recent", "health/history"), 0
+        reader = Reader(client, "alarms", "refusals", "health/recent", "health/history")
         assert not refusals(reader.find("alarms", lambda _: True))
-        while not any(map(refusals, reader.said["alarms"])):
+
+        def knock():
             with kit.Raw(port) as raw:
                 raw.send(wire.connect("wrong"))
                 raw.rest()
-            n += 1
-            reader.catch_up()
+        n = reader.until("alarms", refusals, knock)
         alarm = refusals(reader.find("alarms", refusals))[0]
         assert alarm["level"] == "warning" and "for client-id-prefix" in alarm["text"] and "signet why" in alarm["remedy"] and n >= 30
         reader.find("refusals", lambda r: r == {"client-id-prefix": n})
         with kit.Client(broker, "ok-away", clean=False) as away:
             away.subscribe("away", qos=1)
-        while not any(x["name"] == "messages-dropped" and x["text"].endswith("for queue-full") for a in reader.said["alarms"] for x in a):
-            client.publish("away", "x", qos=1)
-            reader.catch_up()
+        reader.until("alarms", lambda a: any(x["name"] == "messages-dropped" and x["text"].endswith("for queue-full") for x in a),
+                     lambda: client.publish("away", "x", qos=1))
         # The figures have them, too, and those of its own packets.
         client.publish("a", "x", qos=1)
         seen = {}
@@ -146,7 +158,9 @@ def test_the_last_hour_and_what_is_wrong_are_there_for_whoever_comes(broker_of):
         last = seen[max(seen)]
         assert last["connections"] >= 1 and last["flush_p50"] is None and last["lag_p99"] >= last["lag_p50"] > 0
         assert all(len(x["samples"]) <= 12 for x in reader.said["health/recent"])
-        assert all(seen.get(k, row) == row for k, row in rows(reader.said["health/history"][0]).items())
+        # The first history there was is that of nothing yet.
+        history = rows(reader.find("health/history", lambda h: h["samples"]))
+        assert set(history) & set(seen) and all(seen.get(k, row) == row for k, row in history.items())
 
 
 def test_certificates_that_end_are_told_of_in_time(broker_of, tmp_path):

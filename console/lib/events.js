@@ -19,7 +19,7 @@ export function useEvents(what, then) {
 		let source = null;
 		/** @type {{ kind: string, data: any }[]} */
 		let waiting = [];
-		let timer = 0, again = 0, last = 0, busy = false, due = false;
+		let timer = 0, again = 0, last = 0, busy = false, due = false, gone = false;
 		// Never while the page still loads because of the events before: else it would never come to the end of it.
 		const tell = async () => {
 			const events = waiting;
@@ -30,7 +30,7 @@ export function useEvents(what, then) {
 			await call.current(events);
 			busy = false;
 			last = Date.now();
-			if (due)
+			if (due && !gone)
 				plan();
 		};
 		const plan = () => {
@@ -54,6 +54,8 @@ export function useEvents(what, then) {
 			for (const kind of what.kinds.split(','))
 				source.addEventListener(kind, take);
 			source.addEventListener('missed', plan);
+			// What happened between the page's questions and now came to nobody.
+			source.onopen = plan;
 			source.onerror = () => {
 				if (source?.readyState === EventSource.CLOSED)
 					again = setTimeout(begin, AGAIN);
@@ -63,12 +65,12 @@ export function useEvents(what, then) {
 			if (document.hidden)
 				return end();
 			begin();
-			plan();
 		};
 		if (!document.hidden)
 			begin();
 		document.addEventListener('visibilitychange', look);
 		return () => {
+			gone = true;
 			document.removeEventListener('visibilitychange', look);
 			clearTimeout(timer);
 			end();

@@ -10,7 +10,7 @@ const PATIENCE = 1500; // ms for which a page is looked for before people are as
  * A page of <path>: {items, next}, <next> being null at the end of the list.
  * @param {string} path
  * @param {Record<string, any>} want
- * @param {{ cursor: string, limit: number }} at
+ * @param {{ cursor: string, limit: number, still?: () => boolean }} at <still>: is it wanted yet?
  */
 export async function fill(path, want, at) {
 	const until = Date.now() + PATIENCE, items = [];
@@ -19,7 +19,7 @@ export async function fill(path, want, at) {
 		const page = await get(path + query({ ...want, limit: at.limit - items.length, cursor: next }));
 		items.push(...page.items);
 		next = page.next;
-	} while (next && items.length < at.limit && Date.now() < until);
+	} while (next && items.length < at.limit && Date.now() < until && (at.still?.() ?? true));
 	return { items, next };
 }
 
@@ -37,7 +37,7 @@ export function usePages(path, want, { limit = 50, every = 0, turn = 0 } = {}) {
 		if (state.key !== key)
 			setState({ key, trail: [''] });
 	}, [key]);
-	const loaded = useLoad(() => fill(path, want, { cursor: trail.at(-1), limit }), `${key} ${trail.at(-1)}`, every);
+	const loaded = useLoad((still) => fill(path, want, { cursor: trail.at(-1), limit, still }), `${key} ${trail.at(-1)}`, every);
 	useAgain(loaded.load, turn);
 	return { ...loaded, trail, go: (/** @type {string[]} */ to) => setState({ key, trail: to }) };
 }

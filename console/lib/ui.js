@@ -79,29 +79,31 @@ export function Empty({ title, children }) {
 	return html`<div class="empty"><p><strong>${title}</strong></p><p>${children}</p></div>`;
 }
 
+/** Of another key than the one that is wanted nothing is shown. */
+const NOTHING = { data: null, error: null, loading: true };
+
 /**
  * What is asked for when the page opens, when <key> changes, and each <every> ms while the page is seen.
- * @param {() => Promise<any>} ask
+ * @param {(still: () => boolean) => Promise<any>} ask <still>: is the answer wanted yet?
  * @param {unknown} key
  * @param {number} [every]
  */
 export function useLoad(ask, key, every = 0) {
-	const [state, set] = useState({ data: null, error: null, loading: true });
+	const [state, set] = useState({ key, ...NOTHING });
 	const turn = useRef(0);
 	const load = useCallback(async () => {
-		const mine = ++turn.current;
+		const mine = ++turn.current, still = () => mine === turn.current;
 		set((s) => ({ ...s, loading: true }));
 		try {
-			const data = await ask();
-			if (mine === turn.current)
-				set({ data, error: null, loading: false });
+			const data = await ask(still);
+			if (still())
+				set({ key, data, error: null, loading: false });
 		} catch (error) {
-			if (mine === turn.current)
-				set((s) => ({ data: s.data, error, loading: false }));
+			if (still())
+				set((s) => ({ key, data: s.key === key ? s.data : null, error, loading: false }));
 		}
 	}, [key]);
 	useEffect(() => {
-		set({ data: null, error: null, loading: true });
 		load();
 		const timer = every ? setInterval(() => document.hidden || load(), every) : 0;
 		return () => {
@@ -109,7 +111,7 @@ export function useLoad(ask, key, every = 0) {
 			clearInterval(timer);
 		};
 	}, [load, every]);
-	return { ...state, load };
+	return { ...(state.key === key ? state : NOTHING), load };
 }
 
 export function Busy() {

@@ -124,7 +124,7 @@ export function Message({ device }) {
 		sending.run(() => published(String(f.get('topic')), String(f.get('payload'))));
 	};
 	return html`<form onSubmit=${submit}>
-		<label>${t('live.topic')}<input name="topic" required spellcheck=${false} value=${`${PREFIX}/${device.cn}/rdr/cmd`} /></label>
+		<label>${t('live.topic')}<input name="topic" required spellcheck=${false} defaultValue=${`${PREFIX}/${device.cn}/rdr/cmd`} /></label>
 		<label>${t('live.payload')}<textarea name="payload" rows="3" spellcheck=${false}>${'{"Buzzer":200}'}</textarea></label>
 		<${Outcome} sending=${sending} action=${t('device.send')} /></form>`;
 }
