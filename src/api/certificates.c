@@ -204,23 +204,6 @@ on_listed(struct call *c, const struct err *why)
 		lists_pending(c, why);
 }
 
-/* Nobody here makes lists for a factory's CA: what it issued would only seem to be revoked. False: answered. */
-static bool
-is_ours(struct call *c)
-{
-	struct registry_ca ca;
-	bool own;
-
-	if (!registry_ca_get(c->api->registry, c->params[0], &ca, NULL))
-		return true; /* who looks for the certificate says so */
-	own = ca.own;
-	free(ca.mem);
-	if (!own)
-		call_problem(c, 409, "denied", "disable or remove the device, or have the CA's owner revoke it",
-		    "the key of this CA is not here, so no revocation list can name its certificates");
-	return own;
-}
-
 /* The registry knows it first, so that it stays true whoever dies now; then the signer's books and the list. */
 static void
 set_reason(struct call *c, int reason)
@@ -230,7 +213,7 @@ set_reason(struct call *c, int reason)
 	struct err err;
 	bool ok;
 
-	if (!is_ours(c) || !certificate_load_to_change(c, &x))
+	if (!certificate_load_to_change(c, &x))
 		return;
 	ok = reason == RELEASE ? registry_certificate_unhold(r, c->params[0], c->params[1], &err)
 			       : registry_certificate_revoke(r, c->params[0], c->params[1], reason, &err);
@@ -238,6 +221,8 @@ set_reason(struct call *c, int reason)
 		event_certificate(c->api, reason == RELEASE ? "released" : reason == HOLD ? "held" : "revoked", c->params[0], c->params[1]);
 	if (ok)
 		lists_publish(c, &x, reason, on_listed);
+	else if (err.code == ERR_DENIED && reason != RELEASE)
+		call_problem(c, 409, "denied", "disable or remove the device, or have the CA's owner revoke it", "%s", err.text);
 	else
 		call_error(c, &err);
 	free(x.mem);

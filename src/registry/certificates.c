@@ -229,6 +229,7 @@ struct one {
 	int64_t id, ca, device;
 	enum registry_certificate_state state;
 	int64_t revoked_at;
+	bool own; /* its CA's key is here */
 };
 
 static bool
@@ -241,13 +242,13 @@ find_one(struct registry *r, struct slice ca, struct slice serial, struct one *r
 
 	if (!word_hex(serial, buf, sizeof buf, &bytes))
 		return row_missing(err, certificate_kind.what, serial);
-	if (!query_begin(&q, r, "SELECT x.id, x.ca_id, COALESCE(x.device_id, 0), x.state, x.revoked_at FROM cas c JOIN certificates x"
+	if (!query_begin(&q, r, "SELECT x.id, x.ca_id, COALESCE(x.device_id, 0), x.state, x.revoked_at, c.own FROM cas c JOIN certificates x"
 	                  " ON x.ca_id = c.id AND x.serial = ?2 WHERE c.name = ?1", VALUES(v_text(ca), v_blob(bytes)), err))
 		return false;
 	more = query_next(&q);
 	if (more == 1)
 		*ret = (struct one){ query_int(&q, 0), query_int(&q, 1), query_int(&q, 2), (enum registry_certificate_state)query_int(&q, 3),
-			query_int(&q, 4) };
+			query_int(&q, 4), query_int(&q, 5) != 0 };
 	query_end(&q);
 	return more == 1 || (more == 0 && row_missing(err, certificate_kind.what, serial));
 }
@@ -272,12 +273,19 @@ set_state(struct registry *r, const struct one *c, enum registry_certificate_sta
 	    count_revocation(r, c->ca, err) && device_dates(r, c->device, err);
 }
 
+/* Nobody here makes lists for a factory's CA: what it issued would only seem to be revoked. */
+static bool
+can_list(const struct one *c, struct slice ca, struct err *err)
+{
+	return c->own || err_set(err, ERR_DENIED, "the key of CA \"%.*s\" is not here, so no revocation list can name its certificates", SL_ARG(ca));
+}
+
 static bool
 revoke(struct registry *r, struct slice ca, struct slice serial, int reason, struct err *err)
 {
 	struct one c = { 0 };
 
-	if (!find_one(r, ca, serial, &c, err))
+	if (!find_one(r, ca, serial, &c, err) || !can_list(&c, ca, err))
 		return false;
 	if (c.state == REGISTRY_CERT_REVOKED || (c.state == REGISTRY_CERT_HOLD && reason == REASON_HOLD))
 		return err_set(err, ERR_EXISTS, "certificate %.*s of CA \"%.*s\" is %s already", SL_ARG(serial), SL_ARG(ca),

@@ -436,7 +436,8 @@ bool registry_secret_answer(struct registry *r, struct slice hash, struct slice 
 /* Another owner; both empty: none. */
 bool registry_certificate_assign(struct registry *r, struct slice fingerprint, struct slice tenant, struct slice device,
     struct err *err);
-/* <reason>: CRLReason but 8 (removeFromCRL); 6 is HOLD. ERR_EXISTS: it is revoked already; from HOLD it can be. */
+/* <reason>: CRLReason but 8 (removeFromCRL); 6 is HOLD. ERR_EXISTS: it is revoked already; from HOLD it can be. ERR_DENIED: the CA's key is
+ * not here, so nothing would tell anybody. */
 bool registry_certificate_revoke(struct registry *r, struct slice ca, struct slice serial, int reason, struct err *err);
 bool registry_certificate_unhold(struct registry *r, struct slice ca, struct slice serial, struct err *err); /* ERR_DENIED: not on hold */
 /* All of a CN that are not revoked. */
