@@ -116,8 +116,11 @@ finish(struct call *c, struct reply *r)
 	}
 	if (c->head.method > HTTP_HEAD && status < 400 && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0)) {
 		broker_poke(c->api);
-		tunnels_check(c->api);
-		events_check(c->api);
+		/* Who needs no login takes nobody's rights away, and may come as often as he likes. */
+		if (c->op != NULL && (c->op->flags & OP_OPEN) == 0) {
+			tunnels_check(c->api);
+			events_check(c->api);
+		}
 	}
 	if (c->chan != NULL)
 		chan_answer(c->chan, r); /* frees the call */
