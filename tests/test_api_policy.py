@@ -231,6 +231,15 @@ def test_may_he_do_this_in_particular(served, seer):
     assert ask("/api/v1/devices/secret") == (True, "p_own", None)
     assert admin("DELETE", f"/api/v1/users/{seer}/permissions/p_own").status == 204
     assert admin("GET", f"/api/v1/users/{seer}/rights?method=FLY&path=x").status == 400
+    # As it would be done: HEAD is a GET, and there is what no permission decides.
+    assert ask("/api/v1/devices/secret", "HEAD") == (False, "p_not_secret", "guards")
+    assert admin("POST", "/api/v1/permissions", {"name": "p_all", "path": "/", "method": "(.*)", "effect": "permit"}).status == 201
+    assert admin("PUT", f"/api/v1/users/{seer}/permissions/p_all").status == 204
+    assert ask("/api/v1/groups", "POST") == ask("/api/v1/backup", "POST") == (False, None, None) and ask("/api/v1/backup") == (True, "p_all", None)
+    assert admin("DELETE", f"/api/v1/users/{seer}/permissions/p_all").status == 204 and admin("DELETE", "/api/v1/permissions/p_all").status == 204
+    assert ask("/api/v1/me") == ask("/api/v1/health") == (True, None, None)
+    sean = served.login(seer, "long enough 123")
+    assert sean("GET", "/api/v1/me").status == sean("HEAD", "/api/v1/me").status == 200
 
 
 def preview(served, document, status=200, who=None, **body):
@@ -251,7 +260,7 @@ def test_who_would_gain_and_lose_by_another_right(served, document, seer):
     assert "listDevices" in changes(permission="p_devices")[seer][1]
     assert changes(user=seer, groups=["seers", "guards"]) == {}
     assert "listDevices" in changes(user=seer, groups=[])[seer][1]
-    assert "deleteUser" in changes(user=seer, groups=["admin"])[seer][0]
+    assert {"deleteUser", "listTenants"} <= changes(user=seer, groups=["admin"])[seer][0]
     assert changes(user=seer, grant=["p_users"]) == {seer: ({"listUsers"}, set())}
     # Nothing was changed, and what may not be says so.
     assert served.admin("GET", f"/api/v1/users/{seer}/rights").json == before

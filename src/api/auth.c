@@ -170,17 +170,35 @@ auth_pattern(struct slice rule, regex_t *re)
 	return rule.n <= REGISTRY_LABEL_MAX && regcomp(re, anchored, REG_EXTENDED | REG_NOSUB) == 0;
 }
 
-/* One that cannot be read fits nothing if it permits, and all if it forbids. */
-static bool
-rule_fits(struct slice rule, const char *text, bool deny)
+void
+auth_rule_read(struct auth_rule *x, struct slice rule, bool deny)
 {
-	regex_t re;
+	x->deny = deny;
+	x->readable = auth_pattern(rule, &x->re);
+}
+
+bool
+auth_rule_fits(const struct auth_rule *x, const char *text)
+{
+	return x->readable ? regexec(&x->re, text, 0, NULL, 0) == 0 : x->deny;
+}
+
+void
+auth_rule_free(struct auth_rule *x)
+{
+	if (x->readable)
+		regfree(&x->re);
+}
+
+bool
+auth_fits(struct slice rule, const char *text, bool deny)
+{
+	struct auth_rule x;
 	bool fits;
 
-	if (!auth_pattern(rule, &re))
-		return deny;
-	fits = regexec(&re, text, 0, NULL, 0) == 0;
-	regfree(&re);
+	auth_rule_read(&x, rule, deny);
+	fits = auth_rule_fits(&x, text);
+	auth_rule_free(&x);
 	return fits;
 }
 
@@ -189,7 +207,7 @@ one_rule(void *ctx, bool direct, const struct registry_permission *p)
 {
 	struct verdict *v = ctx;
 
-	if (!rule_fits(p->path, v->path, p->deny) || !rule_fits(p->method, v->method, p->deny))
+	if (!auth_fits(p->path, v->path, p->deny) || !auth_fits(p->method, v->method, p->deny))
 		return true;
 	if (direct)
 		*(p->deny ? &v->direct_deny : &v->direct_permit) = true;

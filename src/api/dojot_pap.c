@@ -167,11 +167,9 @@ list_permissions(struct call *c)
 static bool
 pattern_ok(struct slice s)
 {
-	char text[REGISTRY_LABEL_MAX + 8];
 	regex_t re;
 
-	(void)snprintf(text, sizeof(text), "^(%.*s)", SL_ARG(s));
-	if (s.n == 0 || s.n > REGISTRY_LABEL_MAX || memchr(s.p, '\0', s.n) != NULL || regcomp(&re, text, REG_EXTENDED | REG_NOSUB) != 0)
+	if (s.n == 0 || memchr(s.p, '\0', s.n) != NULL || !auth_pattern(s, &re))
 		return false;
 	regfree(&re);
 	return true;

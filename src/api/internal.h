@@ -331,6 +331,15 @@ bool auth_who(struct call *c);
 bool auth_permits(struct api *a, const struct actor *who, enum http_method m, const char *path);
 /* A permission's regular expression, anchored at the front as everywhere where these come from. False: it cannot be read. */
 bool auth_pattern(struct slice rule, regex_t *re);
+/* One of a permission that permits, or denies: what cannot be read fits nothing, or all. */
+struct auth_rule {
+	regex_t re;
+	bool readable, deny;
+};
+void auth_rule_read(struct auth_rule *x, struct slice rule, bool deny);
+bool auth_rule_fits(const struct auth_rule *x, const char *text);
+void auth_rule_free(struct auth_rule *x);
+bool auth_fits(struct slice rule, const char *text, bool deny); /* read for this one text */
 /* Is the token's user still who he was, and what is he called? */
 bool auth_still(struct api *a, const struct token *t, struct actor *ret);
 /* May he? False: the call is answered (403). */

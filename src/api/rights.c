@@ -142,20 +142,16 @@ rights_op(const struct rights *x, size_t i)
 static void
 fill_bits(const struct rights *x, struct perm *p)
 {
-	bool methods[HTTP_METHODS], by_path = false, by_method;
-	regex_t path, method;
+	bool methods[HTTP_METHODS];
+	struct auth_rule path;
 
-	by_method = auth_pattern(p->p.method, &method);
 	for (unsigned m = 0; m < HTTP_METHODS; m++)
-		methods[m] = by_method ? regexec(&method, http_method_name((enum http_method)m), 0, NULL, 0) == 0 : p->p.deny;
-	if (by_method)
-		regfree(&method);
-	by_path = auth_pattern(p->p.path, &path);
+		methods[m] = auth_fits(p->p.method, http_method_name((enum http_method)m), p->p.deny);
+	auth_rule_read(&path, p->p.path, p->p.deny);
 	for (size_t i = 0; i < x->n_ops; i++)
-		if (methods[x->ops[i].op->method] && (by_path ? regexec(&path, x->paths[i], 0, NULL, 0) == 0 : p->p.deny))
+		if (methods[x->ops[i].op->method] && auth_rule_fits(&path, x->paths[i]))
 			p->bits[i / 64] |= UINT64_C(1) << i % 64;
-	if (by_path)
-		regfree(&path);
+	auth_rule_free(&path);
 }
 
 static struct slice
@@ -350,18 +346,25 @@ fits_op(const struct perm *p, const void *what)
 	return (p->bits[i / 64] >> i % 64 & 1) != 0;
 }
 
+/* What counts beside permissions, as auth_may() has it. */
+static void
+by_flags(const struct rights *x, unsigned flags, struct rights_verdict *v)
+{
+	if ((flags & OP_SELF) != 0)
+		*v = (struct rights_verdict){ .allowed = true, .other = "who is signed in may" };
+	if ((flags & OP_ADMIN) != 0 && !x->admin)
+		*v = (struct rights_verdict){ .other = "only for administrators" };
+	if ((flags & OP_PLATFORM) != 0 && !x->first)
+		*v = (struct rights_verdict){ .other = "only for users of the first tenant" };
+	if ((flags & OP_OPEN) != 0)
+		*v = (struct rights_verdict){ .allowed = true, .other = "everybody may" };
+}
+
 void
 rights_judge(const struct rights *x, size_t i, struct rights_verdict *ret)
 {
-	const struct op *o = x->ops[i].op;
-
 	weigh(x, fits_op, &i, ret);
-	if ((o->flags & OP_SELF) != 0)
-		*ret = (struct rights_verdict){ .allowed = true, .other = "who is signed in may" };
-	if ((o->flags & OP_ADMIN) != 0 && !x->admin)
-		*ret = (struct rights_verdict){ .other = "only for administrators" };
-	if ((o->flags & OP_PLATFORM) != 0 && !x->first)
-		*ret = (struct rights_verdict){ .other = "only for users of the first tenant" };
+	by_flags(x, x->ops[i].op->flags, ret);
 }
 
 struct request {
@@ -372,27 +375,23 @@ static bool
 fits_text(const struct perm *p, const void *what)
 {
 	const struct request *q = what;
-	const struct {
-		struct slice rule;
-		const char *text;
-	} both[] = { { p->p.method, q->method }, { p->p.path, q->path } };
 
-	for (size_t i = 0; i < ARRAY_LEN(both); i++) {
-		regex_t re;
-		bool ok = auth_pattern(both[i].rule, &re), fits = ok ? regexec(&re, both[i].text, 0, NULL, 0) == 0 : p->p.deny;
-
-		if (ok)
-			regfree(&re);
-		if (!fits)
-			return false;
-	}
-	return true;
+	return auth_fits(p->p.method, q->method, p->p.deny) && auth_fits(p->p.path, q->path, p->p.deny);
 }
 
 void
-rights_try(const struct rights *x, enum http_method m, const char *path, struct rights_verdict *ret)
+rights_try(const struct rights *x, enum http_method m, const char *path, bool dojot, struct rights_verdict *ret)
 {
+	struct slice params[API_PARAMS_MAX];
+	struct http_path parts;
+	struct http_fault fault;
+	const struct op *o = NULL;
+	unsigned allowed;
+
+	m = m == HTTP_HEAD ? HTTP_GET : m; /* as the router takes it */
 	weigh(x, fits_text, &(struct request){ http_method_name(m), path }, ret);
+	if (http_read_target(slice_str(path), &parts, &fault) && (o = op_find(&parts, m, dojot, params, &allowed)) != NULL)
+		by_flags(x, o->flags, ret);
 }
 
 void

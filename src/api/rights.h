@@ -29,8 +29,8 @@ struct rights_user {
 /* Learn what counts for <u>: what was said of another one is void. False: <err>. */
 bool rights_of(struct rights *x, const struct rights_user *u, struct err *err);
 void rights_judge(const struct rights *x, size_t i, struct rights_verdict *ret);
-/* Of any method and path, which has a slash at its end. */
-void rights_try(const struct rights *x, enum http_method m, const char *path, struct rights_verdict *ret);
+/* Of any method and path, which has a slash at its end; <dojot>: also of dojot's. */
+void rights_try(const struct rights *x, enum http_method m, const char *path, bool dojot, struct rights_verdict *ret);
 /* Each of his permissions, his own first; <via> NULL: his own. */
 void rights_each(const struct rights *x, void (*each)(void *ctx, const struct registry_permission *p, const char *via), void *ctx);
 /* What groups have may have changed. */

@@ -74,7 +74,7 @@ question_json(const struct call *c, const struct rights *x)
 	for (unsigned m = 0; m < HTTP_METHODS; m++) {
 		if (!slice_eq(slice_str(http_method_name((enum http_method)m)), method.p != NULL ? method : SL("GET")))
 			continue;
-		rights_try(x, (enum http_method)m, text, &v);
+		rights_try(x, (enum http_method)m, text, c->api->config->dojot.on, &v);
 		o = verdict_json(&v);
 		(void)json_object_set_new(o, "method", json_string(http_method_name((enum http_method)m)));
 		(void)json_object_set_new(o, "path", json_string(text));
@@ -83,17 +83,17 @@ question_json(const struct call *c, const struct rights *x)
 	return json_null();
 }
 
-static bool
-is_first(struct registry *r, struct slice tenant)
+/* Its name; "": there is none yet. */
+static void
+first_tenant(struct registry *r, char ret[static REGISTRY_NAME_MAX + 1])
 {
 	struct registry_tenant t;
-	bool first;
 
-	if (!registry_tenant_get(r, tenant, &t, NULL))
-		return false;
-	first = t.first;
+	ret[0] = '\0';
+	if (!registry_tenant_first(r, &t, NULL))
+		return;
+	(void)text_copy(ret, REGISTRY_NAME_MAX + 1, t.name);
 	free(t.mem);
-	return first;
 }
 
 static void
@@ -102,13 +102,15 @@ get_rights(struct call *c)
 	struct registry *r = c->api->registry;
 	struct rights *x = NULL;
 	struct registry_user u;
+	char first[REGISTRY_NAME_MAX + 1];
 	struct err err = { .code = ERR_MEMORY, .text = "out of memory" };
 	json_t *v = NULL, *permissions;
 
 	if (!user_load(c, c->params[0], &u))
 		return;
 	x = rights_new(r);
-	if (x != NULL && rights_of(x, &(struct rights_user){ u.id, is_first(r, u.tenant) }, &err)) {
+	first_tenant(r, first);
+	if (x != NULL && rights_of(x, &(struct rights_user){ u.id, slice_eq(u.tenant, slice_str(first)) }, &err)) {
 		permissions = json_array();
 		rights_each(x, add_permission, permissions);
 		v = json_pack("{s:o, s:o, s:b, s:b, s:o, s:o, s:o}", "name", text_json(u.name), "tenant", text_json(u.tenant), "disabled", u.disabled,
@@ -134,6 +136,7 @@ struct proposal {
 	struct call *c;
 	struct rights *x;
 	int64_t group, user, permission; /* that are named; 0: not */
+	char first[REGISTRY_NAME_MAX + 1]; /* tenant */
 	struct person *v;
 	size_t n;
 	bool incomplete, failed;
@@ -152,7 +155,7 @@ add_person(void *ctx, const struct registry_user *u)
 		return false;
 	}
 	x = &p->v[p->n++];
-	x->u = (struct rights_user){ .id = u->id };
+	x->u = (struct rights_user){ u->id, slice_eq(u->tenant, slice_str(p->first)) };
 	(void)text_copy(x->name, sizeof(x->name), u->name);
 	(void)text_copy(x->tenant, sizeof(x->tenant), u->tenant);
 	return true;
@@ -168,6 +171,7 @@ find_people(struct proposal *p, struct err *err)
 	struct registry_user u;
 	bool ok;
 
+	first_tenant(r, p->first);
 	if (p->user != 0) {
 		if (!registry_user_get(r, p->user, &u, err))
 			return false;
@@ -180,8 +184,6 @@ find_people(struct proposal *p, struct err *err)
 			return false;
 		page.cursor = slice_str(page.next);
 	} while (page.next[0] != '\0' && !p->incomplete);
-	for (size_t i = 0; i < p->n; i++)
-		p->v[i].u.first = is_first(r, slice_str(p->v[i].tenant));
 	return true;
 }
 
