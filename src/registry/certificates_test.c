@@ -166,7 +166,7 @@ test_revocation(void **state)
 	FAILS(k, ERR_DENIED, registry_certificate_unhold(k->r, SL("client"), SL("00000003"), &k->err));
 	FAILS(k, ERR_MISSING, registry_certificate_revoke(k->r, SL("watch"), SL("00000003"), 1, &k->err));
 	/* A factory's: no list of ours could name it. */
-	kit_certify(k, "watch", "x", 9, 50);
+	kit_certify(k, "watch", "another", 9, 50);
 	WORKS(k, registry_ca_get(k->r, SL("watch"), &ca, &k->err));
 	ca.own = false;
 	WORKS(k, registry_ca_put(k->r, &ca, &k->err));
