@@ -1,9 +1,11 @@
 /* UTF-8, and bytes from outside made safe to show; see text.h. */
 #include "base/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "base/num.h"
 
@@ -197,6 +199,17 @@ text_u64(struct slice s, uint64_t min, uint64_t max, uint64_t *ret)
 		return false;
 	*ret = v;
 	return true;
+}
+
+const char *
+text_when(int64_t t, char out[static 32])
+{
+	time_t when = (time_t)t;
+	struct tm tm;
+
+	if (gmtime_r(&when, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+		(void)snprintf(out, 32, "an unreadable time");
+	return out;
 }
 
 int

@@ -25,6 +25,9 @@ const char *text_hex(struct slice s, char *out, size_t cap);
 /* A decimal number that is the whole of <s>, within [min, max]. */
 bool text_u64(struct slice s, uint64_t min, uint64_t max, uint64_t *ret);
 
+/* Seconds since 1970 as people read them: "2026-01-31 12:00:00 UTC". Returns out. */
+const char *text_when(int64_t t, char out[static 32]);
+
 /* The value of a hexadecimal digit of either case, or -1. */
 int text_hex_digit(uint8_t c);
 

@@ -350,6 +350,17 @@ shell_words(void **state)
 	}
 }
 
+static void
+times(void **state)
+{
+	char out[32];
+
+	(void)state;
+	assert_string_equal(text_when(0, out), "1970-01-01 00:00:00 UTC");
+	assert_string_equal(text_when(1769860800, out), "2026-01-31 12:00:00 UTC");
+	assert_string_equal(text_when(INT64_MIN / 4, out), "an unreadable time");
+}
+
 int
 main(void)
 {
@@ -364,6 +375,7 @@ main(void)
 		cmocka_unit_test(hex),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(words),
+		cmocka_unit_test(times),
 		cmocka_unit_test(copy_is_whole_or_nothing),
 		cmocka_unit_test(cut_tells_empty_parts_from_none),
 		cmocka_unit_test(a_copy_looks_at_no_byte_behind),

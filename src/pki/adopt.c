@@ -19,7 +19,7 @@ check_ca(X509 *x, const char *path, int64_t now, struct err *err)
 	if ((X509_get_extension_flags(x) & EXFLAG_KUSAGE) != 0 && (X509_get_key_usage(x) & KU_KEY_CERT_SIGN) == 0)
 		return err_set(err, ERR_INPUT, "%s: this CA may not sign certificates (keyUsage without keyCertSign)", path);
 	if (last <= now)
-		return err_set(err, ERR_DENIED, "%s: this CA's certificate expired at %s", path, time_text(last, when));
+		return err_set(err, ERR_DENIED, "%s: this CA's certificate expired at %s", path, text_when(last, when));
 	if (key == NULL || !key_ok(key, why, sizeof why))
 		return err_set(err, ERR_DENIED, "%s: the key %s", path, key != NULL ? why : "cannot be read");
 	return true;

@@ -148,10 +148,10 @@ set_validity(X509 *x, const struct cert_spec *s, bool *ret_clipped, struct err *
 
 		if (last <= s->now)
 			return err_set(err, ERR_DENIED, "the CA's certificate expired at %s: it can issue nothing more",
-			    time_text(last, when));
+			    text_when(last, when));
 		if (first > s->now)
 			return err_set(err, ERR_DENIED, "the CA's certificate is not valid before %s: check the clock",
-			    time_text(first, when));
+			    text_when(first, when));
 		from = NUM_MAX(from, first);
 		*ret_clipped = to > last;
 		to = NUM_MIN(to, last);

@@ -65,26 +65,26 @@ check_time_of(const struct checking *c, const X509 *x, bool fine)
 
 	cert_who(x, who);
 	if (c->now < from) {
-		(void)snprintf(f.text, sizeof f.text, "%s is not valid before %s, which is in %s", who, time_text(from, when),
+		(void)snprintf(f.text, sizeof f.text, "%s is not valid before %s, which is in %s", who, text_when(from, when),
 		    days_text(from - c->now, days));
 		(void)snprintf(f.remedy, sizeof f.remedy, "set the clock of this machine, or of the one that issued it");
 		return found(c, &f);
 	}
 	if (c->now >= to) {
 		(void)snprintf(f.text, sizeof f.text, "%s expired %s ago, at %s", who, days_text(c->now - to, days),
-		    time_text(to, when));
+		    text_when(to, when));
 		(void)snprintf(f.remedy, sizeof f.remedy, "renew it, or set the clock of this machine if that is wrong");
 		return found(c, &f);
 	}
 	if (to - c->now < SOON_S) {
 		f.level = PKI_NOTE;
 		(void)snprintf(f.text, sizeof f.text, "%s expires in %s, at %s", who, days_text(to - c->now, days),
-		    time_text(to, when));
+		    text_when(to, when));
 		(void)snprintf(f.remedy, sizeof f.remedy, "renew it in time");
 		return found(c, &f);
 	}
 	return !fine || found_fine(c, PKI_CHECK_TIME, "%s is valid for %s, until %s", who, days_text(to - c->now, days),
-			    time_text(to, when));
+			    text_when(to, when));
 }
 
 bool
@@ -284,7 +284,7 @@ check_revoked(struct look *l, const struct crl_set *crls, int i)
 		return found_fine(&l->c, PKI_CHECK_REVOCATION, "%s was not revoked", who);
 	if (a.cause == PKI_BAD_REVOKED) {
 		f.level = PKI_FAULT;
-		(void)snprintf(f.text, sizeof f.text, "%s was revoked at %s (%s)", who, time_text(a.entry.date, when),
+		(void)snprintf(f.text, sizeof f.text, "%s was revoked at %s (%s)", who, text_when(a.entry.date, when),
 		    pki_reason_text(a.entry.reason));
 		(void)snprintf(f.remedy, sizeof f.remedy, "the broker needs a new certificate; do not trust this one");
 		return found(&l->c, &f);
@@ -320,7 +320,7 @@ staple_fault(struct look *l, const struct pki_ocsp_answer *a)
 	char when[32];
 
 	(void)snprintf(f.text, sizeof f.text, "the stapled OCSP response says that the broker's certificate was revoked at %s (%s)",
-	    time_text(a->revoked_at, when), pki_reason_text(a->reason));
+	    text_when(a->revoked_at, when), pki_reason_text(a->reason));
 	(void)snprintf(f.remedy, sizeof f.remedy, "the broker needs a new certificate; do not trust this one");
 	return found(&l->c, &f);
 }
@@ -353,7 +353,7 @@ check_staple(struct look *l)
 	} else if (a.status == PKI_OCSP_REVOKED) {
 		return staple_fault(l, &a);
 	} else if (a.status == PKI_OCSP_GOOD) {
-		return found_fine(&l->c, PKI_CHECK_REVOCATION, "the stapled OCSP response says good, until %s", time_text(a.until, when));
+		return found_fine(&l->c, PKI_CHECK_REVOCATION, "the stapled OCSP response says good, until %s", text_when(a.until, when));
 	} else {
 		(void)snprintf(f.text, sizeof f.text, "the stapled OCSP response says that its responder does not know the broker's certificate");
 	}

@@ -46,7 +46,7 @@ on_expired(struct fault *f)
 
 	peer_refuse(f->p, PKI_BAD_EXPIRED, f->error,
 	    f->depth == 0 ? "issue a new certificate for this client" : "renew this CA's certificate and give it to the broker",
-	    "%s expired %s ago, at %s", f->who, days_text(f->now - end, ago), time_text(end, when));
+	    "%s expired %s ago, at %s", f->who, days_text(f->now - end, ago), text_when(end, when));
 }
 
 static void
@@ -56,7 +56,7 @@ on_not_yet(struct fault *f)
 	char when[32], in[32];
 
 	peer_refuse(f->p, PKI_BAD_NOT_YET, f->error, "check the clocks of the broker and of the machine that issued it",
-	    "%s is not valid before %s, which is in %s", f->who, time_text(begin, when), days_text(begin - f->now, in));
+	    "%s is not valid before %s, which is in %s", f->who, text_when(begin, when), days_text(begin - f->now, in));
 }
 
 static const X509 *
@@ -281,14 +281,14 @@ diagnose_crl(const struct crl_answer *a, const X509 *cert, int depth, struct pki
 	p->depth = depth;
 	if (a->cause == PKI_BAD_REVOKED)
 		peer_refuse(p, a->cause, X509_V_ERR_CERT_REVOKED, "if this client is to come back, issue a new certificate",
-		    "%s was revoked at %s (%s)", who, time_text(a->entry.date, when), pki_reason_text(a->entry.reason));
+		    "%s was revoked at %s (%s)", who, text_when(a->entry.date, when), pki_reason_text(a->entry.reason));
 	else if (a->cause == PKI_BAD_CRL_EXPIRED)
 		peer_refuse(p, a->cause, X509_V_ERR_CRL_HAS_EXPIRED, "fetch the CA's new CRL and reload the broker",
 		    "the CRL of CA %s expired at %s: nobody can tell whether the certificate was revoked since", name,
-		    time_text(a->crl->next, when));
+		    text_when(a->crl->next, when));
 	else if (a->cause == PKI_BAD_CRL_FUTURE)
 		peer_refuse(p, a->cause, X509_V_ERR_CRL_NOT_YET_VALID, "check the clock of the broker",
-		    "the CRL of CA %s is from the future (%s)", name, time_text(a->crl->last, when));
+		    "the CRL of CA %s is from the future (%s)", name, text_when(a->crl->last, when));
 	else if (a->cause == PKI_BAD_CRL_SIGNATURE)
 		peer_refuse(p, a->cause, X509_V_ERR_CRL_SIGNATURE_FAILURE, "fetch the CA's own CRL and reload the broker",
 		    "the CRL that bears the name of CA %s was not signed by it", name);

@@ -41,7 +41,7 @@ put_time(const struct look *l, const char *field, const ASN1_TIME *t)
 {
 	char text[32];
 
-	put(l, field, time_text(time_of(t), text));
+	put(l, field, text_when(time_of(t), text));
 }
 
 static void
@@ -267,7 +267,7 @@ show_crl(const struct look *l, X509_CRL *c)
 		ASN1_ENUMERATED *reason = X509_REVOKED_get_ext_d2i(r, NID_crl_reason, NULL, NULL);
 
 		(void)snprintf(text, sizeof text, "%s at %s (%s)", text_hex(slice_of(serial, len), hex, sizeof hex),
-		    time_text(time_of(X509_REVOKED_get0_revocationDate(r)), when),
+		    text_when(time_of(X509_REVOKED_get0_revocationDate(r)), when),
 		    pki_reason_text(reason != NULL ? (int)ASN1_ENUMERATED_get(reason) : -1));
 		ASN1_ENUMERATED_free(reason);
 		put_many(l, "revoked", text);

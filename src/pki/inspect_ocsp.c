@@ -56,7 +56,7 @@ put_time(const struct look *l, const char *field, int64_t t)
 {
 	char text[32];
 
-	look_put(l, field, time_text(t, text));
+	look_put(l, field, text_when(t, text));
 }
 
 static void
@@ -73,7 +73,7 @@ put_single(const struct look *l, OCSP_SINGLERESP *s)
 		(void)snprintf(until, sizeof until, time_of(to) > l->now ? ", good for %s" : ", EXPIRED %s ago",
 		    days_text(time_of(to) - l->now, days));
 	if (status == V_OCSP_CERTSTATUS_REVOKED)
-		(void)snprintf(text, sizeof text, "%s: revoked at %s (%s)%s", hex, time_text(time_of(revoked), when), pki_reason_text(reason), until);
+		(void)snprintf(text, sizeof text, "%s: revoked at %s (%s)%s", hex, text_when(time_of(revoked), when), pki_reason_text(reason), until);
 	else
 		(void)snprintf(text, sizeof text, "%s: %s%s", hex, status == V_OCSP_CERTSTATUS_GOOD ? "good" : "unknown", until);
 	put_many(l, "says", text);

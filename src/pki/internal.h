@@ -68,7 +68,6 @@ int64_t pki_clock(int64_t now); /* <now>, or the real time when it is 0 */
 char *name_text(const X509_NAME *n);                  /* RFC 2253; free(); NULL: out of memory */
 #define NO_TIME (INT64_MIN / 4)                       /* far in the past, and differences with it still fit */
 int64_t time_of(const ASN1_TIME *t);                  /* seconds since 1970; NO_TIME when it is none */
-const char *time_text(int64_t t, char out[32]);       /* "2026-01-31 12:00:00 UTC" */
 const char *days_text(int64_t seconds, char out[32]); /* "3 days", "5 hours", "40 seconds"; of the absolute value */
 ASN1_INTEGER *serial_of(struct slice bytes);           /* ASN1_INTEGER_free() */
 size_t serial_bytes(const ASN1_INTEGER *s, uint8_t out[AUTHZ_SERIAL_MAX]); /* 0: too long or empty */

@@ -234,13 +234,13 @@ standing_of_crl(const struct crl_answer *a, const char *who, struct pki_standing
 
 	ret->cause = a->cause;
 	if (a->cause == PKI_BAD_REVOKED)
-		(void)snprintf(ret->text, sizeof ret->text, "%s was revoked at %s (%s)", who, time_text(a->entry.date, when),
+		(void)snprintf(ret->text, sizeof ret->text, "%s was revoked at %s (%s)", who, text_when(a->entry.date, when),
 		    pki_reason_text(a->entry.reason));
 	else if (a->cause == PKI_BAD_CRL_MISSING)
 		(void)snprintf(ret->text, sizeof ret->text, "there is no CRL of the CA of %s", who);
 	else
 		(void)snprintf(ret->text, sizeof ret->text, "the CRL of the CA of %s %s at %s", who,
-		    a->cause == PKI_BAD_CRL_EXPIRED ? "expired" : "begins", time_text(
+		    a->cause == PKI_BAD_CRL_EXPIRED ? "expired" : "begins", text_when(
 			a->cause == PKI_BAD_CRL_EXPIRED ? a->crl->next : a->crl->last, when));
 	return false;
 }

@@ -259,9 +259,9 @@ read_single(OCSP_SINGLERESP *s, int64_t now, struct pki_ocsp_answer *ret, struct
 	if (ret->this_update == NO_TIME || ret->until == NO_TIME || ret->until < ret->this_update)
 		return err_set(err, ERR_INPUT, "its times make no sense");
 	if (ret->this_update > now + PKI_OCSP_SKEW_S)
-		return err_set(err, ERR_DENIED, "it is from the future: it begins at %s; check the clocks", time_text(ret->this_update, when));
+		return err_set(err, ERR_DENIED, "it is from the future: it begins at %s; check the clocks", text_when(ret->this_update, when));
 	if (ret->until < now - PKI_OCSP_SKEW_S)
-		return err_set(err, ERR_DENIED, "it is too old: it was good until %s", time_text(ret->until, when));
+		return err_set(err, ERR_DENIED, "it is too old: it was good until %s", text_when(ret->until, when));
 	return true;
 }
 

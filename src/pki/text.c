@@ -93,17 +93,6 @@ time_of(const ASN1_TIME *t)
 }
 
 const char *
-time_text(int64_t t, char out[32])
-{
-	time_t when = (time_t)t;
-	struct tm tm;
-
-	if (gmtime_r(&when, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-		(void)snprintf(out, 32, "an unreadable time");
-	return out;
-}
-
-const char *
 days_text(int64_t seconds, char out[32])
 {
 	uint64_t s = seconds < 0 ? 0 - (uint64_t)seconds : (uint64_t)seconds;

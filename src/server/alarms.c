@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "base/num.h"
+#include "base/text.h"
 
 enum {
 	LOOK_MS = 60 * 1000,
@@ -25,7 +26,7 @@ what_is_wrong(const struct world_listener *l, int64_t now, char out[64])
 
 	if (l->tls == NULL || !tls_ctx_dates(l->tls, &from, &until) || (now >= from && now <= until))
 		return false;
-	(void)snprintf(out, 64, "%s %s", now < from ? "is not valid before" : "has expired on", alarm_when(now < from ? from : until, date));
+	(void)snprintf(out, 64, "%s %s", now < from ? "is not valid before" : "has expired on", text_when(now < from ? from : until, date));
 	return true;
 }
 
@@ -56,7 +57,7 @@ look_at_own(struct server *s, unsigned i, int64_t now)
 	if (what_is_wrong(l, now, wrong))
 		(void)snprintf(text, sizeof(text), "the broker's certificate %s %s: clients that check it cannot connect", file, wrong);
 	else if (until - now < NUM_MIN((until - from) / SOON_PART, (int64_t)SOON_S))
-		(void)snprintf(text, sizeof(text), "the broker's certificate %s ends on %s", file, alarm_when(until, date));
+		(void)snprintf(text, sizeof(text), "the broker's certificate %s ends on %s", file, text_when(until, date));
 	else
 		return;
 	raise_one(s, ALARM_CERTIFICATE, map_hash(slice_str(file)), now < from ? now : until, text);
@@ -71,7 +72,7 @@ look_at_ca(void *ctx, const struct pki_ca_facts *c)
 	if (c->not_after - now >= CA_SOON_S)
 		return;
 	(void)snprintf(text, sizeof(text), "the certificate of CA %.300s %s on %s; clients with certificates of it are refused from then on", c->subject,
-	    c->not_after <= now ? "ended" : "ends", alarm_when(c->not_after, date));
+	    c->not_after <= now ? "ended" : "ends", text_when(c->not_after, date));
 	raise_one(ctx, ALARM_CA, map_hash(slice_str(c->serial_hex)) ^ map_hash(slice_str(c->subject)), c->not_after, text);
 }
 

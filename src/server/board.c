@@ -56,17 +56,6 @@ alarm_kind_name(enum alarm_kind k)
 	return kinds[k].name;
 }
 
-const char *
-alarm_when(int64_t t, char out[static 32])
-{
-	time_t at = (time_t)t;
-	struct tm tm;
-
-	if (gmtime_r(&at, &tm) == NULL || strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-		(void)snprintf(out, 32, "?");
-	return out;
-}
-
 /* One place; kind, source and key say which alarm it is. */
 struct place {
 	enum alarm_source source;

@@ -29,8 +29,6 @@ enum alarm_kind {
 	ALARM_KINDS
 };
 const char *alarm_kind_name(enum alarm_kind k); /* "store-failed", …; static */
-/* Seconds since 1970, as people read it: <out>. */
-const char *alarm_when(int64_t t, char out[static 32]);
 
 /* Who raises them. Each says all that he knows of, and then settles: what he did not say again is over. */
 enum alarm_source {

@@ -31,7 +31,7 @@ say_revoked(const struct subject *e, char *out, size_t cap)
 {
 	char when[32];
 
-	(void)snprintf(out, cap, WHY_OCSP_REVOKED " %s (%s)", alarm_when(e->revoked_at, when), pki_reason_text(e->reason));
+	(void)snprintf(out, cap, WHY_OCSP_REVOKED " %s (%s)", text_when(e->revoked_at, when), pki_reason_text(e->reason));
 }
 
 /* <no_answer>: why there is none; NULL: what is remembered counts. */

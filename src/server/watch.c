@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/num.h"
+#include "base/text.h"
 
 enum {
 	LOOK_MS = 60000,      /* without news: file systems that send none, and lists that grow old */
@@ -108,10 +109,10 @@ say_age(void *ctx, const struct pki_crl *crl)
 		return;
 	(void)num_add(refuse, x->grace, &refuse);
 	(void)snprintf(line, sizeof(line), "listener %s: the CRL of CA %.200s %s at %s; %s (%s)", x->l->config->name, crl->issuer,
-	    over ? "expired" : "expires", alarm_when(crl->next, when),
+	    over ? "expired" : "expires", text_when(crl->next, when),
 	    refuse > now ? "from then, or the end of crl_grace, on all clients of this CA are refused"
 			 : "all new clients of this CA are refused until there is a new one",
-	    alarm_when(refuse, then));
+	    text_when(refuse, then));
 	raise_alarm(x->w, &(struct alarm){ .kind = ALARM_CRL, .error = over, .text = line });
 }
 
