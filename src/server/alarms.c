@@ -33,14 +33,13 @@ what_is_wrong(const struct world_listener *l, int64_t now, char out[64])
 static void
 raise_one(struct server *s, enum alarm_kind kind, uint64_t key, int64_t until, const char *text)
 {
-	bool over = until <= (int64_t)time(NULL);
+	const struct alarm a = { .source = ALARMS_OF_CERTIFICATES, .kind = kind, .error = until <= (int64_t)time(NULL), .key = key, .text = text };
 
-	if (!board_raise(s->board, &(struct alarm){ .source = ALARMS_OF_CERTIFICATES, .kind = kind, .error = over, .key = key, .text = text }))
-		return;
-	if (!over)
-		log_warning("ALARM: %s.", text);
-	else if (kind == ALARM_CA) /* what is wrong with our own is said below, at every start and reload */
-		log_error("ALARM: %s.", text);
+	/* What is wrong with our own is said below, at every start and reload. */
+	if (a.error && kind == ALARM_CERTIFICATE)
+		(void)board_raise(s->board, &a);
+	else
+		board_say(s->board, &a);
 }
 
 /* One certificate, on however many listeners it is, is one alarm. */
@@ -88,18 +87,19 @@ alarm_certificates(struct server *s, bool now)
 	s->alarm_ms = now_ms + LOOK_MS;
 	if (now)
 		s->alarm_log_ms = now_ms + REPEAT_MS;
-	/* The main thread alone exchanges worlds, but for what is trusted, which watch.c does. */
-	(void)pthread_mutex_lock(&s->lock);
+	/* The main thread alone exchanges worlds, but for what is trusted, which watch.c does: of that a reference. */
 	for (unsigned i = 0; i < s->n_listeners; i++) {
+		struct pki_trust *trust = judge_trust(&s->judges[i]);
+
 		look_at_own(s, i, (int64_t)time(NULL));
-		if (s->world->listeners[i].trust != NULL)
-			pki_trust_cas(s->world->listeners[i].trust, look_at_ca, s);
+		if (trust != NULL)
+			pki_trust_cas(trust, look_at_ca, s);
+		pki_trust_unref(trust);
 		if (now && what_is_wrong(&s->world->listeners[i], (int64_t)time(NULL), wrong))
 			log_error("ALARM: the broker's certificate on listener %s, %s, %s: clients that check it cannot connect. "
 				  "Issue a new one, or set the clock of this machine, and send the broker a SIGHUP.",
 			    s->listeners[i].config->name, s->world->listeners[i].cert_file, wrong);
 	}
-	(void)pthread_mutex_unlock(&s->lock);
 	(void)board_settle(s->board, ALARMS_OF_CERTIFICATES);
 }
 

@@ -11,10 +11,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/num.h"
 #include "base/text.h"
 
-enum { ALARMS_MAX = 256, SHOWN_MAX = 64, REPEAT_S = 3600, TEXT_CAP = 640, REMEDY_CAP = 400 };
+enum { ALARMS_MAX = 256, WARNINGS_MAX = ALARMS_MAX - 64 /* what is wrong finds a place beside them */, SHOWN_MAX = 64, REPEAT_S = 3600, TEXT_CAP = 640, REMEDY_CAP = 400 };
 
 /* clang-format off */
 static const struct {
@@ -69,6 +70,7 @@ struct place {
 struct board {
 	pthread_mutex_t lock;
 	uint64_t changes; /* 1 at first: an empty list is news, too */
+	int64_t full_logged; /* when the log was told that there was no place */
 	unsigned n, settled[ALARM_SOURCES];
 	struct place v[ALARMS_MAX];
 };
@@ -108,17 +110,31 @@ find(struct board *b, const struct alarm *a)
 static void
 set_text(char *to, size_t cap, const char *from, bool *changed)
 {
-	char shown[TEXT_CAP];
+	char shown[TEXT_CAP], cut[TEXT_CAP];
 
 	if (!utf8_ok(slice_str(from)))
 		from = text_show(slice_str(from), shown, sizeof(shown));
-	if (strncmp(to, from, cap - 1) == 0)
-		return;
-	(void)snprintf(to, cap, "%s", from);
+	(void)snprintf(cut, NUM_MIN(cap, sizeof(cut)), "%s", from);
 	/* The end may have been cut within a character. */
-	for (size_t n = strlen(to); n > 0 && !utf8_ok(slice_of(to, n)); n--)
-		to[n - 1] = '\0';
+	for (size_t n = strlen(cut); n > 0 && !utf8_ok(slice_of(cut, n)); n--)
+		cut[n - 1] = '\0';
+	if (strcmp(to, cut) == 0)
+		return;
+	memcpy(to, cut, strlen(cut) + 1);
 	*changed = true;
+}
+
+/* A place for <a>, or NULL. */
+static struct place *
+add(struct board *b, const struct alarm *a, int64_t now)
+{
+	struct place *p = &b->v[b->n];
+
+	if (b->n >= (a->error ? ALARMS_MAX : WARNINGS_MAX))
+		return NULL;
+	b->n++;
+	*p = (struct place){ .source = a->source, .kind = a->kind, .key = a->key, .since = now };
+	return p;
 }
 
 bool
@@ -126,15 +142,15 @@ board_raise(struct board *b, const struct alarm *a)
 {
 	int64_t now = (int64_t)time(NULL);
 	struct place *p;
-	bool say = false, changed = false;
+	bool say = false, changed = false, full;
 
 	(void)pthread_mutex_lock(&b->lock);
 	p = find(b, a);
-	if (p == NULL && b->n < ALARMS_MAX) {
-		p = &b->v[b->n++];
-		*p = (struct place){ .source = a->source, .kind = a->kind, .key = a->key, .since = now };
-		changed = true;
-	}
+	if (p == NULL)
+		changed = (p = add(b, a, now)) != NULL;
+	full = p == NULL && now - b->full_logged >= REPEAT_S;
+	if (full)
+		b->full_logged = now;
 	/* The first word of a round counts. */
 	if (p != NULL && !p->seen) {
 		p->seen = true;
@@ -148,7 +164,21 @@ board_raise(struct board *b, const struct alarm *a)
 		b->changes += changed;
 	}
 	(void)pthread_mutex_unlock(&b->lock);
+	if (full)
+		log_error("ALARM: there are more alarms than have a place (%d warnings, %d in all): further ones are neither shown nor logged, the first of them: %s.",
+		    WARNINGS_MAX, ALARMS_MAX, a->text);
 	return say;
+}
+
+void
+board_say(struct board *b, const struct alarm *a)
+{
+	if (!board_raise(b, a))
+		return;
+	if (a->error)
+		log_error("ALARM: %s.", a->text);
+	else
+		log_warning("ALARM: %s.", a->text);
 }
 
 unsigned

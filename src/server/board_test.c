@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "server/health.h"
 
 static const char *guide; /* the path of docs/monitoring.md; set once by main() */
@@ -104,23 +105,62 @@ names_of_any_bytes_become_text_that_fits(void **state)
 	assert_int_equal(json_array_size(list), 2);
 	assert_int_equal(strlen(field(list, 1, "text")) % 2, 0);
 	json_decref(list);
+	/* The same again is no news, though it had to be cut. */
+	a.key = 0;
+	a.text = "CN=\xff\"\n<script>";
+	assert_false(board_raise(b, &a));
+	a.key = 1;
+	a.text = longest;
+	assert_false(board_raise(b, &a));
+	assert_int_equal(board_settle(b, ALARMS_OF_CERTIFICATES), 2);
+	assert_null(list_of(b, &said));
 	board_free(b);
+}
+
+struct lines {
+	unsigned n, full;
+};
+
+static void
+count_line(void *ctx, enum log_level level, const char *line, size_t n)
+{
+	struct lines *l = ctx;
+
+	assert_true(level == LOG_LVL_WARNING || level == LOG_LVL_ERROR);
+	l->n++;
+	l->full += memmem(line, n, "more alarms than have a place", strlen("more alarms than have a place")) != NULL;
 }
 
 static void
 there_is_an_end_to_them(void **state)
 {
 	struct board *b = board_new();
+	struct lines lines = { 0 };
 	uint64_t said = 0;
+	unsigned warnings;
 	json_t *list;
 
 	(void)state;
+	assert_true(log_add_sink(count_line, &lines));
+	for (unsigned round = 0; round < 2; round++) {
+		for (uint64_t i = 0; i < 1000; i++)
+			board_say(b, &(struct alarm){ .source = ALARMS_OF_CERTIFICATES, .kind = ALARM_CA, .key = i, .text = "x" });
+		warnings = board_settle(b, ALARMS_OF_CERTIFICATES);
+	}
+	assert_in_range(warnings, 100, 999);
+	/* Each of them once, and once that there is no place. */
+	assert_int_equal(lines.n, warnings + 1);
+	assert_int_equal(lines.full, 1);
+	/* What is wrong has places of its own. */
 	for (uint64_t i = 0; i < 1000; i++)
-		(void)board_raise(b, &(struct alarm){ .source = ALARMS_OF_LISTS, .kind = ALARM_CRL, .key = i, .text = "x" });
-	assert_true(board_settle(b, ALARMS_OF_LISTS) < 1000);
+		board_say(b, &(struct alarm){ .source = ALARMS_OF_LISTS, .kind = ALARM_CRL, .error = true, .key = i, .text = "y" });
+	assert_in_range(board_settle(b, ALARMS_OF_LISTS), 60, 999);
+	assert_int_equal(lines.full, 1);
 	list = list_of(b, &said);
 	assert_in_range(json_array_size(list), 1, 100);
+	assert_string_equal(field(list, 0, "level"), "error");
 	json_decref(list);
+	log_reset_sinks();
 	board_free(b);
 }
 

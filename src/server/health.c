@@ -334,13 +334,6 @@ take_sample(struct health *h, struct server *s, uint64_t now_ms)
 
 /* ---- alarms ---- */
 
-static void
-raise_text(struct server *s, const struct alarm *a)
-{
-	if (board_raise(s->board, a))
-		log_warning("Alarm %s: %s.", alarm_kind_name(a->kind), a->text);
-}
-
 static unsigned
 window_of(const struct health *h)
 {
@@ -363,7 +356,7 @@ judge_lag(const struct health *h, struct server *s)
 		return;
 	(void)snprintf(text, sizeof(text), "the workers are slow: one turn in a hundred of their loops took %.0f ms or more in the last %u s", (double)lag,
 	    window_of(h) * h->interval_s);
-	raise_text(s, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_LOOP_LAG, .text = text });
+	board_say(s->board, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_LOOP_LAG, .text = text });
 }
 
 static void
@@ -377,7 +370,7 @@ judge_workers(struct server *s)
 		if (ms < STUCK_MS)
 			continue;
 		(void)snprintf(text, sizeof(text), "worker %u has done nothing for %" PRIu64 " s: its clients wait", i, ms / 1000);
-		raise_text(s, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_WORKER_STUCK, .error = true, .key = i, .text = text });
+		board_say(s->board, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_WORKER_STUCK, .error = true, .key = i, .text = text });
 	}
 }
 
@@ -399,7 +392,7 @@ judge_drops(const struct health *h, struct server *s)
 	(void)snprintf(text, sizeof(text), "clients did not get %" PRIu64 " messages in the last %u s, most of them (%" PRIu64 ") for %s", all,
 	    window_of(h) * h->interval_s, sum[worst], broker_drop_name((enum broker_drop)worst));
 	if (board_raise(s->board, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_QUEUE_DROPS, .text = text }))
-		log_info("Alarm %s: %s.", alarm_kind_name(ALARM_QUEUE_DROPS), text); /* the log names the clients anyway */
+		log_info("ALARM: %s.", text); /* the log names the clients anyway */
 }
 
 static void
@@ -423,7 +416,7 @@ judge_refusals(const struct health *h, struct server *s)
 		return;
 	(void)snprintf(text, sizeof(text), "many refusals: %" PRIu64 " in the last %u s for %s", most, window_of(h) * h->interval_s, cause_name(worst));
 	(void)snprintf(remedy, sizeof(remedy), "`signet why %s` says who that is and what to do", cause_name(worst));
-	raise_text(s, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_REFUSALS, .key = worst, .text = text, .remedy = remedy });
+	board_say(s->board, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_REFUSALS, .key = worst, .text = text, .remedy = remedy });
 }
 
 static void
@@ -459,10 +452,10 @@ judge_control(struct health *h, struct server *s, uint64_t now_ms)
 	if (feed_is_on(s->feed) || h->control_ms == 0)
 		h->control_ms = now_ms;
 	if (now_ms - h->registry_ms > AWAY_MS)
-		raise_text(s, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_REGISTRY, .error = true,
+		board_say(s->board, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_REGISTRY, .error = true,
 				   .text = "nobody has told the broker which devices are registered: they are refused" });
 	else if (now_ms - h->control_ms > AWAY_MS && (h->control_seen || (s->options.notify_fd > 0 && s->config->n_https > 0)))
-		raise_text(s, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_CONTROL,
+		board_say(s->board, &(struct alarm){ .source = ALARMS_OF_FIGURES, .kind = ALARM_CONTROL,
 				   .text = "the control process is not connected: the API and the console are down, and no certificate is issued, renewed or revoked" });
 }
 

@@ -51,6 +51,8 @@ struct board *board_new(void); /* NULL: out of memory */
 void board_free(struct board *b); /* NULL is fine */
 /* All of them any thread. True: the log shall have it, as it is new or was said an hour ago. */
 bool board_raise(struct board *b, const struct alarm *a);
+/* The same, and the log has it if it shall: "ALARM: <text>." */
+void board_say(struct board *b, const struct alarm *a);
 unsigned board_settle(struct board *b, enum alarm_source source); /* how many of its alarms stand now */
 unsigned board_count(struct board *b, enum alarm_source source);  /* when they were settled last */
 /* By kind. <b> NULL: none. */

@@ -53,12 +53,7 @@ raise_alarm(const struct watch *w, struct alarm *a)
 {
 	a->source = ALARMS_OF_LISTS;
 	a->key = map_hash(slice_str(a->text));
-	if (!board_raise(w->s->board, a))
-		return;
-	if (a->error)
-		log_error("ALARM: %s.", a->text);
-	else
-		log_warning("ALARM: %s.", a->text);
+	board_say(w->s->board, a);
 }
 
 static void
