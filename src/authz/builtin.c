@@ -1,6 +1,6 @@
 /* The ready-made policies, as they stand in policies/ of the source tree: a broker without files
  * has them too. */
-#include "authz/authz.h"
+#include "authz/internal.h"
 
 #include "authz_builtin.h" /* made by tools/embed.py */
 
@@ -12,12 +12,23 @@ static const struct {
 	{ "dojot", { (const uint8_t *)dojot_policy, sizeof dojot_policy - 1 } },
 };
 
+const char *
+authz_builtin_name(const char *name, struct slice *ret_text)
+{
+	for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
+		if (strcmp(policies[i].name, name) == 0) {
+			*ret_text = policies[i].text;
+			return policies[i].name;
+		}
+	}
+	return NULL;
+}
+
 struct slice
 authz_policy_builtin(const char *name)
 {
-	for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
-		if (strcmp(policies[i].name, name) == 0)
-			return policies[i].text;
-	}
-	return (struct slice){ 0 };
+	struct slice text = { 0 };
+
+	(void)authz_builtin_name(name, &text);
+	return text;
 }

@@ -223,6 +223,11 @@ void authz_rule_text(const struct authz_policy *p, const struct authz_rule *r, c
 void authz_remedy(const struct authz_policy *p, const struct authz_principal *who, const struct authz_question *q, const struct authz_rule *r,
     struct authz_reason *ret);
 
+/* ---- builtin.c ---- */
+
+/* The static name of the ready-made policy <name>, and its text; NULL: there is none. */
+const char *authz_builtin_name(const char *name, struct slice *ret_text);
+
 /* ---- lines.c ---- */
 
 /* The lines of a policy or ACL file that say something. */

@@ -304,19 +304,20 @@ static bool
 on_use(struct parser *ps, struct slice rest)
 {
 	struct authz_lines outer = ps->lines;
-	struct slice text = { 0 };
+	const char *used = NULL;
+	struct slice text;
 	char name[32];
 	bool ok;
 
 	if (text_copy(name, sizeof name, rest))
-		text = authz_policy_builtin(name);
-	if (text.p == NULL)
+		used = authz_builtin_name(name, &text);
+	if (used == NULL)
 		return expected(ps, rest, "springcore or dojot");
 	if (ps->has_used)
 		return authz_lines_fail(&ps->lines, "a policy can use one other, once");
 	ps->has_used = ps->in_used = true;
-	ps->p->used = slice_eq(rest, SL("dojot")) ? "dojot" : "springcore";
-	ps->lines = authz_lines_of(text, name, outer.err);
+	ps->p->used = used;
+	ps->lines = authz_lines_of(text, used, outer.err);
 	ok = read_lines(ps);
 	ps->in_used = false;
 	ps->lines = outer;
