@@ -31,11 +31,8 @@ server_total(const struct server *s, size_t at)
 {
 	uint64_t n = 0;
 
-	for (unsigned i = 0; i < s->n_workers; i++) {
-		const _Atomic uint64_t *c = (const void *)((const char *)shard_stats(s->workers[i].shard) + at);
-
-		n += atomic_load_explicit(c, memory_order_relaxed);
-	}
+	for (unsigned i = 0; i < s->n_workers; i++)
+		n += figure_of(shard_stats(s->workers[i].shard), at);
 	return n;
 }
 
@@ -120,12 +117,6 @@ now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-static uint64_t
-load(const _Atomic uint64_t *n)
-{
-	return atomic_load_explicit(n, memory_order_relaxed);
-}
-
 static void
 on_probe(void *ctx, void *arg)
 {
@@ -136,7 +127,7 @@ on_probe(void *ctx, void *arg)
 	(void)arg;
 	(void)atomic_fetch_add_explicit(&p->n, 1, memory_order_relaxed);
 	(void)atomic_fetch_add_explicit(&p->sum_ns, ns, memory_order_relaxed);
-	if (ns > load(&p->max_ns))
+	if (ns > figure_read(&p->max_ns))
 		atomic_store_explicit(&p->max_ns, ns, memory_order_relaxed);
 	atomic_store_explicit(&p->out, false, memory_order_release);
 }
@@ -176,8 +167,8 @@ take_latency(struct health *h, struct server *s, struct sample *x)
 		struct probe *p = &s->workers[i].probe;
 		uint64_t max = atomic_exchange_explicit(&p->max_ns, 0, memory_order_relaxed), waits = waits_ns(p);
 
-		n += load(&p->n);
-		sum += load(&p->sum_ns);
+		n += figure_read(&p->n);
+		sum += figure_read(&p->sum_ns);
 		most = NUM_MAX(most, NUM_MAX(max, waits));
 	}
 	x->v[LATENCY] = n > h->probes ? (float)((double)(sum - h->probe_ns) / 1e6 / (double)(n - h->probes)) : NAN;
@@ -217,7 +208,7 @@ take_lag(struct health *h, const struct server *s, struct sample *x)
 		uint64_t now = 0;
 
 		for (unsigned i = 0; i < s->n_workers; i++)
-			now += load(&loop_stats(s->workers[i].loop)->lag[k]);
+			now += figure_read(&loop_stats(s->workers[i].loop)->lag[k]);
 		grown[k] = now - h->lag[k];
 		h->lag[k] = now;
 	}
@@ -251,7 +242,7 @@ cause_name(unsigned i)
 static uint64_t
 cause_count(const struct server *s, unsigned i)
 {
-	return load(i < REFUSAL_CAUSES ? &s->counters->refusals[i] : &s->counters->certificates[i - REFUSAL_CAUSES]);
+	return figure_read(i < REFUSAL_CAUSES ? &s->counters->refusals[i] : &s->counters->certificates[i - REFUSAL_CAUSES]);
 }
 
 /* Into <x>, if it is one of the largest there. */

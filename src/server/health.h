@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct server;
+struct shard_stats;
 struct worker;
 
 /* ---- board.c: alarms that stand, each said once, with a remedy ---- */
@@ -84,7 +85,21 @@ bool health_history_is_due(const struct health *h);
 /* Refusals since the start by cause, as JSON; free(). NULL: out of memory. */
 char *health_refusals(const struct server *s);
 
-/* A counter of struct shard_stats at that offset, of all shards together. */
+/* What another thread counts, as it is now. */
+static inline uint64_t
+figure_read(const _Atomic uint64_t *n)
+{
+	return atomic_load_explicit(n, memory_order_relaxed);
+}
+
+/* A counter of struct shard_stats at that offset, of one shard. */
+static inline uint64_t
+figure_of(const struct shard_stats *s, size_t at)
+{
+	return figure_read((const void *)((const char *)s + at));
+}
+
+/* The same of all shards together. */
 uint64_t server_total(const struct server *s, size_t at);
 
 #endif

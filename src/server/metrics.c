@@ -56,14 +56,6 @@ static const struct {
 	{ "signet_payload_bytes_sent_total", "Bytes of payload in PUBLISH packets to clients.", IN(payload_out) },
 };
 
-static uint64_t
-counter(const struct shard_stats *s, size_t at)
-{
-	const _Atomic uint64_t *c = (const void *)((const char *)s + at);
-
-	return atomic_load_explicit(c, memory_order_relaxed);
-}
-
 static void
 put_head(FILE *f, const char *name, const char *type, const char *help)
 {
@@ -103,7 +95,7 @@ total(const struct metrics *m, size_t at)
 	uint64_t n = 0;
 
 	for (unsigned i = 0; i < m->n_shards; i++)
-		n += counter(m->shards[i], at);
+		n += figure_of(m->shards[i], at);
 	return n;
 }
 
@@ -114,7 +106,7 @@ put_connections(FILE *f, const struct metrics *m)
 	for (unsigned i = 0; i < m->n_shards; i++)
 		for (int role = 0; role < AUTHZ_ROLE_COUNT; role++)
 			(void)fprintf(f, "signet_connections{worker=\"%u\",role=\"%s\"} %" PRIu64 "\n", i,
-			    authz_role_name((enum authz_role)role), counter(m->shards[i], IN(roles) + (size_t)role * sizeof(uint64_t)));
+			    authz_role_name((enum authz_role)role), figure_of(m->shards[i], IN(roles) + (size_t)role * sizeof(uint64_t)));
 }
 
 static void
@@ -144,7 +136,7 @@ put_shards(FILE *f, const struct metrics *m)
 	put_drops(f, m);
 	put_head(f, "signet_worker_backlog_bytes", "gauge", "Bytes of letters from other workers that wait for this one.");
 	for (unsigned i = 0; i < m->n_shards; i++)
-		(void)fprintf(f, "signet_worker_backlog_bytes{worker=\"%u\"} %" PRIu64 "\n", i, counter(m->shards[i], IN(backlog)));
+		(void)fprintf(f, "signet_worker_backlog_bytes{worker=\"%u\"} %" PRIu64 "\n", i, figure_of(m->shards[i], IN(backlog)));
 }
 
 /* ---- loops ---- */
@@ -161,14 +153,14 @@ put_lag(FILE *f, unsigned worker, const struct loop_stats *s)
 	uint64_t n = 0;
 
 	for (unsigned i = 0; i < LOOP_LAGS; i++) {
-		n += atomic_load_explicit(&s->lag[i], memory_order_relaxed);
+		n += figure_read(&s->lag[i]);
 		if (i < LOOP_LAGS - 1)
 			(void)fprintf(f, "signet_loop_lag_seconds_bucket{worker=\"%u\",le=\"%g\"} %" PRIu64 "\n", worker,
 			    loop_lag_us[i] / 1e6, n);
 	}
 	(void)fprintf(f, "signet_loop_lag_seconds_bucket{worker=\"%u\",le=\"+Inf\"} %" PRIu64 "\n", worker, n);
 	(void)fprintf(f, "signet_loop_lag_seconds_sum{worker=\"%u\"} ", worker);
-	put_seconds(f, atomic_load_explicit(&s->busy_ns, memory_order_relaxed));
+	put_seconds(f, figure_read(&s->busy_ns));
 	(void)fprintf(f, "signet_loop_lag_seconds_count{worker=\"%u\"} %" PRIu64 "\n", worker, n);
 }
 
@@ -181,7 +173,7 @@ put_loops(FILE *f, const struct metrics *m)
 	put_head(f, "signet_tls_handshake_seconds_total", "counter", "Time that a worker spent in TLS handshakes.");
 	for (unsigned i = 0; i < m->n_shards; i++) {
 		(void)fprintf(f, "signet_tls_handshake_seconds_total{worker=\"%u\"} ", i);
-		put_seconds(f, atomic_load_explicit(&m->loops[i]->shake_ns, memory_order_relaxed));
+		put_seconds(f, figure_read(&m->loops[i]->shake_ns));
 	}
 }
 
@@ -190,7 +182,7 @@ put_loops(FILE *f, const struct metrics *m)
 static void
 put_cause(FILE *f, const char *metric, const char *cause, const _Atomic uint64_t *n)
 {
-	(void)fprintf(f, "%s\"%s\"} %" PRIu64 "\n", metric, cause, atomic_load_explicit(n, memory_order_relaxed));
+	(void)fprintf(f, "%s\"%s\"} %" PRIu64 "\n", metric, cause, figure_read(n));
 }
 
 /* All causes from the start on, so that the first of its kind is a change. */
@@ -234,7 +226,7 @@ put_tickets(FILE *f, const struct metrics *m)
 		[TLS_TICKET_ELSEWHERE] = "other-listener-or-trust", [TLS_TICKET_JUDGED] = "judged" };
 
 	put_head(f, "signet_tls_resumptions_total", "counter", "TLS handshakes with result ok that were resumptions by a session ticket.");
-	(void)fprintf(f, "signet_tls_resumptions_total %" PRIu64 "\n", atomic_load_explicit(&m->counters->resumptions, memory_order_relaxed));
+	(void)fprintf(f, "signet_tls_resumptions_total %" PRIu64 "\n", figure_read(&m->counters->resumptions));
 	put_head(f, "signet_tls_tickets_refused_total", "counter", "Session tickets that were not taken, by reason; a full handshake followed each.");
 	for (int i = 0; i < TLS_TICKET_FAULTS; i++)
 		put_cause(f, "signet_tls_tickets_refused_total{reason=", faults[i], &m->tickets->refused[i]);

@@ -4,12 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static uint64_t
-read_of(const _Atomic uint64_t *n)
-{
-	return atomic_load_explicit(n, memory_order_relaxed);
-}
-
 void
 metrics_put_health(FILE *f, const struct metrics *m)
 {
@@ -18,14 +12,14 @@ metrics_put_health(FILE *f, const struct metrics *m)
 	(void)fputs("# HELP signet_worker_latency_seconds_total How long what the first worker asked this one waited, in all.\n"
 		    "# TYPE signet_worker_latency_seconds_total counter\n", f);
 	for (unsigned i = 0; i < m->n_shards; i++) {
-		uint64_t ns = read_of(&m->probes[i]->sum_ns);
+		uint64_t ns = figure_read(&m->probes[i]->sum_ns);
 
 		(void)fprintf(f, "signet_worker_latency_seconds_total{worker=\"%u\"} %" PRIu64 ".%09" PRIu64 "\n", i, ns / 1000000000, ns % 1000000000);
 	}
 	(void)fputs("# HELP signet_worker_latency_probes_total How often it was asked: once a second while there is $SYS.\n"
 		    "# TYPE signet_worker_latency_probes_total counter\n", f);
 	for (unsigned i = 0; i < m->n_shards; i++)
-		(void)fprintf(f, "signet_worker_latency_probes_total{worker=\"%u\"} %" PRIu64 "\n", i, read_of(&m->probes[i]->n));
+		(void)fprintf(f, "signet_worker_latency_probes_total{worker=\"%u\"} %" PRIu64 "\n", i, figure_read(&m->probes[i]->n));
 	board_kinds(m->board, n);
 	(void)fputs("# HELP signet_alarms Alarms that stand, by name; $SYS/broker/alarms has their words.\n# TYPE signet_alarms gauge\n", f);
 	for (int k = 0; k < ALARM_KINDS; k++)

@@ -4,12 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static uint64_t
-read_of(const _Atomic uint64_t *n)
-{
-	return atomic_load_explicit(n, memory_order_relaxed);
-}
-
 void
 metrics_put_ocsp(FILE *f, const struct ocsp_counters *c)
 {
@@ -21,10 +15,10 @@ metrics_put_ocsp(FILE *f, const struct ocsp_counters *c)
 		    "# TYPE signet_ocsp_answers_total counter\n", f);
 	for (int i = PKI_OCSP_GOOD; i <= PKI_OCSP_UNKNOWN; i++)
 		(void)fprintf(f, "signet_ocsp_answers_total{status=\"%s\"} %" PRIu64 "\n", pki_ocsp_status_name((enum pki_ocsp_status)i),
-		    read_of(&c->answers[i]));
-	(void)fprintf(f, "signet_ocsp_answers_total{status=\"none\"} %" PRIu64 "\n", read_of(&c->failures));
+		    figure_read(&c->answers[i]));
+	(void)fprintf(f, "signet_ocsp_answers_total{status=\"none\"} %" PRIu64 "\n", figure_read(&c->failures));
 	(void)fprintf(f, "# HELP signet_ocsp_unchecked_total Connections that ocsp_check soft let in without an answer.\n"
-			 "# TYPE signet_ocsp_unchecked_total counter\nsignet_ocsp_unchecked_total %" PRIu64 "\n", read_of(&c->unchecked));
+			 "# TYPE signet_ocsp_unchecked_total counter\nsignet_ocsp_unchecked_total %" PRIu64 "\n", figure_read(&c->unchecked));
 	(void)fprintf(f, "# HELP signet_ocsp_remembered Certificates whose answers are remembered.\n"
-			 "# TYPE signet_ocsp_remembered gauge\nsignet_ocsp_remembered %" PRIu64 "\n", read_of(&c->remembered));
+			 "# TYPE signet_ocsp_remembered gauge\nsignet_ocsp_remembered %" PRIu64 "\n", figure_read(&c->remembered));
 }
