@@ -328,3 +328,17 @@ def test_without_a_broker_all_else_goes_on(tmp_path):
         answer = admin("GET", "/api/v1/sessions")
         assert answer.status == 503 and answer.json["remedy"]
         assert admin("GET", "/api/v1/devices").status == 200
+
+
+def test_what_takes_long_does_not_wait_before_what_must_not(tmp_path):
+    """Requests of one connection are carried out one after another: without the second one a backup is refused, and devices are told of as ever."""
+    pki = kit.Pki(tmp_path / "d")
+    with apikit.FalseBroker(pki.dir / "control.sock", refuse=["control-questions"]) as broker, apikit.Control(pki) as control:
+        admin = control.login()
+        kit.wait_for(lambda: ("control", "registry/commit") in broker.asked, "the first connection")
+        for method, path in (("POST", "/api/v1/backup"), ("GET", "/api/v1/policy/rules")):
+            answer = admin(method, path)
+            assert answer.status == 503 and answer.type.startswith("application/problem") and answer.headers["retry-after"] == "5", answer
+        assert admin("POST", "/api/v1/devices", {"id": "new"}).status == 201
+        kit.wait_for(lambda: ("control", "registry/change") in broker.asked, "the device to be told of")
+        assert not {("control", "backup"), ("control", "rules")} & set(broker.asked)

@@ -300,12 +300,19 @@ on_again(evutil_socket_t fd, short what, void *ctx)
 }
 
 static void
+say_up(void)
+{
+	log_notice("Control is connected to the broker.");
+}
+
+static void
 on_up(void *ctx, const json_t *hello)
 {
 	struct broker *b = ctx;
 	json_int_t names = json_integer_value(json_object_get(hello, "names_max"));
 
-	log_notice("Control is connected to the broker.");
+	if (link_client_is_up(b->asked.link))
+		say_up();
 	b->names_max = (unsigned)NUM_MAX(NAMES_MIN, NUM_MIN(names, (json_int_t)NAMES_MAX));
 	b->telling = TELL_NOTHING;
 	b->known = -1;
@@ -350,36 +357,31 @@ on_down(void *ctx, const char *why)
 	b->known = -1;
 }
 
-bool
-api_ask_broker(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err)
+static bool
+ask(struct api *a, bool long_one, const char *command, json_t *body, const struct broker_wait *w, struct err *err)
 {
-	struct broker *b = a->broker;
+	struct line *l = a->broker == NULL ? NULL : long_one ? &a->broker->asked : &a->broker->told;
 	bool ok;
 
-	if (b == NULL) {
+	if (l == NULL) {
 		json_decref(body);
 		return err_set(err, ERR_SYSTEM, "no listener has `protocol control`");
 	}
-	ok = request(&b->told, command, body, ASK_MS, done, ctx, err);
-	arm(&b->told);
+	ok = request(l, command, body, w->ms, w->done, w->ctx, err);
+	arm(l);
 	return ok;
+}
+
+bool
+api_ask_broker(struct api *a, const char *command, json_t *body, link_answer *done, void *ctx, struct err *err)
+{
+	return ask(a, false, command, body, &(struct broker_wait){ done, ctx, ASK_MS }, err);
 }
 
 bool
 api_ask_broker_within(struct api *a, const char *command, json_t *body, const struct broker_wait *w, struct err *err)
 {
-	struct broker *b = a->broker;
-	struct line *l;
-	bool ok;
-
-	if (b == NULL) {
-		json_decref(body);
-		return err_set(err, ERR_SYSTEM, "no listener has `protocol control`");
-	}
-	l = link_client_is_up(b->asked.link) ? &b->asked : &b->told;
-	ok = request(l, command, body, w->ms, w->done, w->ctx, err);
-	arm(l);
-	return ok;
+	return ask(a, true, command, body, w, err);
 }
 
 /* ---- questions of the API ---- */
@@ -421,17 +423,11 @@ broker_inquire(struct call *c, const char *command, json_t *body, void (*done)(s
 void
 broker_consult(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer), unsigned ms)
 {
-	struct broker *b = c->api->broker;
 	struct err err;
 
-	if (b == NULL || !link_client_is_up(b->asked.link)) {
-		broker_inquire(c, command, body, done);
-		return;
-	}
 	c->answered = done;
-	if (!request(&b->asked, command, body, ASK_MS + ms, on_answer, c, &err))
+	if (!api_ask_broker_within(c->api, command, body, &(struct broker_wait){ on_answer, c, ASK_MS + ms }, &err))
 		no_broker(c, &err);
-	arm(&b->asked);
 }
 
 /* ---- beginning and end ---- */
@@ -439,8 +435,11 @@ broker_consult(struct call *c, const char *command, json_t *body, void (*done)(s
 static void
 on_asked_up(void *ctx, const json_t *hello)
 {
-	(void)ctx;
+	struct broker *b = ctx;
+
 	(void)hello;
+	if (link_client_is_up(b->told.link))
+		say_up();
 }
 
 static bool
@@ -475,7 +474,7 @@ broker_open(struct api *a, struct err *err)
 	const char *topics[TOPICS];
 	struct link_config c = { .path = a->config->broker, .name = "control", .on = { .up = on_up, .down = on_down, .event = on_event, .missed = on_missed, .message = on_message },
 		.topics = topics };
-	const struct link_config asked = { .path = a->config->broker, .name = "control-questions", .on = { .up = on_asked_up } };
+	struct link_config asked = { .path = a->config->broker, .name = "control-questions", .on = { .up = on_asked_up } };
 
 	if (a->config->status_topic != NULL)
 		topics[c.n_topics++] = a->config->status_topic;
@@ -489,7 +488,7 @@ broker_open(struct api *a, struct err *err)
 		return err_set(err, ERR_MEMORY, "out of memory");
 	b->api = a;
 	b->known = -1;
-	c.ctx = b;
+	c.ctx = asked.ctx = b;
 	b->again = evtimer_new(a->base, on_again, b);
 	if (b->again == NULL || !line_open(&b->told, a, &c) || !line_open(&b->asked, a, &asked))
 		return err_set(err, ERR_MEMORY, "out of memory");

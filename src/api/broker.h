@@ -23,7 +23,7 @@ struct broker_wait {
 	void *ctx;
 	unsigned ms; /* for which an answer may take */
 };
-/* The same for what may take long. */
+/* The same for what may take long; over the other connection, on which nothing else waits for it, or not at all. */
 bool api_ask_broker_within(struct api *a, const char *command, json_t *body, const struct broker_wait *w, struct err *err);
 
 #endif
