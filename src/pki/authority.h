@@ -24,8 +24,6 @@ struct pki_ca *pki_ca_open(const char *dir, const char *name, const struct pki_s
 void pki_ca_free(struct pki_ca *c); /* wipes the key; NULL is fine */
 const char *pki_ca_name(const struct pki_ca *c);
 struct slice pki_ca_der(const struct pki_ca *c);
-/* The certificate of DIR/pki/NAME alone, in DER: of a CA whose key is elsewhere. OPENSSL_free(*ret). */
-bool pki_ca_certificate(const char *dir, const char *name, uint8_t **ret, size_t *ret_n, struct err *err);
 bool pki_profile_known(struct slice name); /* "client", "server", "cfree", "ocsp" */
 bool pki_url_ok(const char *url);          /* fit to stand in a certificate */
 

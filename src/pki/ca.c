@@ -77,24 +77,6 @@ pki_ca_open(const char *dir, const char *name, const struct pki_secret *secret, 
 	return NULL;
 }
 
-bool
-pki_ca_certificate(const char *dir, const char *name, uint8_t **ret, size_t *ret_n, struct err *err)
-{
-	struct ca c;
-	uint8_t *der = NULL;
-	int n;
-
-	if (!ca_open(&c, dir, name, false, NULL, err))
-		return false;
-	n = i2d_X509(c.cert, &der);
-	ca_done(&c);
-	if (n <= 0)
-		return crypto_err(err, "the certificate of the CA %s cannot be encoded", name);
-	*ret = der;
-	*ret_n = (size_t)n;
-	return true;
-}
-
 void
 pki_ca_free(struct pki_ca *c)
 {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <openssl/crypto.h>
+
 #include "audit/audit.h"
 #include "base/log.h"
 
@@ -68,7 +68,7 @@ note_absentee(struct core *c, const char *name)
 	struct absentee *x = &c->away[c->n_away];
 	struct err err = { .text = "there are too many CAs" };
 
-	if (c->n_away < CAS_MAX && text_copy(x->name, sizeof x->name, slice_str(name)) && pki_ca_certificate(c->setup->dir, name, &x->der, &x->n, &err))
+	if (c->n_away < CAS_MAX && text_copy(x->name, sizeof x->name, slice_str(name)) && pki_export(c->setup->dir, name, true, false, &x->der, &x->n, &err))
 		c->n_away++;
 	else
 		log_error("The CA %s is left out: %s.", name, err.text);
@@ -200,7 +200,7 @@ core_free(struct core *c)
 	for (size_t i = 0; i < c->n; i++)
 		pki_ca_free(c->cas[i].ca);
 	for (size_t i = 0; i < c->n_away; i++)
-		OPENSSL_free(c->away[i].der);
+		free(c->away[i].der);
 	/* Nobody may be waited for behind the filter. */
 	pki_tokens_stop(c->tokens, false);
 	audit_close(c->audit);
