@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -44,6 +45,37 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def run_commands(lines, folder, controller):
+    """Each line of a commands.txt as it stands, by a shell: what it publishes reaches <controller>, who hears everything, and what he publishes where it
+    subscribes reaches it. The verbs that there were."""
+    path = str(pathlib.Path(signet_binary()).parent) + ":" + os.environ["PATH"]
+    verbs = []
+    for line in lines:
+        words = shlex.split(line)
+        verbs.append(words[0] if words[0] != "signet" else " ".join(words[:2]))
+        topic = words[words.index("-t") + 1].replace("+", "x").replace("#", "x")
+        process = subprocess.Popen(["sh", "-c", "exec " + line], cwd=folder, env={**os.environ, "PATH": path}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True)
+        watch = threading.Timer(PATIENCE, process.kill)
+        watch.start()
+        try:
+            if verbs[-1].endswith("sub"):
+                # Retained, so that it is there whenever it has subscribed.
+                controller.publish(topic, '{"seen":1}', qos=1, retain=True)
+                assert process.stdout.readline() == topic + ' {"seen":1}\n', line
+                controller.publish(topic, "", qos=1, retain=True)
+                continue
+            said = process.communicate()[0]
+            assert process.returncode == 0, (line, said)
+            wait_for(lambda: (m := controller.message()).topic == topic and m.payload == b'{"test":1}', line)
+        finally:
+            watch.cancel()
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    return verbs
 
 
 class Broker:

@@ -11,6 +11,7 @@ import zipfile
 
 import apikit
 import certs
+import clienttools
 import kit
 import pytest
 
@@ -324,15 +325,28 @@ def test_a_bundle_is_downloaded_once(served, tmp_path):
     with zipfile.ZipFile(io.BytesIO(bundle(served, admin, urllib.parse.quote(name), format="zip")[1])) as z:
         commands = z.read(next(n for n in z.namelist() if n.endswith("/commands.txt"))).decode().splitlines()
     for words in map(shlex.split, commands):
-        assert words[words.index("-i") + 1] == name and words[words.index("-i") + 2] == "-t", words
+        assert words[words.index("-i") + 1] == name and words[words.index("-i") + 2] == "-q" and words[words.index("-t") + 1].startswith(f"springcard/springcore/{name}/"), words
+    assert len(commands) == 4
+    with kit.Client(served, "controller", served.pki.files("controller"), port=served.mqtt) as controller:
+        assert controller.subscribe("#", qos=1) == [1]
+        assert clienttools.run_commands((folder / "commands.txt").read_text().splitlines(), folder, controller) == ["signet sub", "mosquitto_sub", "signet pub", "mosquitto_pub"]
     said, data = bundle(served, admin, "packed", format="pkcs12", key="rsa2048")
     (tmp_path / "x.p12").write_bytes(data)
     assert "PRIVATE KEY" in openssl("pkcs12", "-in", tmp_path / "x.p12", "-nodes", "-passin", f"pass:{said['password']}")
     csr, key = request(tmp_path, "packed")
     said, data = bundle(served, admin, "packed", format="header", csr=csr)
     assert not said["private_key"] and b"signet_cert_pem" in data and b"signet_key_pem" not in data
+    # A reader has its maker's certificate: none is issued, and nothing can be asked of one.
+    before = admin("GET", "/api/v1/certificates?device=packed").json["items"]
     said, data = bundle(served, admin, "packed", format="springcore", host="mqtt.example")
-    assert "config" in json.loads(data)
+    assert not said["private_key"] and said["ca"] is None and said["serial"] is None and said["files"] == ["springcore.json"]
+    made = json.loads(data)
+    assert set(made["certificates"]) == {"00"} and bytes.fromhex(made["certificates"]["00"]) == certs.openssl("x509", "-in", served.dir / "pki/root/cert.pem", "-outform", "DER")
+    assert bytes.fromhex(made["config"]["88"])[2:] == b"\x8d\x4d\x8f"
+    assert admin("GET", "/api/v1/certificates?device=packed").json["items"] == before
+    for wish in ({"csr": csr}, {"key": "p256"}, {"days": 3}, {"supersede": True}):
+        answer = admin("POST", "/api/v1/devices/packed/bundle", {"format": "springcore", **wish})
+        assert answer.status == 422 and answer.json["errors"][0]["pointer"] == "/" + list(wish)[0], answer
     with tarfile.open(fileobj=io.BytesIO(bundle(served, admin, "packed", format="tar.gz")[1])) as t:
         assert "packed/key.pem" in t.getnames()
     assert admin("POST", "/api/v1/devices/packed/bundle", {"format": "springcore", "host": "x" * 60}).status == 422

@@ -1,7 +1,7 @@
 """`signet device bundle`: each form of a device's files is used by the program it is for."""
 import json
 import re
-import shlex
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -9,6 +9,7 @@ import zipfile
 import pytest
 
 import certs
+import clienttools
 import kit
 
 FILES = {"README.txt", "ca.pem", "cert.pem", "commands.txt", "device.h", "device.p12", "key.pem", "p12-password.txt"}
@@ -50,15 +51,53 @@ def test_a_folder(site, tmp_path):
     assert again.returncode == 1 and "is there already" in again.stderr
 
 
-def test_its_commands_work(site, tmp_path):
-    port = kit.free_port()
-    bundle(site, tmp_path, "--out", "b", "--host", "localhost", "--port", port)
-    with kit.Broker(tmp_path / "broker", site.conf(port), [port]) as broker:
-        for line in (tmp_path / "b/commands.txt").read_text().splitlines():
-            words, mark = shlex.split(line), broker.mark()
-            words[0] = kit.SIGNET if words[0] == "signet" else words[0]
-            subprocess.run(words, cwd=tmp_path / "b", check=True, timeout=60)
-            broker.wait_log(r"Client door-1 disconnected", mark)
+OWN = "connect role client,control\ndefine prefix plant/7\nallow role client publish %p/%u/+/out\nallow role client subscribe %p/notice/%u\nallow role control publish,subscribe #\n"
+FOUR = ["signet sub", "mosquitto_sub", "signet pub", "mosquitto_pub"]
+
+
+@pytest.mark.parametrize("policy,said", [
+    ("springcore", ["-i door1 ", "-t 'springcard/springcore/door1/#'", "-t springcard/springcore/door1/test "]),
+    ("tenant plant\nuse dojot\n", ["-i plant:door1 ", "-t /plant/door1/config ", "-t /plant/door1/attrs "]),
+    (OWN, ["-i door1 ", "-t plant/7/notice/door1 ", "-t plant/7/door1/test/out "])])
+def test_the_commands_are_those_of_the_policy(site, tmp_path, policy, said):
+    """As they are printed, and as they are in a bundle: whatever the policy is, they do what it allows."""
+    port, conf = kit.free_port(), site.dir / "signet.conf"
+    before = conf.read_text()
+    if "\n" in policy:
+        (tmp_path / "p").write_text(policy)
+        policy = tmp_path / "p"
+    try:
+        conf.write_text(re.sub(r"^policy .*$", f"policy {policy}", re.sub(r"^listener 8883$", f"listener {port}", before, flags=re.M), flags=re.M))
+        printed = kit.signet("device", "add", "door1", "--dir", site.dir, "--out", tmp_path / "door1", "--reissue").stdout
+        text = (tmp_path / "door1/commands.txt").read_text()
+        assert text in printed and all(part in text for part in said), text
+        shutil.copytree(tmp_path / "door1", site.dir / "clients/door1", dirs_exist_ok=True)
+        bundle(site, tmp_path, "--out", "b", device="door1")
+        packed = (tmp_path / "b/commands.txt").read_text()
+        client_id = said[0].split()[1]
+        assert f'SIGNET_CLIENT_ID "{client_id}"' in (tmp_path / "b/device.h").read_text() and f'client id is "{client_id}"' in (tmp_path / "b/README.txt").read_text()
+        with kit.Broker(tmp_path / "broker", site.conf(port), [port]) as broker, kit.Client(broker, "controller", site.files("controller")) as controller:
+            assert controller.subscribe("#", qos=1) == [1]
+            assert clienttools.run_commands(text.splitlines(), "/", controller) == FOUR
+            assert clienttools.run_commands(packed.splitlines(), tmp_path / "b", controller) == FOUR
+    finally:
+        conf.write_text(before)
+
+
+def test_without_a_right_there_are_no_commands(site, tmp_path):
+    conf = site.dir / "signet.conf"
+    before = conf.read_text()
+    try:
+        conf.write_text(re.sub(r"^policy .*$", "policy dojot", before, flags=re.M))
+        made = kit.signet("device", "add", "door2", "--dir", site.dir, "--out", tmp_path / "door2")
+        assert "Try it" not in made.stdout and "lets no role client named door2 connect" in made.stderr
+        conf.write_text("policy /nonexistent/p\n" + before)
+        made = kit.signet("device", "add", "door3", "--dir", site.dir, "--out", tmp_path / "door3")
+        assert "no commands to try it" in made.stderr
+        for name in ("door2", "door3"):
+            assert {p.name for p in (tmp_path / name).iterdir()} == {"key.pem", "cert.pem", "ca.pem"}
+    finally:
+        conf.write_text(before)
 
 
 @pytest.mark.parametrize("name", ["b.zip", "b.tar.gz", "b.tgz"])

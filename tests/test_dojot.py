@@ -3,6 +3,7 @@ import base64
 import concurrent.futures
 import functools
 import http.client
+import io
 import json
 import os
 import pathlib
@@ -12,8 +13,10 @@ import socket
 import subprocess
 import threading
 import time
+import zipfile
 
 import apikit
+import clienttools
 import kit
 import pytest
 
@@ -642,6 +645,22 @@ def test_actuation_waits_for_a_device_that_is_away(served, admin, tmp_path):
     assert admin("PUT", f"/device/{device}/actuate", {"attrs": {"fan": 100}}).json["subscribers"] is True
     with kit.Client(served, name, files, port=served.mqtt, clean=False) as client:
         assert json.loads(client.message(topic).payload) == {"fan": 100}
+
+
+def test_a_bundle_s_commands_work(served, admin, tmp_path):
+    device, ours = make(admin), served.login()
+    made = ours("POST", f"/api/v1/devices/{device}/bundle", {"format": "zip"}).json
+    with zipfile.ZipFile(io.BytesIO(ours("GET", made["link"]).body)) as z:
+        z.extractall(tmp_path)
+    folder = tmp_path / device
+    files = {"cert": folder / "cert.pem", "key": folder / "key.pem", "ca": folder / "ca.pem"}
+    kit.wait_for(lambda: connects(served, f"default:{device}", files), "the device to get in")
+    with kit.Client(served, "controller", served.pki.files("controller"), port=served.mqtt) as controller:
+        assert controller.subscribe("#", qos=1) == [1]
+        commands = (folder / "commands.txt").read_text().splitlines()
+        assert clienttools.run_commands(commands, folder, controller) == ["signet sub", "mosquitto_sub", "signet pub", "mosquitto_pub"]
+    assert f"/default/{device}/attrs" in commands[2] and f"/default/{device}/config" in commands[0]
+    assert f'SIGNET_CLIENT_ID "default:{device}"' in (folder / "device.h").read_text()
 
 
 def test_the_removal_of_a_device(served, admin, tmp_path):

@@ -69,7 +69,7 @@ function Pem({ device }) {
 // ---- bundles ----
 
 const formats = ['zip', 'tar.gz', 'pkcs12', 'header', 'springcore'];
-const keys = ['p256', 'p384', 'p521', 'rsa2048', 'rsa3072', 'rsa4096'];
+const keys = ['', 'p256', 'p384', 'p521', 'rsa2048', 'rsa3072', 'rsa4096'];
 
 /** What stands in the form, as the API wants it: empty fields are not there. */
 function orderOf(/** @type {FormData} */ f) {
@@ -82,16 +82,16 @@ function orderOf(/** @type {FormData} */ f) {
 const Field = ({ name, ...more }) => html`<label>${t('bundle.' + name)}<input name=${name} spellcheck=${false} autocomplete="off" ...${more} /></label>`;
 
 function BundleForm({ busy, submit }) {
-	const [format, set] = useState('zip');
+	const [format, set] = useState('zip'), issues = format !== 'springcore';
 	return html`<form onSubmit=${submit}><div class="fields">
 		<label>${t('bundle.format')}<select name="format" value=${format} onChange=${(e) => set(e.currentTarget.value)}>
 			${formats.map((f) => html`<option value=${f}>${t('bundle.format-' + f)}</option>`)}</select></label>
-		<label>${t('bundle.key')}<select name="key">${keys.map((k) => html`<option value=${k}>${t('bundle.key-' + k)}</option>`)}</select></label>
+		${issues && html`<label>${t('bundle.key')}<select name="key">${keys.map((k) => html`<option value=${k}>${t('bundle.key-' + (k || 'any'))}</option>`)}</select></label>`}
 		<${Field} name="host" maxlength="253" placeholder=${location.hostname} /><${Field} name="port" type="number" min="1" max="65535" />
-		<${Field} name="days" type="number" min="1" max="36500" />
+		${issues && html`<${Field} name="days" type="number" min="1" max="36500" />`}
 		${(format === 'pkcs12' || format === 'zip') && html`<${Field} name="password" type="password" minlength="4" maxlength="128" autocomplete="new-password" />`}
 		${format === 'springcore' && html`<${Field} name="client_id" maxlength="24" /><${Field} name="device_id" maxlength="24" /><${Field} name="prefix" maxlength="32" />`}</div>
-		<label class="check"><input type="checkbox" name="supersede" /> ${t('bundle.supersede')}</label>
+		${issues && html`<label class="check"><input type="checkbox" name="supersede" /> ${t('bundle.supersede')}</label>`}
 		<button disabled=${busy}>${t('bundle.make')}</button></form>`;
 }
 

@@ -493,6 +493,7 @@ export const texts = {
 	'bundle.format-header': 'C header alone',
 	'bundle.format-springcore': 'SpringCore configuration (JSON)',
 	'bundle.key': 'Key',
+	'bundle.key-any': 'P-256, or RSA 2048 where the profile wants it',
 	'bundle.key-p256': 'P-256',
 	'bundle.key-p384': 'P-384',
 	'bundle.key-p521': 'P-521',

@@ -13,7 +13,7 @@
 #include "base/num.h"
 #include "base/text.h"
 
-enum { NAMES_MIN = 64, NAMES_MAX = 4096, CHANGES = 1024, ASK_MS = 10000, STATE_MS = 60000, AGAIN_S = 5 };
+enum { NAMES_MIN = 64, NAMES_MAX = 4096, CHANGES = 1024, ASK_MS = 10000, LEARN_MS = 3000, STATE_MS = 60000, AGAIN_S = 5 };
 
 /* What is being told. */
 enum telling { TELL_NOTHING, TELL_BEGIN, TELL_CHUNKS, TELL_COMMIT, TELL_CHANGE };
@@ -428,6 +428,25 @@ broker_consult(struct call *c, const char *command, json_t *body, void (*done)(s
 	c->answered = done;
 	if (!api_ask_broker_within(c->api, command, body, &(struct broker_wait){ on_answer, c, ASK_MS + ms }, &err))
 		no_broker(c, &err);
+}
+
+static void
+on_learned(void *ctx, const struct link_reply *r)
+{
+	struct call *c = ctx;
+
+	c->answered(c, r->result == LINK_OK ? r->answer : NULL);
+}
+
+void
+broker_learn(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer))
+{
+	const struct broker_wait w = { on_learned, c, LEARN_MS };
+	struct err err;
+
+	c->answered = done;
+	if (!api_ask_broker_within(c->api, command, body, &w, &err))
+		done(c, NULL);
 }
 
 /* ---- beginning and end ---- */

@@ -10,6 +10,9 @@ void broker_inquire(struct call *c, const char *command, json_t *body, void (*do
 /* The same for what may take <ms> and longer, on a connection on which nothing else waits for it. c->refused, if it is set, gets what the broker has
  * against it and answers. */
 void broker_consult(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer), unsigned ms);
+/* The same, for what is only good to know: <done> runs in any case, with NULL when there is no answer within a few seconds; perhaps before this
+ * returns. */
+void broker_learn(struct call *c, const char *command, json_t *body, void (*done)(struct call *c, const json_t *answer));
 /* Of the broker's list of sessions the first, or the first that is connected; NULL: there is none. */
 const json_t *broker_best_session(const json_t *answer);
 /* Publish <attrs> to the device, where actuate_topic says, at QoS 1: its session keeps it while it is away. <done> as above; its answer says

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/broker.h"
+#include "api/bundles.h"
 #include "api/enrol_uri.h"
 #include "api/events.h"
 #include "api/signers.h"
@@ -13,7 +15,7 @@
 #include "base/text.h"
 #include "bundle/bundle.h"
 
-enum { PARCELS_MAX = 64, OF_ONE_MAX = 32 /* of a tenant, with those that are being made */, LIFE_S = 600, TOKEN_N = 32, CHAIN_MAX = 8 };
+enum { PARCELS_MAX = 64, OF_ONE_MAX = 32 /* of a tenant, with those that are being made */, LIFE_S = 600, TOKEN_N = 32 };
 
 /* What waits to be taken. */
 struct parcel {
@@ -43,6 +45,7 @@ struct making {
 	const struct form *form;
 	struct pki_pair pair; /* of zeros: the device has its own key */
 	struct standing standing;
+	char *client_id, *publish, *subscribe; /* what the broker lets it do; NULL: it has not said, or nothing */
 	char ca[REGISTRY_NAME_MAX + 1], profile[REGISTRY_NAME_MAX + 1], cn[4 * REGISTRY_NAME_MAX + 80];
 };
 
@@ -134,33 +137,6 @@ fetch(struct call *c)
 
 /* ---- what goes in ---- */
 
-static bool
-add_pem(BIO *b, struct slice der, const char *label)
-{
-	return PEM_write_bio(b, label, "", der.p, (long)der.n) > 0;
-}
-
-/* The certificate and the CAs above it but the root, which goes to <root>. */
-static bool
-write_chain(struct call *c, struct slice leaf, const char *ca, BIO *chain, BIO *root)
-{
-	char name[REGISTRY_NAME_MAX + 1];
-	bool ok = add_pem(chain, leaf, "CERTIFICATE"), top = false;
-
-	(void)text_copy(name, sizeof(name), slice_str(ca));
-	for (unsigned i = 0; ok && !top && i < CHAIN_MAX; i++) {
-		struct registry_ca x;
-
-		if (!registry_ca_get(c->api->registry, slice_str(name), &x, NULL))
-			return false;
-		top = x.parent.n == 0;
-		ok = x.der.n > 0 && add_pem(top ? root : chain, x.der, "CERTIFICATE");
-		(void)text_copy(name, sizeof(name), x.parent);
-		free(x.mem);
-	}
-	return ok && top;
-}
-
 static struct slice
 bio_text(BIO *b)
 {
@@ -181,7 +157,7 @@ write_key(const struct making *m, BIO *out, struct err *err)
 		return true;
 	if (!pki_pair_key(&m->pair, &der, &n, err))
 		return false;
-	ok = add_pem(out, slice_of(der, n), "PRIVATE KEY");
+	ok = PEM_write_bio(out, "PRIVATE KEY", "", der, (long)n) > 0;
 	secret_free(der, n);
 	return ok || err_set(err, ERR_MEMORY, "out of memory");
 }
@@ -209,27 +185,6 @@ find_host(const struct call *c, char *out, size_t cap, struct err *err)
 	return true;
 }
 
-static char *
-make_commands(const char *cn, const char *host, unsigned port)
-{
-	char *text = NULL, id[4 * sizeof(((struct making *)NULL)->cn) + 3], name[4 * 300 + 3];
-	size_t n;
-	FILE *out = text_shell(cn, id, sizeof(id)) && text_shell(host, name, sizeof(name)) ? open_memstream(&text, &n) : NULL;
-
-	if (out == NULL)
-		return NULL;
-	for (unsigned i = 0; i < 4; i++) {
-		bool signet = i >= 2;
-
-		(void)fprintf(out, "%s%s -h %s -p %u --cafile ca.pem --cert cert.pem --key key.pem -i %s -t TOPIC%s\n", signet ? "signet " : "mosquitto_",
-		    i % 2 == 0 ? "sub" : "pub", name, port, id, i % 2 == 0 ? "" : " -q 1 -m hello");
-	}
-	if (fclose(out) == 0)
-		return text;
-	free(text);
-	return NULL;
-}
-
 static bool
 make_set(struct call *c, struct slice key, struct slice chain, struct slice root, struct bundle_set *ret, struct err *err)
 {
@@ -238,15 +193,18 @@ make_set(struct call *c, struct slice key, struct slice chain, struct slice root
 	const struct bundle_springcore s = { .client_id = word(reader, "client_id"), .device_id = word(reader, "device_id"), .prefix = word(reader, "prefix"),
 		.login = word(reader, "login"), .password = word(reader, "password"), .ca_slot = (unsigned)json_integer_value(json_object_get(reader, "slot")) };
 	unsigned port = (unsigned)call_int(c, "port", c->api->config->mqtt_port != 0 ? c->api->config->mqtt_port : 8883);
-	char host[300], *commands;
-	struct bundle_order o = { .cn = m->cn, .key = key, .cert = chain, .ca = root, .host = host, .port = (uint16_t)port, .password = word(c->body, "password"),
+	char host[300], *commands = NULL;
+	struct bundle_order o = { .cn = m->cn, .client_id = m->client_id, .key = key, .cert = chain, .ca = root, .host = host, .port = (uint16_t)port, .password = word(c->body, "password"),
 		.springcore = reader != NULL || strcmp(m->form->name, "springcore") == 0 ? &s : NULL, .now = api_now(c->api) };
 	bool ok;
 
 	if (!find_host(c, host, sizeof(host), err))
 		return false;
-	o.commands = commands = make_commands(m->cn, host, port);
-	ok = bundle_make(&o, ret, err);
+	if (m->client_id != NULL && !bundle_commands(&(struct bundle_usage){ .host = host, .port = port, .client_id = m->client_id, .publish = m->publish,
+		.subscribe = m->subscribe }, &commands))
+		return err_set(err, ERR_MEMORY, "out of memory");
+	o.commands = commands;
+	ok = chain.n > 0 ? bundle_make(&o, ret, err) : bundle_reader(&o, ret, err);
 	free(commands);
 	return ok;
 }
@@ -291,9 +249,9 @@ answer_json(const struct making *m, const struct parcel *p, struct bundle_set *b
 	if (m->form->file != NULL)
 		(void)json_array_append_new(files, json_string(m->form->file));
 	(void)snprintf(link, sizeof(link), "/api/v1/bundles/%s", p->token);
-	return json_pack("{s:s, s:o, s:s, s:o, s:b, s:o, s:s, s:s}", "link", link, "expires", time_json(p->expires), "file", p->file, "files", files, "private_key",
+	return json_pack("{s:s, s:o, s:s, s:o, s:b, s:o, s:s?, s:s?}", "link", link, "expires", time_json(p->expires), "file", p->file, "files", files, "private_key",
 	    m->pair.key != NULL, "password",
-	    password != NULL ? json_stringn((const char *)password->data, NUM_MAX(password->n, (size_t)1) - 1) : json_null(), "ca", m->ca, "serial", serial);
+	    password != NULL ? json_stringn((const char *)password->data, NUM_MAX(password->n, (size_t)1) - 1) : json_null(), "ca", serial != NULL ? m->ca : NULL, "serial", serial);
 }
 
 static struct parcel *
@@ -329,7 +287,7 @@ finish(struct call *c, struct slice leaf, const char *serial, json_t **ret, stru
 	struct parcel *p = NULL;
 	bool ok = (key != NULL && chain != NULL && root != NULL) || err_set(err, ERR_MEMORY, "out of memory");
 
-	ok = ok && (write_chain(c, leaf, m->ca, chain, root) || err_set(err, ERR_SYSTEM, "the certificates of the CAs are not known yet")) && write_key(m, key, err) &&
+	ok = ok && (bundles_chain(c, leaf, m->ca, chain, root) || err_set(err, ERR_SYSTEM, "the certificates of the CAs are not known yet")) && write_key(m, key, err) &&
 	    make_set(c, bio_text(key), bio_text(chain), bio_text(root), &b, err);
 	if (ok && (p = parcel_new(c, m, b.folder)) == NULL)
 		ok = err_set(err, ERR_MEMORY, "out of memory");
@@ -346,6 +304,25 @@ finish(struct call *c, struct slice leaf, const char *serial, json_t **ret, stru
 	(void)BIO_free(chain);
 	(void)BIO_free(root);
 	return ok;
+}
+
+/* A reader shows the certificate that its maker has put into it: there is nothing of ours in its configuration but the CA's. */
+static bool
+is_without_certificate(const struct making *m)
+{
+	return strcmp(m->form->name, "springcore") == 0;
+}
+
+static void
+finish_without(struct call *c)
+{
+	json_t *answer = NULL;
+	struct err err;
+
+	if (finish(c, (struct slice){ 0 }, NULL, &answer, &err))
+		call_json(c, 201, answer);
+	else
+		call_error(c, &err);
 }
 
 static void
@@ -448,6 +425,8 @@ make_key(struct call *c)
 		(void)text_copy(k->cn, sizeof(k->cn), slice_str(m->cn));
 		if (type.p != NULL)
 			(void)pki_key_type_parse(type, &k->type);
+		else if (strcmp(m->profile, "cfree") == 0)
+			k->type = PKI_RSA2048; /* it takes no other kind */
 		if (worker_add(c->api->worker, &k->job))
 			return;
 		key_drop(&k->job);
@@ -459,7 +438,12 @@ make_key(struct call *c)
 static void
 ended(struct call *c)
 {
-	pki_pair_done(&((struct making *)c->work)->pair);
+	struct making *m = c->work;
+
+	pki_pair_done(&m->pair);
+	free(m->client_id);
+	free(m->publish);
+	free(m->subscribe);
 }
 
 /* False: answered. */
@@ -490,12 +474,16 @@ static bool
 fits(struct call *c, const struct making *m)
 {
 	bool reader = call_has(c, "springcore") || strcmp(m->form->name, "springcore") == 0;
+	static const char *const of_certificate[] = { "/csr", "/key", "/days", "/supersede" };
 	struct faults f = { 0 };
 	char host[300];
 	struct err err;
 
 	if (call_has(c, "csr") && strcmp(m->form->name, "pkcs12") == 0)
 		fault_add(&f, "/csr", "PKCS#12 needs the private key");
+	for (size_t i = 0; i < ARRAY_LEN(of_certificate); i++)
+		if (is_without_certificate(m) && call_has(c, of_certificate[i] + 1))
+			fault_add(&f, of_certificate[i], "a reader shows its maker's certificate, so none is issued for this form");
 	if (!find_host(c, host, sizeof(host), &err))
 		fault_add(&f, "/host", "%s", err.text);
 	else if (reader && strlen(host) > SPRINGCORE_HOST_MAX)
@@ -504,6 +492,31 @@ fits(struct call *c, const struct making *m)
 		return true;
 	call_faults(c, 422, &f);
 	return false;
+}
+
+/* Of one member; NULL: it is none. */
+static char *
+learned(const json_t *answer, const char *name)
+{
+	const char *text = json_string_value(json_object_get(answer, name));
+
+	return text != NULL ? text_dup(slice_str(text)) : NULL;
+}
+
+static void
+on_usage(struct call *c, const json_t *answer)
+{
+	struct making *m = c->work;
+
+	m->client_id = learned(answer, "client_id");
+	m->publish = learned(answer, "publish");
+	m->subscribe = learned(answer, "subscribe");
+	if (is_without_certificate(m))
+		finish_without(c);
+	else if (call_has(c, "csr"))
+		order(c, call_text(c, "csr"));
+	else
+		make_key(c);
 }
 
 static void
@@ -520,12 +533,8 @@ create(struct call *c)
 	}
 	c->work = m;
 	c->ended = ended;
-	if (!begin(c, m) || !fits(c, m))
-		return;
-	if (call_has(c, "csr"))
-		order(c, call_text(c, "csr"));
-	else
-		make_key(c);
+	if (begin(c, m) && fits(c, m))
+		broker_learn(c, "usage", json_pack("{s:s, s:s}", "cn", m->cn, "role", "client"), on_usage);
 }
 
 /* ---- tables ---- */
@@ -540,8 +549,8 @@ static const struct field reader_rows[] = {
 	{ 0 },
 };
 static const struct field body_rows[] = {
-	{ "format", FIELD_TEXT, .choices = form_names, .help = "zip: PEM, PKCS#12, C header, commands, README in one; others: one of them" },
-	{ "key", FIELD_TEXT, .choices = key_names, .help = "What kind of key is made (p256)" },
+	{ "format", FIELD_TEXT, .choices = form_names, .help = "zip: PEM, PKCS#12, C header, commands, README in one; others: one of them. springcore is for a reader with its maker's certificate: none is issued" },
+	{ "key", FIELD_TEXT, .choices = key_names, .help = "What kind of key is made (p256; rsa2048 where the profile is cfree)" },
 	{ "csr", FIELD_TEXT, 0, 1, 65536, &rule_pem, .help = "The device keeps its own key: its request (PKCS#10, PEM)" },
 	{ "days", FIELD_INT, 0, 1, 36500 },
 	{ "supersede", FIELD_BOOL, .help = "The device's other certificates are superseded now" },
@@ -559,8 +568,8 @@ static const struct field answer_rows[] = {
 	{ "files", FIELD_LIST, FIELD_REQUIRED, 0, BUNDLE_FILES_MAX, .of = &name_row },
 	{ "private_key", FIELD_BOOL, FIELD_REQUIRED, .help = "It is in the bundle" },
 	{ "password", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 1, 256, .help = "Of a PKCS#12 file that comes alone; shown once" },
-	{ "ca", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX },
-	{ "serial", FIELD_TEXT, FIELD_REQUIRED, 2, 2 * REGISTRY_SERIAL_MAX, &rule_serial },
+	{ "ca", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 1, REGISTRY_NAME_MAX, .help = "Of the certificate in it; null: there is none" },
+	{ "serial", FIELD_TEXT, FIELD_REQUIRED | FIELD_NULL, 2, 2 * REGISTRY_SERIAL_MAX, &rule_serial },
 	{ 0 },
 };
 static const struct schema body_schema = { "NewBundle", body_rows }, answer_schema = { "Bundle", answer_rows };

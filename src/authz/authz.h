@@ -116,6 +116,17 @@ struct authz_comparison {
 };
 void authz_compare(const struct authz_comparison *c);
 
+/* What somebody can do at once, for commands to be pasted: each is allowed, whatever rules say it. */
+enum { AUTHZ_USAGE_MAX = 1025 };
+struct authz_usage {
+	char client_id[AUTHZ_USAGE_MAX]; /* with which he may be here: his CN or user name, with the policy's tenant where it wants one */
+	char publish[AUTHZ_USAGE_MAX];   /* a topic name; "": there is none */
+	char subscribe[AUTHZ_USAGE_MAX]; /* a filter; "": there is none */
+};
+/* <mount>: stands before each of his topics where they are judged; may be empty. False: he may not connect with any client id that can be
+ * thought of here. Not for the path of a message. */
+bool authz_usage(const struct authz_policy *policy, const struct authz_principal *who, struct slice mount, struct authz_usage *ret);
+
 /* For an empty client id: the one that the policy assigns (springcore: the CN), borrowed from <who>; empty slice: none, the broker
  * makes one up. */
 struct slice authz_assigned_client_id(const struct authz_policy *policy, const struct authz_principal *who);

@@ -196,6 +196,8 @@ bool authz_ranks_allow(const struct authz_ranks *r, const struct authz_principal
 /* The ACL that lets it say yes or no, with its role and group; "" where none does. */
 void authz_ranks_decider(const struct authz_ranks *r, const struct authz_principal *who, const struct authz_question *q,
     char out[static AUTHZ_RULE_TEXT_MAX]);
+/* The filters of the ACLs that allow <c>'s client something, whether others deny it or not, and "#", to c->each. */
+void authz_ranks_each(const struct authz_ranks *r, const struct authz_comparison *c);
 void authz_ranks_describe(
     const struct authz_ranks *r, void (*line)(void *ctx, const char *text), void *ctx);
 void authz_ranks_free(struct authz_ranks *r); /* NULL is fine */

@@ -480,6 +480,35 @@ authz_ranks_decider(const struct authz_ranks *r, const struct authz_principal *w
 	    list_name(role->lists, e), e->allow ? "allow" : "deny", text_show(authz_template_source(e->template), source, sizeof source));
 }
 
+static void
+each_allowed(const struct authz_role_lists *l, enum authz_list list, const struct authz_values *v, const struct authz_comparison *c)
+{
+	for (uint32_t i = l->from[list]; i < l->from[list + 1]; i++) {
+		uint8_t buf[AUTHZ_EXPANSION_MAX];
+		struct slice filter;
+
+		if (l->entries[i].allow && authz_template_expand(l->entries[i].template, v, buf, &filter) == AUTHZ_YES)
+			c->each(c->ctx, &(struct authz_change){ list == AUTHZ_LIST_SEND ? AUTHZ_PUBLISH : AUTHZ_RECEIVE, filter, false });
+	}
+}
+
+void
+authz_ranks_each(const struct authz_ranks *r, const struct authz_comparison *c)
+{
+	struct authz_verdict verdict;
+	const struct member *m = find_member(r, authz_principal_username(c->who), c->client_id, &verdict);
+	const struct authz_values v = values_of(c->who, c->client_id);
+
+	for (uint32_t i = 0; m != NULL && i < m->n_roles; i++) {
+		each_allowed(m->roles[i].lists, AUTHZ_LIST_SEND, &v, c);
+		each_allowed(m->roles[i].lists, AUTHZ_LIST_SUBSCRIBE_LITERAL, &v, c);
+		each_allowed(m->roles[i].lists, AUTHZ_LIST_SUBSCRIBE_PATTERN, &v, c);
+	}
+	/* What no ACL speaks of may be allowed. */
+	c->each(c->ctx, &(struct authz_change){ AUTHZ_PUBLISH, SL("#"), false });
+	c->each(c->ctx, &(struct authz_change){ AUTHZ_RECEIVE, SL("#"), false });
+}
+
 void
 authz_ranks_describe(
     const struct authz_ranks *r, void (*line)(void *ctx, const char *text), void *ctx)

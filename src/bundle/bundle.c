@@ -122,6 +122,82 @@ write_header(FILE *out, const void *ctx)
 	(void)fputs("\n#endif\n", out);
 }
 
+/* ---- commands.txt ---- */
+
+/* Word by word as a shell takes it; NULL: out of memory. free(). */
+static char *
+shell_word(const char *before, const char *raw)
+{
+	size_t cap = 4 * (strlen(before) + strlen(raw)) + 3;
+	char *whole = malloc(cap), *out = malloc(cap);
+
+	if (whole != NULL && out != NULL) {
+		(void)snprintf(whole, cap, "%s%s", before, raw);
+		if (text_shell(whole, out, cap)) {
+			free(whole);
+			return out;
+		}
+	}
+	free(whole);
+	free(out);
+	return NULL;
+}
+
+struct words {
+	char *host, *id, *ca, *cert, *key, *topic;
+};
+
+static void
+command(FILE *out, const struct bundle_usage *u, const struct words *w, bool sub)
+{
+	static const char *const programs[] = { "signet ", "mosquitto_" };
+
+	for (size_t i = 0; i < ARRAY_LEN(programs); i++)
+		(void)fprintf(out, "%s%s -h %s -p %u --cafile %s --cert %s --key %s -i %s -q 1 -t %s%s\n", programs[i], sub ? "sub" : "pub", w->host, u->port, w->ca, w->cert,
+		    w->key, w->id, w->topic, sub ? " -v" : " -m '{\"test\":1}'");
+}
+
+/* False: out of memory. */
+static bool
+write_command(FILE *out, const struct bundle_usage *u, bool sub)
+{
+	char folder[4200];
+	struct words w;
+	bool ok;
+
+	(void)snprintf(folder, sizeof folder, "%s%s", u->folder != NULL ? u->folder : "", u->folder != NULL ? "/" : "");
+	w = (struct words){ shell_word("", u->host), shell_word("", u->client_id), shell_word(folder, "ca.pem"), shell_word(folder, "cert.pem"), shell_word(folder, "key.pem"),
+		shell_word("", sub ? u->subscribe : u->publish) };
+	ok = w.host != NULL && w.id != NULL && w.ca != NULL && w.cert != NULL && w.key != NULL && w.topic != NULL;
+	if (ok)
+		command(out, u, &w, sub);
+	free(w.host);
+	free(w.id);
+	free(w.ca);
+	free(w.cert);
+	free(w.key);
+	free(w.topic);
+	return ok;
+}
+
+bool
+bundle_commands(const struct bundle_usage *u, char **ret)
+{
+	bool sub = u->subscribe != NULL && u->subscribe[0] != '\0', pub = u->publish != NULL && u->publish[0] != '\0', ok;
+	char *text = NULL;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+
+	ok = out != NULL && (!sub || write_command(out, u, true)) && (!pub || write_command(out, u, false));
+	if (out != NULL)
+		ok = fclose(out) == 0 && ok;
+	if (ok)
+		*ret = text;
+	else
+		free(text);
+	return ok;
+}
+
 /* ---- README.txt ---- */
 
 struct readme {
@@ -171,33 +247,38 @@ add_pkcs12(struct bundle_set *b, const struct bundle_order *o, struct err *err)
 	return ok;
 }
 
+static bool
+add_reader(struct bundle_set *b, const struct bundle_order *o, struct err *err)
+{
+	struct bundle_file *f = add(b, "springcore.json", "configuration of a SpringCore reader, for SpringCoreConfig", o->springcore->password != NULL);
+	char *json;
+
+	if (!bundle_springcore(o->springcore, o->host, o->port, o->ca, &json, err))
+		return false;
+	f->data = (uint8_t *)json;
+	f->n = strlen(json);
+	return true;
+}
+
 /* README.txt comes last: it lists the others. */
 static bool
 fill(struct bundle_set *b, const struct bundle_order *o, struct err *err)
 {
-	char *json;
-
 	if (o->key.n > 0 && (!copy(add(b, "key.pem", "the private key", true), o->key, err) || !add_pkcs12(b, o, err)))
 		return false;
 	if (!copy(add(b, "cert.pem", "the certificate, and that of the CA that issued it", false), o->cert, err) ||
 	    !copy(add(b, "ca.pem", "the CA by which the broker is known", false), o->ca, err) ||
 	    !compose(add(b, "device.h", "the same as a header for firmware in C", o->key.n > 0), write_header, o, err))
 		return false;
-	if (o->springcore != NULL) {
-		struct bundle_file *f = add(b, "springcore.json", "configuration of a SpringCore reader, for SpringCoreConfig", o->springcore->password != NULL);
-
-		if (!bundle_springcore(o->springcore, o->host, o->port, o->ca, &json, err))
-			return false;
-		f->data = (uint8_t *)json;
-		f->n = strlen(json);
-	}
-	if (o->commands != NULL && !copy(add(b, "commands.txt", "commands to try it", false), slice_str(o->commands), err))
+	if (o->springcore != NULL && !add_reader(b, o, err))
+		return false;
+	if (o->commands != NULL && o->commands[0] != '\0' && !copy(add(b, "commands.txt", "commands to try it, one at a time", false), slice_str(o->commands), err))
 		return false;
 	return compose(add(b, "README.txt", "this text", false), write_readme, &(struct readme){ o, b }, err);
 }
 
-bool
-bundle_make(const struct bundle_order *o, struct bundle_set *ret, struct err *err)
+static bool
+begin(const struct bundle_order *o, struct bundle_set *ret, struct err *err)
 {
 	char why[160];
 
@@ -206,7 +287,22 @@ bundle_make(const struct bundle_order *o, struct bundle_set *ret, struct err *er
 		return err_set(err, ERR_USAGE, "the common name %s", why);
 	/* No separators are in it; a leading dot would hide it, or lead out. */
 	(void)snprintf(ret->folder, sizeof ret->folder, "%s%s", o->cn[0] == '.' ? "_" : "", o->cn);
-	if (fill(ret, o, err))
+	return true;
+}
+
+bool
+bundle_make(const struct bundle_order *o, struct bundle_set *ret, struct err *err)
+{
+	if (begin(o, ret, err) && fill(ret, o, err))
+		return true;
+	bundle_done(ret);
+	return false;
+}
+
+bool
+bundle_reader(const struct bundle_order *o, struct bundle_set *ret, struct err *err)
+{
+	if (begin(o, ret, err) && add_reader(ret, o, err))
 		return true;
 	bundle_done(ret);
 	return false;

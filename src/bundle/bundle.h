@@ -39,6 +39,16 @@ struct bundle_order {
 	const struct bundle_springcore *springcore; /* NULL: without springcore.json */
 	int64_t now;                 /* of the files, seconds since 1970 */
 };
+/* What a client can do, as commands. */
+struct bundle_usage {
+	const char *host, *folder;       /* of its files; NULL: where the commands are pasted */
+	unsigned port;
+	const char *client_id, *publish, *subscribe; /* allowed ones; of the last two NULL or "": none */
+};
+/* Lines for a shell, of `signet` and of mosquitto's tools, each good by itself; what they publish is a JSON object. *ret: free(); "" when there is
+ * nothing that it can do. False: out of memory. */
+bool bundle_commands(const struct bundle_usage *u, char **ret);
+
 struct bundle_file {
 	const char *name;            /* static */
 	const char *about;           /* static: a line for the README */
@@ -54,6 +64,8 @@ struct bundle_set {
 };
 /* ERR_INPUT when key and certificate do not belong together. *ret is empty then; bundle_done() wipes. */
 bool bundle_make(const struct bundle_order *o, struct bundle_set *ret, struct err *err);
+/* The reader's configuration alone, which needs neither key nor certificate: it has its maker's. */
+bool bundle_reader(const struct bundle_order *o, struct bundle_set *ret, struct err *err);
 void bundle_done(struct bundle_set *b);
 
 /* Write the files into <dir>, which must not be there: all or nothing. */

@@ -67,7 +67,8 @@ try_it(const struct pki_order *o, const struct pki_issued *r, struct err *err)
 		return true;
 	if (!site_commands(o->dir, r->place, r->cn, role, &text, err))
 		return false;
-	(void)printf("\nTry it (also in commands.txt):\n%s", text);
+	if (text[0] != '\0')
+		(void)printf("\nTry it (also in commands.txt):\n%s", text);
 	free(text);
 	return true;
 }

@@ -44,7 +44,7 @@ add(struct pki_order *o, const char *key_type, struct err *err)
 	    r.place, r.serial, r.fingerprint);
 	(void)fputs(r.notes, stderr);
 	ok = site_commands(o->dir, r.place, r.cn, AUTHZ_ROLE_CLIENT, &commands, err);
-	if (ok)
+	if (ok && commands[0] != '\0')
 		(void)printf("\nTry it (also in commands.txt):\n%s", commands);
 	free(commands);
 	free(r.pem);

@@ -72,7 +72,7 @@ client_files(const char *dir, const char *name, enum authz_role role, struct err
 	if (!path_join(folder, sizeof folder, dir, sub) || realpath(folder, real) == NULL)
 		return err_sys(err, "%s", folder);
 	ok = site_commands(dir, real, name, role, &text, err);
-	if (ok)
+	if (ok && text[0] != '\0')
 		(void)printf("\n%s:\n%s", role == AUTHZ_ROLE_WATCH ? "Watch everything" : "Control a device", text);
 	free(text);
 	return ok;

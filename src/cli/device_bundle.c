@@ -21,7 +21,7 @@ struct material {
 	uint8_t *key, *cert, *ca;
 	size_t key_n, cert_n, ca_n;
 	char *commands;
-	char password[256], client_id[SITE_ID_MAX];
+	char password[256];
 	struct site_facts facts;
 };
 
@@ -58,14 +58,12 @@ gather(const struct wish *w, struct material *m, struct err *err)
 		return err_set(err, ERR_USAGE, "%s: the path is too long", dir);
 	if (access(folder, F_OK) == -1)
 		return err_set(err, ERR_MISSING, "%s: there is no such device; \"signet device add\" makes one", folder);
-	site_facts(dir, &m->facts);
+	site_facts(dir, w->id, AUTHZ_ROLE_CLIENT, &m->facts);
 	if (w->host != NULL && !text_copy(m->facts.host, sizeof m->facts.host, slice_str(w->host)))
 		return err_set(err, ERR_USAGE, "the host's name is too long");
 	if (w->port != 0)
-		m->facts.port = w->port;
-	site_client_id(&m->facts, w->id, AUTHZ_ROLE_CLIENT, m->client_id);
-	m->commands = site_command_text(&m->facts, ".", w->id, AUTHZ_ROLE_CLIENT);
-	if (m->commands == NULL)
+		m->facts.usage.port = w->port;
+	if (!site_command_text(&m->facts, NULL, &m->commands))
 		return err_set(err, ERR_MEMORY, "out of memory");
 	if (w->password_file != NULL && !pass_from_file(w->password_file, m->password, sizeof m->password, err))
 		return false;
@@ -108,7 +106,7 @@ run(const struct wish *w, struct err *err)
 	(void)snprintf(place, sizeof place, "%s-bundle", w->id);
 	if (ok) {
 		const struct bundle_order o = { .cn = w->id, .key = slice_of(m.key, m.key_n), .cert = slice_of(m.cert, m.cert_n), .ca = slice_of(m.ca, m.ca_n),
-			.client_id = m.client_id, .host = m.facts.host, .port = (uint16_t)m.facts.port, .commands = m.commands,
+			.client_id = m.facts.usage.client_id, .host = m.facts.host, .port = (uint16_t)m.facts.usage.port, .commands = m.commands,
 			.password = w->password_file != NULL ? m.password : NULL, .springcore = w->springcore ? &w->reader : NULL, .now = (int64_t)time(NULL) };
 
 		ok = bundle_make(&o, &b, err);

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 #include "pki/pki.h"
+#include "server/server.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -134,20 +135,17 @@ bool pass_from_file(const char *path, char *buf, size_t cap, struct err *err);
 bool site_dir(const char *given, const char **ret, struct err *err);
 /* "cloud", "client", … of an option; names the option in <err>. */
 bool site_role(const char *text, enum authz_role *ret, struct err *err);
-enum { SITE_ID_MAX = 300 };
-/* What clients need to know of the configuration: the first port, the policy, and the name that the broker's certificate has. */
+/* What clients need to know: the name that the broker's certificate has, and what <name> of <role> can do by the configuration and its policy.
+ * What is not known is said on standard error; then usage has no topics. */
 struct site_facts {
-	unsigned port;
-	char policy[32];
 	char host[256];
+	struct server_usage usage;
 };
-void site_facts(const char *dir, struct site_facts *ret);
-/* The client id of the client <name>. */
-void site_client_id(const struct site_facts *c, const char *name, enum authz_role role, char out[static SITE_ID_MAX]);
-/* Commands that work when pasted where the files are in <folder>; free(). NULL: out of memory. */
-char *site_command_text(const struct site_facts *c, const char *folder, const char *name, enum authz_role role);
+void site_facts(const char *dir, const char *name, enum authz_role role, struct site_facts *ret);
+/* Commands that work when pasted, with the files in <folder> (NULL: where one is). free(). "": there are none. False: out of memory. */
+bool site_command_text(const struct site_facts *c, const char *folder, char **ret);
 /* The same, for the client <name> of <role> with its files in <folder>; also kept there as
- * commands.txt. free(). */
+ * commands.txt, if there are any. free(). */
 bool site_commands(const char *dir, const char *folder, const char *name, enum authz_role role, char **ret,
     struct err *err);
 

@@ -137,6 +137,7 @@ static const struct {
 	{ "explain", control_explain },
 	{ "diff", control_diff },
 	{ "rules", control_rules },
+	{ "usage", control_usage },
 	{ "backup", control_backup },
 	{ "renewals", do_renewals },
 	{ "renew-answer", do_renew_answer },

@@ -20,6 +20,9 @@ bool explain_who(unsigned rules, const struct server_question *q, struct authz_p
 /* <text> behind the mount point, without "$share/NAME/". False: it is no topic of the kind, or too long. */
 bool explain_topic(const struct config_listener *l, enum authz_action action, const char *text, char *out, size_t cap);
 
+/* Is it one to which devices come with their certificates? */
+bool explain_for_certificates(const struct config_listener *l);
+
 /* ---- aside.c: what no worker does itself ---- */
 
 struct asides *asides_new(struct server *s); /* NULL: out of memory */
@@ -46,6 +49,9 @@ struct authz_policy *rights_policy(struct server *s, unsigned listener);
 void rights_put_reason(json_t *o, const struct authz_reason *r);
 /* control_stranger.c: an explain about somebody who has no session; as aside_work. */
 void control_stranger(struct server *s, struct broker_request *r, const json_t *in);
+
+/* {"cn": "x", "role": "client"}: with which client id that certificate may come, and what it may publish and subscribe to. */
+bool control_usage(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);
 
 /* persist.c: {"dir": "/absolute"}: a copy of the store there, made on a thread of its own: {"dir": …, "bytes": N, "ms": N}. */
 bool control_backup(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out);

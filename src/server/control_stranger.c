@@ -1,4 +1,4 @@
-/* "explain" about somebody who has no session: by the policy that is in force on the listener to which he would come. */
+/* "explain" and "usage" about somebody who has no session: by the policy that is in force on the listener to which he would come. */
 #include "server/control.h"
 
 #include <stdio.h>
@@ -88,4 +88,56 @@ control_stranger(struct server *s, struct broker_request *r, const json_t *in)
 	if (listener != -1)
 		out = judge(s, (unsigned)listener, &q, &err);
 	control_answer(r, out != NULL ? out : control_error(err.code == ERR_MEMORY ? "memory" : "argument", err.text));
+}
+
+/* ---- what he could do ---- */
+
+/* NULL: <err>. */
+static json_t *
+usage_json(struct server *s, unsigned listener, const struct server_question *q, struct err *err)
+{
+	const struct config_listener *l = s->listeners[listener].config;
+	struct authz_principal *who;
+	struct authz_policy *p;
+	struct authz_usage u;
+	json_t *o;
+
+	if (!explain_who(atomic_load(&s->listeners[listener].rules), q, &who, err))
+		return NULL;
+	p = rights_policy(s, listener);
+	(void)authz_usage(p, who, slice_str(l->mount_point), &u);
+	authz_policy_unref(p);
+	authz_principal_unref(who);
+	o = json_pack("{s:s,s:i}", "listener", l->name, "port", (int)l->port);
+	control_put_text(o, "client_id", u.client_id);
+	control_put_text(o, "publish", u.publish);
+	control_put_text(o, "subscribe", u.subscribe);
+	return o;
+}
+
+static void
+answer_usage(struct server *s, struct broker_request *r, const json_t *in)
+{
+	const struct server_question q = { .role = text_of(in, "role") != NULL ? text_of(in, "role") : "client", .cn = text_of(in, "cn"), .client_id = text_of(in, "cn") };
+	struct err err = { .code = ERR_MISSING, .text = "no listener asks for certificates" };
+	json_t *out = NULL;
+	unsigned i = 0;
+
+	while (i < s->n_listeners && !explain_for_certificates(s->listeners[i].config))
+		i++;
+	if (i < s->n_listeners)
+		out = usage_json(s, i, &q, &err);
+	control_answer(r, out != NULL ? out : control_error(err.code == ERR_MEMORY ? "memory" : err.code == ERR_MISSING ? "missing" : "argument", err.text));
+}
+
+bool
+control_usage(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
+{
+	if (text_of(in, "cn") == NULL)
+		*ret_out = control_error("argument", "expected a cn");
+	else if (aside_give(s->asides, r, in, answer_usage))
+		return true;
+	else
+		*ret_out = control_error("limit", "too many questions wait already");
+	return false;
 }

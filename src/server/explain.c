@@ -237,6 +237,50 @@ judge(const struct config *c, const struct config_listener *l, const struct serv
 }
 
 bool
+explain_for_certificates(const struct config_listener *l)
+{
+	return l->protocol == CONFIG_MQTT && l->port != 0 && config_is_tls(l) && (l->cafile != NULL || l->capath != NULL);
+}
+
+static bool
+use(const struct config *c, const struct config_listener *l, const struct server_question *q, struct server_usage *ret, struct err *err)
+{
+	struct authz_principal *who = NULL;
+	struct authz_policy *p = NULL;
+	struct authz_usage u;
+	struct dynamics *ds = dynamics_load(c, true, err);
+	bool ok = ds != NULL && explain_who(listener_rules_of(c, l), q, &who, err) && world_policy(c, l, ds, &p, err);
+
+	if (ok) {
+		(void)authz_usage(p, who, slice_str(l->mount_point), &u);
+		(void)text_copy(ret->client_id, sizeof(ret->client_id), slice_str(u.client_id));
+		(void)text_copy(ret->publish, sizeof(ret->publish), slice_str(u.publish));
+		(void)text_copy(ret->subscribe, sizeof(ret->subscribe), slice_str(u.subscribe));
+		ret->port = l->port;
+	}
+	authz_policy_unref(p);
+	authz_principal_unref(who);
+	dynamics_free(ds);
+	return ok;
+}
+
+bool
+server_usage(const struct server_question *q, struct server_usage *ret, struct err *err)
+{
+	struct config *c = config_load(&(struct server_options){ .config_file = q->config_file }, err);
+	bool ok = c != NULL, found = false;
+
+	*ret = (struct server_usage){ .port = 0 };
+	for (unsigned i = 0; ok && !found && i < c->n_listeners; i++) {
+		found = explain_for_certificates(&c->listeners[i]);
+		if (found)
+			ok = use(c, &c->listeners[i], q, ret, err);
+	}
+	config_free(c);
+	return ok && (found || err_set(err, ERR_MISSING, "no listener of %s asks for certificates", q->config_file));
+}
+
+bool
 server_explain(const struct server_question *q, struct server_answer *ret, struct err *err)
 {
 	struct config *c = config_load(&(struct server_options){ .config_file = q->config_file }, err);

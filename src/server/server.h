@@ -60,6 +60,17 @@ struct server_answer {
 /* False and <err>: it cannot be said. */
 bool server_explain(const struct server_question *q, struct server_answer *ret, struct err *err);
 
+/* What the certificate of <role> and <cn> of <q> can do by the configuration, on the first listener that asks for certificates: all of it is
+ * allowed there. */
+enum { SERVER_USAGE_MAX = 1025 };
+struct server_usage {
+	unsigned port;
+	char client_id[SERVER_USAGE_MAX]; /* "": it may not connect */
+	char publish[SERVER_USAGE_MAX], subscribe[SERVER_USAGE_MAX]; /* a topic and a filter; "": none */
+};
+/* False and <err>: it cannot be said. */
+bool server_usage(const struct server_question *q, struct server_usage *ret, struct err *err);
+
 /* Run until SIGTERM or SIGINT. Logs its own errors. Must be called before the process has other
  * threads. */
 enum server_exit server_run(const struct server_options *o);
