@@ -1,6 +1,7 @@
 """Control and a broker: who is registered gets in, and nobody else; sessions, refusals and messages by the API."""
 import contextlib
 import json
+import sqlite3
 
 import apikit
 import kit
@@ -328,6 +329,21 @@ def test_without_a_broker_all_else_goes_on(tmp_path):
         answer = admin("GET", "/api/v1/sessions")
         assert answer.status == 503 and answer.json["remedy"]
         assert admin("GET", "/api/v1/devices").status == 200
+        # Nor the signer: what is done waits for the audit log, and no more is done than can wait.
+        assert admin("POST", "/api/v1/devices", {"id": "a"}).status == 201
+        control.stop()
+        db = sqlite3.connect(control.dir / "registry.db", isolation_level=None)
+        assert "/api/v1/devices/a" in [x for x, in db.execute("SELECT object FROM records")]
+        db.execute("INSERT INTO records VALUES(1000000, 0, 'x', 'x', 'x', '')")
+        db.close()
+        control.start()
+        local = apikit.Client(control, unix=True)
+        for _ in range(2):
+            answer = local("POST", "/api/v1/devices", {"id": "b"}, headers={"Idempotency-Key": "same"})
+            assert answer.status == 503 and "signet serve" in answer.json["remedy"] and answer.json["type"].endswith("audit-full")
+        assert local("POST", "/api/v1/login", {"username": "admin", "password": control.password}).status == 503
+        assert [d["id"] for d in local("GET", "/api/v1/devices").json["items"]] == ["a"]
+        local.close()
 
 
 def test_what_takes_long_does_not_wait_before_what_must_not(tmp_path):

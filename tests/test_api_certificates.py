@@ -2,7 +2,10 @@
 import datetime
 import io
 import json
+import os
+import re
 import shlex
+import signal
 import subprocess
 import tarfile
 import time
@@ -223,6 +226,55 @@ def test_what_was_done_is_in_the_audit_log(served, admin):
     assert admin("POST", "/api/v1/devices", {"id": "audited"}).status == 201
     text = kit.wait_for(lambda: next((x for x in (served.dir / "audit.log").read_text().splitlines() if '"/api/v1/devices/audited"' in x), None), "the record")
     assert "control/user:admin" in text and "createDevice" in text
+    assert kit.signet("audit", "verify", "--dir", served.dir).returncode == 0
+
+
+def records(served):
+    return [json.loads(line) for line in (served.dir / "audit.log").read_text().splitlines()]
+
+
+def test_what_was_done_to_many_names_them_all(served, admin):
+    """So that one of them is found again, also when they are more than one record holds."""
+    short, long_ids = [f"many-{i}" for i in range(300)], [f"{i:04}" + "l" * 60 for i in range(400)]
+    for ids in (short, long_ids):
+        assert admin("POST", "/api/v1/devices/bulk", {"devices": [{"id": i} for i in ids]}).status == 201
+    answer = admin("POST", "/api/v1/devices/bulk/update", {"devices": [{"id": "many-7", "label": "x"}, {"id": "no-such", "label": "x"}]})
+    assert answer.json["done"] == 1
+    assert admin("POST", "/api/v1/devices/bulk/delete", {"ids": short + long_ids}).json["failed"] == 0
+
+    def named(action, part):
+        found = admin("GET", f"/api/v1/audit?action={action}&object={urllib.parse.quote(part, safe='')}").json["items"]
+        return [x["details"] for x in found]
+    kit.wait_for(lambda: named("deleteDevices", f"/{long_ids[-1]}/"), "the last record")
+    assert [d["count"] for d in named("createDevices", "/many-177/")] == ["300"]
+    assert [d["count"] for d in named("deleteDevices", "/many-17/")] != [] and len(named("createDevices", f"/{long_ids[250]}/")) == 1
+    assert [(d["count"], d["names"]) for d in named("updateDevices", "/many-7/")] == [("1", "/many-7/")] and named("updateDevices", "/no-such/") == []
+    of_all = [r["details"] for r in records(served) if r["action"] == "createDevices"]
+    assert sum(int(d["count"]) for d in of_all) == 700
+    assert sorted(i for d in of_all for k, v in d.items() if k.startswith("names") for i in v.strip("/").split("/")) == sorted(short + long_ids)
+
+
+def test_what_is_done_while_the_signer_is_away_is_in_the_audit_log(served):
+    """It hangs, and is killed: what it was told in vain is told to the next one, once, and says when it was."""
+    admin = served.login()
+    os.kill(int(re.findall(r"The signer is process (\d+)\.", served.text())[-1]), signal.SIGSTOP)
+    names = [f"unheard-{i}" for i in range(70)]
+    mark = len(served.text())
+    try:
+        for name in names:
+            assert admin("POST", "/api/v1/devices", {"id": name}).status == 201
+        assert not any("unheard" in r["object"] for r in records(served))
+    finally:
+        served.kill("signer")
+    kit.wait_for(lambda: "Control listens on" in served.text()[mark:], "control after the end of the signer")
+    admin = served.login()
+
+    def logged():
+        return [r["object"] for r in records(served) if r["action"] == "createDevice" and "unheard" in r["object"]]
+    kit.wait_for(lambda: len(logged()) >= len(names), "the records")
+    assert logged() == [f"/api/v1/devices/{name}" for name in names]
+    numbers = [int(r["details"]["record"]) for r in records(served) if r["object"] in logged()]
+    assert numbers == sorted(set(numbers))
     assert kit.signet("audit", "verify", "--dir", served.dir).returncode == 0
 
 

@@ -261,6 +261,9 @@ def check(served, load):
     revoked = {serial for serial, state in states.items() if state == "revoked"}
     logged = [json.loads(line) for line in (served.dir / "audit.log").read_text().splitlines()]
     assert states.keys() <= {r["details"]["serial"] for r in logged if r["action"] == "issue"}
+    devices = {f"/api/v1/devices/{name}" for a in load.askers for name in a.devices}
+    kit.wait_for(lambda: devices <= {r["object"] for r in map(json.loads, (served.dir / "audit.log").read_text().splitlines()) if r["action"] == "createDevice"},
+                 "the records of all devices")
 
     # What a removal revoked is booked behind its answer.
     def booked():

@@ -111,7 +111,7 @@ finish(struct call *c, struct reply *r)
 	r->headers = c->headers;
 	r->cache = c->cache[0] != '\0' ? c->cache : NULL;
 	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed) {
-		api_audit(c->api, c->actor.name, c->op->id, object_of(c, status, object));
+		api_audit_names(c->api, c->actor.name, c->op->id, object_of(c, status, object), c->names);
 		event_change(c);
 	}
 	if (c->head.method > HTTP_HEAD && status < 400 && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0)) {

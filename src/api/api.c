@@ -157,7 +157,7 @@ open_all(struct api *a, struct err *err)
 	if (a->config->dojot.on && !dojot_prepare(a, err))
 		return false;
 	pending_factories(a);
-	return events_open(a, err) && stale_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && signers_open(a, err) && broker_open(a, err) && indexes_begin(a);
+	return events_open(a, err) && stale_open(a, err) && presence_open(a, err) && enrol_open(a, err) && ocsp_open(a, err) && records_open(a, err) && signers_open(a, err) && broker_open(a, err) && indexes_begin(a);
 }
 
 /* Passwords, secrets and keys of bundles go through buffers and JSON of these. */
@@ -217,6 +217,7 @@ api_free(struct api *a)
 	broker_close(a);
 	indexes_close(a);
 	signers_close(a);
+	records_close(a);
 	enrol_close(a);
 	responders_close(a);
 	ocsp_close(a);

@@ -72,6 +72,16 @@ record_json(const struct audit_seen *r, bool intact)
 }
 
 static bool
+is_about(const struct audit_seen *r, struct slice part)
+{
+	bool is = contains(r->object, part);
+
+	for (size_t i = 0; !is && i < r->n_details; i++)
+		is = strncmp(r->details[i].name, "names", 5) == 0 && contains(r->details[i].value, part);
+	return is;
+}
+
+static bool
 add_row(void *ctx, const struct audit_seen *r, bool intact)
 {
 	struct page *p = ctx;
@@ -80,7 +90,7 @@ add_row(void *ctx, const struct audit_seen *r, bool intact)
 		p->over = true;
 		return false;
 	}
-	if ((p->until[0] != '\0' && strcmp(r->time, p->until) >= 0) || !contains(r->actor, p->actor) || !contains(r->object, p->object) ||
+	if ((p->until[0] != '\0' && strcmp(r->time, p->until) >= 0) || !contains(r->actor, p->actor) || !is_about(r, p->object) ||
 	    (p->action.p != NULL && !slice_eq(p->action, slice_str(r->action))))
 		return true;
 	p->failed = json_array_append_new(p->items, record_json(r, intact)) != 0;
@@ -220,7 +230,7 @@ verify(struct call *c)
 
 static const struct field query[] = {
 	{ "actor", FIELD_TEXT, .min = 1, .max = 160, .rule = &rule_plain, .help = "A part of who did it" },
-	{ "object", FIELD_TEXT, .min = 1, .max = 256, .rule = &rule_plain, .help = "A part of what it was done to" },
+	{ "object", FIELD_TEXT, .min = 1, .max = 256, .rule = &rule_plain, .help = "A part of what it was done to, or of the names of all to which it was done: /ID/ is all of one" },
 	{ "action", FIELD_TEXT, .min = 1, .max = 64, .rule = &rule_plain },
 	{ "from", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time },
 	{ "until", FIELD_TEXT, .min = 20, .max = 20, .rule = &rule_time, .help = "Before this" },

@@ -53,6 +53,7 @@ call_free(struct call *c)
 	if (c->next != NULL)
 		c->next->prev = c->prev;
 	json_decref(c->body);
+	json_decref(c->names);
 	/* There may be passwords in it, and tokens among the headers. */
 	secret_free(c->body_bytes, c->body_cap);
 	secret_free(c->head_bytes, c->head_n);
@@ -339,7 +340,9 @@ begin_once(struct call *c)
 void
 call_run(struct call *c)
 {
-	if (read_body(c) && begin_once(c))
+	bool changes = c->head.method > HTTP_HEAD && (c->op->flags & OP_PUBLIC) == 0;
+
+	if (read_body(c) && (!changes || records_room(c)) && begin_once(c))
 		c->op->run(c);
 }
 

@@ -216,8 +216,10 @@ create_many(struct call *c)
 	bool ok = registry_begin(r, &err);
 
 	json_array_foreach(devices, i, one) {
-		if (ok && add(c, one, &err))
+		if (ok && add(c, one, &err)) {
+			call_name(c, member(one, "id"));
 			continue;
+		}
 		if (ok && keep && err.code == ERR_EXISTS) {
 			kept++;
 			continue;
@@ -288,6 +290,8 @@ for_each(struct call *c, const json_t *list, bool (*run)(struct call *c, json_t 
 		bool fine = ok && run(c, one, &why);
 
 		done += fine;
+		if (fine)
+			call_name(c, json_is_string(one) ? slice_of(json_string_value(one), json_string_length(one)) : member(one, "id"));
 		if (ok && !add_result(items, json_is_string(one) ? one : json_object_get(one, "id"), fine, &why))
 			ok = err_set(&err, ERR_MEMORY, "out of memory");
 	}

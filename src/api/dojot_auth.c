@@ -251,6 +251,7 @@ make_user(struct call *c, const struct new_user *n)
 	bool ok = registry_begin(r, &err) && enter_service(c, service, &err) && registry_user_add(r, &u, &u.id, &err) &&
 	    join_profile(c, u.id, groups, failed, &err) && registry_commit(r, &err) && registry_user_get(r, u.id, &made, &err);
 
+	call_name(c, u.name);
 	if (!ok) {
 		registry_rollback(r);
 		json_decref(groups);

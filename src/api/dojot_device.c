@@ -382,8 +382,10 @@ delete_all(struct call *c)
 		return;
 	}
 	ok = ok && registry_begin(r, &err);
-	json_array_foreach(l.ids, i, id)
+	json_array_foreach(l.ids, i, id) {
 		ok = ok && registry_device_remove(r, call_tenant(c), slice_str(json_string_value(id)), REASON_CESSATION, NULL, &err);
+		call_name(c, slice_str(json_string_value(id)));
+	}
 	json_decref(l.ids);
 	if (ok && registry_commit(r, &err)) {
 		lists_due(c->api);

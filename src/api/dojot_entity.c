@@ -213,6 +213,7 @@ put(struct call *c, struct slice hash)
 	e.subject = slice_str(subject);
 	e.other = slice_str(text);
 	ok = registry_entity_put(c->api->registry, &e, &err);
+	call_name(c, e.name);
 	free(text);
 	if (!ok) {
 		dojot_error(c, &err);

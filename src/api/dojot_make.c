@@ -226,6 +226,7 @@ add(struct call *c, const struct registry_device_new *asked, json_t **ret_shown,
 	}
 	if (!ok)
 		return err_set(err, ERR_LIMIT, "Failed to generate unique device_id");
+	call_name(c, n.device.id);
 	*ret_shown = json_pack("{s:o, s:o}", "id", text_json(n.device.id), "label", text_json(n.device.label));
 	if (*ret_shown != NULL && n.secret.n > 0)
 		(void)json_object_set_new(*ret_shown, "secret", json_string(secret));

@@ -215,6 +215,7 @@ create_permission(struct call *c)
 		(void)snprintf(name, sizeof(name), "perm_%016" PRIx64, random);
 		p.name = slice_str(name);
 	}
+	call_name(c, p.name);
 	if (registry_permission_add(c->api->registry, &p, &p.id, &err))
 		call_json(c, 200, json_pack("{s:i, s:I}", "status", 200, "id", (json_int_t)p.id));
 	else
@@ -282,6 +283,7 @@ create_group(struct call *c)
 
 	if (!dojot_body(c, DOJOT_EJBCA_BODY))
 		return;
+	call_name(c, g.name);
 	if (!rule_name.ok(g.name))
 		dojot_fail(c, 400, "Invalid group name, only alphanumeric characters, - and _ are allowed");
 	else if (registry_group_add(c->api->registry, &g, &g.id, &err))

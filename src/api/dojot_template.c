@@ -142,6 +142,7 @@ create(struct call *c)
 		return;
 	ok = registry_template_add(c->api->registry, &t, &id, &err);
 	free(attrs);
+	call_name_number(c, id);
 	if (ok)
 		answer(c, id, "template");
 	else
@@ -218,8 +219,10 @@ delete_all(struct call *c)
 
 	if (ok && page.next[0] != '\0')
 		ok = err_set(&err, ERR_INPUT, "there are more than %d templates: remove them one by one", REGISTRY_PAGE_MAX);
-	json_array_foreach(all, i, one)
+	json_array_foreach(all, i, one) {
 		ok = ok && registry_template_remove(r, call_tenant(c), json_integer_value(json_object_get(one, "id")), &err);
+		call_name_number(c, json_integer_value(json_object_get(one, "id")));
+	}
 	if (ok && registry_commit(r, &err)) {
 		call_json(c, 200, json_pack("{s:s, s:o}", "result", "ok", "removed", all));
 		return;

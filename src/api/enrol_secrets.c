@@ -69,8 +69,10 @@ make(struct call *c, const struct registry_secret *asked)
 		call_json(c, 503, NULL);
 	else if (!enrol_uri(c, s.device, secret, uri, &err) || !registry_secret_add(c->api->registry, &s, &id, &err))
 		call_error(c, &err);
-	else
+	else {
+		call_name_number(c, id);
 		answer_made(c, id, secret, uri);
+	}
 	secret_wipe(text, sizeof(text));
 	secret_wipe(uri, sizeof(uri));
 }

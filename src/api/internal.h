@@ -33,6 +33,7 @@ struct parcel;
 struct enrol;
 struct events;
 struct presence;
+struct records;
 struct signers;
 struct stale;
 
@@ -148,6 +149,7 @@ struct call {
 	uint8_t *body_bytes;
 	size_t body_n, body_cap, body_max;
 	json_t *body;
+	json_t *names;        /* that its record in the audit log has, or NULL */
 	char peer[80];        /* "192.0.2.1:50000" */
 	struct actor actor;
 	char tenant[REGISTRY_NAME_MAX + 1]; /* in which he acts */
@@ -416,7 +418,22 @@ bool signers_open(struct api *a, struct err *err);
 void signers_close(struct api *a);
 /* Something was revoked or put back: CAs whose lists are due get new ones, and the signer books what it does not know yet. */
 void lists_due(struct api *a);
+
+/* ---- records.c: what the audit log is told ---- */
+
+bool records_open(struct api *a, struct err *err);
+void records_close(struct api *a);
+void records_send(struct api *a); /* the signer is there, or there is something new */
+void records_lost(struct api *a); /* it has gone: what it has not answered is sent again */
+/* May something be done of which the log must know? False: the call is answered (503). */
+bool records_room(struct call *c);
+/* On the disk when it returns; the log has it as soon as the signer is there. */
 void api_audit(struct api *a, const char *actor, const char *action, struct slice object);
+/* The same, with all the names that it was about (or NULL): in as many records as it takes. */
+void api_audit_names(struct api *a, const char *actor, const char *action, struct slice object, const json_t *names);
+/* The call's record names this, too: what was made or changed is not in its target. */
+void call_name(struct call *c, struct slice name);
+void call_name_number(struct call *c, int64_t n);
 
 /* ---- broker.c ---- */
 
@@ -479,6 +496,7 @@ struct api {
 	int audit_fd;             /* -1: not open */
 	char *decoy;              /* a hash of nobody's password */
 	struct signers *signers;
+	struct records *records;
 	struct indexes *indexes;
 	struct broker *broker;    /* NULL: there is none to speak to */
 	struct enrol *enrol;      /* who is getting a certificate for a secret */

@@ -218,6 +218,9 @@ end_sessions(struct call *c)
 		call_faults(c, 422, &f);
 		return;
 	}
+	call_name(c, call_text(c, "client_id"));
+	call_name(c, call_text(c, "cn"));
+	call_name(c, call_text(c, "user"));
 	broker_inquire(c, purge ? "purge" : "disconnect", body, on_done);
 }
 
@@ -232,6 +235,7 @@ on_published(struct call *c, const json_t *answer)
 static void
 publish(struct call *c)
 {
+	call_name(c, call_text(c, "topic"));
 	broker_inquire(c, "publish", json_incref(c->body), on_published);
 }
 

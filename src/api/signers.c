@@ -1,4 +1,4 @@
-/* The signer: its socket in our loop, the audit log, and each CA's revocation list. */
+/* The signer: its socket in our loop, and each CA's revocation list. */
 #include "api/internal.h"
 
 #include <errno.h>
@@ -62,6 +62,7 @@ lose(struct signers *s)
 	s->read = s->write = NULL;
 	s->client = NULL;
 	s->booking = 0;
+	records_lost(s->api);
 }
 
 static void
@@ -100,6 +101,7 @@ signers_connect(struct api *a, int fd)
 	s->write = event_new(a->base, fd, EV_WRITE, on_ready, s);
 	if (s->read != NULL && s->write != NULL && event_add(s->read, NULL) == 0) {
 		cas_import(a);
+		records_send(a);
 		watch_write(s);
 		return true;
 	}
@@ -185,35 +187,6 @@ signers_close(struct api *a)
 	free_books(s);
 	free(s);
 	a->signers = NULL;
-}
-
-/* ---- the audit log ---- */
-
-static void
-on_logged(void *ctx, uint64_t n, const char *hash, const struct err *err)
-{
-	(void)ctx;
-	(void)n;
-	if (hash == NULL)
-		log_error("The audit log has missed a record: %s.", err->text);
-}
-
-void
-api_audit(struct api *a, const char *actor, const char *action, struct slice object)
-{
-	char who[128], what[400];
-	struct signer_record q = { .actor = who, .action = action, .object = what };
-	struct err err;
-
-	(void)text_show(slice_str(actor), who, sizeof(who));
-	(void)text_show(object, what, sizeof(what));
-	if (a->signers->client == NULL) {
-		log_notice("Control: %s by %s: %s.", action, who, what);
-		return;
-	}
-	if (!signer_log(a->signers->client, &q, on_logged, NULL, &err))
-		log_error("The audit log has missed a record (%s by %s: %s): %s.", action, who, what, err.text);
-	watch_write(a->signers);
 }
 
 /* ---- lists ---- */

@@ -413,6 +413,65 @@ test_replays_are_bounded(void **state)
 	assert_int_equal(report.faults, 0);
 }
 
+/* ---- records for the audit log ---- */
+
+static bool
+show_record(void *ctx, const struct registry_record *x)
+{
+	char text[NUMBER_TEXT];
+
+	assert_true(x->at == KIT_NOW && slice_is(x->actor, "user:ann") && slice_is(x->action, "createDevice"));
+	(void)kit_add_name(ctx, word_number(x->n, text));
+	(void)kit_add_name(ctx, x->object);
+	return kit_add_name(ctx, x->details);
+}
+
+static const char *
+records(struct kit *k, unsigned limit, struct kit_names *names)
+{
+	*names = (struct kit_names){ 0 };
+	WORKS(k, registry_record_each(k->r, limit, show_record, names, &k->err));
+	return names->text;
+}
+
+static void
+test_records(void **state)
+{
+	struct kit *k = *state;
+	struct kit_names names;
+	struct registry_record x = { .actor = SL("user:ann"), .action = SL("createDevice"), .object = SL("/a") };
+	char long_text[REGISTRY_OBJECT_MAX + 2];
+	bool room = false;
+
+	WORKS(k, registry_record_add(k->r, &x, &k->err));
+	x.object = SL("/b");
+	x.details = SL("{\"names\":\"/c/\"}");
+	WORKS(k, registry_record_add(k->r, &x, &k->err));
+	kit_reopen(k);
+	assert_string_equal(records(k, 10, &names), "1,/a,,2,/b,{\"names\":\"/c/\"},");
+	assert_string_equal(records(k, 1, &names), "1,/a,,");
+	WORKS(k, registry_record_done(k->r, 1, &k->err));
+	WORKS(k, registry_record_done(k->r, 1, &k->err));
+	WORKS(k, registry_record_done(k->r, 2, &k->err));
+	assert_string_equal(records(k, 10, &names), "");
+	/* No number twice, whatever was forgotten. */
+	WORKS(k, registry_record_add(k->r, &x, &k->err));
+	assert_string_equal(records(k, 10, &names), "3,/b,{\"names\":\"/c/\"},");
+	/* Room by what waits, and not by what was. */
+	assert_true(db_run(k->r, "INSERT INTO records VALUES(?1, 0, '', '', '', '')", VALUES(v_int(REGISTRY_RECORDS_MAX + 1)), &k->err));
+	WORKS(k, registry_records_room(k->r, &room, &k->err));
+	assert_true(room);
+	assert_true(db_run(k->r, "INSERT INTO records VALUES(?1, 0, '', '', '', '')", VALUES(v_int(REGISTRY_RECORDS_MAX + 2)), &k->err));
+	WORKS(k, registry_records_room(k->r, &room, &k->err));
+	assert_false(room);
+	WORKS(k, registry_record_done(k->r, 3, &k->err));
+	WORKS(k, registry_records_room(k->r, &room, &k->err));
+	assert_true(room);
+	memset(long_text, 'x', sizeof long_text);
+	x.object = slice_of((uint8_t *)long_text, REGISTRY_OBJECT_MAX + 1);
+	FAILS(k, ERR_INPUT, registry_record_add(k->r, &x, &k->err));
+}
+
 static void
 test_settings(void **state)
 {
@@ -442,7 +501,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_users), TEST(test_passwords), TEST(test_rights), TEST(test_last_admin), TEST(test_last_admin_of_each_tenant), TEST(test_hostile_words),
-		TEST(test_templates_twice), TEST(test_replays), TEST(test_replays_are_bounded), TEST(test_settings),
+		TEST(test_templates_twice), TEST(test_records), TEST(test_replays), TEST(test_replays_are_bounded), TEST(test_settings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

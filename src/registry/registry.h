@@ -529,6 +529,23 @@ bool registry_replay_finish(struct registry *r, struct slice scope, struct slice
     int64_t expires, struct err *err);
 bool registry_replay_abandon(struct registry *r, struct slice scope, struct slice key, struct err *err);
 
+/* ---- records that the audit log does not have yet ---- */
+
+enum { REGISTRY_RECORDS_MAX = 100000, REGISTRY_OBJECT_MAX = 512 /* bytes */ };
+struct registry_record {
+	int64_t n, at;                  /* out; never used twice, and when it was added */
+	struct slice actor, action, object, details; /* details: JSON or empty */
+	void *mem;
+};
+typedef bool registry_record_fn(void *ctx, const struct registry_record *x);
+/* Fewer than REGISTRY_RECORDS_MAX wait: ask before what is to be told is done. Those that are added beyond it are kept, too. */
+bool registry_records_room(struct registry *r, bool *ret, struct err *err);
+bool registry_record_add(struct registry *r, const struct registry_record *x, struct err *err);
+/* The oldest, in order, at most <limit>. */
+bool registry_record_each(struct registry *r, unsigned limit, registry_record_fn *each, void *ctx, struct err *err);
+/* The log has it. One that is not there is fine. */
+bool registry_record_done(struct registry *r, int64_t n, struct err *err);
+
 /* ---- housekeeping ---- */
 
 /* Forget expired secrets and idempotency keys, at most <limit> of each. Call now and then. */
