@@ -118,21 +118,6 @@ member(const json_t *o, const char *name)
 	return json_is_string(v) ? slice_of(json_string_value(v), json_string_length(v)) : (struct slice){ 0 };
 }
 
-static bool
-read_key(struct slice hex, uint8_t out[static REGISTRY_HASH])
-{
-	if (hex.n != 2 * REGISTRY_HASH)
-		return false;
-	for (size_t i = 0; i < REGISTRY_HASH; i++) {
-		int high = text_hex_digit(hex.p[2 * i]), low = text_hex_digit(hex.p[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		out[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
-}
-
 /* "tenant:id", or an id of the first tenant: what the common name says, since it is one over all. */
 struct owner {
 	char tenant[REGISTRY_NAME_MAX + 1];
@@ -234,8 +219,9 @@ pending_seen(struct api *a, const json_t *o)
 	struct registry_certificate x;
 	struct registry_device d;
 	struct registry_ca ca;
+	size_t n;
 
-	if ((cause.n > 0 && !slice_eq(cause, SL("unregistered"))) || !registry_cn_ok(cn) || !read_key(member(o, "issuer"), key))
+	if ((cause.n > 0 && !slice_eq(cause, SL("unregistered"))) || !registry_cn_ok(cn) || !text_unhex(member(o, "issuer"), key, sizeof(key), &n) || n != sizeof(key))
 		return;
 	/* One that is known waits already, was refused, or was removed, which revoked it. */
 	if (registry_certificate_find_fingerprint(a->registry, member(o, "fingerprint"), &x, NULL)) {

@@ -7,16 +7,16 @@
 #include "base/num.h"
 #include "base/text.h"
 
-/* The broker's list under <name> as a page. */
+/* <items> of the broker's list as a page; takes them. */
 static void
-answer_list(struct call *c, const json_t *answer, const char *name)
+answer_list(struct call *c, const json_t *answer, json_t *items)
 {
 	struct registry_page page = { 0 };
 	const char *next = json_string_value(json_object_get(answer, "next"));
 
 	if (next != NULL && strlen(next) < sizeof(page.next))
 		memcpy(page.next, next, strlen(next) + 1);
-	call_page_json(c, json_deep_copy(json_object_get(answer, name)), &page);
+	call_page_json(c, items, &page);
 }
 
 /* The broker knows a CA by its key; people by its name. */
@@ -26,11 +26,10 @@ name_ca(struct api *a, json_t *session)
 	const char *issuer = json_string_value(json_object_get(session, "issuer"));
 	uint8_t key[REGISTRY_HASH];
 	struct registry_ca ca;
+	size_t n;
 
-	if (issuer == NULL || strlen(issuer) != 2 * sizeof(key))
+	if (issuer == NULL || !text_unhex(slice_str(issuer), key, sizeof(key), &n) || n != sizeof(key))
 		return;
-	for (size_t i = 0; i < sizeof(key); i++)
-		key[i] = (uint8_t)(text_hex_digit((uint8_t)issuer[2 * i]) << 4 | text_hex_digit((uint8_t)issuer[2 * i + 1]));
 	if (!registry_ca_find(a->registry, slice_of(key, sizeof(key)), &ca, NULL))
 		return;
 	(void)json_object_set_new(session, "ca", text_json(ca.name));
@@ -40,16 +39,12 @@ name_ca(struct api *a, json_t *session)
 static void
 on_sessions(struct call *c, const json_t *answer)
 {
-	struct registry_page page = { 0 };
-	const char *next = json_string_value(json_object_get(answer, "next"));
 	json_t *items = json_deep_copy(json_object_get(answer, "sessions")), *one;
 	size_t i;
 
-	if (next != NULL && strlen(next) < sizeof(page.next))
-		memcpy(page.next, next, strlen(next) + 1);
 	json_array_foreach(items, i, one)
 		name_ca(c->api, one);
-	call_page_json(c, items, &page);
+	answer_list(c, answer, items);
 }
 
 /* What the query has of these, under the broker's names. */
@@ -83,7 +78,7 @@ list_sessions(struct call *c)
 static void
 on_refusals(struct call *c, const json_t *answer)
 {
-	answer_list(c, answer, "refusals");
+	answer_list(c, answer, json_deep_copy(json_object_get(answer, "refusals")));
 }
 
 static void

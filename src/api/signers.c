@@ -283,7 +283,7 @@ add_entry(void *ctx, const struct registry_revoked *x)
 {
 	struct entries *e = ctx;
 	struct signer_entry *one;
-	size_t digits = strlen(x->serial);
+	size_t n;
 
 	if (e->n == e->cap) {
 		size_t cap = NUM_MAX((size_t)64, 2 * e->cap);
@@ -297,8 +297,9 @@ add_entry(void *ctx, const struct registry_revoked *x)
 	}
 	one = &e->v[e->n++];
 	*one = (struct signer_entry){ .reason = (int8_t)x->reason, .at = x->at };
-	for (size_t i = 0; i + 1 < digits && one->serial_n < SIGNER_SERIAL_MAX; i += 2)
-		one->serial[one->serial_n++] = (uint8_t)(text_hex_digit((uint8_t)x->serial[i]) << 4 | text_hex_digit((uint8_t)x->serial[i + 1]));
+	_Static_assert(SIGNER_SERIAL_MAX >= (int)REGISTRY_SERIAL_MAX, "all fit");
+	if (text_unhex(slice_str(x->serial), one->serial, sizeof(one->serial), &n))
+		one->serial_n = (uint8_t)n;
 	return true;
 }
 

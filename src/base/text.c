@@ -224,6 +224,22 @@ text_hex_digit(uint8_t c)
 	return -1;
 }
 
+bool
+text_unhex(struct slice hex, uint8_t *out, size_t cap, size_t *ret_n)
+{
+	if (hex.n % 2 != 0 || hex.n / 2 > cap)
+		return false;
+	for (size_t i = 0; i < hex.n / 2; i++) {
+		int high = text_hex_digit(hex.p[2 * i]), low = text_hex_digit(hex.p[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		out[i] = (uint8_t)(high << 4 | low);
+	}
+	*ret_n = hex.n / 2;
+	return true;
+}
+
 struct slice
 text_trim(struct slice s)
 {

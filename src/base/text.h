@@ -31,6 +31,10 @@ const char *text_when(int64_t t, char out[static 32]);
 /* The value of a hexadecimal digit of either case, or -1. */
 int text_hex_digit(uint8_t c);
 
+/* The bytes of whole pairs of hexadecimal digits of either case; false: <hex> has others in it, an odd number, or more than <cap> bytes; what is in
+ * <out> then is nothing. */
+bool text_unhex(struct slice hex, uint8_t *out, size_t cap, size_t *ret_n);
+
 /* ---- words of HTTP (RFC 9110 5.6) ---- */
 
 /* <s> without spaces and tabs at both ends. */

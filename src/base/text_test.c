@@ -276,6 +276,22 @@ words(void **state)
 }
 
 static void
+hex_is_read_whole_or_not(void **state)
+{
+	static const struct slice bad[] = { SL("0"), SL("0g"), SL("g0"), SL("00 1"), SL("0x00"), SL("00112233445566"), SL("-1"), SL("0\0") };
+	uint8_t out[6];
+	size_t n;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_false(text_unhex(bad[i], out, sizeof out, &n));
+	assert_true(text_unhex(SL("00ff7FAb80Ff"), out, sizeof out, &n));
+	assert_int_equal(n, 6);
+	assert_memory_equal(out, "\0\xff\x7f\xab\x80\xff", 6);
+	assert_true(text_unhex(SL(""), out, 0, &n) && n == 0);
+}
+
+static void
 copy_is_whole_or_nothing(void **state)
 {
 	char out[4] = "zzz";
@@ -376,7 +392,7 @@ main(void)
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(words),
 		cmocka_unit_test(times),
-		cmocka_unit_test(copy_is_whole_or_nothing),
+		cmocka_unit_test(hex_is_read_whole_or_not), cmocka_unit_test(copy_is_whole_or_nothing),
 		cmocka_unit_test(cut_tells_empty_parts_from_none),
 		cmocka_unit_test(a_copy_looks_at_no_byte_behind),
 	};

@@ -35,7 +35,7 @@ psk_key(const void *value)
 static const char *
 hex_get(struct slice text, struct psk *k)
 {
-	size_t i;
+	size_t n;
 
 	if (text.n == 0)
 		return "there is no key";
@@ -43,14 +43,9 @@ hex_get(struct slice text, struct psk *k)
 		return "the key has an odd number of hexadecimal digits; was the line cut?";
 	if (text.n > 2 * PSK_KEY_MAX)
 		return "the key is longer than 256 bytes";
-	for (i = 0; i < text.n / 2; i++) {
-		int high = text_hex_digit(text.p[2 * i]), low = text_hex_digit(text.p[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return "the key is not hexadecimal";
-		k->key[i] = (uint8_t)(high << 4 | low);
-	}
-	k->key_n = (uint16_t)i;
+	if (!text_unhex(text, k->key, sizeof(k->key), &n))
+		return "the key is not hexadecimal";
+	k->key_n = (uint16_t)n;
 	return NULL;
 }
 

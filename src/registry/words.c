@@ -76,28 +76,13 @@ word_number(int64_t n, char out[NUMBER_TEXT])
 	return slice_of(out, (size_t)len);
 }
 
-static int
-digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 bool
 word_hex(struct slice hex, uint8_t *out, size_t cap, struct slice *ret)
 {
-	if (hex.n == 0 || hex.n % 2 != 0 || hex.n / 2 > cap)
-		return false;
-	for (size_t i = 0; i < hex.n / 2; i++) {
-		int high = digit(hex.p[2 * i]), low = digit(hex.p[2 * i + 1]);
+	size_t n;
 
-		if (high < 0 || low < 0)
-			return false;
-		out[i] = (uint8_t)(high << 4 | low);
-	}
-	*ret = slice_of(out, hex.n / 2);
+	if (hex.n == 0 || !text_unhex(hex, out, cap, &n))
+		return false;
+	*ret = slice_of(out, n);
 	return true;
 }

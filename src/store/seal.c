@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include "base/file.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "base/wr.h"
 #include "store/internal.h"
 
@@ -114,19 +115,11 @@ seal_unlock(struct seal *s, uint64_t at, const uint8_t aad[static 24], uint8_t *
 static bool
 from_hex(struct slice s, uint8_t ret[static STORE_KEY_BYTES])
 {
+	size_t n;
+
 	while (s.n > 2 * STORE_KEY_BYTES && (s.p[s.n - 1] == '\n' || s.p[s.n - 1] == '\r'))
 		s.n--;
-	if (s.n != 2 * STORE_KEY_BYTES)
-		return false;
-	for (size_t i = 0; i < s.n; i++) {
-		uint8_t c = s.p[i] | 0x20;
-		int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-
-		if (v < 0)
-			return false;
-		ret[i / 2] = (uint8_t)(i % 2 == 0 ? v << 4 : ret[i / 2] | v);
-	}
-	return true;
+	return text_unhex(s, ret, STORE_KEY_BYTES, &n) && n == STORE_KEY_BYTES;
 }
 
 bool
