@@ -122,6 +122,8 @@ def test_who_has_not_heard_the_answer_asks_again(served, admin, tmp_path):
     assert enrol(served, csr, made["secret"]).status == 201
     assert admin("POST", f"/api/v1/certificates/client/{issued[0]['serial']}/revoke", {"reason": "keyCompromise"}).status == 200
     assert enrol(served, csr, made["secret"]).status == 401
+    # It was issued once, and so it is booked.
+    assert [line for line in (served.dir / "audit.log").read_text().splitlines() if '"enrol' in line and '"lost"' in line][1:] == []
     # A fleet's: one key is one device, however often it asks, also at the same time.
     fleet = admin("POST", "/api/v1/enrolment", {"pattern": "lost-{n:2}", "max_uses": 2}).json
     csr, _ = request(tmp_path, "fleet")

@@ -66,27 +66,21 @@ registry_certificate_find_fingerprint(struct registry *r, struct slice fingerpri
 }
 
 bool
-registry_secret_answer(struct registry *r, struct slice hash, struct slice key, struct registry_certificate *ret, int64_t *ret_secret, struct err *err)
+registry_secret_answer(struct registry *r, struct slice hash, struct slice key, struct registry_certificate *ret, struct err *err)
 {
 	struct query q;
-	int64_t id = 0, secret = 0;
+	int64_t id = 0;
 	int more;
 
-	if (!query_begin(&q, r, "SELECT e.certificate, s.id FROM secrets s JOIN enrolled e ON e.secret = s.id WHERE s.hash = ?1 AND e.spki = ?2"
+	if (!query_begin(&q, r, "SELECT e.certificate FROM secrets s JOIN enrolled e ON e.secret = s.id WHERE s.hash = ?1 AND e.spki = ?2"
 	                        " AND s.revoked = 0 AND (s.expires = 0 OR s.expires > ?3)", VALUES(v_blob(hash), v_blob(key), v_int(registry_now(r))), err))
 		return false;
 	more = query_next(&q);
-	if (more == 1) {
+	if (more == 1)
 		id = query_int(&q, 0);
-		secret = query_int(&q, 1);
-	}
 	query_end(&q);
-	if (more == -1)
-		return false;
-	if (!row_get(r, &(struct row_query){ &certificate_kind, CERTIFICATE_SELECT("x.der") "x.id = ?1 AND x.state = 0", VALUES(v_int(id)), SL("of this secret") }, ret, err))
-		return false;
-	*ret_secret = secret;
-	return true;
+	return more != -1 &&
+	    row_get(r, &(struct row_query){ &certificate_kind, CERTIFICATE_SELECT("x.der") "x.id = ?1 AND x.state = 0", VALUES(v_int(id)), SL("of this secret") }, ret, err);
 }
 
 /* ---- lists ---- */

@@ -431,8 +431,7 @@ bool registry_certificate_find_fingerprint(struct registry *r, struct slice fing
     struct err *err);
 /* What was issued for the secret with this hash to the key with this SHA-256: while the secret's time is not over and the certificate is active, else
  * ERR_MISSING. */
-bool registry_secret_answer(struct registry *r, struct slice hash, struct slice key, struct registry_certificate *ret, int64_t *ret_secret,
-    struct err *err);
+bool registry_secret_answer(struct registry *r, struct slice hash, struct slice key, struct registry_certificate *ret, struct err *err);
 /* Another owner; both empty: none. */
 bool registry_certificate_assign(struct registry *r, struct slice fingerprint, struct slice tenant, struct slice device,
     struct err *err);
