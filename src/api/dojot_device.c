@@ -77,6 +77,12 @@ count_attrs(const json_t *model)
 	return n;
 }
 
+static void
+too_many(struct call *c)
+{
+	dojot_fail(c, 400, "these are more than %d devices, or have more than %d attributes: ask for a smaller page, or use /api/v1/devices", WHOLE_MAX, ATTRS_MAX);
+}
+
 /* Devices of <ids> as JSON; those that fit the query's attributes, from <first> on, at most <max>. *ret_n: that fit. NULL: answered; it would
  * be more than memory and time are for. */
 static json_t *
@@ -88,15 +94,21 @@ models(struct call *c, const json_t *ids, int64_t first, int64_t max, int64_t *r
 	size_t i, attrs = 0;
 
 	*ret_n = 0;
-	if (json_array_size(ids) > WHOLE_MAX)
-		attrs = ATTRS_MAX;
+	if (all == NULL) {
+		dojot_error(c, &(struct err){ .code = ERR_MEMORY, .text = "out of memory" });
+		return NULL;
+	}
+	if (json_array_size(ids) > WHOLE_MAX) {
+		json_decref(all);
+		too_many(c);
+		return NULL;
+	}
 	json_array_foreach(ids, i, id) {
 		json_t *one;
 
 		if (attrs >= ATTRS_MAX) {
 			json_decref(all);
-			dojot_fail(c, 400, "these are more than %d devices, or have more than %d attributes: ask for a smaller page, or use /api/v1/devices", WHOLE_MAX,
-			    ATTRS_MAX);
+			too_many(c);
 			return NULL;
 		}
 		if (!registry_device_get(c->api->registry, call_tenant(c), slice_str(json_string_value(id)), &d, NULL))
