@@ -10,8 +10,8 @@ certificate_json(const struct registry_certificate *x)
 {
 	bool revoked = x->state == REGISTRY_CERT_REVOKED || x->state == REGISTRY_CERT_HOLD;
 
-	return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "ca", text_json(x->ca), "serial", x->serial,
-	    "fingerprint", x->fingerprint, "cn", text_json(x->cn), "tenant", text_json(x->tenant), "device", text_json(x->device), "profile",
+	return json_pack("{s:o, s:b, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "ca", text_json(x->ca), "own", x->own,
+	    "serial", x->serial, "fingerprint", x->fingerprint, "cn", text_json(x->cn), "tenant", text_json(x->tenant), "device", text_json(x->device), "profile",
 	    text_json(x->profile), "origin", text_json(x->origin), "by", text_json(x->by), "state", registry_certificate_state_name(x->state),
 	    "not_before", time_json(x->not_before), "not_after", time_json(x->not_after), "revoked", time_json(revoked ? x->revoked_at : 0),
 	    "reason", revoked ? json_string(reason_name(x->reason)) : json_null(), "created", time_json(x->created), "pem",
@@ -286,6 +286,7 @@ static const struct field revoke_rows[] = {
 };
 static const struct field rows[] = {
 	{ "ca", FIELD_TEXT, FIELD_REQUIRED, 1, REGISTRY_NAME_MAX },
+	{ "own", FIELD_BOOL, FIELD_REQUIRED, .help = "The key of its CA is here: it can be revoked here" },
 	{ "serial", FIELD_TEXT, FIELD_REQUIRED, 2, 2 * REGISTRY_SERIAL_MAX, &rule_serial },
 	{ "fingerprint", FIELD_TEXT, FIELD_REQUIRED, 64, 64, &rule_serial, .help = "SHA-256 of the certificate" },
 	{ "cn", FIELD_TEXT, FIELD_REQUIRED, 0, 256 },

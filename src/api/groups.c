@@ -108,6 +108,18 @@ create_permission(struct call *c)
 	call_json(c, 201, permission_json(&p));
 }
 
+static void
+get_permission(struct call *c)
+{
+	struct registry_permission p;
+	struct err err;
+
+	if (!call_found(c, registry_permission_find(c->api->registry, c->params[0], &p, &err), &p.version, &err))
+		return;
+	call_json(c, 200, permission_json(&p));
+	free(p.mem);
+}
+
 /* What is ours is as it is documented. */
 static bool
 may_edit(struct call *c, bool system)
@@ -194,6 +206,18 @@ create_group(struct call *c)
 	}
 	call_location(c, "/api/v1/groups/", g.name);
 	call_json(c, 201, group_json(&g));
+}
+
+static void
+get_group(struct call *c)
+{
+	struct registry_group g;
+	struct err err;
+
+	if (!call_found(c, registry_group_find(c->api->registry, c->params[0], &g, &err), &g.version, &err))
+		return;
+	call_json(c, 200, group_json(&g));
+	free(g.mem);
 }
 
 static void
@@ -362,12 +386,14 @@ static const struct op ops[] = {
 	{ "listPermissions", "All permissions", HTTP_GET, "/api/v1/permissions", OP_PLATFORM | OP_ALL, 200, list_permissions, .answer = &permission_schema },
 	{ "createPermission", "Make a permission", HTTP_POST, "/api/v1/permissions", RIGHTS | OP_ONCE, 201, create_permission, .body = &permission_schema,
 	    .answer = &permission_schema, .example = "{\"name\":\"read_devices\",\"path\":\"/api/v1/devices/(.*)\",\"method\":\"GET\",\"effect\":\"permit\"}" },
+	{ "getPermission", "One permission", HTTP_GET, "/api/v1/permissions/{permission}", OP_PLATFORM, 200, get_permission, .answer = &permission_schema },
 	{ "updatePermission", "Change a permission; not one of ours", HTTP_PATCH, "/api/v1/permissions/{permission}", RIGHTS | OP_MATCH, 200, update_permission,
 	    .body = &permission_change_schema, .answer = &permission_schema, .example = "{\"method\":\"(GET|HEAD)\"}" },
 	{ "deletePermission", "Remove a permission", HTTP_DELETE, "/api/v1/permissions/{permission}", RIGHTS, 204, delete_permission },
 	{ "listGroups", "All groups", HTTP_GET, "/api/v1/groups", OP_PLATFORM | OP_ALL, 200, list_groups, .answer = &group_schema },
 	{ "createGroup", "Make a group", HTTP_POST, "/api/v1/groups", RIGHTS | OP_ONCE, 201, create_group, .body = &group_schema, .answer = &group_schema,
 	    .example = "{\"name\":\"operators\",\"description\":\"Who looks after the devices\"}" },
+	{ "getGroup", "One group", HTTP_GET, "/api/v1/groups/{group}", OP_PLATFORM, 200, get_group, .answer = &group_schema },
 	{ "updateGroup", "Change what a group is described as; not one of ours", HTTP_PATCH, "/api/v1/groups/{group}", RIGHTS | OP_MATCH, 200, update_group,
 	    .body = &group_change_schema, .answer = &group_schema, .example = "{\"description\":\"Who looks after the devices\"}" },
 	{ "deleteGroup", "Remove a group", HTTP_DELETE, "/api/v1/groups/{group}", RIGHTS, 204, delete_group },

@@ -19,6 +19,7 @@ static const struct column columns[] = {
 	{ COL_INT, offsetof(struct registry_certificate, not_after) },
 	{ COL_INT, offsetof(struct registry_certificate, revoked_at) },
 	{ COL_NUMBER, offsetof(struct registry_certificate, reason) },
+	{ COL_BOOL, offsetof(struct registry_certificate, own) },
 	{ COL_INT, offsetof(struct registry_certificate, created) },
 	{ COL_BLOB, offsetof(struct registry_certificate, der) },
 };

@@ -21,6 +21,7 @@ test_certificates(void **state)
 	WORKS(k, registry_certificate_get(k->r, SL("client"), SL("00000001"), &c, &k->err));
 	assert_true(slice_is(c.tenant, "default") && slice_is(c.device, "d") && slice_is(c.ca, "client") && slice_is(c.der, "DER") &&
 	    c.state == REGISTRY_CERT_ACTIVE && c.not_after == k->now + 30 * 86400 && c.created == k->now && c.spki[0] == '\0');
+	assert_true(c.own);
 	assert_string_equal(c.serial, "00000001"); /* leading zeros are a part of it */
 	memcpy(fingerprint, c.fingerprint, sizeof fingerprint);
 	free(c.mem);

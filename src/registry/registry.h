@@ -405,6 +405,7 @@ struct registry_certificate {
 	int64_t not_before, not_after;
 	int64_t revoked_at;             /* with REVOKED and HOLD */
 	int reason;
+	bool own;                       /* out: so is its CA, which can revoke it */
 	int64_t created;                /* out */
 	void *mem;
 };
