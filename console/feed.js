@@ -13,7 +13,7 @@ const AGAIN = 3000; // ms to the next attempt
 /** @returns {Node} */
 const node = (/** @type {string} */ name) => ({ name, n: 0, before: 0, rate: 0, below: null });
 
-let url = '', username, password, under = '', text = '', device = '', wanted = false;
+let url = '', username, password, tenant = '', under = '', text = '', device = '', wanted = false;
 /** @type {string[]} */
 let filters = ['#'];
 let whole = false; // every message goes to the page as text: for the few topics of which each counts
@@ -53,6 +53,12 @@ function isOf(topic, packet) {
 	return topic.split('/').includes(device) || by === device || (Array.isArray(by) && by.includes(device));
 }
 
+/** Is it of the tenant: below /TENANT/, or of a device whose common name has the tenant in front, by a level of the topic or the stamp. */
+function isTenants(topic, packet) {
+	const by = [packet.properties?.userProperties?.['signet-publisher']].flat(), mark = tenant + ':';
+	return topic.startsWith(`/${tenant}/`) || [...topic.split('/'), ...by].some((x) => x?.startsWith(mark));
+}
+
 function matches(topic, payload, packet) {
 	if (device && !isOf(topic, packet))
 		return false;
@@ -77,6 +83,8 @@ function onMessage(topic, payload, packet) {
 		return;
 	}
 	if (![packet.properties?.subscriptionIdentifier].flat().includes(asked))
+		return;
+	if (tenant && !isTenants(topic, packet))
 		return;
 	total++;
 	arrived++;
@@ -180,7 +188,7 @@ setInterval(() => post({ kind: 'tree', tree: tree(root, null), nodes, beyond }),
 
 const orders = {
 	start(m) {
-		({ url, username, password } = m);
+		({ url, username, password, tenant } = m);
 		filters = [m.filter].flat();
 		whole = m.whole === true;
 		wanted = true;

@@ -3,7 +3,7 @@ import { render } from './vendor/preact.js';
 import { useRoute, to } from './lib/route.js';
 import * as session from './lib/session.js';
 import { t } from './lib/text.js';
-import { html, Name, Trouble, useEffect, useState } from './lib/ui.js';
+import { Empty, focusHeading, html, Name, Trouble, useEffect, useRef, useState } from './lib/ui.js';
 import { pages as all } from './pages/index.js';
 import { Enter, SignIn } from './pages/signin.js';
 
@@ -19,8 +19,30 @@ function useTheme() {
 }
 
 function Menu({ at, pages }) {
-	return html`<nav aria-label=${t('menu')}><ul>${pages.filter((p) => !p.under).map((p) => html`<li key=${p.name}>
+	const list = useRef(null);
+	// On a phone the menu is one line that goes on to the right.
+	useEffect(() => {
+		const show = () => list.current.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+		show();
+		addEventListener('resize', show);
+		return () => removeEventListener('resize', show);
+	}, [at]);
+	return html`<nav aria-label=${t('menu')}><ul ref=${list}>${pages.filter((p) => !p.under).map((p) => html`<li key=${p.name}>
 		<a href=${to(p.name)} aria-current=${p === at ? 'page' : p.name === at?.under ? 'true' : undefined}>${t('page.' + p.name)}</a></li>`)}</ul></nav>`;
+}
+
+/** The focus goes to the heading of what has just been opened, as soon as it is there, so that who hears the page hears where it is. */
+function hear(/** @type {HTMLElement | null} */ main) {
+	main?.focus({ preventScroll: true });
+	const there = () => {
+		if (document.activeElement !== main || focusHeading())
+			watch.disconnect();
+	};
+	const watch = new MutationObserver(there);
+	if (main)
+		watch.observe(main, { childList: true, subtree: true });
+	there();
+	return () => watch.disconnect();
 }
 
 function Who({ me, bare, acting }) {
@@ -33,18 +55,20 @@ function Who({ me, bare, acting }) {
 function Frame({ me, bare, acting }) {
 	const route = useRoute(), look = useTheme();
 	const pages = bare ? all.filter((p) => p.bare) : all;
-	const at = pages.find((p) => p.name === route.parts[0]) ?? pages[0];
+	const at = route.parts.length === 0 ? pages[0] : pages.find((p) => p.name === route.parts[0]);
 	useEffect(() => {
 		document.title = `${at ? t('page.' + at.name) + ' – ' : ''}Signet`;
-		document.getElementById('main')?.focus({ preventScroll: true });
-	}, [at]);
+		scrollTo(0, 0);
+		return hear(document.getElementById('main'));
+	}, [route.parts.join('/')]);
 	return html`<a class="skip" href="#main" onClick=${(e) => (e.preventDefault(), document.getElementById('main')?.focus())}>${t('skip')}</a>
 		<header class="top"><a class="brand" href="#/"><img src="icon.svg" alt="" width="24" height="24" /> Signet</a>
 		<${Who} me=${me} bare=${bare} acting=${acting} />
 		<button type="button" class="quiet" onClick=${look.next}>${t('theme.' + look.theme)}</button>
 		<button type="button" class="quiet" onClick=${session.signOut}>${t('sign-out')}</button></header>
 		<${Menu} at=${at} pages=${pages} />
-		<main id="main" tabindex="-1">${at && html`<${at.page} key=${at.name + '/' + acting} route=${route} me=${me} acting=${acting} bare=${bare} />`}</main>`;
+		<main id="main" tabindex="-1">${at && html`<${at.page} key=${at.name + '/' + acting} route=${route} me=${me} acting=${acting} bare=${bare} />`}
+			${!at && html`<h1>${t('nowhere')}</h1><${Empty} title=${t('nowhere-title')}>${t('nowhere-help')} <a href="#/">${t('page.' + pages[0].name)}</a><//>`}</main>`;
 }
 
 function App() {

@@ -70,6 +70,12 @@ def wait_text(browser, text, where="body"):
     browser("await page.locator(args.where).getByText(args.text).first().waitFor()", text=text, where=where)
 
 
+# What makes the page, or a table on it, wider than it has room.
+TOO_WIDE = """return page.evaluate(() => { const room = document.documentElement.clientWidth;
+    return [...(document.documentElement.scrollWidth > room ? [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > room) : []),
+        ...[...document.querySelectorAll('main .scroll, main .card, main .tree')].filter((e) => e.scrollWidth > e.clientWidth + 1)].map((e) => e.outerHTML.slice(0, 160)); })"""
+
+
 class Browser:
     def __init__(self, served):
         chromium = shutil.which("chromium")
@@ -111,6 +117,19 @@ class Browser:
     def open(self, place):
         self.sign_in()
         self("await page.goto('/console/#/' + args.place)", place=place)
+
+    def keys(self, *keys):
+        """Each is pressed; what is no name of a key is typed."""
+        self("for (const k of args.keys) await (/^[A-Z]\\w+(\\+\\w+)?$/.test(k) ? page.keyboard.press(k) : page.keyboard.type(k))", keys=keys)
+
+    def tab_to(self, wanted, key="Tab", most=120):
+        """The keyboard alone, until what has the focus is what is wanted: label|text|name."""
+        at = self("""const at = () => page.evaluate(() => { const e = document.activeElement, label = e.labels?.[0]?.textContent;
+                return `${e.ariaLabel ?? label ?? ''}|${['BUTTON', 'A', 'SUMMARY', 'H1'].includes(e.tagName) ? e.textContent : ''}|${e.name ?? e.id ?? ''}`; });
+            const wanted = new RegExp(args.wanted);
+            for (let i = 0; i < args.most && !wanted.test(await at()); i++) await page.keyboard.press(args.key);
+            return await at();""", wanted=wanted, key=key, most=most)
+        assert re.search(wanted, at), f"{wanted} is not reached by {key}; {at} is"
 
     def saved(self, button, path):
         """What the button offers as a file."""

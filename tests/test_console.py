@@ -12,7 +12,7 @@ import pytest
 import apikit
 import kit
 import wire
-from consolekit import HOSTILE, PAGE, Http, browser, controller, device, in_browser, look, people, served, upgrade, wait_text  # noqa: F401
+from consolekit import HOSTILE, PAGE, TOO_WIDE, Http, browser, controller, device, in_browser, look, people, served, upgrade, wait_text  # noqa: F401
 
 pytestmark = in_browser
 
@@ -378,3 +378,163 @@ def test_cas_and_certificates_are_shown(served, browser, device):
     wait_text(browser, "730 days and more")
     browser.look("certificates")
     browser("await page.getByLabel('Common name').fill('nobody-has-this-name'); await page.getByText('No certificate', { exact: true }).waitFor()")
+
+
+# ---- every page ----
+
+PLACES = {"live": "Live messages", "devices": "Devices", "devices/dev1": "dev1", "pending": "Approvals", "templates": "Templates", "refusals": "Refusals",
+          "certificates": "Certificates", "health": "Health", "policy": "Policy", "people": "People", "people/users/admin": "People", "people/groups": "People",
+          "people/groups/viewer": "People", "people/tenants": "People", "people/audit": "People"}
+
+
+def test_every_page_fits_a_phone_and_begins_with_its_heading(browser, device, people):
+    browser.open("devices")
+    browser("await page.setViewportSize({ width: 390, height: 800 })")
+    for place, title in PLACES.items():
+        # The focus, and so the voice of a screen reader, goes to the heading of what was opened.
+        browser("""await page.goto('/console/#/' + args.place);
+            await page.waitForFunction((title) => document.activeElement.tagName === 'H1' && document.activeElement.textContent.startsWith(title), args.title);
+            await page.locator('.busy').first().waitFor({ state: 'detached' })""", place=place, title=title)
+        assert browser(TOO_WIDE) == [], place
+        hidden = browser("""return page.evaluate(() => { const room = document.querySelector('body nav').getBoundingClientRect(), at = document.querySelector('body nav [aria-current]').getBoundingClientRect();
+            return at.left < room.left || at.right > room.right; })""")
+        assert not hidden, place
+    browser("await page.setViewportSize({ width: 1280, height: 800 })")
+
+
+def test_each_page_does_its_task_by_the_keyboard_alone(served, browser, device, people):
+    """From page to page by the menu, and on each what it is there for."""
+    def page(name, *more):
+        browser.tab_to(rf"^\|{name}\|$", key="Shift+Tab")
+        browser.keys("Enter")
+        for tab in more:
+            browser.tab_to(rf"^\|{tab}[\d ]*\|$")
+            browser.keys("Enter")
+        heading = more[-1] if more and name == "Devices" else name
+        browser("await page.waitForFunction((name) => document.activeElement.textContent === name, args.name)", name=heading)
+
+    admin = served.login()
+    assert admin("POST", "/api/v1/devices", {"id": "waits"}).status == 201
+    assert admin("PATCH", "/api/v1/devices/waits", {"state": "quarantined"}).status == 200
+    device.publish("springcard/springcore/dev1/status", '{"State":"online,ready"}', qos=1, retain=True)
+    browser("await page.goto('/console/#/health'); await page.reload(); await page.locator('main h1').waitFor()")
+    page("Live messages")
+    browser.tab_to("Topic filter")
+    browser.keys("ControlOrMeta+a", "springcard/#", "Enter")
+    wait_text(browser, "springcard/springcore/dev1/status", "table")
+    browser.tab_to(r"\|springcard/springcore/dev1/status\|")
+    browser.keys("Enter")
+    wait_text(browser, "online,ready", ".detail .json")
+    browser.tab_to(r"^\|Hex\|")
+    browser.keys("Enter")
+    wait_text(browser, "7b 22 53", ".detail pre")
+
+    page("Devices", "Approvals")
+    browser.tab_to("^Choose waits")
+    browser.keys("Space")
+    browser.tab_to(r"^\|Approve\|", key="Shift+Tab")
+    browser.keys("Enter")
+    browser("await page.locator('dialog').waitFor()")
+    browser.tab_to(r"^\|Approve\|")
+    browser.keys("Enter")
+    browser("await page.locator('dialog').waitFor({ state: 'detached' })")
+    browser("await page.getByRole('link', { name: 'waits' }).waitFor({ state: 'detached' })")
+
+    page("Devices")
+    browser.tab_to("Id begins with")
+    browser.keys("dev1")
+    browser("await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1)")
+    browser.tab_to(r"\|dev1\|")
+    browser.keys("Enter")
+    browser("await page.waitForFunction(() => document.activeElement.tagName === 'H1' && document.activeElement.textContent.startsWith('dev1'))")
+    browser.tab_to(r"^\|Edit\|")
+    browser.keys("Enter")
+    browser("await page.locator('dialog input[name=label]').waitFor()")
+    browser.tab_to(r"\|label$")
+    browser.keys("ControlOrMeta+a", "door of the keyboard", "Enter")
+    browser("await page.locator('dialog').waitFor({ state: 'detached' })")
+    wait_text(browser, "door of the keyboard", "dl")
+    # Back where it was opened: after it is done, and after Escape.
+    assert browser("return await page.evaluate(() => document.activeElement.textContent)") == "Edit"
+    browser.keys("Enter")
+    browser("await page.locator('dialog input[name=label]').waitFor()")
+    browser.keys("Escape")
+    browser("await page.locator('dialog').waitFor({ state: 'detached' })")
+    assert browser("return await page.evaluate(() => document.activeElement.textContent)") == "Edit"
+
+    page("Refusals")
+    browser.tab_to("^Address, name")
+    browser.keys("nobody-like-this")
+    wait_text(browser, "Nobody was refused")
+    page("Certificates")
+    browser.tab_to("^Look ahead")
+    browser.keys("ArrowDown")
+    browser("await page.waitForFunction(() => document.activeElement.selectedOptions[0].text.startsWith('ten years'))")
+    browser.tab_to("^Common name")
+    browser.keys("nobody-has-it")
+    wait_text(browser, "No certificate")
+    page("Health")
+    browser.tab_to(r"^\|10 minutes\|")
+    browser.keys("Enter")
+    browser("await page.waitForFunction(() => document.activeElement.ariaPressed === 'true')")
+    page("Policy")
+    browser.tab_to(r"^Who")
+    browser.tab_to("^Id of the device")
+    browser.keys("dev1")
+    browser.tab_to("^Topic")
+    browser.keys("springcard/springcore/dev1/status", "Enter")
+    wait_text(browser, "Allowed", ".answer.yes")
+
+    page("People")
+    browser.tab_to(r"^\|Add a user\|")
+    browser.keys("Enter")
+    browser("await page.locator('dialog').waitFor()")
+    browser.tab_to(r"\|name$")
+    browser.keys("keys", "Tab", "Tab", "long enough 123", "Enter")
+    browser("await page.locator('dialog').waitFor({ state: 'detached' })")
+    wait_text(browser, "keys", "main table")
+    for tab, add, name in (("Groups and permissions", "Make a group", "keepers"), ("Tenants", "Make a tenant", "key-tenant")):
+        page("People", tab)
+        browser.tab_to(rf"^\|{add}\|")
+        browser.keys("Enter")
+        browser("await page.locator('dialog').waitFor()")
+        browser.tab_to(r"\|name$")
+        browser.keys(name, "Enter")
+        browser("await page.locator('dialog').waitFor({ state: 'detached' })")
+        wait_text(browser, name, "main table")
+    page("People", "Audit log")
+    browser.tab_to("^Whom or what")
+    browser.keys("nobody-like-this")
+    wait_text(browser, "No record is like this")
+
+
+def test_what_is_not_there_says_so_and_leads_back(browser, device):
+    browser.open("devices")
+    for place, link, heading in (("devices/no-such-device", "Devices", "Devices"), ("people/users/no-such-user", "Users", "People"),
+                                 ("people/groups/no-such-group", "Groups", "People"), ("no-such-page", "Live messages", "Live messages")):
+        browser("await page.goto('/console/#/' + args.place)", place=place)
+        wait_text(browser, "no-such" if place != "no-such-page" and "groups" not in place else "o such")
+        browser("await page.locator('main .empty').getByRole('link', { name: args.link }).click(); await page.waitForFunction((x) => document.activeElement.textContent === x, args.heading)",
+                link=link, heading=heading)
+
+
+def test_what_a_device_said_before_its_page_was_opened(browser, device, controller):
+    browser.open("live")
+    wait_text(browser, "Live", "[role=status]")
+    device.publish("springcard/springcore/dev1/evt", "said before", qos=1)
+    device.publish("springcard/springcore/dev1/status", '{"State":"online,ready"}', qos=1, retain=True)
+    controller.publish("springcard/springcore/dev2/evt", "of another one", qos=1)
+    wait_text(browser, "of another one", "table")
+    browser("await page.goto('/console/#/devices/dev1')")
+    wait_text(browser, "said before", ".messages")
+    wait_text(browser, "Retained messages, and what this console has heard")
+    wait_text(browser, "Live", "main .flow")
+    device.publish("springcard/springcore/dev1/evt", "said now", qos=1)
+    wait_text(browser, "said now", ".messages")
+    rows = browser("return await page.locator('.messages tbody tr').allInnerTexts()")
+    assert not any("of another one" in r for r in rows) and sum("/status" in r for r in rows if "R" in r.split()) == 1, rows
+    # The next person begins with nothing.
+    browser("await page.getByRole('button', { name: 'Sign out' }).click(); await page.getByLabel('User name').fill('admin');"
+            "await page.getByLabel('Password').fill(args.password); await page.getByRole('button', { name: 'Sign in' }).click()", password=browser.served.password)
+    wait_text(browser, "/status", ".messages")
+    assert browser("return await page.locator('.messages').getByText('said before').count()") == 0

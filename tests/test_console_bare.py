@@ -215,7 +215,7 @@ def test_a_wrong_password_is_told_and_a_right_one_opens_what_a_broker_has(site, 
     assert browser("return await page.locator('nav a').allInnerTexts()") == ["Live messages", "Health"]
     # A page that is control's is none here, and the password is nowhere but in the page.
     browser("await page.goto('/console/#/health'); await page.getByRole('heading', { name: 'Health' }).waitFor()")
-    browser("await page.goto('/console/#/devices'); await page.getByRole('heading', { name: 'Live messages' }).waitFor()")
+    browser("await page.goto('/console/#/devices'); await page.getByRole('heading', { name: 'No such page' }).waitFor()")
     kept = browser("return await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]))")
     assert PASSWORDS["anna"] not in kept
     assert not [x for x in browser("return await page.evaluate(() => performance.getEntriesByType('resource').map((x) => x.name))") if "/api/" in x]

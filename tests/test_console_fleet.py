@@ -404,6 +404,10 @@ def test_who_waits_is_approved_and_rejected_many_at_once(served, page, admin, fa
         states = {d["id"]: d["state"] for d in admin("GET", "/api/v1/devices?limit=1000").json["items"]}
         assert [states[n] for n in names] == ["disabled", "enabled", "disabled", "disabled"]
         assert admin("GET", "/api/v1/devices/press-2").json["templates"]
+        # Their certificates are not ours to revoke.
+        page.open("devices/press-2")
+        see(page, "Its CA is not ours", "table")
+        assert page("return await page.locator('table').getByRole('button').allInnerTexts()") == ["Save"]
     finally:
         for c in clients:
             c.close()

@@ -29,11 +29,16 @@ function inTenant(/** @type {string} */ path) {
 	return tenant && !/^(me|signin|logout)\b/.test(path) ? `${path}${path.includes('?') ? '&' : '?'}tenant=${encodeURIComponent(tenant)}` : path;
 }
 
-async function ask(method, path, body) {
+/** @type {WeakMap<object, string>} */
+const tags = new WeakMap(); // of what was read, its ETag
+
+async function ask(method, path, body, seen) {
 	/** @type {Record<string, string>} */
 	const headers = { 'X-Signet': '1' };
 	if (body !== undefined)
 		headers['Content-Type'] = 'application/json';
+	if (tags.has(seen))
+		headers['If-Match'] = tags.get(seen);
 	try {
 		return await fetch('/api/v1/' + inTenant(path), { method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: 'no-store' });
 	} catch {
@@ -45,13 +50,17 @@ async function ask(method, path, body) {
  * @param {string} method
  * @param {string} path below /api/v1/
  * @param {any} [body]
+ * @param {any} [seen] what get() gave for this path: it is changed only if it still is so, else that is a Problem 412
  */
-export async function call(method, path, body) {
-	const answer = await ask(method, path, body);
+export async function call(method, path, body, seen) {
+	const answer = await ask(method, path, body, seen);
 	if (answer.status === 204)
 		return null;
 	const type = answer.headers.get('Content-Type') ?? '';
 	const data = type.includes('json') ? await answer.json().catch(() => null) : await answer.arrayBuffer();
+	const tag = answer.headers.get('ETag');
+	if (answer.ok && tag && data)
+		tags.set(data, tag);
 	if (answer.ok)
 		return data;
 	const problem = new Problem(answer.status, data);

@@ -1,5 +1,8 @@
 // Texts by their keys. Another language is another file beside texts/en.js.
-import { texts } from '../texts/en.js';
+import { language, texts } from '../texts/en.js';
+
+/** Of the texts, and so of numbers and times between them. */
+export { language };
 
 /**
  * @param {string} key

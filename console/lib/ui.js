@@ -2,7 +2,7 @@
 import { h } from '../vendor/preact.js';
 import { useCallback, useEffect, useRef, useState } from '../vendor/hooks.js';
 import htm from '../vendor/htm.js';
-import { t } from './text.js';
+import { language, t } from './text.js';
 
 export const html = htm.bind(h);
 export { useCallback, useEffect, useRef, useState };
@@ -30,7 +30,7 @@ export function Name({ value, most = 120 }) {
 const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 /** @type {[string, number][]} */
 const units = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
-const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const relative = new Intl.RelativeTimeFormat(language, { numeric: 'auto' });
 
 /** "3 minutes ago", "in 20 days" */
 export function ago(/** @type {number} */ ms) {
@@ -49,11 +49,12 @@ export function When({ time, none = '–' }) {
 	return html`<time datetime=${time} title=${dateTime.format(at)}>${ago(at - Date.now())}</time>`;
 }
 
+const sizes = t('unit.bytes').split(' ');
 export function bytes(/** @type {number} */ n) {
 	if (n < 1000)
-		return `${n} B`;
+		return `${n} ${sizes[0]}`;
 	const power = Math.min(4, Math.floor(Math.log10(n) / 3));
-	return `${(n / 1000 ** power).toPrecision(3)} ${['B', 'kB', 'MB', 'GB', 'TB'][power]}`;
+	return `${(n / 1000 ** power).toPrecision(3)} ${sizes[power]}`;
 }
 
 const kinds = { enabled: 'good', active: 'good', online: 'good', pass: 'good', pending: 'warn', quarantined: 'warn', superseded: 'warn', hold: 'warn', expiring: 'warn',
@@ -64,14 +65,22 @@ export function Badge({ state, text = undefined }) {
 	return html`<span class="badge ${kinds[state] ?? ''}">${text ?? t('state.' + state)}</span>`;
 }
 
+const helped = [403, 404, 413, 429, 500, 502, 503, 504];
+
 /** What went wrong and what to do: of a Problem or any other error. */
-export function Trouble({ error, again = null }) {
+export function Trouble({ error, again = null, word = 'try-again' }) {
 	if (!error)
 		return null;
+	const remedy = error.remedy ?? (helped.includes(error.status) ? t('help.' + error.status) : '');
 	return html`<div class="trouble" role="alert"><p>${plain(error.message, 1000)}</p>
-		${error.remedy && html`<p class="dim">${t('what-to-do')}: ${plain(error.remedy, 1000)}</p>`}
+		${remedy && html`<p class="dim">${t('what-to-do')}: ${plain(remedy, 1000)}</p>`}
 		${(error.errors ?? []).map((e) => html`<p class="dim">${plain(e.pointer)}: ${plain(e.detail, 500)}</p>`)}
-		${again && html`<button type="button" onClick=${again}>${t('try-again')}</button>`}</div>`;
+		${again && html`<button type="button" onClick=${again}>${t(word)}</button>`}</div>`;
+}
+
+/** In the place of something that is not there: what may have become of it, and the way back. */
+export function Gone({ title, to, list, level = 'h1' }) {
+	return html`<${level}>${title}<//><div class="empty"><p><strong>${t('gone')}</strong></p><p>${t('gone-help')} <a href=${to}>${list}</a></p></div>`;
 }
 
 /** Nothing there: what it would be, and how it gets here. */
@@ -118,6 +127,16 @@ export function Busy() {
 	return html`<p class="busy" role="status">${t('loading')}</p>`;
 }
 
+/** Where a page begins for who hears it. False: there is no heading (yet). */
+export function focusHeading() {
+	const head = document.querySelector('main h1');
+	if (!(head instanceof HTMLElement))
+		return false;
+	head.tabIndex = -1;
+	head.focus({ preventScroll: true });
+	return true;
+}
+
 /** A dialogue: <open> true shows it; Escape and the button close it. */
 export function Dialog({ title, onClose, children }) {
 	const ref = useRef(null);
@@ -125,15 +144,16 @@ export function Dialog({ title, onClose, children }) {
 		const back = document.activeElement;
 		ref.current.showModal();
 		ref.current.querySelector('form input, form select, form textarea')?.focus();
-		return () => back instanceof HTMLElement && back.focus();
+		// What opened it may have gone with what was done.
+		return () => (back instanceof HTMLElement && back.isConnected && back !== document.body ? back.focus() : focusHeading());
 	}, []);
 	return html`<dialog ref=${ref} aria-labelledby="dialog-title" onCancel=${(e) => (e.preventDefault(), onClose())}>
 		<header><h2 id="dialog-title">${title}</h2><button type="button" class="quiet" aria-label=${t('close')} onClick=${onClose}>✕</button></header>
 		${children}</dialog>`;
 }
 
-/** A dialogue with a form whose fields <send> gets; it closes when that has worked. */
-export function Form({ title, action, send, onClose, look = 'main', children }) {
+/** A dialogue with a form whose fields <send> gets; it closes when that has worked. <again>: of Fresh, when what it changes is somebody else's now. */
+export function Form({ title, action, send, onClose, look = 'main', again = null, children }) {
 	const [state, set] = useState({ busy: false, error: null });
 	const submit = async (e) => {
 		e.preventDefault();
@@ -146,7 +166,9 @@ export function Form({ title, action, send, onClose, look = 'main', children }) 
 			set({ busy: false, error });
 		}
 	};
-	return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>${children}<${Trouble} error=${state.error} />
+	const stale = again && state.error?.status === 412;
+	return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>${children}
+		${stale ? html`<${Trouble} error=${{ message: t('changed'), remedy: t('changed-help') }} again=${again} word="changed-again" />` : html`<${Trouble} error=${state.error} />`}
 		<footer><button type="button" onClick=${onClose}>${t('cancel')}</button><button class=${look} disabled=${state.busy}>${action}</button></footer></form><//>`;
 }
 export const field = (/** @type {FormData} */ f, /** @type {string} */ name) => String(f.get(name) ?? '').trim();

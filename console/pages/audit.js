@@ -16,7 +16,7 @@ const utc = (/** @type {string} */ local) => (local && !Number.isNaN(Date.parse(
 
 function Row({ r }) {
 	const details = Object.entries(r.details ?? {});
-	return html`<tr><td class="number">${r.n}</td><td><${When} time=${r.time} /></td><td><${Name} value=${r.actor} /></td><td>${plain(r.action, 60)}</td><td><${Name} value=${r.object} />
+	return html`<tr><td class="number opt">${r.n}</td><td><${When} time=${r.time} /></td><td><${Name} value=${r.actor} /></td><td>${plain(r.action, 60)}</td><td><${Name} value=${r.object} />
 		${details.length > 0 && html`<details class="small"><summary>${t('audit.details')}</summary><dl>${details.map(([k, v]) => html`<dt>${plain(k, 60)}</dt><dd><${Name} value=${typeof v === 'string' ? v : JSON.stringify(v)} most=${400} /></dd>`)}</dl></details>`}</td>
 		<td>${r.intact ? '' : html`<span class="badge bad">${t('audit.changed')}</span>`}</td></tr>`;
 }
@@ -32,7 +32,7 @@ export function Audit() {
 			${['from', 'until'].map((n) => html`<label>${t('audit.' + n)}<input type="datetime-local" value=${want[n]} onInput=${narrow(n)} /></label>`)}</form>
 		<${Trouble} error=${error} again=${load} />${!data && !error && html`<${Busy} />`}
 		${data && !some && (narrowed || trail.length > 1 ? html`<${Empty} title=${t('audit.no-match')}>${t(data.next ? 'audit.more-help' : 'audit.no-match-help')}<//>` : html`<${Empty} title=${t('audit.none')}>${t('audit.none-help')}<//>`)}
-		${some && html`<div class="scroll below" tabindex="0" role="region" aria-label=${t('audit.title')}><table><thead><tr><th class="number">${t('audit.n')}</th><th>${t('live.time')}</th><th>${t('audit.actor')}</th><th>${t('audit.action')}</th><th>${t('audit.object')}</th><th><span class="unseen">${t('audit.verify')}</span></th></tr></thead>
+		${some && html`<div class="scroll below" tabindex="0" role="region" aria-label=${t('audit.title')}><table><thead><tr><th class="number opt">${t('audit.n')}</th><th>${t('live.time')}</th><th>${t('audit.actor')}</th><th>${t('audit.action')}</th><th>${t('audit.object')}</th><th><span class="unseen">${t('audit.verify')}</span></th></tr></thead>
 		<tbody>${data.items.map((r) => html`<${Row} key=${r.n} r=${r} />`)}</tbody></table></div>`}
 		${data && (data.next || trail.length > 1) && html`<p class="row pager"><button type="button" disabled=${trail.length < 2} onClick=${() => setTrail(trail.slice(0, -1))}>${t('back')}</button><button type="button" disabled=${!data.next} onClick=${() => setTrail([...trail, data.next])}>${t('next')}</button></p>`}`;
 }

@@ -36,12 +36,12 @@ const isOver = (c) => c.not_after && Date.parse(c.not_after) < Date.now();
 function Row({ c, act, renewable }) {
 	const name = html`<${Name} value=${c.cn} />`, good = c.state === 'active' || c.state === 'superseded';
 	const button = (what, look = '') => html`<button type="button" class=${look} onClick=${() => act(c, what)}>${t('cert.' + what)}</button>`;
-	return html`<tr><td>${c.device ? html`<a href=${to('devices', c.device)}>${name}</a>` : name}</td><td>${plain(c.ca)}</td>
-		<td class="mono small">${plain(c.serial, 16)}</td>
+	return html`<tr><td>${c.device ? html`<a href=${to('devices', c.device)}>${name}</a>` : name}</td><td class="opt">${plain(c.ca)}</td>
+		<td class="mono small opt">${plain(c.serial, 16)}</td>
 		<td><${Badge} state=${c.state === 'active' && isOver(c) ? 'expired' : c.state} />${c.reason ? html` <span class="small dim">${plain(c.reason)}</span>` : ''}</td>
 		<td><${When} time=${c.not_after} /></td>
-		<td class="row">${renewable && good && button('renew')}${c.state === 'hold' && button('release')}${good && button('hold')}
-			${c.state !== 'revoked' && button('revoke', 'danger')}${button('save')}</td></tr>`;
+		<td class="actions">${c.own && html`${renewable && good && button('renew')}${c.state === 'hold' && button('release')}${good && button('hold')}
+			${c.state !== 'revoked' && button('revoke', 'danger')}`}${button('save')}${!c.own && html`<p class="dim small">${t('cert.not-ours')}</p>`}</td></tr>`;
 }
 
 const heads = ['cert.name', 'cert.ca', 'cert.serial', 'devices.state', 'devices.until', 'cert.actions'];
@@ -69,7 +69,7 @@ export function Certificates({ query: want, turn = 0, device = null, onFiles = n
 	const close = () => (ask(null), load());
 	return html`<${Trouble} error=${failed ?? error} />
 		${data.items.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label=${t('device.certificates')}><table>
-			<thead><tr>${heads.map((h) => html`<th>${t(h)}</th>`)}</tr></thead>
+			<thead><tr>${heads.map((h) => html`<th class=${h === 'cert.ca' || h === 'cert.serial' ? 'opt' : ''}>${t(h)}</th>`)}</tr></thead>
 			<tbody>${data.items.map((c) => html`<${Row} key=${c.ca + c.serial} c=${c} act=${act} renewable=${!!device} />`)}</tbody></table></div>`}
 		${data.items.length === 0 && (data.next ? html`<${Further} pages=${pages} />` : html`<${Empty} title=${t('cert.none')}>${t('cert.none-help')}<//>`)}
 		<${Pager} pages=${pages} />

@@ -99,12 +99,11 @@ function Chart({ scale, ca, turn }) {
 	const bars = Array.from({ length: count / of }, (_, i) => data.counts.slice(i * of, (i + 1) * of).reduce((a, b) => a + b, 0));
 	const most = Math.max(1, ...bars), long = (step === 'day' ? 1 : 7) * of * DAY, from = (i) => day.format(Date.parse(data.from) + i * long);
 	const width = 600 / bars.length, height = (n) => (n === 0 ? 0 : Math.max(2, (n / most) * 150));
-	return html`<svg class="histogram" viewBox="0 0 600 172" role="img" aria-label=${t('ca.chart', { total: number.format(data.total), most: number.format(most) })}>
+	return html`<p class="axis"><span>${number.format(most)}</span></p><svg class="histogram" viewBox="0 0 600 151" role="img" aria-label=${t('ca.chart', { total: number.format(data.total), most: number.format(most) })}>
 		<line x1="0" y1="150.5" x2="600" y2="150.5" />
 		${bars.map((n, i) => html`<g><rect class="hit" x=${i * width} y="0" width=${width} height="150"><title>${t('ca.bar', { from: from(i), n: number.format(n) })}</title></rect>
 			<rect x=${i * width + width * 0.1} y=${150 - height(n)} width=${width * 0.8} height=${height(n)} /></g>`)}
-		<text x="2" y="11">${number.format(most)}</text><text x="0" y="168">${from(0)}</text><text x="300" y="168" text-anchor="middle">${from(bars.length / 2)}</text>
-		<text x="600" y="168" text-anchor="end">${from(bars.length)}</text></svg>`;
+		</svg><p class="axis"><span>${from(0)}</span><span>${from(bars.length / 2)}</span><span>${from(bars.length)}</span></p>`;
 }
 
 function Calendar({ ca, turn }) {

@@ -1,24 +1,26 @@
 // One figure over time: as a curve, as a sentence, value by value with the arrow keys, and as a table.
 import uPlot from '../vendor/uplot.js';
 import { groups, sumUp } from '../lib/figures.js';
-import { t } from '../lib/text.js';
+import { language, t } from '../lib/text.js';
 import { bytes, html, useEffect, useRef, useState } from '../lib/ui.js';
 
 const HEIGHT = 170;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
 const short = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });
-const plainNumber = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
-const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+const plainNumber = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 });
+const whole = new Intl.NumberFormat(language, { maximumFractionDigits: 0 });
 const number = (/** @type {number} */ v) => (Math.abs(v) >= 1000 ? whole : plainNumber).format(v);
+
+const perSecond = (/** @type {string} */ n) => t('unit.per-second', { n });
 
 /** @type {Record<string, (v: number) => string>} */
 export const units = {
 	count: number,
-	rate: (v) => `${number(v)}/s`,
-	minute: (v) => `${number(v)}/min`,
+	rate: (v) => perSecond(number(v)),
+	minute: (v) => t('unit.per-minute', { n: number(v) }),
 	bytes: (v) => bytes(Math.round(v)),
-	flow: (v) => `${bytes(Math.round(v))}/s`,
-	ms: (v) => (v >= 1000 ? `${number(v / 1000)} s` : `${number(v)} ms`),
+	flow: (v) => perSecond(bytes(Math.round(v))),
+	ms: (v) => (v >= 1000 ? t('unit.s', { n: number(v / 1000) }) : t('unit.ms', { n: number(v) })),
 };
 
 /** @typedef {{ key: string, label: string, peak: boolean, value: (s: any) => number | null }} Series peak: what counts is the highest value */
@@ -39,7 +41,7 @@ function colour(/** @type {Element} */ at, /** @type {string} */ name) {
 function optionsOf(/** @type {Figure} */ figure, /** @type {HTMLElement} */ box, tell) {
 	const axis = { stroke: colour(box, '--dim'), grid: { stroke: colour(box, '--line'), width: 1 }, ticks: { stroke: colour(box, '--line'), width: 1 },
 		font: `12px ${getComputedStyle(box).fontFamily}` };
-	return { width: Math.max(200, box.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 8, 0, 0],
+	return { width: Math.max(200, box.clientWidth), height: HEIGHT, legend: { show: false }, padding: [8, 28, 0, 0],
 		cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { size: 7 }, sync: { key: 'health' } },
 		scales: { y: { range: (u, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
 		axes: [{ ...axis, values: (u, times) => times.map((x) => (u.scales.x.max - u.scales.x.min < 600 ? clock : short).format(x * 1000)), space: 80, size: 30 },

@@ -1,16 +1,18 @@
 // One device: who it is, whether it is here, what it says, its certificates, what it was refused, and what can be done.
 import { call, get, part } from '../lib/api.js';
+import { Fresh } from '../lib/edit.js';
 import { useAgain, useEvents } from '../lib/events.js';
 import { go, to } from '../lib/route.js';
 import { filterFault, useFeed } from '../lib/stream.js';
 import { t } from '../lib/text.js';
-import { Badge, Busy, Confirm, Empty, field, Form, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
-import { Certificates } from './certificate-list.js';
+import { Badge, Busy, Confirm, Empty, field, Form, Gone, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
+import { Certificates, Has } from './certificate-list.js';
 import { Bundle, chosenTemplates, Files, issue, Templates, Token } from './device-add.js';
 import { Actuate, Message, Reader } from './device-tell.js';
 import { Detail, Lost, Messages, number, Status } from './messages.js';
 import { Refused } from './refusals.js';
 
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
 const EVENTS = 'connect,disconnect,status,pending,certificate,enrolment,change';
 const Facts = ({ facts }) => html`<dl>${facts.map(([name, value]) => html`<dt>${t(name)}</dt><dd>${value}</dd>`)}</dl>`;
 const protocols = { 3: 'MQTT 3.1', 4: 'MQTT 3.1.1', 5: 'MQTT 5' };
@@ -31,7 +33,7 @@ function Session({ device, turn }) {
 	const waiting = s.waiting + s.inflight;
 	return html`<${Facts} facts=${[['device.client', html`<${Name} value=${s.client_id} />`],
 		['device.connection', s.connected ? html`<${Badge} state="online" /> ${plain(s.address)}` : html`<${Badge} state="offline" /> <${When} time=${s.offline_since} />`],
-		['device.listener', plain(s.listener)], ['device.protocol', protocols[s.protocol] ?? plain(s.protocol)],
+		['device.listener', plain(s.listener) || '–'], ['device.protocol', protocols[s.protocol] ?? '–'],
 		['device.queue', html`${waiting > 0 ? html`<span class="badge warn">${number.format(waiting)}</span> ` : ''}${t('device.queue-of', { waiting: s.waiting, inflight: s.inflight, dropped: s.dropped })}`],
 		['device.will', s.will ? html`<${Name} value=${s.will} most=${300} />` : html`<span class="dim">${t('none')}</span>`]]} />
 		<h3>${t('device.subscriptions')} <span class="dim small">${number.format(s.subscriptions)}</span></h3>
@@ -47,7 +49,7 @@ function topicsOf(device, me) {
 }
 
 function Said({ device, me }) {
-	const filters = topicsOf(device, me), feed = useFeed(filters), [chosen, choose] = useState(null);
+	const filters = topicsOf(device, me), feed = useFeed(filters, { publisher: device.cn }), [chosen, choose] = useState(null);
 	const [text, setText] = useState(filters.join(' ')), [fault, setFault] = useState('');
 	const apply = (e) => {
 		e.preventDefault();
@@ -60,7 +62,7 @@ function Said({ device, me }) {
 		<form class="row" onSubmit=${apply}><label class="grow">${t('device.filters')}<input value=${text} spellcheck=${false} autocapitalize="none" aria-invalid=${!!fault}
 			onInput=${(e) => setText(e.currentTarget.value)} /></label><button>${t('live.subscribe')}</button>
 			<button type="button" aria-pressed=${feed.isPaused} onClick=${feed.pause}>${t(feed.isPaused ? 'live.go-on' : 'live.pause')}</button></form>
-		${fault && html`<p class="fault" role="alert">${fault}</p>`}<${Lost} state=${feed.state} />
+		${fault && html`<p class="fault" role="alert">${fault}</p>`}<p class="dim small">${t('device.heard', { time: clock.format(feed.since) })}</p><${Lost} state=${feed.state} />
 		${chosen && html`<${Detail} row=${chosen} onClose=${() => choose(null)} />`}
 		${feed.flow.rows.length > 0 ? html`<${Messages} rows=${feed.flow.rows.slice(0, 50)} chosen=${chosen} choose=${choose} />`
 			: html`<${Empty} title=${t('live.none')}>${t('device.no-messages')}<//>`}`;
@@ -69,10 +71,12 @@ function Said({ device, me }) {
 // ---- changing it ----
 
 function Edit({ device, onClose }) {
-	const send = (f) => call('PATCH', 'devices/' + part(device.id), { label: field(f, 'label'), templates: chosenTemplates(f) });
-	return html`<${Form} title=${t('device.edit')} action=${t('device.save')} send=${send} onClose=${onClose}>
-		<label>${t('devices.label')}<input name="label" maxlength="200" defaultValue=${device.label} /></label>
-		<${Templates} chosen=${device.templates} /><//>`;
+	const path = 'devices/' + part(device.id), title = t('device.edit');
+	const send = (now) => (f) => call('PATCH', path, { label: field(f, 'label'), templates: chosenTemplates(f) }, now);
+	return html`<${Fresh} path=${path} title=${title} onClose=${onClose}>${(now, again) => html`
+		<${Form} title=${title} action=${t('device.save')} send=${send(now)} again=${again} onClose=${onClose}>
+			<label>${t('devices.label')}<input name="label" maxlength="200" defaultValue=${now.label} /></label>
+			<${Templates} chosen=${now.templates} /><//>`}<//>`;
 }
 
 /** What is asked before it is done; <what> is its name in the texts, too. */
@@ -103,7 +107,7 @@ function Actions({ d, set, ask }) {
 const about = (d) => [['devices.label', html`<${Name} value=${d.label} />`], ['device.cn', html`<${Name} value=${d.cn} />`],
 	['devices.presence', d.online ? html`<${Badge} state="online" /> <${When} time=${d.since} />` : html`<${Badge} state="offline" />`],
 	['devices.seen', html`<${When} time=${d.last_seen} none=${t('never')} />`], ['device.address', plain(d.address) || '–'],
-	['devices.status', html`<${Name} value=${d.status} />`], ['devices.until', html`<${When} time=${d.certificate_until} none=${t('none')} />`],
+	['devices.status', html`<${Name} value=${d.status} />`], ['devices.certificate', html`<${Has} d=${d} />`],
 	['page.templates', html`<${TemplateNames} ids=${d.templates} />`], ['device.created', html`<${When} time=${d.created} />`]];
 
 function TemplateNames({ ids }) {
@@ -129,6 +133,8 @@ export function Device({ id, me }) {
 		}
 	};
 	const back = html`<p><a href=${to('devices')}>← ${t('page.devices')}</a></p>`;
+	if (!d && error?.status === 404)
+		return html`${back}<${Gone} title=${html`<${Name} value=${id} />`} to=${to('devices')} list=${t('page.devices')} />`;
 	if (!d)
 		return html`${back}${error ? html`<${Trouble} error=${error} again=${load} />` : html`<${Busy} />`}`;
 	const close = () => (ask(''), again());

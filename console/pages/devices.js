@@ -4,7 +4,7 @@ import { useEvents } from '../lib/events.js';
 import { Further, Pager, usePages } from '../lib/paging.js';
 import { replace, to } from '../lib/route.js';
 import { t } from '../lib/text.js';
-import { Badge, Busy, Empty, html, Name, Trouble, useLoad, useState, When } from '../lib/ui.js';
+import { Badge, Busy, Empty, html, Name, plain, Trouble, useLoad, useState, When } from '../lib/ui.js';
 import { Has, SOON } from './certificate-list.js';
 import { Add, Many } from './device-add.js';
 import { Tabs, useTotals } from './device-tabs.js';
@@ -23,13 +23,13 @@ function askFor(want) {
 	return { ...want, certificate: 'active', expires_before: end.toISOString().replace(/\.\d+/, '') };
 }
 
-const Row = ({ d }) => html`<tr><td><a href=${to('devices', d.id)}><${Name} value=${d.id} most=${64} /></a></td><td><${Name} value=${d.label} /></td>
+const Row = ({ d }) => html`<tr><td data-more=${plain(d.label)}><a href=${to('devices', d.id)}><${Name} value=${d.id} most=${64} /></a></td><td class="opt"><${Name} value=${d.label} /></td>
 	<td><${Badge} state=${d.state} /></td><td>${d.online ? html`<${Badge} state="online" />` : html`<${When} time=${d.last_seen} none=${t('never')} />`}</td>
-	<td>${d.status ? html`<${Name} value=${d.status} most=${40} />` : ''}</td><td><${Has} d=${d} /></td></tr>`;
+	<td class="opt">${d.status ? html`<${Name} value=${d.status} most=${40} />` : ''}</td><td><${Has} d=${d} /></td></tr>`;
 
 const heads = ['id', 'label', 'state', 'seen', 'status', 'certificate'];
 const Table = ({ items }) => html`<div class="scroll below" tabindex="0" role="region" aria-label=${t('page.devices')}><table>
-	<thead><tr>${heads.map((h) => html`<th>${t('devices.' + h)}</th>`)}</tr></thead>
+	<thead><tr>${heads.map((h) => html`<th class=${h === 'label' || h === 'status' ? 'opt' : ''}>${t('devices.' + h)}</th>`)}</tr></thead>
 	<tbody>${items.map((d) => html`<${Row} key=${d.id} d=${d} />`)}</tbody></table></div>`;
 
 function Search({ want, narrow }) {

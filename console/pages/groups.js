@@ -1,5 +1,6 @@
 // Groups with what they may, and the permissions as they are.
 import { all, call, part } from '../lib/api.js';
+import { Fresh } from '../lib/edit.js';
 import { go, to } from '../lib/route.js';
 import { t } from '../lib/text.js';
 import { Busy, Confirm, Empty, field, Form, html, Name, plain, Trouble, useLoad, useState } from '../lib/ui.js';
@@ -8,13 +9,13 @@ import { Preview } from './rights.js';
 const Permit = ({ effect }) => html`<span class="badge ${effect === 'deny' ? 'bad' : 'good'}">${t('effect.' + effect)}</span>`;
 const Ours = ({ system }) => (system ? html` <span class="badge">${t('groups.ours')}</span>` : '');
 
-function PermissionForm({ p, onClose }) {
+function PermissionForm({ p = null, again = null, onClose }) {
 	const send = (f) => {
 		const body = { path: field(f, 'path'), method: field(f, 'method'), effect: field(f, 'effect') };
-		return p ? call('PATCH', `permissions/${part(p.name)}`, body) : call('POST', 'permissions', { name: field(f, 'name'), ...body });
+		return p ? call('PATCH', `permissions/${part(p.name)}`, body, p) : call('POST', 'permissions', { name: field(f, 'name'), ...body });
 	};
 	const title = t(p ? 'groups.permission-edit' : 'groups.permission-add');
-	return html`<${Form} title=${title} action=${t(p ? 'groups.save' : 'groups.permission-add')} send=${send} onClose=${onClose}>
+	return html`<${Form} title=${title} action=${t(p ? 'groups.save' : 'groups.permission-add')} send=${send} again=${again} onClose=${onClose}>
 		${!p && html`<label>${t('groups.name')}<input name="name" required maxlength="64" pattern="[a-z0-9][a-z0-9_\\-]*" title=${t('groups.name-rule')} autocapitalize="none" autocomplete="off" spellcheck=${false} /></label>`}
 		<label>${t('rights.path')}<input name="path" required maxlength="200" spellcheck=${false} defaultValue=${p?.path ?? ''} /></label>
 		<label>${t('rights.method')}<input name="method" required maxlength="64" spellcheck=${false} defaultValue=${p?.method ?? 'GET'} /></label>
@@ -33,7 +34,8 @@ export function Permissions({ admin }) {
 	return html`<div class="head"><h2>${t('groups.permissions')}</h2>${admin && html`<button type="button" onClick=${() => ask({ make: true })}>${t('groups.permission-add')}</button>`}</div>
 		<${Trouble} error=${error} again=${load} />${!data && !error && html`<${Busy} />`}
 		${data && html`<${PermissionTable} list=${data} label=${t('groups.permissions')} actions=${(p) => admin && !p.system && html`<button type="button" aria-label=${t('groups.edit-one', { name: p.name })} onClick=${() => ask({ edit: p })}>${t('groups.edit')}</button><button type="button" class="danger" aria-label=${t('groups.remove-one', { name: p.name })} onClick=${() => ask({ remove: p })}>${t('device.remove')}</button>`} />`}
-		${(asking?.make || asking?.edit) && html`<${PermissionForm} p=${asking.edit} onClose=${done} />`}
+		${asking?.make && html`<${PermissionForm} onClose=${done} />`}
+		${asking?.edit && html`<${Fresh} path=${`permissions/${part(asking.edit.name)}`} title=${t('groups.permission-edit')} onClose=${done}>${(p, again) => html`<${PermissionForm} p=${p} again=${again} onClose=${done} />`}<//>`}
 		${asking?.remove && html`<${Confirm} title=${t('groups.permission-remove')} text=${t('groups.permission-remove-text', { name: plain(asking.remove.name, 64) })} action=${t('device.remove')} onYes=${() => call('DELETE', `permissions/${part(asking.remove.name)}`)} onClose=${done}><${Preview} change=${{ permission: asking.remove.name }} /><//>`}`;
 }
 
@@ -60,7 +62,7 @@ export function Held({ at, whose, admin, onChange = () => {} }) {
 
 function Group({ name, admin }) {
 	const groups = useLoad(() => all('groups'), name), users = useLoad(() => all('users'), 'users'), [asking, ask] = useState(null);
-	const g = groups.data?.find((x) => x.name === name), members = users.data?.filter((u) => u.groups.includes(name)) ?? [];
+	const path = `groups/${part(name)}`, g = groups.data?.find((x) => x.name === name), members = users.data?.filter((u) => u.groups.includes(name)) ?? [];
 	const done = () => (ask(null), groups.load());
 	if (!groups.data)
 		return groups.error ? html`<${Trouble} error=${groups.error} again=${groups.load} />` : html`<${Busy} />`;
@@ -70,7 +72,8 @@ function Group({ name, admin }) {
 		${admin && !g.system && html`<button type="button" onClick=${() => ask('edit')}>${t('groups.edit')}</button><button type="button" class="danger" onClick=${() => ask('remove')}>${t('device.remove')}</button>`}</p></div>
 		<p><${Name} value=${g.description} most=${200} /></p><p>${t('groups.members', { n: members.length })} ${members.slice(0, 50).map((u) => html`<a class="badge" href=${to('people', 'users', u.name)}><${Name} value=${u.name} /></a> `)}</p>
 		<${Held} at=${`groups/${part(name)}`} whose=${{ group: name }} admin=${admin} /></section>
-		${asking === 'edit' && html`<${Form} title=${t('groups.edit')} action=${t('groups.save')} send=${(f) => call('PATCH', `groups/${part(name)}`, { description: field(f, 'description') })} onClose=${done}><label>${t('groups.description')}<input name="description" maxlength="200" defaultValue=${g.description} /></label><//>`}
+		${asking === 'edit' && html`<${Fresh} path=${path} title=${t('groups.edit')} onClose=${done}>${(now, again) => html`<${Form} title=${t('groups.edit')} action=${t('groups.save')} again=${again} onClose=${done}
+			send=${(f) => call('PATCH', path, { description: field(f, 'description') }, now)}><label>${t('groups.description')}<input name="description" maxlength="200" defaultValue=${now.description} /></label><//>`}<//>`}
 		${asking === 'remove' && html`<${Confirm} title=${t('groups.remove')} text=${t('groups.remove-text', { name: plain(name, 64), n: members.length })} action=${t('device.remove')} onYes=${() => call('DELETE', `groups/${part(name)}`).then(() => go(to('people', 'groups')))} onClose=${done}><${Preview} change=${{ group: name, remove: true }} /><//>`}`;
 }
 

@@ -1,7 +1,7 @@
 // How the broker is: what is wrong now, and its figures over the last hour. All of it comes from $SYS, so this page needs no API.
 import { access } from '../lib/broker.js';
 import { causesOf, lately, merge, nothing } from '../lib/figures.js';
-import { t } from '../lib/text.js';
+import { language, t } from '../lib/text.js';
 import { Busy, Empty, html, plain, useEffect, useRef, useState, When } from '../lib/ui.js';
 import { startWorker } from '../lib/worker.js';
 import { useMemo } from '../vendor/hooks.js';
@@ -10,7 +10,7 @@ import { Chart } from './chart.js';
 const TOP = '$SYS/broker/';
 const FILTERS = ['health/+', 'alarms', 'refusals', 'version', 'uptime', 'store/state'].map((x) => TOP + x);
 const RANGES = [600, 3600];
-const number = new Intl.NumberFormat('en');
+const number = new Intl.NumberFormat(language);
 
 /** @returns {import('./chart.js').Figure} */
 const figure = (/** @type {string} */ name, /** @type {string} */ unit, /** @type {string[]} */ fields, /** @type {string[]} */ peaks = []) => ({ name, unit,
@@ -125,5 +125,6 @@ export function Health({ bare = false }) {
 /** "93784 seconds" as people say it. */
 function upFor(/** @type {string} */ text) {
 	const s = parseInt(text, 10) || 0, days = Math.floor(s / 86400), hours = Math.floor(s / 3600) % 24, minutes = Math.floor(s / 60) % 60;
-	return days > 0 ? `${days} d ${hours} h` : hours > 0 ? `${hours} h ${minutes} min` : minutes > 0 ? `${minutes} min` : `${s} s`;
+	const values = { d: days, h: hours, m: minutes, n: s };
+	return t('unit.' + (days > 0 ? 'days' : hours > 0 ? 'hours' : minutes > 0 ? 'minutes' : 's'), values);
 }

@@ -16,7 +16,7 @@ function Branches({ list, opened, toggle, under, look }) {
 		<${Twist} x=${x} open=${opened.has(x.path)} toggle=${toggle} />
 		<button type="button" class="quiet leaf" aria-pressed=${x.path === under} onClick=${() => look(x.path === under ? '' : x.path)}>
 			<${Name} value=${x.name || '""'} most=${60} /></button>
-		<span class="dim number">${number.format(x.n)}${x.rate > 0 ? html` <b>${number.format(x.rate)}/s</b>` : ''}</span></div>
+		<span class="dim number">${number.format(x.n)}${x.rate > 0 ? html` <b>${t('unit.per-second', { n: number.format(x.rate) })}</b>` : ''}</span></div>
 		${x.below && html`<${Branches} list=${x.below} opened=${opened} toggle=${toggle} under=${under} look=${look} />`}
 		${x.below && x.cut > 0 && html`<p class="dim small">${t('live.more', { n: number.format(x.cut) })}</p>`}</li>`)}</ul>`;
 }
@@ -47,8 +47,8 @@ const fits = ({ under, device, text }) => {
 /** What the person signed in may hear: all of it, or what is the tenant's. */
 const mine = (me) => (me?.platform === false ? `/${me.tenant}/#` : '#');
 
-export function Live({ me = undefined, bare = false }) {
-	const feed = useFeed(mine(me)), { flow, state } = feed;
+export function Live({ me = undefined, bare = false, acting = '' }) {
+	const feed = useFeed(mine(me), { tenant: acting }), { flow, state } = feed;
 	const [filter, setFilter] = useState(mine(me)), [fault, setFault] = useState('');
 	const [sight, setSight] = useState({ under: '', text: '', device: '' }), [opened, setOpened] = useState(() => new Set()), [chosen, choose] = useState(null);
 	const look = (/** @type {{ under?: string, text?: string, device?: string }} */ m) => {
@@ -74,6 +74,7 @@ export function Live({ me = undefined, bare = false }) {
 	const rows = flow.rows.filter(fits(sight));
 	const { under } = sight, lookUnder = (path) => look({ under: path });
 	return html`<div class="head"><h1>${t('page.live')}</h1><${Status} state=${state} flow=${flow} /></div>
+		${acting && html`<p>${t('live.acting', { tenant: acting })}</p>`}
 		<form class="row card" onSubmit=${apply}>
 			<label>${t('live.filter')}<input value=${filter} aria-invalid=${!!fault} aria-describedby="filter-fault" spellcheck=${false} autocapitalize="none"
 				onInput=${(e) => setFilter(e.currentTarget.value)} /></label>

@@ -1,11 +1,11 @@
 // Messages as a table, and one of them as JSON, text and bytes: for the page of live messages and for that of a device.
 import { hex } from '../lib/payload.js';
-import { t } from '../lib/text.js';
+import { language, t } from '../lib/text.js';
 import { bytes, html, Name, plain, useEffect, useState } from '../lib/ui.js';
 
 const MEMBERS = 200; // of an object or list that are shown
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hour12: false });
-export const number = new Intl.NumberFormat('en');
+export const number = new Intl.NumberFormat(language);
 
 function Leaf({ label, value }) {
 	const kind = value === null ? 'null' : typeof value;
@@ -35,12 +35,12 @@ function factsOf(row) {
 		[t('live.time'), new Date(row.time).toISOString()],
 		[t('live.qos'), `${row.qos}${row.retain ? ', ' + t('live.retained') : ''}`],
 		[t('live.size'), size],
-		[t('live.publisher'), stamp['signet-publisher'] && html`<${Name} value=${stamp['signet-publisher']} /> ${plain(stamp['signet-role'], 40)}
+		[t('live.publisher'), stamp['signet-publisher'] && html`<${Name} value=${stamp['signet-publisher']} /> ${plain(stamp['signet-role'], 40)}${' '}
 			<span class="mono small">${plain(stamp['signet-fingerprint'], 16)}</span>`],
 		[t('live.type'), row.type && html`<${Name} value=${row.type} />`],
 		[t('live.response'), row.response && html`<${Name} value=${row.response} />`],
 		[t('live.correlation'), row.correlation && html`<span class="mono">${hex(row.correlation, 32)}</span>`],
-		[t('live.expiry'), row.expiry !== null ? `${row.expiry} s` : null],
+		[t('live.expiry'), row.expiry !== null ? t('unit.s', { n: row.expiry }) : null],
 		...own.map(([k, v]) => [plain(k, 60), html`<${Name} value=${v} most=${400} />`]),
 	];
 	return all.filter(([, v]) => v !== null && v !== undefined && v !== '');
@@ -69,15 +69,15 @@ export function Detail({ row, onClose }) {
 const What = ({ row }) => row.decoded ? html`<span class="badge ${row.decoded.state}">${row.decoded.word}</span> <bdi>${row.decoded.text}</bdi>`
 	: html`<bdi class="mono small">${row.summary}</bdi>`;
 
-const Row = ({ row, chosen, choose }) => html`<tr class=${chosen ? 'chosen' : ''}><td class="mono small">${clock.format(row.time)}</td>
+const Row = ({ row, chosen, choose }) => html`<tr class=${chosen ? 'chosen' : ''}><td class="mono small">${clock.format(row.time).slice(0, -4)}<span class="opt">${clock.format(row.time).slice(-4)}</span></td>
 	<td><button type="button" class="quiet leaf" aria-pressed=${chosen} onClick=${() => choose(row)}><${Name} value=${row.topic} most=${100} /></button></td>
-	<td class="what"><${What} row=${row} /></td><td class="number small">${bytes(row.size)}</td>
-	<td class="small">${row.qos}${row.retain ? html` <abbr title=${t('live.retained')}>R</abbr>` : ''}</td></tr>`;
+	<td class="what"><${What} row=${row} /></td><td class="number small opt">${bytes(row.size)}</td>
+	<td class="small opt">${row.qos}${row.retain ? html` <abbr title=${t('live.retained')}>${t('live.retained-short')}</abbr>` : ''}</td></tr>`;
 
 /** The newest first; <choose> is told whose topic was pressed. */
 export function Messages({ rows, chosen, choose }) {
 	return html`<div class="scroll messages" tabindex="0" role="region" aria-label=${t('live.messages')}><table>
-		<thead><tr><th>${t('live.time')}</th><th>${t('live.topic')}</th><th>${t('live.payload')}</th><th class="number">${t('live.size')}</th><th>${t('live.qos')}</th></tr></thead>
+		<thead><tr><th>${t('live.time')}</th><th>${t('live.topic')}</th><th>${t('live.payload')}</th><th class="number opt">${t('live.size')}</th><th class="opt">${t('live.qos')}</th></tr></thead>
 		<tbody>${rows.map((r) => html`<${Row} key=${r.n} row=${r} chosen=${chosen?.n === r.n} choose=${choose} />`)}</tbody></table></div>`;
 }
 
@@ -87,7 +87,7 @@ export function Status({ state, flow }) {
 	const percent = flow.share < 0.01 ? '<1' : Math.round(flow.share * 100);
 	return html`<p class="flow"><span role="status"><span class="badge ${word}">${t('live.state-' + state.state)}</span></span>
 		<span><b>${number.format(Math.round(flow.rate))}</b> ${t('live.per-second')}</span>
-		<span class="dim">${bytes(Math.round(flow.bytes))}/s · ${t('live.total', { n: number.format(flow.total) })}</span>
+		<span class="dim">${t('unit.per-second', { n: bytes(Math.round(flow.bytes)) })} · ${t('live.total', { n: number.format(flow.total) })}</span>
 		${flow.share < 0.995 && html`<span class="badge warn">${t('live.sampled', { percent })}</span>`}</p>`;
 }
 

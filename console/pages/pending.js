@@ -19,9 +19,9 @@ const kinds = {
 function Row({ d, kind, chosen, choose }) {
 	const id = kind.id(d);
 	return html`<tr><td><input type="checkbox" aria-label=${t('pending.choose', { id: plain(id, 64) })} checked=${chosen} onChange=${() => choose(id)} /></td>
-		<td><a href=${to('devices', id)}><${Name} value=${id} most=${64} /></a></td><td><${Name} value=${d.subject ?? d.label} most=${100} /></td>
+		<td><a href=${to('devices', id)}><${Name} value=${id} most=${64} /></a></td><td class="opt"><${Name} value=${d.subject ?? d.label} most=${100} /></td>
 		<td><${Name} value=${d.ca ?? ''} /></td><td class="mono small">${plain(d.fingerprint ?? '', 16)}</td>
-		<td>${plain(d.address) || '–'}</td><td><${When} time=${kind.since(d)} /></td></tr>`;
+		<td class="opt">${plain(d.address) || '–'}</td><td><${When} time=${kind.since(d)} /></td></tr>`;
 }
 
 /** Asks once for all that are chosen, and says of each that failed why. */
@@ -66,8 +66,8 @@ function Waiting({ name, turn, changed }) {
 			<span role="status">${t('pending.chosen', { n: picked.length, of: ids.length })}</span></p>
 		<div class="scroll" tabindex="0" role="region" aria-label=${t(`pending.title-${name}`)}><table><thead><tr>
 			<th><input type="checkbox" aria-label=${t('pending.choose-all')} checked=${full} onChange=${() => setChosen(new Set(full ? [] : ids))} /></th>
-			<th>${t('devices.id')}</th><th>${t('pending.who')}</th><th>${t('cert.ca')}</th><th>${t('pending.fingerprint')}</th>
-			<th>${t('device.address')}</th><th>${t('pending.since')}</th></tr></thead>
+			<th>${t('devices.id')}</th><th class="opt">${t('pending.who')}</th><th>${t('cert.ca')}</th><th>${t('pending.fingerprint')}</th>
+			<th class="opt">${t('device.address')}</th><th>${t('pending.since')}</th></tr></thead>
 			<tbody>${data.items.map((d) => html`<${Row} key=${kind.id(d)} d=${d} kind=${kind} chosen=${chosen.has(kind.id(d))} choose=${choose} />`)}</tbody></table></div>
 		<${Pager} pages=${pages} />
 		${asking && html`<${Settle} ids=${picked} yes=${asking === 'yes'} kind=${kind} onClose=${() => (ask(''), setChosen(new Set()), changed())} />`}`;
