@@ -470,3 +470,35 @@ def test_what_was_answered_survives_a_kill(control):
     client = control.login()
     for name in made:
         assert client("GET", f"/api/v1/devices/{name}").status == 200, name
+
+
+def test_every_change_honours_if_match_or_refuses_it(control):
+    """As the document says: 412 for what was changed meanwhile; where nothing has a tag the condition is not passed over."""
+    admin = control.login()
+    document = admin("GET", "/api/v1/openapi.json").json
+    made = {"tenant": "matched", "user": "matched", "permission": "matched", "group": "matched", "device": "matched", "secret": "1", "ca": "client", "serial": "01"}
+    for path, body in (("tenants", {"name": "matched"}), ("users", {"name": "matched"}), ("groups", {"name": "matched", "description": "x"}),
+                       ("permissions", {"name": "matched", "path": "/x", "method": "GET", "effect": "permit"}), ("devices", {"id": "matched"})):
+        assert admin("POST", f"/api/v1/{path}", body).status == 201, path
+    template = admin("POST", "/api/v1/templates", {"label": "matched", "attributes": []})
+    made["template"] = template.json["id"]
+    honoured = []
+    changes = [(method, path, o) for path, methods in document["paths"].items() for method, o in methods.items() if method in ("put", "patch", "delete")]
+    # What removes comes last.
+    for method, path, o in sorted(changes, key=lambda x: (x[0] == "delete", x[1].endswith("/password"))):
+        target = re.sub(r"\{(\w+)\}", lambda m: str(made[m[1]]), path)
+        body = o["requestBody"]["content"]["application/json"].get("example") if "requestBody" in o else None
+        stale = admin(method.upper(), target, body, headers={"If-Match": '"0-stale"'})
+        if not any(x.get("name") == "If-Match" for x in o["parameters"]):
+            assert stale.status == 400 and stale.json["type"].endswith(":if-match"), (method, path, stale)
+            continue
+        assert stale.status == 412, (method, path, stale)
+        tag = admin("GET", target.removesuffix("/password")).headers["etag"]
+        assert admin(method.upper(), target, body, headers={"If-Match": f'"1-x", {tag}'}).status in (200, 204), (method, path)
+        honoured.append((method, path))
+        if method == "patch":
+            assert admin(method.upper(), target, body, headers={"If-Match": tag}).status == 412, (method, path)
+    # Every row that can be changed has a tag; links between two, logins and secrets have none.
+    for name in ("tenants/{tenant}", "users/{user}", "groups/{group}", "permissions/{permission}", "templates/{template}", "devices/{device}"):
+        assert {("patch", f"/api/v1/{name}"), ("delete", f"/api/v1/{name}")} <= set(honoured)
+    assert ("put", "/api/v1/enrolment/rules") in honoured and ("put", "/api/v1/users/{user}/password") in honoured

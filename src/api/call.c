@@ -176,6 +176,18 @@ check_type(struct call *c)
 	return false;
 }
 
+/* Who makes a condition that nobody looks at must not think that it was met. */
+static bool
+check_match(struct call *c)
+{
+	struct slice match;
+
+	if (c->head.method <= HTTP_HEAD || (c->op->flags & (OP_MATCH | OP_PUBLIC)) != 0 || (http_header(&c->head, "If-Match", &match) && match.p == NULL))
+		return true;
+	call_problem(c, 400, "if-match", "leave If-Match out", "there is no entity tag here with which If-Match could be compared");
+	return false;
+}
+
 /* The request of OCSP stands behind the path (RFC 6960 A.1) and has slashes in it, which clients encode or do not. */
 static struct slice
 cut_tail(struct call *c)
@@ -220,7 +232,7 @@ call_admit(struct call *c)
 	c->body_max = c->op->body_max > 0 ? c->op->body_max : API_BODY_MAX;
 	if ((c->op->flags & OP_DOJOT) != 0)
 		return auth_who(c) && auth_may(c);
-	return auth_who(c) && check_query(c) && check_params(c) && auth_may(c) && check_type(c);
+	return auth_who(c) && check_query(c) && check_params(c) && auth_may(c) && check_type(c) && check_match(c);
 }
 
 static bool

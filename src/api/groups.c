@@ -131,6 +131,18 @@ may_edit(struct call *c, bool system)
 }
 
 static void
+get_permission(struct call *c)
+{
+	struct registry_permission p;
+	struct err err;
+
+	if (!call_found(c, registry_permission_find(c->api->registry, c->params[0], &p, &err), &p.version, &err))
+		return;
+	call_json(c, 200, permission_json(&p));
+	free(p.mem);
+}
+
+static void
 update_permission(struct call *c)
 {
 	struct registry_permission p;
@@ -155,16 +167,12 @@ delete_permission(struct call *c)
 {
 	struct registry_permission p;
 	struct err err;
-	bool ok = registry_permission_find(c->api->registry, c->params[0], &p, &err);
 
-	if (ok) {
-		ok = registry_permission_remove(c->api->registry, p.id, &err);
-		free(p.mem);
-	}
-	if (ok)
-		call_nothing(c);
-	else
-		call_error(c, &err);
+	if (!call_found(c, registry_permission_find(c->api->registry, c->params[0], &p, &err), &p.version, &err))
+		return;
+	if (call_if_match(c, p.version))
+		call_done(c, registry_permission_remove(c->api->registry, p.id, &err), &err);
+	free(p.mem);
 }
 
 /* ---- groups ---- */
@@ -259,11 +267,14 @@ group_of(struct call *c)
 static void
 delete_group(struct call *c)
 {
-	int64_t id = group_of(c);
+	struct registry_group g;
 	struct err err;
 
-	if (id != 0)
-		call_done(c, registry_group_remove(c->api->registry, id, &err), &err);
+	if (!call_found(c, registry_group_find(c->api->registry, c->params[0], &g, &err), &g.version, &err))
+		return;
+	if (call_if_match(c, g.version))
+		call_done(c, registry_group_remove(c->api->registry, g.id, &err), &err);
+	free(g.mem);
 }
 
 static void
@@ -389,14 +400,14 @@ static const struct op ops[] = {
 	{ "getPermission", "One permission", HTTP_GET, "/api/v1/permissions/{permission}", OP_PLATFORM, 200, get_permission, .answer = &permission_schema },
 	{ "updatePermission", "Change a permission; not one of ours", HTTP_PATCH, "/api/v1/permissions/{permission}", RIGHTS | OP_MATCH, 200, update_permission,
 	    .body = &permission_change_schema, .answer = &permission_schema, .example = "{\"method\":\"(GET|HEAD)\"}" },
-	{ "deletePermission", "Remove a permission", HTTP_DELETE, "/api/v1/permissions/{permission}", RIGHTS, 204, delete_permission },
+	{ "deletePermission", "Remove a permission", HTTP_DELETE, "/api/v1/permissions/{permission}", RIGHTS | OP_MATCH, 204, delete_permission },
 	{ "listGroups", "All groups", HTTP_GET, "/api/v1/groups", OP_PLATFORM | OP_ALL, 200, list_groups, .answer = &group_schema },
 	{ "createGroup", "Make a group", HTTP_POST, "/api/v1/groups", RIGHTS | OP_ONCE, 201, create_group, .body = &group_schema, .answer = &group_schema,
 	    .example = "{\"name\":\"operators\",\"description\":\"Who looks after the devices\"}" },
 	{ "getGroup", "One group", HTTP_GET, "/api/v1/groups/{group}", OP_PLATFORM, 200, get_group, .answer = &group_schema },
 	{ "updateGroup", "Change what a group is described as; not one of ours", HTTP_PATCH, "/api/v1/groups/{group}", RIGHTS | OP_MATCH, 200, update_group,
 	    .body = &group_change_schema, .answer = &group_schema, .example = "{\"description\":\"Who looks after the devices\"}" },
-	{ "deleteGroup", "Remove a group", HTTP_DELETE, "/api/v1/groups/{group}", RIGHTS, 204, delete_group },
+	{ "deleteGroup", "Remove a group", HTTP_DELETE, "/api/v1/groups/{group}", RIGHTS | OP_MATCH, 204, delete_group },
 	{ "listGroupPermissions", "What a group may do", HTTP_GET, "/api/v1/groups/{group}/permissions", OP_PLATFORM | OP_ALL, 200, list_group_permissions,
 	    .answer = &permission_schema },
 	{ "grantGroup", "Give a permission to a group", HTTP_PUT, "/api/v1/groups/{group}/permissions/{permission}", RIGHTS, 204, put_group_permission },

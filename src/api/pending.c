@@ -357,6 +357,6 @@ static const struct op ops[] = {
 	    approve, .body = &approval_schema, .example = "{\"label\":\"Press 7\"}" },
 	{ "refuseDevice", "A device that waits is disabled", HTTP_POST, "/api/v1/pending/{device}/refuse", OP_ONCE, 204, refuse },
 	{ "getEnrolmentRules", "What becomes of new devices by themselves", HTTP_GET, "/api/v1/enrolment/rules", OP_PLATFORM, 200, rules_get, .answer = &rules_schema },
-	{ "setEnrolmentRules", "Set all rules", HTTP_PUT, "/api/v1/enrolment/rules", OP_PLATFORM, 200, rules_put, .body = &rules_schema, .answer = &rules_schema, .example = rules_example },
+	{ "setEnrolmentRules", "Set all rules", HTTP_PUT, "/api/v1/enrolment/rules", OP_PLATFORM | OP_MATCH, 200, rules_put, .body = &rules_schema, .answer = &rules_schema, .example = rules_example },
 };
 const struct op_group group_pending = { "pending", "Devices that come by themselves", ops, ARRAY_LEN(ops) };

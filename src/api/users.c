@@ -376,7 +376,7 @@ static const struct op ops[] = {
 	{ "updateUser", "Change a user; tokens are void where rights are lost", HTTP_PATCH, "/api/v1/users/{user}", OP_MATCH, 200, update, .body = &change_schema,
 	    .answer = &schema, .example = "{\"full_name\":\"Anna K.\"}" },
 	{ "deleteUser", "Remove a user; the last administrator stays", HTTP_DELETE, "/api/v1/users/{user}", OP_MATCH, 204, delete },
-	{ "setPassword", "Give a user a new password; all tokens of the user are void after it", HTTP_PUT, "/api/v1/users/{user}/password", OP_ADMIN, 204, set_password,
+	{ "setPassword", "Give a user a new password; all tokens of the user are void after it", HTTP_PUT, "/api/v1/users/{user}/password", OP_ADMIN | OP_MATCH, 204, set_password,
 	    .body = &password_schema, .example = "{\"password\":\"staple of the century\"}", .body_max = 4096 },
 };
 const struct op_group group_users = { "users", "Users of a tenant", ops, ARRAY_LEN(ops) };
