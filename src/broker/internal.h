@@ -44,6 +44,7 @@ enum {
 	ROUTE_SLOTS = 1024,              /* remembered routes, a power of two */
 	ROUTE_HITS_MAX = 256,            /* a route to more sessions is remembered as long as such ones have */
 	ROUTE_HITS_LARGE = 65536,        /* no more hits than this in all */
+	ROUTE_LARGE_PATIENCE = 16,       /* messages to one that finds no room, until those that have it lose it */
 	SPREAD_FIRST = 64,               /* hits here above which other shards are told of a message before they get it */
 	LEND_REFS_MIN = 16,              /* hits above which references are counted at once */
 	OUTBOXES = 2,                    /* for each receiver */
@@ -173,6 +174,7 @@ struct shard {
 	struct route *routes;
 	uint32_t n_hits, cap_hits, n_more, cap_more, match_seq;
 	uint32_t large_hits; /* of routes with more than ROUTE_HITS_MAX */
+	uint32_t large_refused; /* since there was room for one */
 	uint64_t large_swept; /* the tree for which old ones were looked for */
 	struct lent_refs {
 		struct msg *msg;

@@ -135,19 +135,38 @@ route_forget(struct shard *sh, struct route *r)
 	*r = (struct route){ 0 };
 }
 
-/* Those of a tree that has changed make room. */
+/* Large ones of other generations than <generation>, or all. */
+static void
+large_forget(struct shard *sh, uint64_t generation, bool all)
+{
+	for (unsigned i = 0; i < ROUTE_SLOTS; i++)
+		if (large(sh->routes[i].n) > 0 && (all || sh->routes[i].generation != generation))
+			route_forget(sh, &sh->routes[i]);
+}
+
+/* Is there room for a route of so many hits in the place of <r>? Those of a tree that has changed make it; and all do when it was asked
+ * for often enough: who is there might have been sent to once, and copying what is thrown out again at the next message is in vain. */
 static bool
-large_fits(struct shard *sh)
+large_fits(struct shard *sh, const struct route *r)
 {
 	uint64_t generation = trie_generation(sh->subs);
+	uint32_t n = large(sh->n_hits);
 
-	if (sh->large_hits + large(sh->n_hits) > ROUTE_HITS_LARGE && sh->large_swept != generation) {
+	if (n == 0 || sh->large_hits - large(r->n) + n <= ROUTE_HITS_LARGE)
+		return true;
+	if (n > ROUTE_HITS_LARGE)
+		return false;
+	if (sh->large_swept != generation) {
 		sh->large_swept = generation;
-		for (unsigned i = 0; i < ROUTE_SLOTS; i++)
-			if (large(sh->routes[i].n) > 0 && sh->routes[i].generation != generation)
-				route_forget(sh, &sh->routes[i]);
+		large_forget(sh, generation, false);
 	}
-	return sh->large_hits + large(sh->n_hits) <= ROUTE_HITS_LARGE;
+	if (sh->large_hits - large(r->n) + n > ROUTE_HITS_LARGE) {
+		if (++sh->large_refused < ROUTE_LARGE_PATIENCE)
+			return false;
+		large_forget(sh, generation, true);
+	}
+	sh->large_refused = 0;
+	return true;
 }
 
 static void
@@ -156,9 +175,7 @@ route_remember(struct shard *sh, struct route *r, struct slice topic)
 	struct hit *hits = NULL;
 	uint8_t *copy;
 
-	/* What is there is out of date, or was looked for less lately. */
-	route_forget(sh, r);
-	if (sh->match_failed || sh->n_more > 0 || topic.n > 256 || !large_fits(sh))
+	if (sh->match_failed || sh->n_more > 0 || topic.n > 256 || !large_fits(sh, r))
 		return;
 	copy = malloc(topic.n);
 	if (sh->n_hits > 0)
@@ -171,6 +188,8 @@ route_remember(struct shard *sh, struct route *r, struct slice topic)
 	memcpy(copy, topic.p, topic.n);
 	if (sh->n_hits > 0)
 		memcpy(hits, sh->hits, sh->n_hits * sizeof *hits);
+	/* What is there is out of date, or was looked for less lately. */
+	route_forget(sh, r);
 	*r = (struct route){ trie_generation(sh->subs), hits, sh->n_hits, (uint16_t)topic.n, copy };
 	sh->large_hits += large(sh->n_hits);
 }
