@@ -1,5 +1,6 @@
 /* Reading the log at the start: while one thread puts together what has been read, another reads, verifies and decrypts what
- * comes next. It hands over about a megabyte of frames at a time, so what is in memory is bounded. */
+ * comes next. It hands over about a megabyte of frames at a time, and reads on while no more than FRAME_KEEP are there to be put
+ * together: what is in memory is bounded by that and one turn, however large turns were. */
 #include <errno.h>
 #include <stdlib.h>
 #include "base/assert.h"
@@ -27,7 +28,7 @@ struct slot {
 	uint32_t n;
 	struct reader reader; /* as it was opened */
 	uint8_t *buf;
-	size_t cap;
+	size_t cap, held; /* held: bytes that were read into it */
 	struct err err;
 	struct ahead_frame v[SLOT_FRAMES];
 };
@@ -47,6 +48,7 @@ struct ahead {
 	pthread_t thread;
 	sem_t filled, vacant;
 	_Atomic bool stop;
+	_Atomic size_t held; /* by slots that were filled and not given back */
 	struct slot slots[SLOTS];
 };
 
@@ -84,6 +86,7 @@ fill(struct ahead *a, struct slot *s)
 	struct reader *r = &a->reader;
 
 	s->n = 0;
+	s->held = 0;
 	r->buf = s->buf;
 	r->cap = s->cap;
 	r->held = 0;
@@ -104,6 +107,7 @@ fill(struct ahead *a, struct slot *s)
 	a->seg += !a->open;
 	s->buf = r->buf;
 	s->cap = r->cap;
+	s->held = r->held;
 	r->buf = NULL;
 }
 
@@ -118,14 +122,23 @@ static void *
 run(void *arg)
 {
 	struct ahead *a = arg;
+	unsigned vacant = 0;
 
 	for (uint32_t i = 0;; i++) {
-		wait_for(&a->vacant);
-		if (atomic_load_explicit(&a->stop, memory_order_acquire))
-			return NULL;
-		fill(a, &a->slots[i % SLOTS]);
+		struct slot *s = &a->slots[i % SLOTS];
+
+		/* Whoever holds so much gives it back, each time with a word. */
+		while (vacant == 0 || atomic_load_explicit(&a->held, memory_order_acquire) > FRAME_KEEP) {
+			wait_for(&a->vacant);
+			if (atomic_load_explicit(&a->stop, memory_order_acquire))
+				return NULL;
+			vacant++;
+		}
+		vacant--;
+		fill(a, s);
+		(void)atomic_fetch_add_explicit(&a->held, s->held, memory_order_relaxed);
 		(void)sem_post(&a->filled);
-		if (a->slots[i % SLOTS].seg == NO_SEGMENT)
+		if (s->seg == NO_SEGMENT)
 			return NULL;
 	}
 }
@@ -162,6 +175,7 @@ give_back(struct ahead *a)
 	if (!a->threaded)
 		return;
 	a->slot++;
+	(void)atomic_fetch_sub_explicit(&a->held, s->held, memory_order_release);
 	(void)sem_post(&a->vacant);
 }
 
@@ -180,6 +194,7 @@ ahead_open(const struct files *f, uint32_t first, bool live, struct seal *seal)
 	a->seg = first;
 	a->slot = a->frame = 0;
 	atomic_init(&a->stop, false);
+	atomic_init(&a->held, 0);
 	for (unsigned i = 0; i < SLOTS; i++) {
 		a->slots[i].buf = NULL;
 		a->slots[i].cap = 0;

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -242,12 +243,87 @@ test_ahead(void **state)
 	clear(dir);
 }
 
+struct counted_reads {
+	_Atomic size_t read, most; /* bytes of frames; most that were read and not yet handed over */
+	_Atomic size_t handed;
+};
+
+static ssize_t
+counted_read(void *ctx, int fd, void *p, size_t n, uint64_t at)
+{
+	const struct store_fs *real = store_fs_posix();
+	struct counted_reads *c = ctx;
+	ssize_t got = real->read(real->ctx, fd, p, n, at);
+	size_t there;
+
+	if (got > FRAME_ALIGN) {
+		there = atomic_fetch_add(&c->read, (size_t)got) + (size_t)got - atomic_load(&c->handed);
+		atomic_store(&c->most, NUM_MAX(there, atomic_load(&c->most)));
+	}
+	return got;
+}
+
+/* Turns may be large: no more of them than one wait in memory beside what is always allowed. */
+static void
+test_ahead_of_large_turns(void **state)
+{
+	enum { TURN = 10 * 1024 * 1024, LARGE = 5 };
+	char dir[] = "/tmp/store-threads-XXXXXX";
+	struct counted_reads count = { 0 };
+	struct store_fs fs = *store_fs_posix();
+	struct store_options o = { .dir = dir, .n_writers = 1 };
+	struct files files = { .fs = &fs };
+	uint8_t *value = calloc(1, TURN);
+	struct store_event e;
+	struct reader r;
+	struct err err = { 0 };
+	struct ahead *a;
+	struct store *s;
+	unsigned n = 0;
+
+	(void)state;
+	assert_non_null(value);
+	assert_non_null(mkdtemp(dir));
+	assert_non_null(s = store_open(&o, &err));
+	assert_true(store_start(s, &err));
+	for (unsigned i = 0; i < LARGE; i++) {
+		struct store_writer *w = store_writer(s, 0);
+
+		assert_true(store_put(w, &(struct store_record){ .kind = STORE_ENTRY, .id = store_id(w), .bytes = slice_of(value, TURN) }));
+		store_submit(w);
+	}
+	assert_true(store_close(s));
+	free(value);
+	fs.ctx = &count;
+	fs.read = counted_read;
+	assert_true(files_open(&files, dir, true, &err));
+	assert_true(files.log_bytes > LARGE * (uint64_t)TURN);
+	atomic_store(&count.read, 0);
+	assert_non_null(a = ahead_open(&files, 0, false, NULL));
+	for (uint32_t i = 0; i < files.n; i++) {
+		assert_true(ahead_segment(a, i, &r, &err));
+		while (ahead_next(a, &r, &e, &err) == READ_FRAME) {
+			n += r.frame.n >= TURN;
+			/* Whoever reads has time to get ahead, if he would. */
+			for (unsigned k = 0; n == 1 && k < 20000 && atomic_load(&count.read) < 3 * (size_t)TURN; k++)
+				(void)sched_yield();
+			atomic_fetch_add(&count.handed, r.frame.n);
+		}
+	}
+	ahead_close(a);
+	files_close(&files);
+	assert_int_equal(n, LARGE);
+	assert_in_range(atomic_load(&count.most), TURN, FRAME_KEEP + FRAME_TARGET + TURN);
+	clear(dir);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_ahead),
+		cmocka_unit_test(test_ahead_of_large_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
