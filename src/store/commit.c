@@ -315,13 +315,12 @@ void
 frame_apply(struct store *s)
 {
 	const uint8_t *p = s->frame + FRAME_HEADER;
-	struct record r, next;
+	struct record r;
 	struct place *gone;
 	size_t ahead = 0;
 
 	for (size_t at = 0; at < s->frame_n && record_get(p + at, s->frame_n - at, &r); at += r.size) {
-		for (; ahead < at + LOOK_AHEAD && ahead < s->frame_n && record_get(p + ahead, s->frame_n - ahead, &next); ahead += next.size)
-			index_prefetch(&s->index, next.id);
+		ahead = records_prefetch(&s->index, slice_of(p, s->frame_n), ahead, at);
 		if (r.op == OP_PUT)
 			apply_put(s, &r, (uint32_t)(s->frame_at + FRAME_HEADER + at));
 		else if (r.op == OP_DEL && (gone = index_find(&s->index, r.id)) != NULL) {

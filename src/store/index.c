@@ -48,14 +48,24 @@ vacant(struct index_table *t, uint64_t id, uint64_t m)
 	return &t->v[i];
 }
 
-void
-index_prefetch(const struct index *x, uint64_t id)
+static void
+prefetch(const struct index *x, uint64_t id)
 {
 	uint64_t m = mix(id);
 	const struct index_table *t = &x->tables[table_of(m)];
 
 	if (t->cap > 0)
 		__builtin_prefetch(&t->v[slot_of(id, m, t->cap)], 1);
+}
+
+size_t
+records_prefetch(const struct index *x, struct slice frame, size_t done, size_t at)
+{
+	struct record next;
+
+	for (; done < at + LOOK_AHEAD && done < frame.n && record_get(frame.p + done, frame.n - done, &next); done += next.size)
+		prefetch(x, next.id);
+	return done;
 }
 
 static bool

@@ -142,7 +142,9 @@ struct index {
 	uint64_t count;
 };
 struct place *index_find(const struct index *x, uint64_t id);
-void index_prefetch(const struct index *x, uint64_t id); /* it is going to be looked for */
+/* Records whose identities are going to be looked for, one behind the other in <frame>: who is at <at> has those of the next LOOK_AHEAD
+ * bytes fetched. <done>: how far that was done before; returns how far it is now. */
+size_t records_prefetch(const struct index *x, struct slice frame, size_t done, size_t at);
 /* The place of <id>, made (with only id set) if it is missing; NULL: out of memory. Moves others. */
 struct place *index_add(struct index *x, uint64_t id);
 void index_del(struct index *x, struct place *p); /* moves others */

@@ -108,15 +108,12 @@ static int64_t
 each_record(struct reader *r, const struct index *x, bool partial, record_fn *fn, void *ctx)
 {
 	uint32_t mask = frame_mask(r->seed, r->frame.seq);
-	struct record rec, next;
+	struct record rec;
 	size_t ahead = 0;
 	int64_t n = 0;
 
 	for (size_t at = 0; at < r->frame.n && record_get(r->bytes + at, r->frame.n - at, &rec); at += rec.size) {
-		while (ahead < at + LOOK_AHEAD && ahead < r->frame.n && record_get(r->bytes + ahead, r->frame.n - ahead, &next)) {
-			index_prefetch(x, next.id);
-			ahead += next.size;
-		}
+		ahead = records_prefetch(x, slice_of(r->bytes, r->frame.n), ahead, at);
 		if (partial && !record_verify(r->bytes + at, &rec, mask))
 			continue;
 		if (!fn(ctx, r, &rec))
