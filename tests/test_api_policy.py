@@ -107,8 +107,12 @@ def test_a_tenant_asks_about_its_own(served, explain):
     assert said["allowed"] and said["cn"] == "acme:pump" and said["source"] == "site.policy" and said["line"] == 3 and said["fix"] is None
     assert "administrator of the platform" in said["remedy"]
     assert explain(anna, device="pump", action="subscribe", topic=f"{TOPIC}/acme:pump/#")["allowed"]
-    for topic in ("shared/x", "#", "+/acme:pump/x", "/other/x", "$SYS/#", "/acme", f"{TOPIC}/one/x"):
+    for topic in ("shared/x", "#", "+/acme:pump/x", "/other/x", "$SYS/#", "/acme", f"{TOPIC}/one/x",
+                  "$share/acme:pump/shared/x", "$share/acme:pump/#"):
         assert anna("GET", question(device="pump", action="subscribe", topic=topic)).status == 403, topic
+    assert explain(anna, device="pump", action="subscribe", topic=f"$share/g/{TOPIC}/acme:pump/#")["allowed"]
+    for topic in ("$share/g", "$share//acme:pump", "$share/+/acme:pump", "$share/g/acme:pump/#/x", "$share"):
+        assert anna("GET", question(device="pump", action="subscribe", topic=topic)).status == 400, topic
     assert anna("GET", question(device="one", action="connect")).status == 404
     for q in ({"cn": "acme:pump"}, {"user": "ann"}, {"cn": "one", "role": "client"}, {}):
         assert anna("GET", question(action="connect", **q)).status == 403, q

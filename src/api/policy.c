@@ -17,9 +17,13 @@ enum { PREVIEW_MS = 8000 };
 static bool
 is_own_topic(const struct call *c, struct slice topic, struct slice cn)
 {
-	struct slice rest = topic, level;
+	struct slice rest, level, name;
 	bool more = true;
 
+	/* The name of a shared subscription is whoever's who writes it. */
+	if (topic_share_split(topic, &name, &rest) == TOPIC_SHARE_YES)
+		topic = rest;
+	rest = topic;
 	if (topic.n > 0 && topic.p[0] == '/') {
 		rest = slice_from(topic, 1);
 		level = slice_cut(&rest, '/', &more);
@@ -228,12 +232,14 @@ static bool
 check_question(struct call *c)
 {
 	struct slice topic = call_query(c, "topic"), action = call_query(c, "action");
+	struct slice name, inner;
+	enum topic_share share = topic_share_split(topic, &name, &inner);
 	struct faults f = { 0 };
 	bool connect = slice_eq(action, SL("connect"));
 
 	if (!connect && topic.p == NULL)
 		fault_add(&f, "/topic", "is missing");
-	else if (!connect && slice_eq(action, SL("subscribe")) && !topic_filter_ok(topic) && !slice_starts(topic, SL("$share/")))
+	else if (!connect && slice_eq(action, SL("subscribe")) && (share == TOPIC_SHARE_BAD || (share == TOPIC_SHARE_NO && !topic_filter_ok(topic))))
 		fault_add(&f, "/topic", "is not a topic filter");
 	else if (!connect && !slice_eq(action, SL("subscribe")) && !topic_name_ok(topic))
 		fault_add(&f, "/topic", "is not a topic name");
