@@ -203,6 +203,17 @@ create(struct call *c)
 	show(c, id, 201);
 }
 
+static bool
+is_there(struct call *c, const json_t *v)
+{
+	struct registry_device d;
+
+	if (!registry_device_get(c->api->registry, call_tenant(c), member(v, "id"), &d, NULL))
+		return false;
+	free(d.mem);
+	return true;
+}
+
 /* All or none. */
 static void
 create_many(struct call *c)
@@ -216,12 +227,13 @@ create_many(struct call *c)
 	bool ok = registry_begin(r, &err);
 
 	json_array_foreach(devices, i, one) {
-		if (ok && add(c, one, &err)) {
-			call_name(c, member(one, "id"));
+		/* Looked for first: an insertion that fails is undone, and what it had counted is counted anew. */
+		if (ok && keep && is_there(c, one)) {
+			kept++;
 			continue;
 		}
-		if (ok && keep && err.code == ERR_EXISTS) {
-			kept++;
+		if (ok && add(c, one, &err)) {
+			call_name(c, member(one, "id"));
 			continue;
 		}
 		if (ok)
