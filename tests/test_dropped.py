@@ -109,6 +109,7 @@ def test_nobody_reads_more_than_he_has_to(served):
         assert set(status(served.pid(name))["Uid"].split()) == {str(pwd.getpwnam(user).pw_uid)}
     for path in ("pki/broker/key.pem", "my.policy", "passwords"):
         assert show(served, path) == ("640", 0, group), path
+    assert show(served, "pki/broker/cert.pem") == show(served, "pki/client/cert.pem") == ("644", 0, 0)
     for path in ("pki", "pki/broker", "pki/client"):
         assert show(served, path) == ("710", 0, group), path
     for ca in ("root", "cloud", "client", "watch", "control"):

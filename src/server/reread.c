@@ -134,8 +134,8 @@ open_last(int fd, const struct privileges *p)
 	if (fstat(fd, &st) == -1)
 		return false;
 	if (S_ISDIR(st.st_mode))
-		return open_fd(fd, &st, p, 050);
-	return S_ISREG(st.st_mode) && st.st_nlink == 1 && open_fd(fd, &st, p, 040);
+		return (st.st_mode & 05) == 05 || open_fd(fd, &st, p, 050);
+	return (st.st_mode & 04) != 0 || (S_ISREG(st.st_mode) && st.st_nlink == 1 && open_fd(fd, &st, p, 040));
 }
 
 /* Name by name from the installation's folder, so that nobody's link leads anywhere else. */
