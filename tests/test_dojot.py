@@ -1,6 +1,7 @@
 """dojot's paths: its certificate retriever, its device-manager, its users, as its programs call them. tests/CHECKLIST-A.md names the rows."""
 import base64
 import concurrent.futures
+import contextlib
 import functools
 import http.client
 import io
@@ -10,6 +11,7 @@ import pathlib
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -918,6 +920,29 @@ def test_data_that_is_no_json_object(tmp_path, mode):
             text = connection.getresponse().read().decode()
             connection.close()
     assert re.search(r"^signet_data_not_object_total (\d+)$", text, re.M)[1] == str(len(ODD)), text
+
+
+@pytest.mark.parametrize("words,tenant", [((), "default"), (("--tenant", "plant"), "plant")])
+def test_init_makes_all_of_it(tmp_path, words, tenant):
+    """The policy with its tenant, which is the registry's first, and commands that work as they are printed."""
+    port = kit.free_port()
+    pki = kit.Pki(tmp_path / "d", "--policy", "dojot", "--port", port, *words)
+    kit.signet("control", "--dir", pki.dir, "--make-admin", "admin")
+    with contextlib.closing(sqlite3.connect(next(pki.dir.rglob("registry.db")))) as rows:
+        assert rows.execute("SELECT name, first FROM tenants").fetchall() == [(tenant, 1)]
+    kit.signet("device", "add", "f60c28", "--dir", pki.dir)
+    kit.signet("device", "add", "other:f60c28", "--dir", pki.dir)
+    with kit.Broker(tmp_path / "b", kit.STAY_ROOT + pki.conf(port), [port]) as broker, kit.Client(broker, "eye", pki.issue("control", "eye")) as eye:
+        assert eye.subscribe("#", qos=1) == [1]
+        for name, topic in (("f60c28", f"/{tenant}/f60c28/attrs"), ("other:f60c28", "/other/f60c28/attrs")):
+            commands = (pki.dir / "clients" / name / "commands.txt").read_text().splitlines()
+            assert clienttools.run_commands(commands, tmp_path, eye) and any(f" -t {topic} " in line for line in commands), commands
+
+
+def test_a_tenant_that_cannot_be(tmp_path):
+    for name in ("", "a/b", "Plant", "_x", "x" * 65, "a-b", "#"):
+        result = kit.signet("init", "--dir", tmp_path / "d", "--host", "h", "--no-passphrase", "--policy", "dojot", "--tenant", name, check=False)
+        assert result.returncode == 2 and "cannot be the tenant" in result.stderr and not (tmp_path / "d").exists(), name
 
 
 def test_the_checklist_names_tests_that_exist():

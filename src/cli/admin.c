@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "passwd/passwd.h"
 #include "registry/registry.h"
 #include "server/server.h"
@@ -61,21 +62,35 @@ join_admins(struct registry *r, int64_t user, struct err *err)
 	return ok;
 }
 
+/* Administrators of all are users of the first tenant; where there is none yet, it is made. */
 static bool
-prepare(struct registry *r, struct err *err)
+first_tenant(struct registry *r, const char *name, char ret[static REGISTRY_NAME_MAX + 1], struct err *err)
 {
-	const struct registry_tenant t = { .name = SL("default") };
+	struct registry_tenant t;
+	bool ok = registry_tenant_first(r, &t, err);
 
-	for (size_t i = 0; i < ARRAY_LEN(rights); i++)
-		if (!add_right(r, i, err))
-			return false;
-	return registry_tenant_add(r, &t, err) || err->code == ERR_EXISTS;
+	if (ok) {
+		ok = text_copy(ret, REGISTRY_NAME_MAX + 1, t.name);
+		free(t.mem);
+		return ok;
+	}
+	t = (struct registry_tenant){ .name = slice_str(name) };
+	return err->code == ERR_MISSING && text_copy(ret, REGISTRY_NAME_MAX + 1, t.name) && (registry_tenant_add(r, &t, err) || err->code == ERR_EXISTS);
 }
 
 static bool
-put_user(struct registry *r, const char *name, const char *hash, struct err *err)
+prepare(struct registry *r, struct err *err)
 {
-	struct registry_user u = { .tenant = SL("default"), .name = slice_str(name), .password = slice_str(hash) }, old;
+	for (size_t i = 0; i < ARRAY_LEN(rights); i++)
+		if (!add_right(r, i, err))
+			return false;
+	return true;
+}
+
+static bool
+put_user(struct registry *r, const char *tenant, const char *name, const char *hash, struct err *err)
+{
+	struct registry_user u = { .tenant = slice_str(tenant), .name = slice_str(name), .password = slice_str(hash) }, old;
 	int64_t id = 0;
 	bool ok;
 
@@ -96,11 +111,18 @@ put_user(struct registry *r, const char *name, const char *hash, struct err *err
 }
 
 bool
-site_admin_put(const char *registry, const char *name, char password[static SITE_PASSWORD_CAP], struct err *err)
+site_tenant_ok(const char *name)
+{
+	return name[0] != '\0' && name[0] != '_' && strlen(name) <= REGISTRY_NAME_MAX &&
+	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name);
+}
+
+bool
+site_admin_put(const char *registry, const char *tenant, const char *name, char password[static SITE_PASSWORD_CAP], struct err *err)
 {
 	struct registry_options o = { .path = registry, .create = true };
 	struct registry *r = registry_open(&o, err);
-	char hash[PASSWD_HASH_TEXT_MAX];
+	char hash[PASSWD_HASH_TEXT_MAX], first[REGISTRY_NAME_MAX + 1];
 	bool ok;
 
 	if (r == NULL)
@@ -108,7 +130,7 @@ site_admin_put(const char *registry, const char *name, char password[static SITE
 	make_password(password);
 	ok = passwd_hash(PASSWD_ARGON2ID, 0, slice_str(password), hash, err) && registry_begin(r, err);
 	if (ok) {
-		ok = prepare(r, err) && put_user(r, name, hash, err) && registry_commit(r, err);
+		ok = prepare(r, err) && first_tenant(r, tenant, first, err) && put_user(r, first, name, hash, err) && registry_commit(r, err);
 		if (!ok)
 			registry_rollback(r);
 	}
@@ -117,11 +139,31 @@ site_admin_put(const char *registry, const char *name, char password[static SITE
 	return ok;
 }
 
+/* The tenant that the policy gives to a device whose certificate names none. */
+static void
+policy_tenant(const char *config_file, char ret[static SERVER_USAGE_MAX])
+{
+	const struct server_question q = { .config_file = config_file, .role = authz_role_name(AUTHZ_ROLE_CLIENT), .cn = "x", .client_id = "x" };
+	struct server_usage usage;
+	struct err ignored;
+	char *colon;
+
+	(void)text_copy(ret, SERVER_USAGE_MAX, SL(SITE_TENANT));
+	if (!server_usage(&q, &usage, &ignored) || (colon = strchr(usage.client_id, ':')) == NULL)
+		return;
+	*colon = '\0';
+	if (site_tenant_ok(usage.client_id))
+		(void)text_copy(ret, SERVER_USAGE_MAX, slice_str(usage.client_id));
+}
+
 bool
 site_admin(const char *config_file, const char *name, struct err *err)
 {
-	char path[PKI_PATH_MAX], password[SITE_PASSWORD_CAP];
-	bool ok = server_registry_path(config_file, path, sizeof(path), err) && site_admin_put(path, name, password, err);
+	char path[PKI_PATH_MAX], tenant[SERVER_USAGE_MAX], password[SITE_PASSWORD_CAP];
+	bool ok;
+
+	policy_tenant(config_file, tenant);
+	ok = server_registry_path(config_file, path, sizeof(path), err) && site_admin_put(path, tenant, name, password, err);
 
 	if (ok)
 		(void)printf("Administrator of the API: user %s, password %s\n(shown once; change it with PUT /api/v1/me/password)\n", name, password);

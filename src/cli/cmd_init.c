@@ -20,6 +20,7 @@ static const char more[] =
     "  signet init --dir /etc/signet --host mqtt.example.com,192.0.2.7\n"
     "  signet init --dir demo --host localhost,127.0.0.1,::1 --no-passphrase\n"
     "  signet init --dir demo --host localhost --no-passphrase --json\n"
+    "  signet init --dir demo --host localhost --policy dojot --tenant admin\n"
     "  signet init --dir /etc/signet --host mqtt.example.com --pkcs11 'pkcs11:token=signet?module-path=/usr/lib/softhsm/libsofthsm2.so'\n\n"
     "Exit codes: 0 success, 1 failure, 2 wrong usage.\n";
 
@@ -28,7 +29,7 @@ struct made {
 };
 
 struct admin {
-	const char *name;
+	const char *name, *tenant;
 	char password[SITE_PASSWORD_CAP];
 };
 
@@ -156,7 +157,7 @@ make_admin(void *ctx, const char *folder, struct err *err)
 
 	if (!path_join(path, sizeof path, folder, "registry/registry.db"))
 		return err_set(err, ERR_LIMIT, "%s: path too long", folder);
-	return site_admin_put(path, a->name, a->password, err);
+	return site_admin_put(path, a->tenant, a->name, a->password, err);
 }
 
 /* The policy's name goes into the configuration: a word, whatever policies there are. */
@@ -182,6 +183,7 @@ static bool
 run(struct pki_install *in, const char *key_type, bool json, struct err *err)
 {
 	const struct admin *a = in->ctx;
+	char shown[100];
 
 	if (in->dir == NULL)
 		return err_set(err, ERR_USAGE, "say where with --dir DIR, e.g. signet init --dir demo --host localhost");
@@ -191,6 +193,12 @@ run(struct pki_install *in, const char *key_type, bool json, struct err *err)
 		return err_set(err, ERR_USAGE, "--pkcs11 names a token; the names of the keys in it are made here");
 	if (!policy_ok(in->policy))
 		return err_set(err, ERR_USAGE, "the policy is a word such as springcore or dojot");
+	if (!site_tenant_ok(a->tenant))
+		return err_set(err, ERR_USAGE, "\"%s\" cannot be the tenant: it has at most 64 lower-case letters, digits and _, with a letter or digit first",
+		    text_show(slice_str(a->tenant), shown, sizeof shown));
+	/* Its topics have the tenant in them. */
+	if (strcmp(in->policy, "dojot") == 0)
+		in->tenant = a->tenant;
 	if (!read_key_type(key_type, &in->key_type, err) || !pki_install(in, err))
 		return false;
 	if (json)
@@ -206,7 +214,7 @@ run(struct pki_install *in, const char *key_type, bool json, struct err *err)
 int
 cmd_init(int argc, char *argv[])
 {
-	struct admin admin = { .name = "admin" };
+	struct admin admin = { .name = "admin", .tenant = SITE_TENANT };
 	struct pki_install in = { .policy = "springcore", .also = make_admin, .ctx = &admin };
 	struct host_list hosts = { 0 };
 	struct pass pass;
@@ -229,6 +237,7 @@ cmd_init(int argc, char *argv[])
 		{ "pkcs11", "URI", ARG_TEXT, &in.pkcs11, 0, 0,
 		    "make the CA keys in a token: pkcs11:token=LABEL?module-path=FILE; the PIN comes as a passphrase does, or by pin-source=file:FILE" },
 		{ "policy", "NAME", ARG_TEXT, &in.policy, 0, 0, "springcore (default) or dojot", "springcore dojot" },
+		{ "tenant", "NAME", ARG_TEXT, &admin.tenant, 0, 0, "the first tenant (default): its devices' names are their common names, and with --policy dojot it is in their topics" },
 		{ "workers", "N", ARG_NUMBER, &in.workers, 0, 1024, "the broker's threads (0: one a core)" },
 		{ "json", NULL, ARG_FLAG, &json, 0, 0, "say what was made, and the password, as one object" },
 	};

@@ -154,9 +154,12 @@ bool site_commands(const char *dir, const char *folder, const char *name, enum a
 /* Make the registry that <config_file> means if there is none, and <name> an administrator of its first tenant with a new password,
  * which is printed. */
 bool site_admin(const char *config_file, const char *name, struct err *err);
-/* The same in the file <registry>; the password comes out, and is the caller's to wipe. */
+/* The first tenant, where nobody says another one; and can <name> be one, for the registry and for a policy? */
+#define SITE_TENANT "default"
+bool site_tenant_ok(const char *name);
+/* The same in the file <registry>, whose first tenant becomes <tenant> if it has none; the password comes out, and is the caller's to wipe. */
 enum { SITE_PASSWORD_CAP = 21 };
-bool site_admin_put(const char *registry, const char *name, char password[static SITE_PASSWORD_CAP], struct err *err);
+bool site_admin_put(const char *registry, const char *tenant, const char *name, char password[static SITE_PASSWORD_CAP], struct err *err);
 
 /* ---- show.c: certificates for people and for programs ---- */
 

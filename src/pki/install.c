@@ -19,6 +19,7 @@ struct authority {
 };
 
 enum { ROOT, CLOUD, CLIENT, WATCH, CONTROL, AUTHORITIES };
+#define TENANT_POLICY "dojot.policy"
 
 struct site {
 	const struct pki_install *in;
@@ -96,7 +97,7 @@ remove_made_dirs(const char *dir, size_t existed)
 static bool
 check_free(const char *dir, struct err *err)
 {
-	static const char *const ours[] = { "pki", "clients", "crls", "registry", "audit.log", "signet.conf" };
+	static const char *const ours[] = { "pki", "clients", "crls", "registry", "audit.log", TENANT_POLICY, "signet.conf" };
 	char path[PKI_PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
@@ -273,14 +274,30 @@ write_api_conf(struct site *s, const char *conf, struct err *err)
 	return dir_make(folder, 0700, err) && write_text(s->made, "signet.conf", text, 0644, 0, err);
 }
 
+static const char *
+policy_name(const struct site *s)
+{
+	return s->in->policy != NULL ? s->in->policy : "springcore";
+}
+
+static bool
+write_policy(struct site *s, struct err *err)
+{
+	char text[256];
+
+	(void)snprintf(text, sizeof text, "# Devices whose certificate names the device alone are of this tenant.\ntenant %.128s\nuse %.32s\n", s->in->tenant, policy_name(s));
+	return write_text(s->made, TENANT_POLICY, text, 0644, 0, err);
+}
+
 static bool
 write_conf(struct site *s, struct err *err)
 {
 	const char *d = s->place;
 	char crls[PATH_MAX + 64];
-	char control[2 * PATH_MAX + 300] = "";
+	char control[2 * PATH_MAX + 300] = "", policy[PATH_MAX + 32];
 	auto_str text = NULL;
 
+	(void)snprintf(policy, sizeof policy, "%s%s%s", s->in->tenant != NULL ? d : "", s->in->tenant != NULL ? "/" : "", s->in->tenant != NULL ? TENANT_POLICY : policy_name(s));
 	if (socket_fits(s, CONSOLE_SOCKET))
 		(void)snprintf(control, sizeof control,
 		    "\n# For the administrator of this machine: signet why.\nlistener 0 %s" CONTROL_SOCKET "\nprotocol control\n"
@@ -311,13 +328,13 @@ write_conf(struct site *s, struct err *err)
 		"role_ca client %s/pki/client/cert.pem\n"
 		"role_ca watch %s/pki/watch/cert.pem\n"
 		"role_ca control %s/pki/control/cert.pem\n%s",
-		d, s->in->policy != NULL ? s->in->policy : "springcore", s->in->workers,
+		d, policy, s->in->workers,
 		d, s->in->port != 0 ? s->in->port : 8883, d, d, d, d, d, d, d, d, control) == -1) {
 		text = NULL;
 		return err_set(err, ERR_MEMORY, "out of memory");
 	}
 	(void)snprintf(crls, sizeof crls, "%s/crls", s->made);
-	return dir_make(crls, 0755, err) && write_api_conf(s, text, err);
+	return dir_make(crls, 0755, err) && (s->in->tenant == NULL || write_policy(s, err)) && write_api_conf(s, text, err);
 }
 
 static bool
@@ -347,19 +364,26 @@ move_one(const char *from_dir, const char *to_dir, const char *name, struct err 
 	return err_sys(err, "cannot write %s", to);
 }
 
+static bool
+has_part(const struct site *s, const char *name)
+{
+	return strcmp(name, "registry") == 0 ? s->in->api_port != 0 : strcmp(name, TENANT_POLICY) != 0 || s->in->tenant != NULL;
+}
+
 /* signet.conf last: what has it is complete. */
 static bool
 move_in(struct site *s, struct err *err)
 {
-	static const char *const parts[] = { "pki", "clients", "crls", "registry", "audit.log", "signet.conf" };
+	static const char *const parts[] = { "pki", "clients", "crls", "registry", "audit.log", TENANT_POLICY, "signet.conf" };
 
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-		if (strcmp(parts[i], "registry") == 0 && s->in->api_port == 0)
+		if (!has_part(s, parts[i]))
 			continue;
 		if (move_one(s->made, s->place, parts[i], err))
 			continue;
 		while (i-- > 0)
-			(void)move_one(s->place, s->made, parts[i], NULL); /* back, to be removed with the rest */
+			if (has_part(s, parts[i]))
+				(void)move_one(s->place, s->made, parts[i], NULL); /* back, to be removed with the rest */
 		return false;
 	}
 	(void)rmdir(s->made);

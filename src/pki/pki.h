@@ -49,6 +49,7 @@ struct pki_install {
 	enum pki_key_type key_type;
 	const struct pki_secret *secret; /* NULL: CA keys are written unencrypted */
 	const char *policy;           /* NULL = "springcore" */
+	const char *tenant;           /* of devices whose common name is their id alone: DIR/dojot.policy says it and uses <policy>. NULL: no such file */
 	unsigned workers;             /* 0 = one a core */
 	const char *pkcs11;           /* CA keys are made in this token (RFC 7512, without object); <secret> gives its PIN. NULL: in files */
 	uint16_t api_port;            /* of control's API by HTTPS; 0: none */
