@@ -829,6 +829,10 @@ def test_a_secret_for_each_device(tmp_path):
     with Own(kit.Pki(tmp_path / "d")) as served:
         assert "dojot_shared_password" not in served.text()
         admin = served.dojot()
+        # As in dojot the CA has a list from the beginning, though nothing was ever revoked.
+        text = kit.wait_for(lambda: admin("GET", f"/ca/{CA}/crl").json.get("CRL"), "the list")
+        assert "No Revoked Certificates" in openssl("crl", "-inform", "DER", "-noout", "-text", data=base64.b64decode(text))
+        assert "BEGIN X509 CRL" in admin("GET", "/x509/v1/ca/crl").json["crl"]
         one, two = (admin("POST", "/device", {"label": "x", "templates": []}).json["devices"][0] for _ in range(2))
         assert len(one["secret"]) == 32 and one["secret"] != two["secret"]
         csr, _ = request(tmp_path, one["id"])

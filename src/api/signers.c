@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "api/dojot.h"
 #include "api/signers.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -543,8 +544,10 @@ static bool
 note_due(void *ctx, const struct registry_ca *x)
 {
 	struct due *d = ctx;
-
-	bool none = x->crl_next == 0 && !d->s->api->config->lists;
+	const struct api_config *config = d->s->api->config;
+	/* Programs of dojot read the list of devices' CA at their start, whether anything was ever revoked or not. */
+	bool dojots = config->dojot.on && (slice_eq(x->name, slice_str(config->dojot.ca)) || slice_eq(x->name, SL(DOJOT_CA)));
+	bool none = x->crl_next == 0 && !config->lists && !dojots;
 
 	if (x->own && (x->crl_due || (x->crl_next < d->soon && !none)) && d->n < ARRAY_LEN(d->names))
 		(void)text_copy(d->names[d->n++], sizeof(d->names[0]), x->name);
