@@ -851,6 +851,10 @@ def test_a_secret_for_each_device(tmp_path):
         # Guessing is rationed.
         codes = {sign(admin, two["id"], csr, f"wrong {i}").status for i in range(30)}
         assert codes == {400, 429}
+        answers = [Caller(served)("POST", "/auth", {"username": "guessed", "passwd": f"wrong {i}"}) for i in range(5)]
+        assert [x.status for x in answers] == [401] * 5
+        caller = Caller(served)
+        kit.wait_for(lambda: (x := caller("POST", "/auth", {"username": "guessed", "passwd": "wrong"})).status == 429 and x.json["status"] == 429, "the ration of a login")
 
 
 def test_it_is_off_by_default_and_its_password_warned_of(served, tmp_path):
