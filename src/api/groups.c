@@ -131,18 +131,6 @@ may_edit(struct call *c, bool system)
 }
 
 static void
-get_permission(struct call *c)
-{
-	struct registry_permission p;
-	struct err err;
-
-	if (!call_found(c, registry_permission_find(c->api->registry, c->params[0], &p, &err), &p.version, &err))
-		return;
-	call_json(c, 200, permission_json(&p));
-	free(p.mem);
-}
-
-static void
 update_permission(struct call *c)
 {
 	struct registry_permission p;
