@@ -40,17 +40,35 @@ ca_json(const struct registry_ca *x)
 	    time_json(x->crl_this), "until", time_json(x->crl_next), "due", x->crl_due);
 }
 
-/* What is still good of it: the tenant's. */
 static bool
-add_active(struct call *c, json_t *ca)
+put_active(json_t *ca, int64_t n, int64_t last)
 {
-	const json_t *name = json_object_get(ca, "name");
-	struct registry_expiry e = { .tenant = call_tenant(c), .ca = slice_of(json_string_value(name), json_string_length(name)) };
-	struct err err;
+	return json_object_set_new(ca, "active", json_integer(n)) == 0 && json_object_set_new(ca, "active_until", time_json(last)) == 0;
+}
 
-	if (name == NULL || !registry_expiry(c->api->registry, &e, &err))
-		return false;
-	return json_object_set_new(ca, "active", json_integer(e.later)) == 0 && json_object_set_new(ca, "active_until", time_json(e.last)) == 0;
+static bool
+note_active(void *ctx, const struct registry_active *x)
+{
+	json_t *cas = ctx, *one;
+	size_t i;
+
+	json_array_foreach(cas, i, one)
+		if (slice_eq(slice_str(json_string_value(json_object_get(one, "name"))), x->ca))
+			return put_active(one, x->n, x->last);
+	return true;
+}
+
+/* What is still good of each of them: the tenant's. */
+static bool
+add_active(struct call *c, json_t *cas, struct err *err)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach(cas, i, one)
+		if (!put_active(one, 0, 0))
+			return err_set(err, ERR_MEMORY, "out of memory");
+	return registry_active_each(c->api->registry, call_tenant(c), note_active, cas, err);
 }
 
 /* A CA of another tenant is none. */
@@ -79,13 +97,9 @@ list(struct call *c)
 	struct listing l = { c, json_array() };
 	struct registry_page all = { 0 };
 	struct err err;
-	json_t *one;
-	size_t i;
 	bool ok;
 
-	ok = l.items == NULL || registry_ca_each(c->api->registry, add_row, &l, &err);
-	json_array_foreach(l.items, i, one)
-		ok = ok && (add_active(c, one) || err_set(&err, ERR_MEMORY, "out of memory"));
+	ok = l.items == NULL || (registry_ca_each(c->api->registry, add_row, &l, &err) && add_active(c, l.items, &err));
 	call_listed(c, ok, l.items, &all, &err);
 }
 
@@ -93,7 +107,7 @@ static void
 get(struct call *c)
 {
 	struct registry_ca x;
-	struct err err;
+	struct err err = { .code = ERR_MEMORY, .text = "out of memory" };
 	json_t *v = NULL;
 
 	if (!registry_ca_get(c->api->registry, c->params[0], &x, &err)) {
@@ -104,12 +118,12 @@ get(struct call *c)
 	if (!call_sees_ca(c, &x)) {
 		call_problem(c, 404, "not-found", NULL, "there is no such CA");
 	} else {
-		v = ca_json(&x);
-		if (!add_active(c, v)) {
-			json_decref(v);
-			v = NULL;
-		}
-		call_json(c, v != NULL ? 200 : 503, v);
+		v = json_pack("[o]", ca_json(&x));
+		if (v != NULL && add_active(c, v, &err))
+			call_json(c, 200, json_incref(json_array_get(v, 0)));
+		else
+			call_error(c, &err);
+		json_decref(v);
 	}
 	free(x.mem);
 }

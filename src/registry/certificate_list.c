@@ -192,6 +192,9 @@ registry_certificate_list(struct registry *r, const struct registry_certificate_
 	return list_run(r, &l, page, err);
 }
 
+/* Of one tenant it is a piece of the table. */
+#define ENDS(whose) "SELECT day, SUM(n) FROM end_tally WHERE " whose "(?2 = 0 OR ca_id = ?2) AND n > 0 GROUP BY day ORDER BY day"
+
 bool
 registry_expiry(struct registry *r, struct registry_expiry *e, struct err *err)
 {
@@ -204,8 +207,7 @@ registry_expiry(struct registry *r, struct registry_expiry *e, struct err *err)
 	if (e->n > INT32_MAX)
 		return err_set(err, ERR_LIMIT, "too many days");
 	if (!find_who(r, &f, &w, err) ||
-	    !query_begin(&q, r, "SELECT day, SUM(n) FROM end_tally WHERE (?1 = 0 OR tenant_id = ?1) AND (?2 = 0 OR ca_id = ?2) AND n > 0"
-	                        " GROUP BY day ORDER BY day", VALUES(v_int(w.tenant), v_int(w.ca)), err))
+	    !query_begin(&q, r, w.tenant != 0 ? ENDS("tenant_id = ?1 AND ") : ENDS(""), VALUES(v_int(w.tenant), v_int(w.ca)), err))
 		return false;
 	e->before = e->later = e->last = 0;
 	if (e->n > 0)
@@ -221,6 +223,27 @@ registry_expiry(struct registry *r, struct registry_expiry *e, struct err *err)
 		else
 			e->days[last - first] = n;
 		e->last = last * DAY;
+	}
+	query_end(&q);
+	return more != -1;
+}
+
+bool
+registry_active_each(struct registry *r, struct slice tenant, bool (*each)(void *ctx, const struct registry_active *x), void *ctx, struct err *err)
+{
+	int64_t number = 0;
+	struct query q;
+	int more;
+
+	if (!tenant_number(r, tenant, &number, err) ||
+	    !query_begin(&q, r, "SELECT c.name, e.n, e.day FROM (SELECT ca_id, SUM(n) AS n, MAX(day) AS day FROM end_tally WHERE tenant_id = ?1 AND n > 0 GROUP BY ca_id) e"
+	                        " JOIN cas c ON c.id = e.ca_id ORDER BY c.name", VALUES(v_int(number)), err))
+		return false;
+	while ((more = query_next(&q)) == 1) {
+		const struct registry_active x = { query_text(&q, 0), query_int(&q, 1), query_int(&q, 2) * DAY };
+
+		if (!each(ctx, &x))
+			break;
 	}
 	query_end(&q);
 	return more != -1;

@@ -402,6 +402,17 @@ test_import(void **state)
 
 /* ---- lists ---- */
 
+/* "CA N DAYS, " */
+static bool
+show_active(void *ctx, const struct registry_active *x)
+{
+	char *text = ctx;
+	size_t at = strlen(text);
+
+	(void)snprintf(text + at, 64 - at, "%.*s %lld %lld, ", SL_ARG(x->ca), (long long)x->n, (long long)(x->last - KIT_NOW / 86400 * 86400) / 86400);
+	return true;
+}
+
 static void
 test_certificate_lists(void **state)
 {
@@ -438,6 +449,7 @@ test_certificate_lists(void **state)
 	struct kit_names names;
 	int64_t days[60];
 	struct registry_expiry e = { .from = k->now, .n = 60, .days = days };
+	char n_of[64];
 
 	kit_device(k, "default", "d");
 	kit_device(k, "other", "d");
@@ -476,6 +488,12 @@ test_certificate_lists(void **state)
 	e = (struct registry_expiry){ .tenant = SL("default"), .ca = SL("watch") };
 	WORKS(k, registry_expiry(k->r, &e, &k->err));
 	assert_int_equal(e.last, 0);
+	n_of[0] = '\0';
+	WORKS(k, registry_active_each(k->r, SL("default"), show_active, n_of, &k->err));
+	assert_string_equal(n_of, "client 2 10, ");
+	n_of[0] = '\0';
+	WORKS(k, registry_active_each(k->r, SL(""), show_active, n_of, &k->err));
+	assert_string_equal(n_of, "watch 2 50, ");
 	e.ca = SL("none");
 	FAILS(k, ERR_MISSING, registry_expiry(k->r, &e, &k->err));
 	FAILS(k, ERR_MISSING, registry_certificate_list(k->r, &(struct registry_certificate_filter){ .ca = SL("none") },

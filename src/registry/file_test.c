@@ -329,6 +329,39 @@ test_migrations(void **state)
 	REFUSED(k, ERR_INPUT, k->path, "versions up to 3");
 }
 
+/* ---- forgetting ---- */
+
+/* Counts of days on which none ends any more go, of one tenant after the other. */
+static void
+test_empty_days(void **state)
+{
+	struct kit *k = *state;
+	int64_t rows;
+	unsigned n, all = 0;
+
+	kit_device(k, "default", "a");
+	kit_device(k, "other", "b");
+	kit_certify(k, "client", "a", 1, 10);
+	kit_certify(k, "client", "other:b", 2, 10);
+	kit_certify(k, "client", "x", 3, 10);
+	kit_certify(k, "client", "a", 4, 20);
+	for (int round = 0; round < 2; round++) {
+		for (unsigned i = 1; round == 1 && i <= 3; i++) {
+			char serial[9];
+
+			(void)snprintf(serial, sizeof serial, "%08x", i);
+			WORKS(k, registry_certificate_revoke(k->r, SL("client"), slice_str(serial), 0, &k->err));
+		}
+		for (int i = 0; i < 4; i++) { /* three tenants, nobody among them, and from the beginning */
+			WORKS(k, registry_purge(k->r, 10, &n, &k->err));
+			all += n;
+		}
+		WORKS(k, db_int(k->r, "SELECT COUNT(*) FROM end_tally", NULL, &rows, &k->err));
+		assert_int_equal(rows, round == 0 ? 4 : 1);
+		assert_int_equal(all, round == 0 ? 0 : 3);
+	}
+}
+
 /* ---- backup ---- */
 
 static void
@@ -497,7 +530,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_modes), TEST(test_not_ours), TEST(test_newer), TEST(test_locked), TEST(test_transactions), TEST(test_killed),
-		TEST(test_full_disk), TEST(test_migrations), TEST(test_backup), TEST(test_check), TEST(test_dump), TEST(test_no_memory),
+		TEST(test_full_disk), TEST(test_migrations), TEST(test_empty_days), TEST(test_backup), TEST(test_check), TEST(test_dump), TEST(test_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@ struct registry {
 	bool in_transaction;         /* between registry_begin() and its end */
 	bool undone;                 /* SQLite gave the whole transaction up: it cannot be committed any more */
 	enum err_code failed;        /* of the last error that db_fail() has told */
+	int64_t tally_next;          /* the tenant whose counts of none are forgotten next */
 	int64_t n_changes;           /* kept ones that are no removals; -1: to be counted */
 	struct statement {
 		char *sql;

@@ -477,6 +477,12 @@ struct registry_expiry {
 	int64_t last;                   /* out: when the last day begins on which one ends; 0: none ends */
 };
 bool registry_expiry(struct registry *r, struct registry_expiry *e, struct err *err); /* ERR_MISSING: no such CA or tenant */
+/* How many of a tenant's (empty: of nobody's) are active, by CA; of CAs that have none nothing is said. <last>: as above. */
+struct registry_active {
+	struct slice ca;
+	int64_t n, last;
+};
+bool registry_active_each(struct registry *r, struct slice tenant, bool (*each)(void *ctx, const struct registry_active *x), void *ctx, struct err *err);
 
 /* ---- towards the broker: changes in order, and the whole truth ---- */
 

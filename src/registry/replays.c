@@ -158,6 +158,21 @@ registry_setting_set(struct registry *r, struct slice name, struct slice value, 
 
 /* ---- forgetting ---- */
 
+/* Days on which none ends any more: of one tenant at a time. */
+static bool
+purge_tally(struct registry *r, unsigned *n, struct err *err)
+{
+	int64_t tenant = 0;
+
+	if (!db_int(r, "SELECT COALESCE(MIN(tenant_id), -1) FROM end_tally WHERE tenant_id >= ?1", VALUES(v_int(r->tally_next)), &tenant, err))
+		return false;
+	r->tally_next = tenant + 1;
+	if (!db_run(r, "DELETE FROM end_tally WHERE tenant_id = ?1 AND n = 0", VALUES(v_int(tenant)), err))
+		return false;
+	*n += (unsigned)db_changed(r);
+	return true;
+}
+
 static bool
 purge(struct registry *r, unsigned limit, unsigned *ret_n, struct err *err)
 {
@@ -172,7 +187,7 @@ purge(struct registry *r, unsigned limit, unsigned *ret_n, struct err *err)
 	               " WHERE expires > 0 AND expires <= ?1 LIMIT ?2)", v, err))
 		return false;
 	*ret_n += (unsigned)db_changed(r);
-	return true;
+	return purge_tally(r, ret_n, err);
 }
 
 bool
