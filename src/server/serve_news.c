@@ -129,8 +129,7 @@ serve_news_turn(struct serve *s)
 	if (s->stopping || !s->announced || !cas_are_new(s))
 		return;
 	keys = cas_with_keys(s);
-	log_notice("There is another CA: %s.", keys != s->cas_with_keys ? "the broker is told, and signer and control are started again, so that they know it" :
-									  "broker and control are told");
+	log_notice("There is another CA: %s.", keys != s->cas_with_keys ? "who has to know it is told, and signer and control are started again" : "who has to know it is told");
 	/* Control follows the signer. */
 	if (keys != s->cas_with_keys)
 		serve_ask_to_end(&s->children[SERVE_SIGNER]);
