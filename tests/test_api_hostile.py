@@ -4,11 +4,13 @@ import concurrent.futures
 import hashlib
 import hmac
 import json
+import re
 import resource
 import select
 import socket
 import threading
 import time
+import urllib.parse
 
 import apikit
 import certs
@@ -408,3 +410,35 @@ def test_streams_of_events_are_counted(control):
     finally:
         for s in held:
             s.connection.close()
+
+
+def test_who_does_not_read_the_events_is_sent_away(impatient):
+    """After 512 KiB and what the kernel holds; nobody else waits for him, and he finds his place again."""
+    admin = apikit.Client(impatient, unix=True)
+    name = "\U0001f4a1" * 64
+    path = "/api/v1/devices/" + urllib.parse.quote(name)
+    assert admin("POST", "/api/v1/devices", {"id": name}).status == 201
+    silent = socket.socket(socket.AF_UNIX)
+    silent.connect(str(impatient.dir / "api.sock"))
+    silent.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    got = b""
+    while b"retry: " not in got:
+        got += silent.recv(4096)
+    poll, sent, seen = select.poll(), 0, 0
+    poll.register(silent, 0)  # its end, not its data
+    with apikit.Events(admin) as others:
+        while not poll.poll(0):
+            assert sent < 3000, "4 MB wait for somebody who does not read"
+            assert admin("PATCH", path, {"label": str(sent)}).status == 200
+            sent += 1
+            assert others.until("change", operation="updateDevice")["device"] == name
+    while data := silent.recv(65536):
+        got += data
+    silent.close()
+    last = re.findall(rb"^id: (\d+-(\d+))\nevent: .*\ndata: .*\n\n", got, re.M)[-1]
+    assert len(got) < 512 * 1024 + 2 * 1024 * 1024
+    with apikit.Events(admin, last=last[0].decode()) as again:
+        kind, _ = again.read()
+        assert kind == "missed" or again.id == f"{last[0].split(b'-')[0].decode()}-{int(last[1]) + 1}"
+    assert admin("DELETE", path).status == 204
+    admin.close()
