@@ -85,29 +85,51 @@ asides_main(void *ctx)
 	}
 }
 
+/* What is against it: as for control_error(). */
+struct against {
+	const char *code, *text;
+};
+static const struct against ends = { "limit", "the broker ends" }, many = { "limit", "too many questions wait already" },
+	no_memory = { "memory", "the broker is out of memory" },
+	no_thread = { "memory", "there is no thread for it: out of memory, or a limit on processes" };
+
+/* Under the lock: <x> waits for its turn. NULL: it does. */
+static const struct against *
+give(struct asides *a, struct aside *x)
+{
+	if (a->over)
+		return &ends;
+	if (a->n == ASIDE_WAITING_MAX)
+		return &many;
+	if (!a->runs && pthread_create(&a->thread, NULL, asides_main, a) != 0)
+		return &no_thread;
+	a->runs = true;
+	*a->end = x;
+	a->end = &x->next;
+	a->n++;
+	(void)pthread_cond_signal(&a->more);
+	return NULL;
+}
+
 bool
-aside_give(struct asides *a, struct broker_request *r, const json_t *in, aside_work *work)
+control_aside(struct asides *a, struct broker_request *r, const json_t *in, aside_work *work, json_t **ret_out)
 {
 	struct aside *x = malloc(sizeof(*x));
-	bool ok = x != NULL;
+	const struct against *against = &no_memory;
 
-	if (ok)
+	if (x != NULL)
 		*x = (struct aside){ .request = r, .in = json_deep_copy(in), .work = work };
-	ok = ok && x->in != NULL;
-	(void)pthread_mutex_lock(&a->lock);
-	ok = ok && !a->over && a->n < ASIDE_WAITING_MAX;
-	if (ok && !a->runs)
-		ok = a->runs = pthread_create(&a->thread, NULL, asides_main, a) == 0;
-	if (ok) {
-		*a->end = x;
-		a->end = &x->next;
-		a->n++;
-		(void)pthread_cond_signal(&a->more);
+	if (x != NULL && x->in != NULL) {
+		(void)pthread_mutex_lock(&a->lock);
+		against = give(a, x);
+		(void)pthread_mutex_unlock(&a->lock);
 	}
-	(void)pthread_mutex_unlock(&a->lock);
-	if (!ok && x != NULL)
+	if (against == NULL)
+		return true;
+	if (x != NULL)
 		aside_free(x);
-	return ok;
+	*ret_out = control_error(against->code, against->text);
+	return false;
 }
 
 void

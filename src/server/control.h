@@ -15,6 +15,8 @@ void control_answer(struct broker_request *r, json_t *out);
 
 /* ---- explain.c: who somebody would be, and what he asks about ---- */
 
+/* Is <l> called <name>, or is that its port? NULL: is it one for clients? */
+bool explain_is_meant(const struct config_listener *l, const char *name);
 /* By role, cn and user of <q>, on a listener with these <rules>. */
 bool explain_who(unsigned rules, const struct server_question *q, struct authz_principal **ret_who, struct err *err);
 /* <text> behind the mount point, without "$share/NAME/". False: it is no topic of the kind, or too long. */
@@ -31,8 +33,8 @@ void asides_free(struct asides *a);  /* the same */
 
 /* Answers <r>. On the thread for it. */
 typedef void aside_work(struct server *s, struct broker_request *r, const json_t *in);
-/* <in> is copied. False: out of memory, or too many wait; <r> is still to be answered. Any thread. */
-bool aside_give(struct asides *a, struct broker_request *r, const json_t *in, aside_work *work);
+/* <in> is copied. False: out of memory, too many wait, or the broker ends; *ret_out is the answer to <r>, that says so. Any thread. */
+bool control_aside(struct asides *a, struct broker_request *r, const json_t *in, aside_work *work, json_t **ret_out);
 
 /* ---- control_rights.c: what shards are asked about rights ---- */
 

@@ -101,12 +101,8 @@ control_explain(struct server *s, struct broker_request *r, const json_t *in, js
 		*ret_out = control_error("argument", "expected a client_id, an action and a topic");
 		return false;
 	}
-	if (json_object_get(in, "role") != NULL || json_object_get(in, "user") != NULL) {
-		if (aside_give(s->asides, r, in, control_stranger))
-			return true;
-		*ret_out = control_error("limit", "too many questions wait already");
-		return false;
-	}
+	if (json_object_get(in, "role") != NULL || json_object_get(in, "user") != NULL)
+		return control_aside(s->asides, r, in, control_stranger, ret_out);
 	q = malloc(sizeof(*q));
 	if (q == NULL)
 		return false;
@@ -239,12 +235,9 @@ control_diff(struct server *s, struct broker_request *r, const json_t *in, json_
 {
 	const char *text = json_string_value(json_object_get(in, "text"));
 
-	if (text == NULL || listeners_ruled(s, json_string_value(json_object_get(in, "listener"))) == 0)
-		*ret_out = control_error("argument", text == NULL ? "expected a policy's text" : "no such listener is ruled by a policy or ACL file");
-	else if (aside_give(s->asides, r, in, diff))
-		return true;
-	else
-		*ret_out = control_error("limit", "too many questions wait already");
+	if (text != NULL && listeners_ruled(s, json_string_value(json_object_get(in, "listener"))) != 0)
+		return control_aside(s->asides, r, in, diff, ret_out);
+	*ret_out = control_error("argument", text == NULL ? "expected a policy's text" : "no such listener is ruled by a policy or ACL file");
 	return false;
 }
 
@@ -325,8 +318,5 @@ rules(struct server *s, struct broker_request *r, const json_t *in)
 bool
 control_rules(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
 {
-	if (aside_give(s->asides, r, in, rules))
-		return true;
-	*ret_out = control_error("limit", "too many questions wait already");
-	return false;
+	return control_aside(s->asides, r, in, rules, ret_out);
 }

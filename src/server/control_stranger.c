@@ -1,7 +1,6 @@
 /* "explain" and "usage" about somebody who has no session: by the policy that is in force on the listener to which he would come. */
 #include "server/control.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/text.h"
@@ -14,15 +13,6 @@ text_of(const json_t *in, const char *key)
 	return json_string_value(json_object_get(in, key));
 }
 
-static bool
-is_named(const struct config_listener *l, const char *name)
-{
-	char port[8];
-
-	(void)snprintf(port, sizeof(port), "%u", (unsigned)l->port);
-	return strcmp(l->name, name) == 0 || (l->port != 0 && strcmp(port, name) == 0);
-}
-
 /* The one that is named, or the first that asks for certificates if he has one, or the first. -1: there is none. */
 static int
 find_listener(const struct server *s, const struct server_question *q)
@@ -33,9 +23,9 @@ find_listener(const struct server *s, const struct server_question *q)
 	for (unsigned i = 0; i < s->n_listeners; i++) {
 		const struct config_listener *l = s->listeners[i].config;
 
-		if (CONFIG_FOR_CONTROL(l) || l->protocol == CONFIG_METRICS)
+		if (!explain_is_meant(l, NULL))
 			continue;
-		if (q->listener != NULL ? is_named(l, q->listener) : certificate == (l->cafile != NULL || l->capath != NULL))
+		if (q->listener != NULL ? explain_is_meant(l, q->listener) : certificate == (l->cafile != NULL || l->capath != NULL))
 			return (int)i;
 		if (first == -1 && q->listener == NULL)
 			first = (int)i;
@@ -133,11 +123,8 @@ answer_usage(struct server *s, struct broker_request *r, const json_t *in)
 bool
 control_usage(struct server *s, struct broker_request *r, const json_t *in, json_t **ret_out)
 {
-	if (text_of(in, "cn") == NULL)
-		*ret_out = control_error("argument", "expected a cn");
-	else if (aside_give(s->asides, r, in, answer_usage))
-		return true;
-	else
-		*ret_out = control_error("limit", "too many questions wait already");
+	if (text_of(in, "cn") != NULL)
+		return control_aside(s->asides, r, in, answer_usage, ret_out);
+	*ret_out = control_error("argument", "expected a cn");
 	return false;
 }

@@ -16,8 +16,8 @@ enum { CERT_FILE_MAX = 1 << 20 };
 
 static const uint8_t unknown_key[32];
 
-static bool
-is_meant(const struct config_listener *l, const char *name)
+bool
+explain_is_meant(const struct config_listener *l, const char *name)
 {
 	char port[8];
 
@@ -31,7 +31,7 @@ static const struct config_listener *
 find_listener(const struct config *c, const char *name, struct err *err)
 {
 	for (unsigned i = 0; i < c->n_listeners; i++)
-		if (is_meant(&c->listeners[i], name))
+		if (explain_is_meant(&c->listeners[i], name))
 			return &c->listeners[i];
 	(void)err_set(err, ERR_MISSING, "there is no listener %s; `signet broker --test-config` names all", name != NULL ? name : "for clients");
 	return NULL;
