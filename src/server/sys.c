@@ -149,12 +149,12 @@ struct sys {
 	struct heap_gauge heap;
 	uint64_t said[ARRAY_LEN(values) + 3]; /* the last value that was published; UINT64_MAX: none yet */
 	uint64_t before[ARRAY_LEN(loads)];
-	double load[ARRAY_LEN(loads)][ARRAY_LEN(minutes)];
+	double load[ARRAY_LEN(loads)][ARRAY_LEN(minutes)], load_said[ARRAY_LEN(loads)][ARRAY_LEN(minutes)]; /* said: -1, if it was not */
 	const char *store_state; /* as it was said */
 	struct health *health;
 	uint64_t alarms_said;
 	char *refusals_said;
-	bool greeted;
+	bool versioned, history_due;
 };
 
 struct sys *
@@ -173,6 +173,9 @@ sys_new(unsigned interval_s, uint64_t now_ms)
 	y->start_ms = y->last_ms = y->next_ms = now_ms;
 	for (size_t i = 0; i < ARRAY_LEN(y->said); i++)
 		y->said[i] = UINT64_MAX;
+	for (size_t i = 0; i < ARRAY_LEN(loads); i++)
+		for (size_t k = 0; k < ARRAY_LEN(minutes); k++)
+			y->load_said[i][k] = -1;
 	return y;
 }
 
@@ -186,14 +189,14 @@ sys_free(struct sys *y)
 	free(y);
 }
 
-static void
+/* False: out of memory; the next interval says it again. */
+static bool
 say(const struct worker *w, const char *topic, const char *text)
 {
 	char name[96];
 	int n = snprintf(name, sizeof(name), "$SYS/broker/%s", topic);
 
-	/* Out of memory: the next interval says it again. */
-	(void)shard_publish(w->shard, slice_of(name, (size_t)n), slice_str(text), true);
+	return shard_publish(w->shard, slice_of(name, (size_t)n), slice_str(text), true);
 }
 
 static void
@@ -203,18 +206,29 @@ say_number(const struct worker *w, const char *topic, uint64_t value, uint64_t *
 
 	if (value == *said)
 		return;
-	*said = value;
 	(void)snprintf(text, sizeof(text), "%" PRIu64, value);
-	say(w, topic, text);
+	if (say(w, topic, text))
+		*said = value;
 }
 
 /* <text> is taken; NULL, for want of memory: the next interval says it. */
-static void
+static bool
 say_json(const struct worker *w, const char *topic, char *text)
 {
-	if (text != NULL)
-		say(w, topic, text);
+	bool ok = text != NULL && say(w, topic, text);
+
 	free(text);
+	return ok;
+}
+
+static void
+say_alarms(const struct worker *w, struct sys *y)
+{
+	uint64_t said = y->alarms_said;
+	char *text = board_text(w->server->board, &said);
+
+	if (text != NULL && say_json(w, "alarms", text))
+		y->alarms_said = said;
 }
 
 static void
@@ -224,16 +238,16 @@ say_health(const struct worker *w, struct sys *y, uint64_t now_ms)
 	char *refusals;
 
 	health_sample(y->health, s, now_ms);
-	say_json(w, "alarms", board_text(s->board, &y->alarms_said));
-	say_json(w, "health/recent", health_recent(y->health));
-	if (health_history_is_due(y->health))
-		say_json(w, "health/history", health_history(y->health));
+	say_alarms(w, y);
+	(void)say_json(w, "health/recent", health_recent(y->health));
+	y->history_due = y->history_due || health_history_is_due(y->health);
+	if (y->history_due)
+		y->history_due = !say_json(w, "health/history", health_history(y->health));
 	refusals = health_refusals(s);
-	if (refusals == NULL || (y->refusals_said != NULL && strcmp(refusals, y->refusals_said) == 0)) {
+	if (refusals == NULL || (y->refusals_said != NULL && strcmp(refusals, y->refusals_said) == 0) || !say(w, "refusals", refusals)) {
 		free(refusals);
 		return;
 	}
-	say(w, "refusals", refusals);
 	free(y->refusals_said);
 	y->refusals_said = refusals;
 }
@@ -249,15 +263,16 @@ say_loads(const struct worker *w, struct sys *y, uint64_t now_ms)
 
 		y->before[i] = now;
 		for (size_t k = 0; k < ARRAY_LEN(minutes); k++) {
-			double fade = exp(-span / (60.0 * minutes[k])), old = y->load[i][k];
+			double fade = exp(-span / (60.0 * minutes[k]));
 			char topic[64], text[48];
 
-			y->load[i][k] = per_minute + fade * (old - per_minute);
-			if (y->greeted && fabs(y->load[i][k] - old) < 0.01)
+			y->load[i][k] = per_minute + fade * (y->load[i][k] - per_minute);
+			if (fabs(y->load[i][k] - y->load_said[i][k]) < 0.01)
 				continue;
 			(void)snprintf(topic, sizeof(topic), "%s/%umin", loads[i].topic, minutes[k]);
 			(void)snprintf(text, sizeof(text), "%.2f", y->load[i][k]);
-			say(w, topic, text);
+			if (say(w, topic, text))
+				y->load_said[i][k] = y->load[i][k];
 		}
 	}
 }
@@ -266,18 +281,16 @@ uint64_t
 sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms)
 {
 	uint64_t heap, probe = health_probe(y->health, w->server, now_ms);
+	const char *state = metrics_store_state(persist_store(w->server));
 	char text[48];
 
 	if (now_ms < y->next_ms)
 		return NUM_MIN(probe, y->next_ms - now_ms);
-	if (!y->greeted)
-		say(w, "version", "signet version " SIGNET_VERSION);
+	y->versioned = y->versioned || say(w, "version", "signet version " SIGNET_VERSION);
 	(void)snprintf(text, sizeof(text), "%" PRIu64 " seconds", (now_ms - y->start_ms) / 1000);
-	say(w, "uptime", text);
-	if (y->store_state != metrics_store_state(persist_store(w->server))) {
-		y->store_state = metrics_store_state(persist_store(w->server));
-		say(w, "store/state", y->store_state);
-	}
+	(void)say(w, "uptime", text);
+	if (y->store_state != state && say(w, "store/state", state))
+		y->store_state = state;
 	for (size_t i = 0; i < ARRAY_LEN(values); i++)
 		say_number(w, values[i].topic, values[i].value(w->server), &y->said[i]);
 	y->clients_max = NUM_MAX(y->clients_max, total_connected(w->server));
@@ -288,7 +301,6 @@ sys_turn(struct sys *y, const struct worker *w, uint64_t now_ms)
 	say_number(w, "heap/maximum", y->heap_max, &y->said[ARRAY_LEN(values) + 1]);
 	say_loads(w, y, now_ms);
 	say_health(w, y, now_ms);
-	y->greeted = true;
 	y->last_ms = now_ms;
 	y->next_ms = now_ms + y->interval_ms;
 	return NUM_MIN(probe, y->interval_ms);
