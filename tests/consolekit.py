@@ -70,10 +70,12 @@ def wait_text(browser, text, where="body"):
     browser("await page.locator(args.where).getByText(args.text).first().waitFor()", text=text, where=where)
 
 
-# What makes the page, or a table on it, wider than it has room.
+# What makes the page, or a table on it, wider than it has room; and what has less room than its text (20: the arrow).
 TOO_WIDE = """return page.evaluate(() => { const room = document.documentElement.clientWidth;
     return [...(document.documentElement.scrollWidth > room ? [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > room) : []),
-        ...[...document.querySelectorAll('main .scroll, main .card, main .tree')].filter((e) => e.scrollWidth > e.clientWidth + 1)].map((e) => e.outerHTML.slice(0, 160)); })"""
+        ...[...document.querySelectorAll('main .scroll, main .card, main .tree')].filter((e) => e.scrollWidth > e.clientWidth + 1),
+        ...[...document.querySelectorAll('main select')].filter((e) => { const s = getComputedStyle(e), c = document.createElement('canvas').getContext('2d'); c.font = s.font;
+            return c.measureText(e.selectedOptions[0]?.text ?? '').width > e.clientWidth - parseFloat(s.paddingLeft) - parseFloat(s.paddingRight) - 20; })].map((e) => e.outerHTML.slice(0, 160)); })"""
 
 
 class Browser:

@@ -84,7 +84,7 @@ const Field = ({ name, ...more }) => html`<label>${t('bundle.' + name)}<input na
 function BundleForm({ busy, submit }) {
 	const [format, set] = useState('zip'), issues = format !== 'springcore';
 	return html`<form onSubmit=${submit}><div class="fields">
-		<label>${t('bundle.format')}<select name="format" value=${format} onChange=${(e) => set(e.currentTarget.value)}>
+		<label class="full">${t('bundle.format')}<select name="format" value=${format} onChange=${(e) => set(e.currentTarget.value)}>
 			${formats.map((f) => html`<option value=${f}>${t('bundle.format-' + f)}</option>`)}</select></label>
 		${issues && html`<label>${t('bundle.key')}<select name="key">${keys.map((k) => html`<option value=${k}>${t('bundle.key-' + (k || 'any'))}</option>`)}</select></label>`}
 		<${Field} name="host" maxlength="253" placeholder=${location.hostname} /><${Field} name="port" type="number" min="1" max="65535" />
