@@ -8,7 +8,7 @@
 struct standing {
 	bool device;      /* there is one of that common name */
 	enum registry_device_state state;
-	int64_t created;  /* another one of the same name is another one */
+	int64_t created;  /* another one of the same name, of another second, is another one */
 };
 void standing_of(struct registry *r, struct slice cn, struct standing *ret);
 /* For who asks in the device's own name: ERR_DENIED unless it is enabled, and none of its certificates is on hold. A name that no device has is
