@@ -537,6 +537,34 @@ many(void **state)
 	X509_CRL_free(x);
 }
 
+/* A list counts for the CA whose key has signed it, and for nobody else of its name: neither what it revokes nor that it is there. */
+static void
+lists_of_namesakes(void **state)
+{
+	/* A stranger's list under the name of a CA that nobody has shown yet; then two CAs of one name, each with its list or without. */
+	static const struct {
+		const char *cas, *lists;
+		enum pki_cause cause;
+	} rows[] = { { "root.pem", "twin.crl", PKI_BAD_CRL_MISSING }, { "twins.pem", "twin.crl", PKI_BAD_CRL_MISSING }, { "twins.pem", "client.crl", PKI_OK } };
+	struct pki_trust *plain = trust_of("ca.pem", NULL, 0), *root = trust_of("root.pem", NULL, 0);
+	struct pki_peer *p = t_accepted(&w.dir, plain, "ca.pem", w.leaf.x, NULL), *q = t_accepted(&w.dir, root, "root.pem", w.leaf.x, w.client.x);
+
+	(void)state;
+	t_put_certs(&w.dir, "twins.pem", (struct t_cert[]){ w.root, w.client, w.twin }, 3);
+	t_put_crl(&w.dir, "twin.crl", t_crl_of(&(struct t_crl_want){ .by = &w.twin, .victims = { w.leaf.x }, .number = 9, .last = from, .next = to }));
+	t_put_crl(&w.dir, "client.crl", t_crl_of(&(struct t_crl_want){ .by = &w.client, .number = 5, .last = from, .next = to }));
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct pki_trust *t = trust_of(rows[i].cas, rows[i].lists, 0);
+
+		assert_int_equal(again(t, i == 0 ? q : p, T_NOW, true), rows[i].cause);
+		pki_trust_unref(t);
+	}
+	pki_peer_free(p);
+	pki_peer_free(q);
+	pki_trust_unref(plain);
+	pki_trust_unref(root);
+}
+
 int
 main(void)
 {
@@ -545,6 +573,7 @@ main(void)
 		cmocka_unit_test(replacing_where_the_ca_comes_with_chains),
 		cmocka_unit_test(a_ca_that_came_with_a_chain),
 		cmocka_unit_test(who_brings_too_many),
+		cmocka_unit_test(lists_of_namesakes),
 		cmocka_unit_test(what_is_new),
 		cmocka_unit_test(the_whole_chain),
 		cmocka_unit_test(a_role_that_changed),
