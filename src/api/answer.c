@@ -110,10 +110,6 @@ finish(struct call *c, struct reply *r)
 
 	r->headers = c->headers;
 	r->cache = c->cache[0] != '\0' ? c->cache : NULL;
-	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed) {
-		api_audit_names(c->api, c->actor.name, c->op->id, object_of(c, status, object), c->names);
-		event_change(c);
-	}
 	if (c->head.method > HTTP_HEAD && status < 400 && (c->op == NULL || (c->op->flags & OP_PUBLIC) == 0)) {
 		broker_poke(c->api);
 		/* Who needs no login takes nobody's rights away, and may come as often as he likes. */
@@ -121,6 +117,11 @@ finish(struct call *c, struct reply *r)
 			tunnels_check(c->api);
 			events_check(c->api);
 		}
+	}
+	/* Whose right has just gone is not told any more. */
+	if (c->op != NULL && c->head.method > HTTP_HEAD && (c->op->flags & OP_QUIET) == 0 && status < 400 && !c->replayed) {
+		api_audit_names(c->api, c->actor.name, c->op->id, object_of(c, status, object), c->names);
+		event_change(c);
 	}
 	if (c->chan != NULL)
 		chan_answer(c->chan, r); /* frees the call */
