@@ -415,7 +415,7 @@ const struct option options[] = {
 	  IN_CONFIG(https_max_connections), .type = OPTION_INT, .min = 1, .max = 100000, .def = 512, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "https_max_connections_per_address", "N", "Those from one address; of IPv6 from one network of 64 bits",
 	  IN_CONFIG(https_max_per_address), .type = OPTION_INT, .min = 1, .max = 100000, .def = 64, .flags = OPTION_CONTROL | OPTION_NEXT_START },
-	{ "enrol_host", "HOST[:PORT]", "Where new devices reach control, for their tokens; else where it was reached by who makes a token, on its unix socket what its certificate is for",
+	{ "enrol_host", "HOST[:PORT]", "Where new devices reach control, for their tokens; else as whoever makes one reached it, or by the certificate's name",
 	  IN_CONFIG(enrol_host), .type = OPTION_TEXT, .flags = OPTION_CONTROL | OPTION_NEXT_START },
 	{ "est_serverkeygen", "true|false", "EST also makes keys for devices that cannot make their own; they are sent once and not kept",
 	  IN_CONFIG(est_serverkeygen), .type = OPTION_BOOL, .flags = OPTION_CONTROL | OPTION_NEXT_START },
