@@ -316,7 +316,10 @@ class Events:
     def read(self):
         """The next event: (kind, data); (None, None) at the end."""
         kind = data = None
+        end = time.monotonic() + 2 * kit.PATIENCE
         while line := self.response.readline():
+            # The signs of life, which go on for ever, are none of it.
+            assert time.monotonic() < end, "no event has come"
             word, _, rest = line.decode().rstrip("\n").partition(": ")
             if word == "id":
                 self.id = rest

@@ -29,7 +29,7 @@ def served(tmp_path_factory, factory):
     pki = kit.Pki(tmp_path_factory.mktemp("fleet") / "site")
     conf = pki.dir / "signet.conf"
     conf.write_text(conf.read_text().replace("require_certificate true\n", "require_certificate true\nrequire_registration true\nquarantine unregistered\n")
-                    + "actuate_topic springcard/springcore/%u/config\ntoken_lifetime 86400\n")
+                    + "actuate_topic springcard/springcore/%u/config\ntoken_lifetime 86400\nstatus_interval 1\n")
     kit.signet("ca", "trust", "--dir", pki.dir, "--role", "factory", "--name", "acme", factory.file)
     old = certs.Ca(tmp_path_factory.mktemp("old") / "ca", "Client CA of before")
     kit.signet("ca", "adopt", "--dir", pki.dir, "--name", "before", "--role", "client", "--key", old.key.path, "--cert", old.file, "--no-passphrase")
@@ -357,6 +357,21 @@ def test_devices_are_found_by_their_certificate(served, page, admin):
     page(choose, state="expiring", seen="ends soon")
     assert page("return await page.getByLabel(/^In the order/).inputValue()") == "expiry"
     assert admin("DELETE", "/api/v1/devices/soon").status == 204
+
+
+def test_whose_status_messages_stop_is_seen(served, page, admin):
+    files = device(served, admin, "hangs-1")
+    page.open("devices?prefix=hangs-")
+    see(page, "hangs-1", "table")
+    with kit.comes(served, "hangs-1", files, port=served.mqtt, version=kit.V5) as c:
+        c.publish(f"{kit.PREFIX}/hangs-1/status", '{"State":"online,ready"}', qos=1, retain=True)
+        page("await page.getByRole('row', { name: /hangs-1/ }).getByText('stale', { exact: true }).waitFor()")
+        page("await page.locator('[role=search]').getByLabel('Presence').selectOption({ label: 'stale' })")
+        see(page, "hangs-1", "table")
+        page.look("stale")
+        click(page, "hangs-1", "table", "link")
+        see(page, "It has missed two status messages", "dl")
+    assert admin("DELETE", "/api/v1/devices/hangs-1").status == 204
 
 
 def test_who_comes_and_goes_is_seen_at_once(served, page, admin, gate):

@@ -41,6 +41,19 @@ def on_list(pki):
     return int(number), {line.split(":")[1].strip().lower() for line in result.stdout.splitlines() if "Serial Number:" in line}
 
 
+def test_what_commands_do_is_told(pki):
+    with apikit.Served(pki) as served:
+        c = served.login()
+        for name in ("heard", "heard-2"):
+            assert c("POST", "/api/v1/devices", {"id": name}).status == 201
+        with apikit.Events(c, "?kinds=certificate") as events:
+            for name, reason, what in (("heard", "certificateHold", "held"), ("heard-2", "keyCompromise", "revoked")):
+                kit.signet("ca", "issue", "--ca", "client", name, "--dir", pki.dir)
+                events.until("certificate", cn=name, what="issued", device=name)
+                kit.signet("ca", "revoke", name, "--reason", reason, "--dir", pki.dir)
+                events.until("certificate", cn=name, what=what)
+
+
 def serials(pki, status):
     return {serial for (ca, serial), s in booked(pki).items() if ca == "client" and s == status}
 

@@ -205,6 +205,7 @@ def test_a_unix_socket(broker_of, tmp_path):
     broker = broker_of(f"listener {port} 127.0.0.1\nlistener 0 {path}\nenable_proxy_protocol 1\nallow_anonymous true\n{kit.STAY_ROOT}", port)
     with socket.socket(socket.AF_UNIX) as s:
         s.settimeout(kit.PATIENCE)
+        kit.wait_for(path.exists, "the socket")  # made behind the port that the broker is known by
         s.connect(str(path))
         s.sendall(v1() + wire.connect("c"))
         assert s.recv(4) == b"\x20\2\0\0"

@@ -57,7 +57,7 @@ export function bytes(/** @type {number} */ n) {
 	return `${(n / 1000 ** power).toPrecision(3)} ${sizes[power]}`;
 }
 
-const kinds = { enabled: 'good', active: 'good', online: 'good', pass: 'good', pending: 'warn', quarantined: 'warn', superseded: 'warn', hold: 'warn', expiring: 'warn',
+const kinds = { enabled: 'good', active: 'good', online: 'good', pass: 'good', pending: 'warn', quarantined: 'warn', superseded: 'warn', hold: 'warn', expiring: 'warn', stale: 'warn',
 	busy: 'warn', disabled: 'bad', revoked: 'bad', expired: 'bad', dead: 'bad' };
 
 /** A state is never told by its colour alone. */

@@ -13,7 +13,7 @@ import { Detail, Lost, Messages, number, Status } from './messages.js';
 import { Refused } from './refusals.js';
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
-const EVENTS = 'connect,disconnect,status,pending,certificate,enrolment,change';
+const EVENTS = 'connect,disconnect,status,stale,pending,certificate,enrolment,change';
 const Facts = ({ facts }) => html`<dl>${facts.map(([name, value]) => html`<dt>${t(name)}</dt><dd>${value}</dd>`)}</dl>`;
 const protocols = { 3: 'MQTT 3.1', 4: 'MQTT 3.1.1', 5: 'MQTT 5' };
 
@@ -107,7 +107,7 @@ function Actions({ d, set, ask }) {
 const about = (d) => [['devices.label', html`<${Name} value=${d.label} />`], ['device.cn', html`<${Name} value=${d.cn} />`],
 	['devices.presence', d.online ? html`<${Badge} state="online" /> <${When} time=${d.since} />` : html`<${Badge} state="offline" />`],
 	['devices.seen', html`<${When} time=${d.last_seen} none=${t('never')} />`], ['device.address', plain(d.address) || '–'],
-	['devices.status', html`<${Name} value=${d.status} />`], ['devices.certificate', html`<${Has} d=${d} />`],
+	['devices.status', html`<${Name} value=${d.status} /> ${d.stale && html`<${Badge} state="stale" /> <span class="dim small">${t('device.stale')}</span>`}`], ['devices.certificate', html`<${Has} d=${d} />`],
 	['page.templates', html`<${TemplateNames} ids=${d.templates} />`], ['device.created', html`<${When} time=${d.created} />`]];
 
 function TemplateNames({ ids }) {

@@ -13,10 +13,14 @@ import { Device } from './device.js';
 const states = ['enabled', 'disabled', 'pending', 'quarantined'];
 const orders = ['id', 'label', 'expiry', 'last_seen'];
 const DAY = 86400e3;
+/** The API has two questions for what people see as one. */
+const presences = { true: 'online', false: 'offline', stale: 'stale' };
 const certificates = ['active', 'expiring', 'expired', 'hold', 'revoked', 'none'];
 
 /** What the API is asked: "expiring" is a word of this page alone. Midnight bounds it, so that the pages of one list belong together. */
 function askFor(want) {
+	if (want.online === 'stale')
+		return askFor({ ...want, online: '', stale: true });
 	if (want.certificate !== 'expiring')
 		return want;
 	const end = new Date(Math.ceil((Date.now() + SOON) / DAY) * DAY);
@@ -25,7 +29,7 @@ function askFor(want) {
 
 const Row = ({ d }) => html`<tr><td data-more=${plain(d.label)}><a href=${to('devices', d.id)}><${Name} value=${d.id} most=${64} /></a></td><td class="opt"><${Name} value=${d.label} /></td>
 	<td><${Badge} state=${d.state} /></td><td>${d.online ? html`<${Badge} state="online" />` : html`<${When} time=${d.last_seen} none=${t('never')} />`}</td>
-	<td class="opt">${d.status ? html`<${Name} value=${d.status} most=${40} />` : ''}</td><td><${Has} d=${d} /></td></tr>`;
+	<td class="opt">${d.status ? html`<${Name} value=${d.status} most=${40} />` : ''} ${d.stale && html`<${Badge} state="stale" />`}</td><td><${Has} d=${d} /></td></tr>`;
 
 const heads = ['id', 'label', 'state', 'seen', 'status', 'certificate'];
 const Table = ({ items }) => html`<div class="scroll below" tabindex="0" role="region" aria-label=${t('page.devices')}><table>
@@ -40,7 +44,7 @@ function Search({ want, narrow }) {
 		<label>${t(want.order === 'label' ? 'devices.search-label' : 'devices.search')}<input type="search" value=${want.prefix} spellcheck=${false} autocapitalize="none"
 			maxlength="256" onInput=${(e) => narrow({ prefix: e.currentTarget.value })} /></label>
 		${pick('state', states, (x) => t('state.' + x))}
-		${pick('online', ['true', 'false'], (x) => t(x === 'true' ? 'state.online' : 'state.offline'))}
+		${pick('online', Object.keys(presences), (x) => t('state.' + presences[x]))}
 		${pick('certificate', certificates, (x) => t(x === 'active' ? 'ca.valid' : x === 'none' ? 'none' : 'state.' + x))}
 		${templates.length > 0 && pick('template', templates.map((x) => String(x.id)), (x) => templates.find((y) => String(y.id) === x).label)}
 		<label>${t('devices.order')}<select value=${want.order || 'id'} onChange=${(e) => narrow({ order: e.currentTarget.value === 'id' ? '' : e.currentTarget.value })}>
@@ -62,12 +66,13 @@ function List({ route }) {
 	const told = (events) => {
 		const shown = new Set(data?.items.map((d) => d.id));
 		const here = events.some((e) => shown.has(e.data.device)) || events.length === 0;
-		// Who is not on this page may come onto it: by its presence if that is asked for, or because it is new.
-		if (here || want.online || want.order === 'last_seen' || events.some((e) => e.kind === 'change' || e.kind === 'pending' || e.kind === 'enrolment'))
+		// Who is not on this page may come onto it: by its presence or certificate if that is asked for, or because it is new.
+		const news = ['change', 'pending', 'enrolment', ...(want.certificate || want.order === 'expiry' ? ['certificate'] : [])];
+		if (here || want.online || want.order === 'last_seen' || events.some((e) => news.includes(e.kind)))
 			return reload();
 		return null;
 	};
-	useEvents({ kinds: 'connect,disconnect,status,pending,certificate,enrolment,change' }, told);
+	useEvents({ kinds: 'connect,disconnect,status,stale,pending,certificate,enrolment,change' }, told);
 	const narrowed = asked.some((name) => want[name] && name !== 'order');
 	return html`<div class="head"><h1>${t('page.devices')}</h1><div class="row">
 			<button type="button" onClick=${() => add('many')}>${t('many.title')}</button>

@@ -101,7 +101,7 @@ remove_file(void *ctx, int folder, const char *name)
 void
 store_copy_remove(const char *dir, const char *registry, const char *path)
 {
-	struct store_copy c;
+	struct store_copy c = { .parent = -1, .fd = -1 };
 	struct err err;
 	bool ok;
 

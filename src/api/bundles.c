@@ -425,7 +425,7 @@ make_key(struct call *c)
 		(void)text_copy(k->cn, sizeof(k->cn), slice_str(m->cn));
 		if (type.p != NULL)
 			(void)pki_key_type_parse(type, &k->type);
-		else if (strcmp(m->profile, "cfree") == 0)
+		else if (slice_eq(slice_str(m->profile), SL("cfree")))
 			k->type = PKI_RSA2048; /* it takes no other kind */
 		if (worker_add(c->api->worker, &k->job))
 			return;

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/events.h"
 #include "api/signers.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -65,6 +66,16 @@ find_der(const struct indexes *x, const struct index_file *f, const char *serial
 	free(text);
 }
 
+/* Of what was done before the first reading nobody waits to hear. */
+static void
+tell(const struct indexes *x, const struct registry_certificate *c, bool released)
+{
+	const char *what = c->state == REGISTRY_CERT_REVOKED ? "revoked" : c->state == REGISTRY_CERT_HOLD ? "held" : c->state == REGISTRY_CERT_SUPERSEDED ? "superseded" : "issued";
+
+	if (x->ready)
+		event_certificate(x->api, released ? "released" : what, c->ca, slice_str(c->serial));
+}
+
 static bool
 import(struct indexes *x, struct index_file *f, const struct registry_certificate *c, struct err *err)
 {
@@ -74,6 +85,8 @@ import(struct indexes *x, struct index_file *f, const struct registry_certificat
 		return false;
 	f->news += news;
 	f->revoked += news && c->state >= REGISTRY_CERT_HOLD;
+	if (news)
+		tell(x, c, false);
 	return true;
 }
 
@@ -155,6 +168,8 @@ take_mark(struct indexes *x, struct index_file *f, const struct pki_entry *e, st
 			ok = registry_certificate_unhold(x->api->registry, c.ca, slice_str(c.serial), err);
 			f->news += ok;
 			f->revoked += ok;
+			if (ok)
+				tell(x, &c, true);
 		}
 		ok = ok && registry_booked(x->api->registry, c.ca, slice_str(c.serial), -1, err);
 	} else {
