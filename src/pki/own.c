@@ -120,7 +120,7 @@ collect(const struct pki_own *o, struct pki_own_request *q, struct err *err)
 		auto_x509 x = first_cert(o->cert_file, err);
 
 		if (x == NULL)
-			return err_set(err, ERR_MISSING, "%s cannot be read, and nobody says for which names a new one is", o->cert_file);
+			return err_set(err, ERR_MISSING, "%s cannot be read, and nobody says for which names a new one is: name them with broker_names and start again", o->cert_file);
 		pki_list_names(x, list, sizeof list);
 		for (struct slice rest = slice_str(list); more;) {
 			struct slice one = slice_cut(&rest, ',', &more);
