@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "api/public.h"
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/text.h"
 
@@ -40,11 +41,8 @@ static bool
 take_token(struct ocsp *o)
 {
 	const int64_t cost = 1000 / LIVE_A_SECOND;
-	struct timespec t;
-	int64_t now;
+	int64_t now = clock_ms();
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	now = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 	o->tokens_ms = o->at_ms == 0 ? LIVE_BURST * cost : NUM_MIN(o->tokens_ms + now - o->at_ms, LIVE_BURST * cost);
 	o->at_ms = now;
 	if (o->tokens_ms < cost)

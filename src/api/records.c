@@ -130,7 +130,9 @@ send_one(void *ctx, const struct registry_record *x)
 	json_decref(kept);
 	json_decref(at);
 	if (!ok) {
+		log_warning("The audit log's record %" PRId64 " cannot be sent: %s; it is tried again.", x->n, one != NULL ? err.text : "out of memory");
 		free(one);
+		s->more = true;
 		return false;
 	}
 	*one = (struct sent){ .next = s->sent, .of = s, .n = x->n };
@@ -148,13 +150,15 @@ records_send(struct api *a)
 	if (s == NULL || signers_client(a) == NULL)
 		return;
 	s->more = s->waiting > 0;
-	if (s->waiting > 0)
+	if (s->more)
 		return;
 	if (!registry_record_each(a->registry, AT_ONCE, send_one, s, &err)) {
 		log_error("The registry cannot say what the audit log is to be told: %s.", err.text);
 		after_ms(s, AGAIN_MS);
 	}
-	s->more = s->waiting == AT_ONCE;
+	s->more = s->more || s->waiting == AT_ONCE;
+	if (s->more && s->waiting == 0)
+		after_ms(s, AGAIN_MS);
 	signers_asked(a);
 }
 

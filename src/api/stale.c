@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "api/presence.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
 
@@ -26,15 +27,6 @@ struct stale {
 	int64_t at;               /* of the registry's list of those who are expected */
 	bool hearing;
 };
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void
 after_ms(struct event *ev, int64_t ms)
@@ -96,7 +88,7 @@ arm(struct stale *s)
 	if (s->first == NULL || !s->hearing)
 		(void)evtimer_del(s->due);
 	else if (!evtimer_pending(s->due, NULL))
-		after_ms(s->due, NUM_MAX(s->first->due_ms - now_ms(), (int64_t)0));
+		after_ms(s->due, NUM_MAX(s->first->due_ms - clock_ms(), (int64_t)0));
 }
 
 void
@@ -121,7 +113,7 @@ stale_expect(struct api *a, struct slice cn)
 			return;
 		}
 	}
-	put_last(s, b, now_ms() + patience_ms(a));
+	put_last(s, b, clock_ms() + patience_ms(a));
 	arm(s);
 }
 
@@ -146,7 +138,7 @@ on_due(evutil_socket_t fd, short what, void *ctx)
 {
 	struct api *a = ctx;
 	struct stale *s = a->stale;
-	int64_t now = now_ms();
+	int64_t now = clock_ms();
 	struct beat *b;
 
 	(void)fd;
@@ -191,11 +183,13 @@ void
 stale_hear(struct api *a)
 {
 	struct stale *s = a->stale;
+	int64_t due;
 
 	if (patience_ms(a) == 0)
 		return;
+	due = clock_ms() + patience_ms(a);
 	for (struct beat *b = s->first; b != NULL; b = b->next)
-		b->due_ms = now_ms() + patience_ms(a);
+		b->due_ms = due;
 	(void)evtimer_del(s->due);
 	s->hearing = true;
 	arm(s);

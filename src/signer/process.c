@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <openssl/crypto.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/secret.h"
 
@@ -33,15 +34,6 @@ struct process {
 	uint8_t *buf;          /* MESSAGE_MAX + 1: what is longer is told from what fits */
 	bool ended, failed;
 };
-
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void
 drop(struct link *l)
@@ -238,7 +230,7 @@ turn(struct process *p)
 		log_error("The signer ends, to be started again: the process that speaks to its tokens has gone.");
 		p->ended = p->failed = true;
 	}
-	core_tick(p->core, now_ms(), false);
+	core_tick(p->core, clock_ms(), false);
 	if ((fds[1].revents & POLLIN) != 0)
 		hear_signal(p);
 	if (fds[0].revents != 0)
@@ -280,7 +272,7 @@ begin(struct process *p, const struct signer_setup *s, struct err *err)
 		secret_wipe(s->wipe, s->wipe_n);
 	if (!confine(s, err))
 		return false;
-	core_tick(p->core, now_ms(), true);
+	core_tick(p->core, clock_ms(), true);
 	if (send(p->channel, "R", 1, MSG_NOSIGNAL) != 1)
 		return err_sys(err, "the supervisor has gone");
 	return true;
@@ -301,7 +293,7 @@ signer_run(const struct signer_setup *s)
 	while (ok && !p.ended)
 		turn(&p);
 	if (ok)
-		core_tick(p.core, now_ms(), true);
+		core_tick(p.core, clock_ms(), true);
 	for (size_t i = 0; i < LINKS_MAX; i++)
 		drop(&p.links[i]);
 	core_free(p.core);

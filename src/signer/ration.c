@@ -1,18 +1,9 @@
 /* How much of something there may be in a time. */
 #include "signer/internal.h"
 
-#include <time.h>
+#include "base/clock.h"
 
 enum { BURST_S = 10 };
-
-static int64_t
-clock_ms(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 struct ration
 ration_of(double rate)
